@@ -1,0 +1,92 @@
+"""What can go wrong below the launcher, as one tree.
+
+    SandboxError
+    ├── EngineError            the engine refused or failed a call
+    │   ├── EngineUnreachable  nothing answers at the endpoint
+    │   ├── EngineDenied       the endpoint is there, this user may not use it
+    │   └── EngineTimeout      the engine did not answer within the bound
+    ├── ImageMissing           the image is neither here nor can be had
+    ├── SandboxGone            the container does not exist or does not run any more
+    ├── CommandMissing         the program to execute is not in the image
+    ├── ChannelClosed          bytes were to be sent on a channel that has ended
+    ├── SettingRefused         a setting is dangerous and not named `unsafe_`
+    ├── SocketsNotShared       engine and manager do not share a file system, so a unix socket cannot cross
+    └── WorkspaceError         the folder cannot be taken in, or the work cannot be taken out
+
+Each error's text is one sentence that says what happened, which value, and what to do next; `kind` is stable and
+is what callers branch on.
+"""
+
+from typing import ClassVar
+
+
+class SandboxError(Exception):
+    """Root of the tree; never raised itself."""
+
+    kind: ClassVar[str] = "sandbox_error"
+
+
+class EngineError(SandboxError):
+    """The engine answered with an error that has no name of its own."""
+
+    kind = "engine_error"
+
+
+class EngineUnreachable(EngineError):  # noqa: N818 - reads as what happened
+    """Nothing answers at the endpoint."""
+
+    kind = "engine_unreachable"
+
+
+class EngineDenied(EngineError):  # noqa: N818
+    """The socket is there, but this user may not open it."""
+
+    kind = "engine_denied"
+
+
+class EngineTimeout(EngineError):  # noqa: N818
+    """The engine did not answer within the bound; whether it acted is unknown."""
+
+    kind = "engine_timeout"
+
+
+class ImageMissing(SandboxError):  # noqa: N818
+    """The image is not on the engine and could not be pulled or built."""
+
+    kind = "image_missing"
+
+
+class SandboxGone(SandboxError):  # noqa: N818
+    """The container was removed, or has exited."""
+
+    kind = "sandbox_gone"
+
+
+class CommandMissing(SandboxError):  # noqa: N818
+    """The engine could not execute the program: it is not in the image, or not executable."""
+
+    kind = "command_missing"
+
+
+class ChannelClosed(SandboxError):  # noqa: N818
+    """The channel has ended; nothing was sent."""
+
+    kind = "channel_closed"
+
+
+class SettingRefused(SandboxError):  # noqa: N818
+    """A dangerous setting was asked for without its `unsafe_` name."""
+
+    kind = "setting_refused"
+
+
+class SocketsNotShared(SandboxError):  # noqa: N818
+    """A unix socket cannot cross between this process and the engine's containers."""
+
+    kind = "sockets_not_shared"
+
+
+class WorkspaceError(SandboxError):
+    """The workspace could not be taken in or out."""
+
+    kind = "workspace_error"
