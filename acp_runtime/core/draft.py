@@ -1,0 +1,62 @@
+"""A decision in the making: the state as it will be, and the events that make it so."""
+
+from acp_runtime.core.events import CancelRequested, Event, RequestClosed, StopRequested, TaskEnded, TaskStarted
+from acp_runtime.core.evolve import evolve
+from acp_runtime.core.model import Lifecycle, Reason, Subagent, Task, TaskState
+from acp_runtime.core.timers import milliseconds
+
+_QUEUED_OUTCOME = {
+    Reason.START_FAILED: TaskState.FAILED,
+    Reason.START_TIMEOUT: TaskState.TIMED_OUT,
+    Reason.LIFETIME: TaskState.TIMED_OUT,
+}
+
+
+class Draft:
+    """Collects events; each is applied at once, so that later rules see what earlier ones did."""
+
+    def __init__(self, state: Subagent, now: int) -> None:
+        self.state = state
+        self.now = now
+        self.events: list[Event] = []
+
+    def emit(self, event: Event) -> None:
+        self.state = evolve(self.state, event)
+        self.events.append(event)
+
+    def after(self, seconds: float) -> int:
+        return self.now + milliseconds(seconds)
+
+    def dispatch(self) -> None:
+        """Coupling rule: a ready agent without an active task gets the next queued one."""
+        state = self.state
+        if state.lifecycle is not Lifecycle.READY or state.active is not None or not state.queued:
+            return
+        seconds = state.limits.task
+        deadline = None if seconds is None else self.after(seconds)
+        self.emit(TaskStarted(at=self.now, task_id=state.queued[0].id, attempt=state.attempt, deadline=deadline))
+
+    def cancel(self, task: Task, *, goal: TaskState, cause: str, by: str) -> None:
+        """Ask the agent to end its task; what it still asks is closed first (ACP: cancelled prompts answer nothing)."""
+        for request in self.state.open_requests:
+            self.emit(RequestClosed(at=self.now, request_id=request.id, answer="", by=by))
+        grace = self.after(self.state.limits.cancel_grace)
+        self.emit(CancelRequested(at=self.now, task_id=task.id, goal=goal, cause=cause, by=by, deadline=grace))
+
+    def end(self, task: Task, outcome: TaskState, *, cause: str, by: str = "agent") -> None:
+        self.emit(TaskEnded(at=self.now, task_id=task.id, outcome=outcome, cause=cause, by=by))
+
+    def stop(self, reason: Reason, *, by: str, cause: str, failed: bool) -> None:
+        """Open the only door to an end. Queued tasks end now; the active one ends by the rule of the reason."""
+        deadline = self.after(self.state.limits.stop)
+        self.emit(StopRequested(at=self.now, reason=reason, by=by, cause=cause, failed=failed, deadline=deadline))
+        for task in self.state.queued:
+            self.end(task, _QUEUED_OUTCOME.get(reason, TaskState.CANCELLED), cause=cause, by=by)
+        task_or_none = self.state.active
+        if task_or_none is None:
+            return
+        if reason in (Reason.AGENT_DIED, Reason.CHANNEL_LOST):
+            self.end(task_or_none, TaskState.INTERRUPTED, cause=f"{cause}; the outcome is unknown", by=by)
+        elif task_or_none.state is TaskState.RUNNING:
+            goal = TaskState.TIMED_OUT if reason is Reason.LIFETIME else TaskState.CANCELLED
+            self.cancel(task_or_none, goal=goal, cause=cause, by=by)

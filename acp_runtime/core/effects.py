@@ -1,0 +1,59 @@
+"""Instructions to the shell. An effect is named by its fields: performing it twice does no more than once.
+
+Effects are not chosen by hand: they are what a state calls for (`outstanding`). The shell performs those that the new
+state calls for and the old one did not, and after a start of the manager all of them.
+"""
+
+from dataclasses import dataclass
+
+
+class Effect:
+    """Base of instructions."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Launch(Effect):
+    """Make the sandbox, start the agent and open its session; report each step."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt(Effect):
+    """Deliver the task's text as one `session/prompt`; report its answer."""
+
+    attempt: int
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel(Effect):
+    """Send `session/cancel` once."""
+
+    attempt: int
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Effect):
+    """Answer the agent's request with one of the options it offered, or with `cancelled` when empty."""
+
+    attempt: int
+    request_id: str
+    option_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inspect(Effect):
+    """Find out whether the agent is dead; report `DeathProven` when it is."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Halt(Effect):
+    """End the agent and remove its sandbox; report `Halted` within a bound."""
+
+    attempt: int

@@ -1,0 +1,145 @@
+"""What may happen to a subagent: commands of callers (may be rejected) and observations of the shell (never are).
+
+Every observation of the agent carries its attempt; one of an older attempt is stale and changes nothing.
+"""
+
+from dataclasses import dataclass
+
+from acp_runtime.core.model import Limits, Option, Order, Permissions, Reason, Step
+from acp_runtime.core.transcript import Entry
+
+
+class Input:
+    """Base of commands and observations."""
+
+    __slots__ = ()
+
+
+class Command(Input):
+    """Asked by a caller; `decide` may raise `Rejected`."""
+
+    __slots__ = ()
+
+
+class Observation(Input):
+    """Seen by the shell; a late or stale one changes nothing."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn(Command):
+    id: str
+    parent: str
+    name: str
+    purpose: str
+    order: Order
+    permissions: Permissions
+    limits: Limits
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class Send(Command):
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTask(Command):
+    task_id: str
+    by: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopSubagent(Command):
+    reason: Reason
+    by: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRequest(Command):
+    request_id: str
+    option_id: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepBegan(Observation):
+    attempt: int
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReady(Observation):
+    attempt: int
+    session_id: str
+    agent_name: str
+    agent_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartBroke(Observation):
+    attempt: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heard(Observation):
+    attempt: int
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Observation):
+    attempt: int
+    request_id: str
+    title: str
+    options: tuple[Option, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptAnswered(Observation):
+    attempt: int
+    task_id: str
+    stop_reason: str
+    files_changed: int | None
+    stderr_tail: str = ""
+    skipped_lines: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PromptBroke(Observation):
+    """The prompt was answered with an error: the task fails, the agent stays."""
+
+    attempt: int
+    task_id: str
+    cause: str
+    files_changed: int | None = None
+    stderr_tail: str = ""
+    skipped_lines: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelClosed(Observation):
+    attempt: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeathProven(Observation):
+    attempt: int
+    exit_code: int | None
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Halted(Observation):
+    attempt: int
+    confirmed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed(Observation):
+    """The moment that `next_deadline` named has come; `now` tells which timers are due."""

@@ -1,0 +1,26 @@
+"""Which of the offered options answers a permission request. Decided by kind, never by position or by name."""
+
+from typing import Final
+
+from acp_runtime.core.model import Option, Permissions
+
+_ALLOW: Final = ("allow_once", "allow_always")
+_REJECT: Final = ("reject_once", "reject_always")
+
+
+def choose(options: tuple[Option, ...], policy: Permissions) -> str | None:
+    """Return the id of the option that the policy picks, or None when none of a fitting kind was offered."""
+    return _first(options, _ALLOW if policy is Permissions.ALLOW else _REJECT)
+
+
+def reject(options: tuple[Option, ...]) -> str:
+    """Return the id of the offered rejection, or `""` (the protocol's outcome `cancelled`) when there is none."""
+    return _first(options, _REJECT) or ""
+
+
+def _first(options: tuple[Option, ...], kinds: tuple[str, ...]) -> str | None:
+    for kind in kinds:
+        for option in options:
+            if option.kind == kind:
+                return option.id
+    return None

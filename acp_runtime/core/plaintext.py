@@ -1,0 +1,40 @@
+"""Neutralising text that a child controls before a parent's model or a terminal sees it.
+
+Nothing that comes out of `quiet` can move a cursor, reverse the reading direction, hide characters, or close a quote
+or a wrapper of ours. Used by the roster, the nudges and the terminal alike.
+"""
+
+import re
+import unicodedata
+from typing import Final
+
+# ESC sequences as a whole (CSI, OSC, DCS and the short ones), so that no parameter bytes are left standing as text.
+_ANSI: Final = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]?"
+    r"|\x1b[\]PX^_](?:[^\x07\x1b\x9c]|\x1b(?!\\))*(?:\x07|\x1b\\|\x9c)?"
+    r"|\x1b.?"
+    r"|\x9b[0-?]*[ -/]*[@-~]?",
+    re.DOTALL,
+)
+# Cc controls, Cf format characters (bidi, zero-width, tags U+E0000-7F), Cs lone surrogates, Co private use, and the
+# two line separators that some programs treat as a newline.
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+# Angle brackets and their full-width and small look-alikes become single quotation marks: no tag can be formed.
+_ANGLES: Final = {ord("<"): 0x2039, ord(">"): 0x203A, 0xFF1C: 0x2039, 0xFF1E: 0x203A, 0xFE64: 0x2039, 0xFE65: 0x203A}
+
+
+def printable(text: str) -> str:
+    """Return text for a terminal: newlines and tabs stay, every other control or hidden character is gone."""
+    bare = _ANSI.sub("", text.replace("\r\n", "\n"))
+    return "".join(char for char in bare if char in "\n\t" or unicodedata.category(char) not in _HIDDEN)
+
+
+def one_line(text: str, limit: int) -> str:
+    """Return text on one line of at most `limit` characters, cut with `…`. White space is collapsed."""
+    flat = " ".join(printable(text).split())
+    return flat if len(flat) <= limit else flat[: limit - 1].rstrip() + "…"
+
+
+def quiet(text: str, limit: int) -> str:
+    """Return one line that is safe inside double quotes in a block that a model reads."""
+    return one_line(text.translate(_ANGLES).replace('"', "'"), limit)

@@ -1,0 +1,63 @@
+"""Which deadlines a state has, in the order of precedence, and what the state calls for.
+
+Precedence: stop, lifetime, start (or loss), request, task or cancel grace, idle. All times are monotonic milliseconds.
+"""
+
+from typing import Literal
+
+from acp_runtime.core.effects import Answer, Cancel, Effect, Halt, Inspect, Launch, Prompt
+from acp_runtime.core.model import Lifecycle, Subagent, TaskState
+
+Timer = Literal["stop", "lifetime", "start", "lost", "request", "task", "cancel", "idle"]
+
+
+def timers(state: Subagent) -> list[tuple[Timer, int]]:
+    """Return every armed timer with its moment, highest precedence first."""
+    if state.lifecycle.over:
+        return []
+    found: list[tuple[Timer, int]] = []
+    if state.lifecycle is Lifecycle.STOPPING:
+        return [("stop", state.deadline)] if state.deadline is not None else []
+    if state.limits.lifetime is not None:
+        found.append(("lifetime", state.requested_at + milliseconds(state.limits.lifetime)))
+    if state.deadline is not None:
+        found.append(("lost" if state.lifecycle is Lifecycle.LOST else "start", state.deadline))
+    if state.open_requests:
+        found.append(("request", min(request.deadline for request in state.open_requests)))
+    task = state.active
+    if task is not None and task.deadline is not None:
+        found.append(("cancel" if task.state is TaskState.CANCELLING else "task", task.deadline))
+    if state.idle_since is not None and state.limits.idle is not None:
+        found.append(("idle", state.idle_since + milliseconds(state.limits.idle)))
+    return found
+
+
+def next_deadline(state: Subagent) -> int | None:
+    """Return the earliest armed moment, or None when nothing is timed."""
+    return min((moment for _, moment in timers(state)), default=None)
+
+
+def outstanding(state: Subagent) -> tuple[Effect, ...]:
+    """Return all that the state calls for; each effect may be performed again without harm."""
+    if state.lifecycle.over or state.lifecycle is Lifecycle.REQUESTED:
+        return ()
+    if state.lifecycle is Lifecycle.STOPPING:
+        return (Halt(state.attempt),)
+    if state.lifecycle is Lifecycle.STARTING:
+        return (Launch(state.attempt),)
+    if state.lifecycle is Lifecycle.LOST:
+        return (Inspect(state.attempt),)
+    effects: list[Effect] = [
+        Answer(state.attempt, request.id, request.answer) for request in state.requests if request.answer is not None
+    ]
+    task = state.active
+    if task is not None:
+        effects.append(Prompt(state.attempt, task.id))
+        if task.state is TaskState.CANCELLING:
+            effects.append(Cancel(state.attempt, task.id))
+    return tuple(effects)
+
+
+def milliseconds(seconds: float) -> int:
+    """Return a duration of the configuration on the clock of the core."""
+    return round(seconds * 1000)

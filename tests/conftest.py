@@ -1,0 +1,43 @@
+"""Shared by all suites: skips are an exception that must be expected.
+
+A test may be skipped only for a reason that stands in `EXPECTED_SKIPS`; any other skip fails the run, so that a suite
+cannot turn green by not running.
+"""
+
+import pytest
+
+EXPECTED_SKIPS = (
+    "no sanitizer runtime:",
+    "needs root:",
+)
+
+
+def _reason(report: pytest.TestReport) -> str:
+    return (
+        str(report.longrepr[2]).removeprefix("Skipped: ")
+        if isinstance(report.longrepr, tuple)
+        else str(report.longrepr)
+    )
+
+
+class SkipGate:
+    def __init__(self) -> None:
+        self.unexpected: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped and not hasattr(report, "wasxfail"):
+            reason = _reason(report)
+            if not reason.startswith(EXPECTED_SKIPS):
+                self.unexpected.append(f"{report.nodeid}: {reason}")
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.unexpected and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for line in self.unexpected:
+            terminalreporter.write_line(f"UNEXPECTED SKIP {line}", red=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(SkipGate(), "skip-gate")

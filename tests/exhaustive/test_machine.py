@@ -1,0 +1,251 @@
+"""The machine, walked: every state that up to two tasks can reach, under every input and every timer."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from acp_runtime.core.decide import decide
+from acp_runtime.core.errors import Rejected
+from acp_runtime.core.events import Event, SubagentRequested, TaskEnded, TaskQueued
+from acp_runtime.core.evolve import evolve
+from acp_runtime.core.inputs import (
+    AnswerRequest,
+    Asked,
+    CancelTask,
+    ChannelClosed,
+    Command,
+    DeadlinePassed,
+    DeathProven,
+    Halted,
+    Heard,
+    Input,
+    PromptAnswered,
+    PromptBroke,
+    Send,
+    SessionReady,
+    Spawn,
+    StartBroke,
+    StepBegan,
+    StopSubagent,
+)
+from acp_runtime.core.model import Lifecycle, Limits, Option, Order, Permissions, Reason, Step, Subagent, TaskState
+from acp_runtime.core.tables import LIFECYCLE, TASK, task_trigger
+from acp_runtime.core.timers import next_deadline, outstanding, timers
+from acp_runtime.core.transcript import MessageEntry, ToolEntry
+
+LIMITS = Limits(idle=50.0, lifetime=100_000.0)
+MAX_TASKS = 2
+
+
+def spawn(permissions: Permissions = Permissions.ALLOW) -> Spawn:
+    return Spawn(
+        id="bg-0000000000",
+        parent="p",
+        name="amber-fox",
+        purpose="walk",
+        order=Order(agent="scripted", workspace="/w"),
+        permissions=permissions,
+        limits=LIMITS,
+        task="first",
+    )
+
+
+def observations(state: Subagent, attempt: int) -> Iterator[Input]:
+    ids = [task.id for task in state.tasks] or ["none"]
+    allow, reject = Option("a", "Allow", "allow_always"), Option("r", "Reject", "reject_once")
+    yield from (StepBegan(attempt, step) for step in Step)
+    yield SessionReady(attempt, "s", "agent", "1")
+    yield StartBroke(attempt, "broke")
+    yield Heard(attempt, (MessageEntry("agent", "hi"), ToolEntry("t1", status="completed")))
+    yield Asked(attempt, f"{attempt}-1", "may I", (allow, reject))
+    yield Asked(attempt, f"{attempt}-2", "may I", (reject,))
+    for task in ids:
+        yield PromptBroke(attempt, task, "error")
+        for reason in ("end_turn", "refusal", "max_tokens", "cancelled", "made_up"):
+            yield PromptAnswered(attempt, task, reason, files_changed=1)
+    yield ChannelClosed(attempt, "eof")
+    yield DeathProven(attempt, 137, "killed")
+    yield Halted(attempt, confirmed=True)
+    yield Halted(attempt, confirmed=False)
+
+
+def commands(state: Subagent) -> Iterator[Input]:
+    if state.task_count < MAX_TASKS:
+        yield Send("second")
+    yield CancelTask(f"{state.id}.t1", "parent", "enough")
+    yield CancelTask(f"{state.id}.t2", "parent", "enough")
+    yield StopSubagent(Reason.STOPPED_BY_PARENT, "parent", "enough")
+    yield StopSubagent(Reason.FINISHED, "manager", "done")
+    yield AnswerRequest(f"{state.attempt}-2", "r", "operator")
+
+
+def moves(state: Subagent) -> Iterator[tuple[Input, int]]:
+    now = 0
+    for each in (*observations(state, state.attempt), *commands(state)):
+        yield each, now
+    for _, moment in timers(state):
+        yield DeadlinePassed(), moment
+
+
+def key(state: Subagent) -> tuple[object, ...]:
+    """A state without its clock readings: which timers are armed is what matters."""
+    tasks = tuple((t.state, t.goal, t.remaining is not None, t.cancelled_by) for t in state.tasks)
+    requests = tuple((r.id, r.answer) for r in state.requests)
+    stop = (state.stop.reason, state.stop.by, state.stop.failed) if state.stop else None
+    armed = tuple(name for name, _ in timers(state))
+    return state.lifecycle, state.step, tasks, requests, stop, state.confirmed, armed, state.task_count
+
+
+def fold(state: Subagent | None, events: tuple[Event, ...]) -> Subagent:
+    for event in events:
+        state = evolve(state, event)
+    assert state is not None
+    return state
+
+
+class Walk:
+    """Breadth first over all reachable states; keeps what was seen."""
+
+    def __init__(self) -> None:
+        self.states: dict[tuple[object, ...], Subagent] = {}
+        self.edges: list[tuple[Subagent, Input, tuple[Event, ...], Subagent]] = []
+        frontier: list[Subagent] = []
+        for policy in Permissions:
+            events, _ = decide(None, spawn(policy), 0)
+            start = fold(None, events)
+            self.states[(policy, key(start))] = start
+            frontier.append(start)
+        while frontier:
+            state = frontier.pop()
+            for given, now in moves(state):
+                frontier.extend(self.step(state, given, now))
+
+    def step(self, state: Subagent, given: Input, now: int) -> Iterator[Subagent]:
+        try:
+            events, effects = decide(state, given, now)
+        except Rejected:
+            assert isinstance(given, Command), f"an observation was rejected: {given}"
+            return
+        after = fold(state, events)
+        assert set(effects) <= set(outstanding(after)), "an effect that the new state does not call for"
+        self.edges.append((state, given, events, after))
+        name = (state.permissions, key(after))
+        if name not in self.states:
+            self.states[name] = after
+            yield after
+
+
+@pytest.fixture(scope="module")
+def walk() -> Walk:
+    return Walk()
+
+
+def test_the_walk_is_wide_enough_to_mean_something(walk: Walk) -> None:
+    assert len(walk.states) > 200
+    assert {state.lifecycle for state in walk.states.values()} == set(Lifecycle) - {Lifecycle.REQUESTED}
+
+
+def test_never_are_two_prompts_with_one_agent(walk: Walk) -> None:
+    for state in walk.states.values():
+        assert sum(task.state.active for task in state.tasks) <= 1
+
+
+def test_an_end_absorbs_and_leaves_nothing_open(walk: Walk) -> None:
+    for state in walk.states.values():
+        if state.lifecycle.over:
+            assert all(task.state.over for task in state.tasks)
+            assert outstanding(state) == ()
+            assert next_deadline(state) is None
+    for state, given, events, _ in walk.edges:
+        if state.lifecycle.over:
+            assert events == (), f"{given} changed an ended subagent"
+
+
+def test_a_ready_agent_with_queued_work_is_never_left_waiting(walk: Walk) -> None:
+    for state in walk.states.values():
+        if state.lifecycle is Lifecycle.READY and state.queued:
+            assert state.active is not None
+
+
+def test_every_state_that_is_not_over_ends_by_its_timers_alone(walk: Walk) -> None:
+    """Nobody answers any more: no observation comes, only time passes. Every wait has a bound."""
+    for start in walk.states.values():
+        state = start
+        for _ in range(20):
+            moment = next_deadline(state)
+            if moment is None:
+                break
+            events, _ = decide(state, DeadlinePassed(), moment)
+            assert events, f"a timer of {state.lifecycle} fires and changes nothing: {timers(state)}"
+            state = fold(state, events)
+        assert state.lifecycle.over, f"{start.lifecycle} with {key(start)} never ends"
+
+
+def test_each_task_ends_once_and_only_after_it_was_queued(walk: Walk) -> None:
+    for state, _, events, after in walk.edges:
+        ended = [event.task_id for event in events if isinstance(event, TaskEnded)]
+        assert len(ended) == len(set(ended))
+        for task in ended:
+            before = state.task(task)
+            assert before is None or not before.state.over
+        queued = [event for event in events if isinstance(event, TaskQueued)]
+        assert after.task_count == state.task_count + len(queued)
+
+
+def test_observations_of_an_older_attempt_change_nothing(walk: Walk) -> None:
+    for state in walk.states.values():
+        for given in observations(state, state.attempt - 1):
+            events, effects = decide(state, given, 0)
+            assert (events, effects) == ((), ()), f"stale {given} changed a {state.lifecycle}"
+
+
+def test_no_row_of_the_tables_is_dead(walk: Walk) -> None:
+    lifecycle, tasks = set(), set()
+    for state, _, events, _ in walk.edges:
+        current = state
+        for event in events:
+            if isinstance(event, SubagentRequested):
+                continue
+            lifecycle.add((current.lifecycle, type(event)))
+            task = current.task(getattr(event, "task_id", ""))
+            if task is not None and type(event).__name__ in ("TaskStarted", "CancelRequested", "TaskEnded"):
+                tasks.add((task.state, task_trigger(event)))  # type: ignore[arg-type]
+            current = evolve(current, event)
+    rows = {(state, event) for state, row in LIFECYCLE.items() for event in row}
+    assert {row for row in rows if row not in lifecycle} == {row for row in rows if row[0] is Lifecycle.REQUESTED}, (
+        "unreached lifecycle rows (REQUESTED is left inside the spawn itself)"
+    )
+    assert {(state, name) for state, row in TASK.items() for name in row} - tasks == set()
+
+
+def test_the_clock_of_a_task_stands_while_a_question_is_open() -> None:
+    events, _ = decide(None, spawn(), 0)
+    state = fold(None, events)
+    for given, now in (
+        (SessionReady(1, "s", "a", "1"), 1_000),
+        (Asked(1, "1-1", "may I", (Option("r", "Reject", "reject_once"),)), 2_000),
+    ):
+        state = fold(state, decide(state, given, now)[0])
+    assert "task" not in dict(timers(state))
+    state = fold(state, decide(state, AnswerRequest("1-1", "r", "operator"), 60_000)[0])
+    assert dict(timers(state))["task"] == 60_000 + 3_600_000 - 1_000
+
+
+def test_a_silent_build_is_never_stopped_as_idle(walk: Walk) -> None:
+    for state in walk.states.values():
+        if any(not task.state.over for task in state.tasks):
+            assert "idle" not in dict(timers(state))
+
+
+def test_a_stop_cancels_what_runs_and_what_waits() -> None:
+    events, _ = decide(None, spawn(), 0)
+    state = fold(None, events)
+    state = fold(state, decide(state, SessionReady(1, "s", "a", "1"), 1)[0])
+    state = fold(state, decide(state, Send("second"), 2)[0])
+    state = fold(state, decide(state, StopSubagent(Reason.STOPPED_BY_PARENT, "parent", "enough"), 3)[0])
+    events, _ = decide(state, Halted(1, confirmed=True), 4)
+    final = fold(state, events)
+    assert final.lifecycle is Lifecycle.STOPPED
+    assert [task.state for task in final.tasks] == [TaskState.CANCELLED]
+    assert replace(final).confirmed
