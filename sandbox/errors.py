@@ -6,9 +6,13 @@
     │   ├── EngineDenied       the endpoint is there, this user may not use it
     │   └── EngineTimeout      the engine did not answer within the bound
     ├── ImageMissing           the image is neither here nor can be had
+    ├── RelayMissing           the program that carries connections out of a container was not built
     ├── SandboxGone            the container does not exist or does not run any more
     ├── CommandMissing         the program to execute is not in the image
+    ├── CommandTimeout         a command did not end within its bound and was killed
     ├── ChannelClosed          bytes were to be sent on a channel that has ended
+    │   └── ChannelStalled     the program does not read its input; the channel itself is still open
+    ├── StreamCorrupt          what the engine sends on a channel is not its own framing
     ├── SettingRefused         a setting is dangerous and not named `unsafe_`
     ├── SocketsNotShared       engine and manager do not share a file system, so a unix socket cannot cross
     └── WorkspaceError         the folder cannot be taken in, or the work cannot be taken out
@@ -56,6 +60,12 @@ class ImageMissing(SandboxError):  # noqa: N818
     kind = "image_missing"
 
 
+class RelayMissing(SandboxError):  # noqa: N818
+    """The relay for the engine's architecture is not there, or is not the file that was built."""
+
+    kind = "relay_missing"
+
+
 class SandboxGone(SandboxError):  # noqa: N818
     """The container was removed, or has exited."""
 
@@ -68,10 +78,28 @@ class CommandMissing(SandboxError):  # noqa: N818
     kind = "command_missing"
 
 
+class CommandTimeout(SandboxError):  # noqa: N818
+    """The command ran longer than its bound; it and what it had started were killed."""
+
+    kind = "command_timeout"
+
+
 class ChannelClosed(SandboxError):  # noqa: N818
     """The channel has ended; nothing was sent."""
 
     kind = "channel_closed"
+
+
+class ChannelStalled(ChannelClosed):
+    """The program has not read its input for too long; nothing of this message was sent, the channel is still open."""
+
+    kind = "channel_stalled"
+
+
+class StreamCorrupt(SandboxError):  # noqa: N818
+    """A channel carried bytes that are not the engine's framing; nothing after them can be trusted."""
+
+    kind = "stream_corrupt"
 
 
 class SettingRefused(SandboxError):  # noqa: N818
