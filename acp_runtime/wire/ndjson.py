@@ -1,0 +1,81 @@
+r"""Newline-delimited JSON as lines: bytes in, whole lines out, memory bounded whatever the peer sends.
+
+A line ends at `\n`; one `\r` before it belongs to the ending. A line longer than the cap is not kept: only its first
+4 KiB and its length come out, as an `Oversized`, in the line's place in the order, and reading goes on at the next
+newline. Work is linear in the bytes fed, however they are cut into chunks.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+DEFAULT_CAP: Final = 16 * 1024 * 1024
+PREFIX_BYTES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Oversized:
+    """A line that was longer than the cap and is gone.
+
+    `length` counts the bytes before the newline, a carriage return included; for the unterminated rest that
+    `finish` returns it counts what had arrived.
+    """
+
+    prefix: bytes
+    length: int
+
+
+class LineSplitter:
+    """Cuts a byte stream into lines; holds at most `cap` bytes of a line that has not ended yet."""
+
+    def __init__(self, cap: int = DEFAULT_CAP) -> None:
+        if cap < 1:
+            raise ValueError(f"the line cap is {cap} bytes; it must be at least 1")
+        self._cap = cap
+        self._held = bytearray()
+        self._skipped = 0  # bytes of the current line when it is over the cap, else 0
+
+    def feed(self, data: bytes) -> list[bytes | Oversized]:
+        """Take the next bytes of the stream and return the lines they complete, in order; empty lines are dropped."""
+        lines: list[bytes | Oversized] = []
+        start = 0
+        while (end := data.find(b"\n", start)) >= 0:
+            if self._held or self._skipped or end - start > self._cap:
+                self._hold(data[start:end])
+                line = self._release()
+            else:
+                line = data[start:end]
+                if line.endswith(b"\r"):
+                    line = line[:-1]
+            if line:
+                lines.append(line)
+            start = end + 1
+        if start < len(data):
+            self._hold(data[start:] if start else data)
+        return lines
+
+    def finish(self) -> bytes | Oversized | None:
+        """Return what stands after the last newline, None when nothing does; the splitter is empty afterwards."""
+        return self._release() or None
+
+    def _hold(self, part: bytes) -> None:
+        if self._skipped:
+            self._skipped += len(part)
+            missing = PREFIX_BYTES - len(self._held)
+            if missing > 0:
+                self._held += part[:missing]
+        elif len(self._held) + len(part) <= self._cap:
+            self._held += part
+        else:
+            self._skipped = len(self._held) + len(part)
+            # A new buffer: shrinking the old one would keep its memory.
+            self._held = self._held[:PREFIX_BYTES]
+            self._held += part[: PREFIX_BYTES - len(self._held)]
+
+    def _release(self) -> bytes | Oversized:
+        held, self._held = self._held, bytearray()
+        skipped, self._skipped = self._skipped, 0
+        if skipped:
+            return Oversized(bytes(held), skipped)
+        if held.endswith(b"\r"):
+            del held[-1]
+        return bytes(held)
