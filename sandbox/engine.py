@@ -73,8 +73,8 @@ class Engine:
 
     # --- containers
 
-    async def create_container(self, name: str, settings: Mapping[str, Any]) -> str:
-        """Create a container and return its id.
+    async def create_container(self, name: str, settings: Mapping[str, Any], *, bound: float = USUAL) -> str:
+        """Create a container and return its id; a long `bound` where an image's files go into an empty volume.
 
         `settings` are docker-py's arguments of create_container, those of the host configuration under `host_config`.
         Raises SettingRefused before anything is asked of the engine, NameTaken, ImageMissing.
@@ -87,7 +87,7 @@ class Engine:
             return str(api.create_container(name=name, **{**settings, "host_config": host})["Id"])
 
         try:
-            return await self._client.call(doing, work, deadline=USUAL)
+            return await self._client.call(doing, work, deadline=bound)
         except EngineRefused as error:
             if error.status == 409 and "already in use" in str(error):
                 raise NameTaken(
