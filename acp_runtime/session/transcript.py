@@ -61,9 +61,9 @@ class Coalescer:
         self._slots: dict[tuple[str, str], _Slot] = {}
 
     @property
-    def pending(self) -> bool:
-        """Whether `take` would return anything."""
-        return bool(self._entries)
+    def size(self) -> int:
+        """About how many bytes are pending; 0 means that `take` would return nothing."""
+        return self._bytes
 
     @property
     def ready(self) -> bool:

@@ -189,13 +189,13 @@ def test_lone_surrogates_are_replaced():
 
 def test_it_is_ready_at_the_limit_counted_in_bytes_and_empty_after_taking():
     coalescer = Coalescer(limit=200)
-    assert (coalescer.pending, coalescer.ready) == (False, False)
+    assert (coalescer.size, coalescer.ready) == (0, False)
     coalescer.add(chunk("é" * 67))
-    assert (coalescer.pending, coalescer.ready) == (True, False)
+    assert (coalescer.size, coalescer.ready) == (198, False)
     coalescer.add(chunk("é"))
     assert coalescer.ready
     assert coalescer.take() == [MessageEntry("agent", "é" * 68)]
-    assert (coalescer.pending, coalescer.ready) == (False, False)
+    assert (coalescer.size, coalescer.ready) == (0, False)
     assert coalescer.take() == []
 
 
