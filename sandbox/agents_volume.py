@@ -1,0 +1,140 @@
+"""The volume with the coding agents, as the engine holds it: filled once, published when proven, read-only in use.
+
+A volume cannot be renamed or relabelled, and a killed filler leaves one that looks like any other. So each filler
+fills a volume of its own, runs the agent from it, and only then publishes it: by creating a second, empty volume whose
+name is the content's and whose label names the filled one. Creating a volume that exists changes nothing, so of
+several fillers exactly one wins and all agree on it. Promises: a name that `published` returns was filled and proven;
+what was not published is never used, and the next `fill` removes it.
+"""
+
+import contextlib
+import os
+import secrets
+from dataclasses import dataclass
+
+from sandbox.engine import Engine
+from sandbox.errors import EngineError, ImageMissing
+
+__all__ = ["AGENTS_MOUNT", "AgentsVolume"]
+
+AGENTS_MOUNT = "/opt/subagents/agents"
+IMAGE_FOLDER = "/agents"  # where the agents image has them; the engine copies that into an empty volume mounted there
+PREFIX = "acp-subagents-agents"
+CONTENT_LABEL, POINTER_LABEL = "io.acp-subagents.agents", "io.acp-subagents.agents-volume"
+AGENT_USER = "10001:10001"
+COPY_SECONDS = 300.0
+PROOF_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentsVolume:
+    """One content (`key`) on one engine. `program` is relative to the volume, `version` what it must say it is."""
+
+    engine: Engine
+    key: str
+    program: str
+    version: str
+
+    @property
+    def pointer(self) -> str:
+        """Give the name of the empty volume that names the filled one."""
+        return f"{PREFIX}-{self.key}.published"
+
+    async def published(self) -> str | None:
+        """Return the name of the filled volume, None when there is none (any more) that can be trusted."""
+        name = await self._pointed_at()
+        if name is None:
+            return None
+        found = await self.engine.inspect_volume(name)
+        # A volume that was removed and is then mounted comes back empty, without our label.
+        return name if found and (found.get("Labels") or {}).get(CONTENT_LABEL) == self.key else None
+
+    async def fill(self, agents_image: str, proof_image: str) -> str:
+        """Fill a volume from the agents image, prove it in the other image, publish it; return the published one.
+
+        Raises EngineError when the copy is not whole or the agent does not run; nothing is published then.
+        """
+        await self._remove_unpublished()
+        name = f"{PREFIX}-{self.key}-{secrets.token_hex(4)}"
+        await self.engine.create_volume(name, {CONTENT_LABEL: self.key})
+        holder = None
+        try:
+            holder = await self._copy(name, agents_image)
+            await self._prove(name, proof_image)
+            return await self._publish(name)
+        finally:
+            if holder is not None:
+                await self.engine.remove_container(holder)
+            if await self.published() != name:
+                with contextlib.suppress(EngineError):  # it is in use: the next filler removes it
+                    await self.engine.remove_volume(name)
+
+    async def _pointed_at(self) -> str | None:
+        pointer = await self.engine.inspect_volume(self.pointer)
+        return (pointer.get("Labels") or {}).get(POINTER_LABEL) if pointer else None
+
+    async def _publish(self, name: str) -> str:
+        if await self.published() is None:
+            await self.engine.remove_volume(self.pointer)
+        await self.engine.create_volume(self.pointer, {POINTER_LABEL: name})
+        winner = await self.published()
+        if winner is None:
+            raise EngineError(f"The agents volume {name} vanished while it was published; try again.")
+        return winner
+
+    async def _copy(self, name: str, image: str) -> str:
+        """Create, not start, a container over the empty volume: that copies. It also keeps the volume in use."""
+        settings = {
+            "image": image,
+            "command": [IMAGE_FOLDER],
+            "labels": self._labels(),
+            "host_config": {
+                "network_mode": "none",
+                "mounts": [{"Type": "volume", "Source": name, "Target": IMAGE_FOLDER}],
+            },
+        }
+        return await self.engine.create_container(f"{name}-copy", settings, bound=COPY_SECONDS)
+
+    async def _prove(self, name: str, image: str) -> None:
+        settings = {
+            "image": image,
+            "command": [f"{AGENTS_MOUNT}/{self.program}", "--version"],
+            "user": AGENT_USER,
+            "environment": {"HOME": "/tmp"},  # noqa: S108 - a tmpfs of this container
+            "labels": self._labels(),
+            "host_config": {
+                "network_mode": "none",
+                "read_only": True,
+                "cap_drop": ["ALL"],
+                "security_opt": ["no-new-privileges"],
+                "tmpfs": {"/tmp": "mode=1777,exec"},  # noqa: S108
+                "mounts": [{"Type": "volume", "Source": name, "Target": AGENTS_MOUNT, "ReadOnly": True}],
+            },
+        }
+        container = await self.engine.create_container(f"{name}-proof", settings)
+        try:
+            await self.engine.start_container(container)
+            code = await self.engine.wait_container(container, bound=PROOF_SECONDS)
+            said = (await self.engine.logs(container, lines=5)).decode(errors="replace").strip()
+        finally:
+            await self.engine.remove_container(container)
+        if code != 0 or said.splitlines()[-1:] != [self.version]:
+            raise ImageMissing(
+                f"The agents volume could not be filled: {self.program} said {said[-200:]!r} with exit code {code} "
+                f"instead of {self.version}; free disk space on the engine and try again."
+            )
+
+    def _labels(self) -> dict[str, str]:
+        return {
+            "io.acp-subagents.role": "build",
+            "io.acp-subagents.pid": str(os.getpid()),
+            CONTENT_LABEL: self.key,
+        }
+
+    async def _remove_unpublished(self) -> None:
+        """Remove what killed fillers left. One that is filling now holds its volume in use, and keeps it."""
+        kept = await self._pointed_at()
+        for volume in await self.engine.volumes({CONTENT_LABEL: self.key}):
+            if volume["Name"] != kept:
+                with contextlib.suppress(EngineError):
+                    await self.engine.remove_volume(volume["Name"])
