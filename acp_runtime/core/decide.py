@@ -156,7 +156,7 @@ def _session_ready(draft: Draft, given: SessionReady) -> None:
 
 def _start_broke(draft: Draft, given: StartBroke) -> None:
     if _starting(draft, given.attempt):
-        draft.stop(Reason.START_FAILED, by="agent", cause=given.cause, failed=True)
+        draft.stop(Reason.START_FAILED, by="agent", cause=given.cause, failed=True, kind=given.kind)
 
 
 def _heard(draft: Draft, given: Heard) -> None:

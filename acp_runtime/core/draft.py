@@ -46,10 +46,14 @@ class Draft:
     def end(self, task: Task, outcome: TaskState, *, cause: str, by: str = "agent") -> None:
         self.emit(TaskEnded(at=self.now, task_id=task.id, outcome=outcome, cause=cause, by=by))
 
-    def stop(self, reason: Reason, *, by: str, cause: str, failed: bool) -> None:
+    def stop(self, reason: Reason, *, by: str, cause: str, failed: bool, kind: str = "") -> None:
         """Open the only door to an end. Queued tasks end now; the active one ends by the rule of the reason."""
         deadline = self.after(self.state.limits.stop)
-        self.emit(StopRequested(at=self.now, reason=reason, by=by, cause=cause, failed=failed, deadline=deadline))
+        self.emit(
+            StopRequested(
+                at=self.now, reason=reason, by=by, cause=cause, failed=failed, deadline=deadline, kind=kind or reason
+            )
+        )
         for task in self.state.queued:
             self.end(task, _QUEUED_OUTCOME.get(reason, TaskState.CANCELLED), cause=cause, by=by)
         task_or_none = self.state.active

@@ -68,11 +68,14 @@ class AgentDied(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopRequested(Event):
+    """The one door to an end. `kind` is the stable word of the failure behind it, empty where there is none."""
+
     reason: Reason
     by: str
     cause: str
     failed: bool
     deadline: int
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,7 +85,7 @@ def _lifecycle(state: Subagent, event: Event) -> Subagent:
         case ChannelLost():
             return replace(state, deadline=event.deadline, idle_since=None)
         case StopRequested():
-            stop = Stop(event.reason, event.by, event.cause, event.failed, event.deadline)
+            stop = Stop(event.reason, event.by, event.cause, event.failed, event.deadline, event.kind)
             return replace(state, stop=stop, deadline=event.deadline, step=None, idle_since=None)
         case SubagentStopped() | SubagentFailed():
             return replace(state, confirmed=event.confirmed, deadline=None, requests=())

@@ -81,8 +81,11 @@ class SessionReady(Observation):
 
 @dataclass(frozen=True, slots=True)
 class StartBroke(Observation):
+    """The start failed; `kind` is the stable word of what failed (errors below the core have one)."""
+
     attempt: int
     cause: str
+    kind: str = "start_failed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,6 +199,7 @@ class Stop:
     cause: str
     failed: bool
     deadline: int
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)

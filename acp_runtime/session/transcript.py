@@ -70,11 +70,6 @@ class Coalescer:
         """Whether about `limit` bytes are pending, so that they should be taken now."""
         return self._bytes >= self._limit
 
-    @property
-    def size(self) -> int:
-        """About how many bytes are pending."""
-        return self._bytes
-
     def add(self, update: dict[str, Any]) -> None:
         """Take in one update, the object under "update" of session/update; never raises for parsed JSON."""
         kind = update.get("sessionUpdate")

@@ -1,0 +1,180 @@
+"""Configuration: one TOML file, checked whole before anything starts, and the one door to environment variables.
+
+Every mistake is told with the file, the line, the key and what is allowed. Unknown keys are mistakes.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from acp_runtime.core.errors import Culprit, SubagentsError
+from acp_runtime.core.model import Limits
+from acp_runtime.session.catalogue import AgentKind, Catalogue, builtin_kinds, read_kind
+
+Seconds = Annotated[float, Field(gt=0, le=31_536_000)]
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+
+
+class ConfigError(SubagentsError):
+    """The configuration cannot be used; nothing was started."""
+
+    kind = "config_error"
+    culprit = Culprit.CALLER
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class LimitsTable(_Table):
+    """`[limits]`: deadlines in seconds, and the length of the queue."""
+
+    sandbox: Seconds | None = None
+    initialize: Seconds | None = None
+    authenticate: Seconds | None = None
+    session: Seconds | None = None
+    task: Seconds | None = None
+    request: Seconds | None = None
+    cancel_grace: Seconds | None = None
+    stop: Seconds | None = None
+    lost_grace: Seconds | None = None
+    idle: Seconds | None = None
+    lifetime: Seconds | None = None
+    queue: Annotated[int, Field(ge=0, le=1000)] | None = None
+
+
+class AgentTable(_Table):
+    """`[agents.NAME]`: an agent kind; see `acp_runtime/session/catalogue.toml` for the shape."""
+
+    argv: Annotated[list[str], Field(min_length=1)]
+    env: dict[str, str] = {}
+    auth_method: str | None = None
+    needs_model: bool = False
+    cold_start: bool = False
+
+
+class FileTable(_Table):
+    """The whole file."""
+
+    limits: LimitsTable = LimitsTable()
+    agents: dict[Annotated[str, Field(pattern=f"^{NAME.pattern}$")], AgentTable] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What was configured: limits, the catalogue of agent kinds, and where files go."""
+
+    limits: Limits
+    catalogue: Catalogue
+    state_dir: Path
+    runtime_dir: Path
+    cache_dir: Path
+
+
+def environment() -> Mapping[str, str]:
+    """Return the environment of this process: the only place that reads it."""
+    return os.environ
+
+
+def program_version() -> str:
+    """Return the version of the installed distribution."""
+    return version("acp-subagents")
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """Read the configuration: `path`, else `SUBAGENTS_CONFIG`, else the user's file when there is one.
+
+    Raises `ConfigError` for a missing named file and for every mistake in it.
+    """
+    named = path or (Path(environ["SUBAGENTS_CONFIG"]) if environ.get("SUBAGENTS_CONFIG") else None)
+    usual = _xdg(environ, "XDG_CONFIG_HOME", ".config") / "config.toml"
+    table = _read(named) if named is not None else _read(usual) if usual.is_file() else FileTable()
+    overrides = {key: value for key, value in table.limits.model_dump().items() if value is not None}
+    kinds = builtin_kinds() | {name: _kind(name, entry) for name, entry in table.agents.items()}
+    return Config(
+        limits=replace(Limits(), **overrides),
+        catalogue=Catalogue(kinds, program_version()),
+        state_dir=_xdg(environ, "XDG_STATE_HOME", ".local/state"),
+        runtime_dir=_runtime_dir(environ),
+        cache_dir=_xdg(environ, "XDG_CACHE_HOME", ".cache"),
+    )
+
+
+def _kind(name: str, entry: AgentTable) -> AgentKind:
+    return read_kind(name, entry.model_dump())
+
+
+def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:
+    root = environ.get(variable, "")
+    base = Path(root) if root.startswith("/") else Path(environ.get("HOME", "/")) / fallback
+    return base / "acp-subagents"
+
+
+def _runtime_dir(environ: Mapping[str, str]) -> Path:
+    """Return a folder for sockets. Its path stays short: a unix socket's may not be longer than 107 bytes."""
+    root = environ.get("XDG_RUNTIME_DIR", "")
+    if root.startswith("/") and Path(root).is_dir():
+        return Path(root) / "acp-subagents"
+    return Path(f"/tmp/acp-subagents-{os.getuid()}")  # noqa: S108 - made 0700 and checked by its user
+
+
+def _read(path: Path) -> FileTable:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"the configuration {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the configuration {path} is not UTF-8 text (byte {error.start})") from error
+    try:
+        return FileTable.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    except ValidationError as error:
+        raise ConfigError("\n".join(_mistakes(path, text, error))) from error
+
+
+def _mistakes(path: Path, text: str, error: ValidationError) -> list[str]:
+    found = []
+    for each in error.errors(include_url=False):
+        location = [str(part) for part in each["loc"] if part != "[key]"]
+        line = _line_of(text, location)
+        key = ".".join(location)
+        found.append(f"{path}:{line}: {key}: {_sentence(each, location)}")
+    return found
+
+
+def _sentence(mistake: Any, location: list[str]) -> str:
+    value = mistake.get("input")
+    shown = f" (it is {value!r:.80})" if isinstance(value, str | int | float | bool) else ""
+    if mistake["type"] == "extra_forbidden":
+        tables: dict[int, type[_Table]] = {2: LimitsTable, 3: AgentTable}
+        allowed = tables.get(len(location), FileTable)
+        return f"unknown key; allowed: {', '.join(sorted(allowed.model_fields))}"
+    message = str(mistake["msg"])
+    return message[:1].lower() + message[1:] + shown
+
+
+def _line_of(text: str, location: list[str]) -> int:
+    """Return the line of a key, or of the deepest table above it that stands in the text; 1 when none does."""
+    lines = text.splitlines()
+    best = 1
+    table = re.compile(r"\s*\[+\s*([^\]]+?)\s*\]+")
+    current: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        if match := table.match(line):
+            current = [part.strip().strip("\"'") for part in match.group(1).split(".")]
+            if current and current == location[: len(current)]:
+                best = number
+            continue
+        key = [part.strip().strip("\"'") for part in line.split("=", 1)[0].split(".")]
+        full = current + key
+        if "=" in line and full == location[: len(full)]:
+            return number
+    return best

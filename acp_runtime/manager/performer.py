@@ -1,0 +1,253 @@
+"""The hands of one actor: performs effects and reports what came of them as observations.
+
+Every effect runs as a task of its own that ends by itself or by `close`. Nothing here decides anything: an effect that
+fails is told, and the core says what follows.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from acp_runtime.core.effects import Answer, Cancel, Effect, Halt, Inspect, Launch, Prompt
+from acp_runtime.core.inputs import (
+    Asked,
+    ChannelClosed,
+    DeathProven,
+    Halted,
+    Heard,
+    Observation,
+    PromptAnswered,
+    PromptBroke,
+    SessionReady,
+    StartBroke,
+    StepBegan,
+)
+from acp_runtime.core.transcript import Entry
+from acp_runtime.manager.launcher import Fate, Launched, Launcher, LaunchError, LaunchRequest
+from acp_runtime.session.errors import AgentError, LoginNeededError, SessionClosedError, SessionError
+from acp_runtime.session.session import AcpSession, Observer
+
+log = logging.getLogger(__name__)
+
+STOP_GRACE: Final = 2.0
+INSPECT_SECONDS: Final = 0.2
+MEASURE_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a performer works with. `tell` queues an observation; `store` queues one and returns when it is durable."""
+
+    launcher: Launcher
+    request: Callable[[int], LaunchRequest]
+    text_of: Callable[[str], str]
+    tell: Callable[[Observation], None]
+    store: Callable[[Observation], Awaitable[None]]
+    epoch: int
+    version: str
+
+
+class Performer:
+    """Owns the agent's session and its sandbox from `Launch` to `Halt`."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._session: AcpSession | None = None
+        self._launched: Launched | None = None
+        self._tasks: dict[Effect, asyncio.Task[None]] = {}
+        self._measuring = False
+        self._deferred: ChannelClosed | None = None
+        self._over = False
+
+    @property
+    def launched(self) -> Launched | None:
+        return self._launched
+
+    def perform(self, effect: Effect) -> None:
+        """Begin an effect; one that is under way already is not begun twice."""
+        match effect:
+            case Launch():
+                self._begin(effect, self._launch(effect))
+            case Prompt():
+                self._begin(effect, self._prompt(effect))
+            case Cancel():
+                self._with_session(lambda session: session.cancel())
+            case Answer(request_id=request, option_id=option):
+                self._with_session(lambda session: session.answer(request.partition("-")[2], option))
+            case Inspect():
+                self._begin(effect, self._inspect(effect))
+            case Halt():
+                self._begin(effect, self._halt(effect))
+
+    async def close(self) -> None:
+        """End everything that is under way and the agent with it: nothing outlives its owner. Idempotent."""
+        for task in tuple(self._tasks.values()):
+            await _ended(task)
+        if not self._over:
+            await self._end_agent()
+
+    def _begin(self, effect: Effect, work: Awaitable[None]) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception:
+                log.exception("performing %s failed", effect)
+            finally:
+                self._tasks.pop(effect, None)
+
+        self._tasks[effect] = asyncio.create_task(guarded(), name=f"{type(effect).__name__}")
+
+    def _with_session(self, verb: Callable[[AcpSession], None]) -> None:
+        if self._session is not None:
+            verb(self._session)
+
+    async def _launch(self, effect: Launch) -> None:
+        attempt, around = effect.attempt, self._around
+        session = self._session = AcpSession(around.epoch, self._observer(attempt))
+        request = around.request(attempt)
+        try:
+            self._launched = await around.launcher.launch(request, session)
+            session.attach(self._launched.channel)
+            opened = await session.open(
+                cwd=self._launched.cwd,
+                auth_method=request.kind.auth_method,
+                version=around.version,
+                step=lambda step: around.tell(StepBegan(attempt, step)),
+            )
+        except (LaunchError, SessionError) as error:
+            cause = await self._explain(error)
+            around.tell(StartBroke(attempt, cause, _kind(error)))
+            return
+        except Exception as error:
+            log.exception("the start of %s failed", request.subagent)
+            around.tell(StartBroke(attempt, f"the manager failed: {error!r}; see its log", "internal_error"))
+            return
+        around.tell(SessionReady(attempt, opened.session_id, opened.agent_name, opened.agent_version))
+        if session.closed is not None:
+            around.tell(ChannelClosed(attempt, session.closed))
+
+    def _observer(self, attempt: int) -> Observer:
+        async def heard(entries: tuple[Entry, ...]) -> None:
+            await self._around.store(Heard(attempt, entries))
+
+        def closed(reason: str) -> None:
+            observation = ChannelClosed(attempt, reason)
+            if self._measuring:
+                self._deferred = observation
+            else:
+                self._around.tell(observation)
+
+        return Observer(
+            heard=heard,
+            asked=lambda ident, title, options: self._around.tell(Asked(attempt, f"{attempt}-{ident}", title, options)),
+            closed=closed,
+        )
+
+    async def _explain(self, error: Exception) -> str:
+        """Return the error with what is known of the process behind it: its end, and what it wrote last."""
+        parts = [str(error)]
+        if isinstance(error, SessionClosedError) and self._launched is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_GRACE):
+                    parts = [(await self._death(self._launched)).cause]
+        words = self._session.diagnosis() if self._session is not None else ""
+        if words:
+            parts.append(f"it wrote: {words[-500:]}")
+        return "; ".join(parts)
+
+    async def _prompt(self, effect: Prompt) -> None:
+        session, around = self._session, self._around
+        if session is None:
+            return
+        self._measuring = True
+        try:
+            text = around.text_of(effect.task_id)
+            skipped = session.skipped_lines
+            try:
+                stop_reason = await session.prompt(text)
+                changed = await self._changed_files()
+                around.tell(
+                    PromptAnswered(
+                        effect.attempt,
+                        effect.task_id,
+                        stop_reason,
+                        changed,
+                        session.diagnosis(),
+                        session.skipped_lines - skipped,
+                    )
+                )
+            except AgentError as error:
+                changed = await self._changed_files()
+                lost = session.skipped_lines - skipped
+                around.tell(PromptBroke(effect.attempt, effect.task_id, str(error), changed, session.diagnosis(), lost))
+            except SessionClosedError:
+                pass
+        finally:
+            self._measuring = False
+            deferred, self._deferred = self._deferred, None
+            if deferred is not None:
+                around.tell(deferred)
+
+    async def _changed_files(self) -> int | None:
+        """Count the changed files. Whatever goes wrong here must not cost the task its result."""
+        if self._launched is None:
+            return None
+        try:
+            async with asyncio.timeout(MEASURE_SECONDS):
+                return await self._launched.changed_files()
+        except (LaunchError, TimeoutError) as error:
+            log.warning("the changed files could not be counted: %s", error)
+            return None
+
+    async def _inspect(self, effect: Inspect) -> None:
+        """Ask until the death is proven; the core's deadline ends this when nothing can be learnt."""
+        if self._launched is not None:
+            fate = await self._death(self._launched)
+            self._around.tell(DeathProven(effect.attempt, fate.exit_code, fate.cause))
+
+    async def _death(self, launched: Launched) -> Fate:
+        while (fate := await launched.fate()) is None:  # noqa: ASYNC110 - the engine must be asked; it tells nobody
+            await asyncio.sleep(INSPECT_SECONDS)
+        return fate
+
+    async def _halt(self, effect: Halt) -> None:
+        await self._part()
+        for other, task in tuple(self._tasks.items()):
+            if other is not effect:
+                await _ended(task)
+        confirmed = await self._end_agent()
+        self._over = True
+        self._around.tell(Halted(effect.attempt, confirmed))
+
+    async def _part(self) -> None:
+        """Ask the agent to end its turn and give it a moment, so that its last words are kept."""
+        prompts = [task for effect, task in self._tasks.items() if isinstance(effect, Prompt)]
+        if self._session is None or not prompts or self._session.closed is not None:
+            return
+        self._session.cancel()
+        await asyncio.wait(prompts, timeout=STOP_GRACE)
+
+    async def _end_agent(self) -> bool:
+        session, self._session = self._session, None
+        launched, self._launched = self._launched, None
+        if session is not None:
+            await session.shut()
+        if launched is not None:
+            return await launched.end()
+        request = self._around.request(0)
+        return await self._around.launcher.sweep(request.store, request.subagent)
+
+
+def _kind(error: Exception) -> str:
+    if isinstance(error, LaunchError):
+        return error.kind
+    return "login_needed" if isinstance(error, LoginNeededError) else "protocol_error"
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

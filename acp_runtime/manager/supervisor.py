@@ -1,0 +1,133 @@
+"""Owns the actors of one store: admits subagents, finds them by id, and takes up those an earlier manager left."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from acp_runtime.clock import Clock
+from acp_runtime.core.decide import decide
+from acp_runtime.core.errors import Rejected
+from acp_runtime.core.inputs import ChannelClosed, Input, Spawn, StopSubagent
+from acp_runtime.core.model import Lifecycle, Reason
+from acp_runtime.manager.actor import Actor
+from acp_runtime.manager.launcher import Launcher, LaunchRequest, Progress
+from acp_runtime.manager.performer import Surroundings
+from acp_runtime.session.catalogue import Catalogue
+from acp_runtime.store.store import Committed, Store
+
+log = logging.getLogger(__name__)
+
+CLOSE_SECONDS: Final = 60.0
+
+
+class Supervisor:
+    """All living subagents of a store. Owner of their tasks: when `open` is left, every agent has ended."""
+
+    def __init__(
+        self, store: Store, clock: Clock, launcher: Launcher, catalogue: Catalogue, *, keep: Path, progress: Progress
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._launcher = launcher
+        self._catalogue = catalogue
+        self._keep = keep
+        self._progress = progress
+        self._actors: dict[str, Actor] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, store: Store, clock: Clock, launcher: Launcher, catalogue: Catalogue, *, keep: Path, progress: Progress
+    ) -> AsyncIterator["Supervisor"]:
+        """Supervise inside the block; subagents that an earlier owner of the store left are taken up first."""
+        self = cls(store, clock, launcher, catalogue, keep=keep, progress=progress)
+        try:
+            await self._take_up()
+            yield self
+        finally:
+            await self._close()
+            await launcher.close()
+
+    async def spawn(self, given: Spawn) -> None:
+        """Admit a subagent: durable when this returns, starting in the background."""
+        events, _ = decide(None, given, self._clock.now())
+        self._start(await self._store.commit(given.id, None, 0, events))
+
+    async def ask(self, subagent: str, given: Input) -> None:
+        """Have a command decided by a subagent's actor. Raises `Rejected`, also for one that ended long ago."""
+        actor = self._actors.get(subagent)
+        if actor is None:
+            raise Rejected("not_running", f"subagent {subagent} ended; it takes no more commands")
+        await actor.ask(given)
+
+    def actor(self, subagent: str) -> Actor | None:
+        return self._actors.get(subagent)
+
+    async def _take_up(self) -> None:
+        """Adopt what the log says is alive. An exec session cannot be held across managers, so its channel is lost."""
+        rows = await self._store.query("SELECT id FROM subagent WHERE lifecycle NOT IN ('stopped', 'failed')")
+        for row in rows:
+            committed = await self._store.load(row["id"])
+            if committed is None:
+                continue
+            actor = self._start(committed)
+            if committed.state.lifecycle is Lifecycle.READY:
+                cause = "the manager that held the channel to the agent ended"
+                actor.tell(ChannelClosed(committed.state.attempt, cause))
+
+    def _start(self, committed: Committed) -> Actor:
+        actor = Actor(committed, store=self._store, clock=self._clock)
+        subagent = committed.state.id
+        self._actors[subagent] = actor
+        task = asyncio.create_task(self._run(actor), name=f"actor {subagent}")
+        self._tasks[subagent] = task
+        return actor
+
+    async def _run(self, actor: Actor) -> None:
+        subagent = actor.state.id
+        try:
+            await actor.run(self._surroundings(actor))
+        except Exception:
+            log.exception("the actor of %s failed", subagent)
+        finally:
+            self._actors.pop(subagent, None)
+            self._tasks.pop(subagent, None)
+
+    def _surroundings(self, actor: Actor) -> Surroundings:
+        state = actor.state
+
+        def request(attempt: int) -> LaunchRequest:
+            return LaunchRequest(
+                store=self._store.id,
+                subagent=state.id,
+                attempt=attempt,
+                kind=self._catalogue.kind(state.order.agent),
+                order=state.order,
+                keep=self._keep,
+                progress=self._progress,
+            )
+
+        return Surroundings(
+            launcher=self._launcher,
+            request=request,
+            text_of=actor.text_of,
+            tell=actor.tell,
+            store=actor.ask,
+            epoch=self._store.epoch,
+            version=self._catalogue.version,
+        )
+
+    async def _close(self) -> None:
+        """Stop what still runs, in the log first: the next reader is told the truth."""
+        tasks = list(self._tasks.values())
+        for actor in list(self._actors.values()):
+            actor.tell(StopSubagent(Reason.STOPPED_BY_OPERATOR, "manager", "the manager was closed"))
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)

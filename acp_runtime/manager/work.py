@@ -1,0 +1,34 @@
+"""Exported work on disk: one patch and one small description for each subagent, written whole or not at all."""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from acp_runtime.manager.launcher import Work
+
+
+def write_work(folder: Path, subagent: str, work: Work) -> None:
+    """Keep a subagent's work. The description is renamed into place last: where it stands, the patch is whole."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _put(folder / f"{subagent}.patch", work.patch)
+    facts = {key: value for key, value in asdict(work).items() if key != "patch"}
+    _put(folder / f"{subagent}.json", json.dumps(facts).encode())
+
+
+def read_work(folder: Path, subagent: str) -> Work | None:
+    """Return what `write_work` kept, or None when nothing was."""
+    try:
+        facts = json.loads((folder / f"{subagent}.json").read_bytes())
+        return Work(patch=(folder / f"{subagent}.patch").read_bytes(), **facts)
+    except FileNotFoundError:
+        return None
+
+
+def _put(path: Path, data: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

@@ -1,0 +1,61 @@
+"""The catalogue: how each kind of agent is launched. Built-in kinds come from `catalogue.toml`, others from the user.
+
+A kind is data. Quirks that need code are named fields, so that the code which honours one can be found by its name.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+from acp_runtime.core.errors import Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class AgentKind:
+    """How to launch an agent. `argv` runs inside the sandbox; `env` may hold `$MODEL` and `$BASE_URL`.
+
+    `auth_method` is the login to call after `initialize`; None for agents that need none. `cold_start` says that the
+    first start fetches or unpacks something, which lengthens the deadline of `initialize`.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    auth_method: str | None = None
+    needs_model: bool = False
+    cold_start: bool = False
+
+    def environment(self, *, model: str | None, base_url: str) -> dict[str, str]:
+        """Return the agent's variables with the model's name and address filled in."""
+        values = {"MODEL": model or "", "BASE_URL": base_url}
+        return {name: Template(value).safe_substitute(values) for name, value in self.env.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All kinds that may be launched here, by name. `version` is what the manager calls itself towards agents."""
+
+    kinds: Mapping[str, AgentKind]
+    version: str
+
+    def kind(self, name: str) -> AgentKind:
+        """Return a kind. Raises `Rejected` naming the known ones."""
+        found = self.kinds.get(name)
+        if found is None:
+            known = ", ".join(sorted(self.kinds))
+            raise Rejected("unknown_agent", f"Unknown background_subagents agent kind: {name}. Known kinds: {known}")
+        return found
+
+
+def builtin_kinds() -> dict[str, AgentKind]:
+    """Return the kinds that come with the program."""
+    text = (files("acp_runtime.session") / "catalogue.toml").read_text(encoding="utf-8")
+    return {name: read_kind(name, entry) for name, entry in tomllib.loads(text).items()}
+
+
+def read_kind(name: str, entry: Mapping[str, Any]) -> AgentKind:
+    """Return the kind that a validated table describes."""
+    return AgentKind(name=name, **{**entry, "argv": tuple(entry["argv"])})

@@ -1,0 +1,54 @@
+"""What is to be written to the agent: queued at once, written in order by one task, never by two."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from acp_runtime.session.channel import Channel
+
+CROWDED_BYTES: Final = 1_048_576
+
+
+class Outgoing:
+    """A queue in front of a channel. `crowded` asks the owner to stop reading from the agent that does not read."""
+
+    def __init__(self, channel: Channel, relieved: Callable[[], None]) -> None:
+        self._channel = channel
+        self._relieved = relieved
+        self._lines: deque[bytes] = deque()
+        self._bytes = 0
+        self._more = asyncio.Event()
+        self._task = asyncio.create_task(self._write_for_ever(), name="session-writer")
+
+    @property
+    def crowded(self) -> bool:
+        return self._bytes > CROWDED_BYTES
+
+    def put(self, line: bytes) -> None:
+        """Queue one line. Bounded by the owner: it stops reading from the agent while `crowded`."""
+        self._lines.append(line)
+        self._bytes += len(line)
+        self._more.set()
+
+    async def close(self) -> None:
+        """End the writer; what is still queued is dropped. Idempotent."""
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _write_for_ever(self) -> None:
+        while True:
+            await self._more.wait()
+            while self._lines:
+                line = self._lines.popleft()
+                try:
+                    await self._channel.send(line)
+                except Exception:  # noqa: BLE001 - any failure to write means that the channel is over
+                    await self._channel.close()
+                    return
+                finally:
+                    self._bytes -= len(line)
+                self._relieved()
+            self._more.clear()

@@ -1,0 +1,58 @@
+"""Events as JSON rows and back. The kind of a row is its class in snake case; unknown kinds are refused by name."""
+
+import re
+from functools import cache
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError, to_json
+
+from acp_runtime.core.errors import StoreError
+from acp_runtime.core.events import SUBAGENT_EVENTS, Event
+from acp_runtime.core.turns import PARENT_EVENTS
+
+
+def kind_of(event_type: type[Event]) -> str:
+    """Return the stored name of an event class."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", event_type.__name__).lower()
+
+
+_TYPES: Final[dict[str, type[Event]]] = {kind_of(each): each for each in (*SUBAGENT_EVENTS, *PARENT_EVENTS)}
+
+
+@cache
+def _adapter(kind: str) -> TypeAdapter[Event]:
+    return TypeAdapter(_TYPES[kind])
+
+
+def encode(event: Event) -> tuple[str, str]:
+    """Return (kind, JSON text). Lone surrogates, which no UTF-8 file can hold, become the replacement character."""
+    kind = kind_of(type(event))
+    adapter = _adapter(kind)
+    try:
+        data = adapter.dump_json(event)
+    except PydanticSerializationError:
+        data = to_json(_scrub(adapter.dump_python(event)))
+    return kind, data.decode()
+
+
+def decode(kind: str, data: str) -> Event:
+    """Return the event of a row. Raises `StoreError` for a kind or shape that this version does not know."""
+    if kind not in _TYPES:
+        raise StoreError(f"the log holds an event of kind {kind!r} that this version does not know; use a newer one")
+    try:
+        return _adapter(kind).validate_json(data)
+    except ValueError as error:
+        raise StoreError(f"the log holds a {kind} event that cannot be read: {error}") from error
+
+
+def _scrub(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case dict():
+            return {_scrub(key): _scrub(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_scrub(each) for each in value]
+        case _:
+            return value

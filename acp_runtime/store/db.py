@@ -1,0 +1,156 @@
+"""The one door to SQLite: one file, one owner, one writer thread.
+
+WAL with `synchronous=FULL`: a commit that returned survives a power cut. Every write transaction checks that this
+owner's epoch is still the newest, so an owner that was replaced while it slept cannot write any more.
+"""
+
+import asyncio
+import fcntl
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from pathlib import Path
+from typing import Final, TypeVar
+
+from acp_runtime.core.errors import StoreError, StoreOwned, StoreTooNew
+
+T = TypeVar("T")
+SCHEMA_VERSION: Final = 1
+
+
+class Database:
+    """An owned SQLite file. All work runs on its one thread, in order; `close` releases the ownership."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: int, worker: ThreadPoolExecutor) -> None:
+        self.path = path
+        self.epoch = 0
+        self.store_id = ""
+        self._connection = connection
+        self._lock = lock
+        self._worker = worker
+
+    @classmethod
+    async def open(cls, path: Path) -> "Database":
+        """Own the store at `path`, made when absent (mode 0600).
+
+        Raises `StoreOwned` (naming the owner's pid), `StoreTooNew`, or `StoreError` when the file cannot be used.
+        """
+        lock = _own(path)
+        worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        try:
+            connection = await asyncio.get_running_loop().run_in_executor(worker, _connect, path)
+        except BaseException:
+            worker.shutdown()
+            os.close(lock)
+            raise
+        self = cls(path, connection, lock, worker)
+        self.epoch, self.store_id = await self.write(_take_over, fenced=False)
+        return self
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on the store's thread and return its result."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, self._run, work)
+
+    async def write(self, work: Callable[[sqlite3.Connection], T], *, fenced: bool = True) -> T:
+        """Run `work` in one transaction: all of it is durable when this returns, or none of it happened."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, self._transact, work, fenced)
+
+    async def close(self) -> None:
+        """Close the file and give the ownership up. Idempotent."""
+        if self._lock < 0:
+            return
+        lock, self._lock = self._lock, -1
+        await asyncio.get_running_loop().run_in_executor(self._worker, self._connection.close)
+        self._worker.shutdown()
+        os.close(lock)
+
+    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return work(self._connection)
+        except sqlite3.Error as error:
+            raise StoreError(f"the store {self.path} failed: {error}") from error
+
+    def _transact(self, work: Callable[[sqlite3.Connection], T], fenced: bool) -> T:
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                if fenced:
+                    self._fence(connection)
+                result = work(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise StoreError(f"the store {self.path} could not be written: {error}") from error
+        return result
+
+    def _fence(self, connection: sqlite3.Connection) -> None:
+        newest = int(connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()[0])
+        if newest != self.epoch:
+            raise StoreOwned(f"the store {self.path} was taken over (epoch {newest}, this process has {self.epoch})")
+
+
+def _own(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"the store {path} cannot be used: {error.strerror}; choose another folder") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(lock)
+        raise StoreOwned(f"the store {path} is owned by the running process {owner}; stop it or use another") from error
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 5000"):
+            connection.execute(f"PRAGMA {pragma}")
+        migrate(connection)
+    except sqlite3.Error as error:
+        raise StoreError(f"the store {path} cannot be opened: {error}") from error
+    except OSError as error:
+        raise StoreError(f"the store {path} cannot be opened: {error.strerror}") from error
+    return connection
+
+
+def migrations() -> list[tuple[int, str]]:
+    """Return (version, SQL) of every migration, in order."""
+    folder = files("acp_runtime.store") / "migrations"
+    found = ((int(each.name[:4]), each.read_text(encoding="utf-8")) for each in folder.iterdir() if each.name[0] == "0")
+    return sorted(found)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the schema to `SCHEMA_VERSION`, each step in one transaction. Raises `StoreTooNew` for a newer store."""
+    current = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if current > SCHEMA_VERSION:
+        raise StoreTooNew(f"the store has schema {current}, this version knows {SCHEMA_VERSION}: use a newer version")
+    for version, sql in migrations():
+        if version > current:
+            connection.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {version};\nCOMMIT;")
+
+
+def _take_over(connection: sqlite3.Connection) -> tuple[int, str]:
+    """Raise the epoch, and give a new store its id; return both."""
+    connection.execute(
+        "INSERT INTO meta (key, value) VALUES ('epoch', '1') "
+        "ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
+    )
+    connection.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('store', ?)", (secrets.token_hex(4),))
+    found = dict(connection.execute("SELECT key, value FROM meta WHERE key IN ('epoch', 'store')").fetchall())
+    return int(found["epoch"]), str(found["store"])
