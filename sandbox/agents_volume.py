@@ -4,7 +4,7 @@ A volume cannot be renamed or relabelled, and a killed filler leaves one that lo
 fills a volume of its own, runs the agent from it, and only then publishes it: by creating a second, empty volume whose
 name is the content's and whose label names the filled one. Creating a volume that exists changes nothing, so of
 several fillers exactly one wins and all agree on it. Promises: a name that `published` returns was filled and proven;
-what was not published is never used, and the next `fill` removes it.
+what was not published is never used, and the end of the next `fill` removes it.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ IMAGE_FOLDER = "/agents"  # where the agents image has them; the engine copies t
 PREFIX = "acp-subagents-agents"
 CONTENT_LABEL, POINTER_LABEL = "io.acp-subagents.agents", "io.acp-subagents.agents-volume"
 AGENT_USER = "10001:10001"
+PUBLISH_TRIES = 3
 COPY_SECONDS = 300.0
 PROOF_SECONDS = 60.0
 
@@ -52,48 +53,47 @@ class AgentsVolume:
     async def fill(self, agents_image: str, proof_image: str) -> str:
         """Fill a volume from the agents image, prove it in the other image, publish it; return the published one.
 
-        Raises EngineError when the copy is not whole or the agent does not run; nothing is published then.
+        Raises ImageMissing when the copy is not whole or the agent does not run; nothing is published then.
         """
-        await self._remove_unpublished()
         name = f"{PREFIX}-{self.key}-{secrets.token_hex(4)}"
-        await self.engine.create_volume(name, {CONTENT_LABEL: self.key})
-        holder = None
+        holder = f"{name}-copy"
         try:
-            holder = await self._copy(name, agents_image)
+            await self._copy(name, agents_image, holder)
             await self._prove(name, proof_image)
-            return await self._publish(name)
+            winner = await self._publish(name)
         finally:
-            if holder is not None:
-                await self.engine.remove_container(holder)
+            await self.engine.remove_container(holder)
             if await self.published() != name:
-                with contextlib.suppress(EngineError):  # it is in use: the next filler removes it
-                    await self.engine.remove_volume(name)
+                await self.engine.remove_volume(name)
+        await self._remove_all_but(winner)
+        return winner
 
     async def _pointed_at(self) -> str | None:
         pointer = await self.engine.inspect_volume(self.pointer)
         return (pointer.get("Labels") or {}).get(POINTER_LABEL) if pointer else None
 
     async def _publish(self, name: str) -> str:
-        if await self.published() is None:
+        """Name this volume the filled one, unless another is; a pointer to nothing is replaced."""
+        for _ in range(PUBLISH_TRIES):
+            await self.engine.create_volume(self.pointer, {POINTER_LABEL: name})
+            if winner := await self.published():
+                return winner
             await self.engine.remove_volume(self.pointer)
-        await self.engine.create_volume(self.pointer, {POINTER_LABEL: name})
-        winner = await self.published()
-        if winner is None:
-            raise EngineError(f"The agents volume {name} vanished while it was published; try again.")
-        return winner
+        raise EngineError(f"The agents volume {name} was removed while it was published; try again.")
 
-    async def _copy(self, name: str, image: str) -> str:
-        """Create, not start, a container over the empty volume: that copies. It also keeps the volume in use."""
+    async def _copy(self, name: str, image: str, holder: str) -> None:
+        """Create, not start, a container over a new volume: that copies, and keeps the volume in use from the start."""
+        labels = {"VolumeOptions": {"Labels": {CONTENT_LABEL: self.key}}}
         settings = {
             "image": image,
             "command": [IMAGE_FOLDER],
             "labels": self._labels(),
             "host_config": {
                 "network_mode": "none",
-                "mounts": [{"Type": "volume", "Source": name, "Target": IMAGE_FOLDER}],
+                "mounts": [{"Type": "volume", "Source": name, "Target": IMAGE_FOLDER, **labels}],
             },
         }
-        return await self.engine.create_container(f"{name}-copy", settings, bound=COPY_SECONDS)
+        await self.engine.create_container(holder, settings, bound=COPY_SECONDS)
 
     async def _prove(self, name: str, image: str) -> None:
         settings = {
@@ -111,8 +111,9 @@ class AgentsVolume:
                 "mounts": [{"Type": "volume", "Source": name, "Target": AGENTS_MOUNT, "ReadOnly": True}],
             },
         }
-        container = await self.engine.create_container(f"{name}-proof", settings)
+        container = f"{name}-proof"
         try:
+            await self.engine.create_container(container, settings)
             await self.engine.start_container(container)
             code = await self.engine.wait_container(container, bound=PROOF_SECONDS)
             said = (await self.engine.logs(container, lines=5)).decode(errors="replace").strip()
@@ -131,10 +132,9 @@ class AgentsVolume:
             CONTENT_LABEL: self.key,
         }
 
-    async def _remove_unpublished(self) -> None:
-        """Remove what killed fillers left. One that is filling now holds its volume in use, and keeps it."""
-        kept = await self._pointed_at()
+    async def _remove_all_but(self, winner: str) -> None:
+        """Remove what killed fillers left. Only now, when the published one is known, can no other be in the way."""
         for volume in await self.engine.volumes({CONTENT_LABEL: self.key}):
-            if volume["Name"] != kept:
-                with contextlib.suppress(EngineError):
+            if volume["Name"] != winner:
+                with contextlib.suppress(EngineError):  # its filler works on it, will lose, and removes it itself
                     await self.engine.remove_volume(volume["Name"])

@@ -116,10 +116,10 @@ async def _rootfs(engine: Engine, recipe: Recipe, progress: Progress) -> str:
         found = await engine.inspect_image(name)
         if found and found.get("Architecture") == architecture:
             return name
-    no_pull = await _pull(engine, recipe.rootfs_image, progress)
+    no_pull = await _pull(engine, recipe.rootfs_image, progress, "about 30 MB")
     if no_pull is None:
         return recipe.rootfs_image
-    progress(f"No registry gave {recipe.rootfs_image} ({no_pull}).")
+    progress(f"{recipe.rootfs_image} cannot be pulled here; making one from packages instead.")
     try:
         async with bootstrap(recipe.suite, architecture, progress) as rootfs:
             name = _rootfs_name(rootfs.suite, architecture)
@@ -158,9 +158,9 @@ def _tar(rootfs: Rootfs) -> Iterator[subprocess.Popen[bytes]]:
             process.stdout.close()
 
 
-async def _pull(engine: Engine, name: str, progress: Progress) -> str | None:
+async def _pull(engine: Engine, name: str, progress: Progress, size: str = "its size is not known") -> str | None:
     """Pull an image; None when it is there, else one clause that says why not. Silence is not waited out."""
-    progress(f"Asking the registry for {name}; it is pulled if there.")
+    progress(f"Pulling {name} from its registry, if that answers; {size}.")
     now = asyncio.get_running_loop().time
     bound = asyncio.timeout(FIRST_WORD_SECONDS)
 
