@@ -24,7 +24,7 @@ The language. Directives stand anywhere in a user message and are played in orde
 A tool call ends a *round*: one request of the agent is answered with one round. The server keeps no conversation; the
 round is found by counting the tool results after the newest user message that holds a directive. The last round says
 `Done.` when the script gives it nothing to say. A fail decides its whole round; only a sleep before it still happens.
-TEXT and CMD may hold anything but `]]`; PATH and OLD also no `|`. PATH is passed on as it is.
+TEXT and CMD may hold anything but `]]` (they may end with `]`); PATH and OLD also no `|`. PATH is passed on as it is.
 
 A request that offers no tools is an errand of the agent's own (a title, a summary): it gets a short plain text, and so
 does one without any directive. A script that cannot be played (no such tool offered, a number that is none) is answered

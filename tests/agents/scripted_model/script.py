@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 TOOL_STEPS = {"write": ("path", "content"), "edit": ("path", "old", "new"), "shell": ("command",)}
 OTHER_STEPS = ("text", "stream", "sleep", "fail")
-DIRECTIVE = re.compile(r"\[\[(" + "|".join((*TOOL_STEPS, *OTHER_STEPS)) + r"):(.*?)\]\]", re.DOTALL)
+DIRECTIVE = re.compile(r"\[\[(" + "|".join((*TOOL_STEPS, *OTHER_STEPS)) + r"):(.*?)\]\](?!\])", re.DOTALL)
 DEFAULT_TEXT = "Done."
 
 SLEEP_LIMIT = 3600.0
