@@ -10,7 +10,6 @@ from acp_runtime.wire.jsontext import compact, storable_text
 
 MAX_DETAIL: Final = 4096
 MAX_LABEL: Final = 200
-MAX_BLOCKS: Final = 64
 
 
 def block_text(block: Any) -> str | None:
@@ -62,11 +61,11 @@ def _tool_content(content: Any) -> str | None:
         return None
     texts: list[str] = []
     room = MAX_DETAIL
-    for item in content[:MAX_BLOCKS]:
-        text = _tool_item(item)
-        if text and room > 0:
-            texts.append(text[:room])
-            room -= len(text) + 1
+    for text in filter(None, map(_tool_item, content)):
+        texts.append(text[:room])
+        room -= len(text) + 1
+        if room <= 0:
+            break
     return "\n".join(texts)
 
 

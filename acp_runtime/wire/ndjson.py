@@ -67,8 +67,7 @@ class LineSplitter:
             self._held += part
         else:
             self._skipped = len(self._held) + len(part)
-            # A new buffer: shrinking the old one would keep its memory.
-            self._held = self._held[:PREFIX_BYTES]
+            del self._held[PREFIX_BYTES:]
             self._held += part[: PREFIX_BYTES - len(self._held)]
 
     def _release(self) -> bytes | Oversized:

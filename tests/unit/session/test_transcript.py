@@ -115,6 +115,11 @@ def test_a_plan_replaces_the_pending_one_at_its_place():
     ]
 
 
+def test_at_most_100_steps_of_a_plan_are_kept():
+    (plan,) = taken({"sessionUpdate": "plan", "entries": [{"content": "x" * 900, "status": "pending"}] * 300})
+    assert plan.entries == (PlanItem("x" * 500, "pending"),) * 100
+
+
 def test_a_state_replaces_the_pending_one_so_that_it_does_not_cut_a_message_into_pieces():
     usage = [{"sessionUpdate": "usage_update", "used": n} for n in range(50)]
     mixed = [update for n in range(50) for update in (usage[n], chunk(str(n % 10)))]

@@ -77,6 +77,11 @@ def test_a_line_of_very_many_values_is_refused_before_it_is_parsed(item):
         parse(b"[" + b",".join([item] * (MAX_VALUES + 1)) + b"]")
 
 
+def test_names_count_as_values_too():
+    with pytest.raises(OverLimitError, match="more than 131072 values"):
+        parse(json.dumps({f"k{n}": "" for n in range(MAX_VALUES * 2 // 3)}).encode())
+
+
 def test_a_long_text_full_of_commas_quotes_and_brackets_is_few_values():
     text = 'call(a, b)["x"], {y: 1}\n' * 50_000
     assert parse(json.dumps({"text": text}).encode()) == {"text": text}
