@@ -1,0 +1,126 @@
+"""One program run to its end on this machine: bounded in time, output and descendants.
+
+Promises: the program leads its own process group; when its time is over, the caller is cancelled or the input breaks
+off, the whole group is killed and the program reaped before the call returns. Output beyond its bound is read and
+dropped, so that a program never hangs on a full pipe.
+"""
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from sandbox.errors import CommandMissing, CommandTimeout
+
+__all__ = ["Ended", "OutputFile", "run_process"]
+
+CHUNK = 65_536
+STDERR_LIMIT = 262_144
+REAP_SECONDS = 10.0  # SIGKILL is immediate but for a process stuck in the kernel, which nobody can wait for
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended; `exit_code` is negative for a signal, `truncated` says that output was dropped."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """Where standard output goes instead of memory; past `limit_bytes` the kernel ends the program with SIGXFSZ."""
+
+    file: BinaryIO
+    limit_bytes: int
+
+
+async def run_process(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    stdin: bytes | AsyncIterator[bytes] | None,
+    output: int | OutputFile,
+    seconds: float,
+) -> Ended:
+    """Run `argv` with exactly `env`; `output` is the number of bytes kept, or a file.
+
+    Raises CommandMissing when it cannot be executed, CommandTimeout after `seconds`, and whatever `stdin` raises.
+    """
+    sink = output.file if isinstance(output, OutputFile) else asyncio.subprocess.PIPE
+    source = asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv, cwd=cwd, env=env, stdin=source, stdout=sink, stderr=asyncio.subprocess.PIPE, start_new_session=True
+        )
+    except OSError as error:
+        raise CommandMissing(f"{argv[0]} cannot be executed: {error.strerror}; install it or give its path.") from error
+    try:
+        if isinstance(output, OutputFile):
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (output.limit_bytes, output.limit_bytes))
+        async with asyncio.timeout(seconds):
+            return await _converse(process, stdin, 0 if isinstance(output, OutputFile) else output)
+    except TimeoutError as error:
+        command = " ".join(argv[:2])
+        raise CommandTimeout(f"{command} had not ended after {seconds:g} s and was killed.") from error
+    finally:
+        await _end(process)
+
+
+async def _converse(
+    process: asyncio.subprocess.Process, stdin: bytes | AsyncIterator[bytes] | None, limit: int
+) -> Ended:
+    reader = asyncio.create_task(_collect(process.stdout, limit))
+    complaints = asyncio.create_task(_collect(process.stderr, STDERR_LIMIT))
+    feeder = asyncio.create_task(_feed(process.stdin, stdin))
+    try:
+        (stdout, truncated), (stderr, _), _ = await asyncio.gather(reader, complaints, feeder)
+    finally:
+        for task in (reader, complaints, feeder):
+            task.cancel()
+        await asyncio.gather(reader, complaints, feeder, return_exceptions=True)
+    return Ended(await process.wait(), stdout, stderr, truncated)
+
+
+async def _feed(pipe: asyncio.StreamWriter | None, stdin: bytes | AsyncIterator[bytes] | None) -> None:
+    """Write all; a program that stops reading has its reason, and its exit status tells it."""
+    if pipe is None or stdin is None:
+        return
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        if isinstance(stdin, bytes):
+            pipe.write(stdin)
+            await pipe.drain()
+        else:
+            async for chunk in stdin:
+                pipe.write(chunk)
+                await pipe.drain()
+    pipe.close()
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        await pipe.wait_closed()
+
+
+async def _collect(pipe: asyncio.StreamReader | None, limit: int) -> tuple[bytes, bool]:
+    kept, truncated = bytearray(), False
+    while pipe is not None and (chunk := await pipe.read(CHUNK)):
+        room = limit - len(kept)
+        kept += chunk[:room]
+        truncated = truncated or len(chunk) > room
+    return bytes(kept), truncated
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REAP_SECONDS):
+                await process.wait()
