@@ -1,0 +1,57 @@
+# The commands of this project. `make demo` and `make test`, each alone, do all the set-up; docs/setup.md says what
+# they do to a machine. Needs git, make and Python 3.11 or newer; everything else is brought along.
+
+.DEFAULT_GOAL := help
+# The steps of a target depend on the order in which they are listed.
+.NOTPARALLEL:
+.PHONY: help setup engine engine-remove images demo test check lint bench lock build clean
+
+PY := .venv/bin/python
+# Those that need no engine come first, so that a plain mistake is told early; a new folder joins by itself.
+FAST := tests/unit tests/exhaustive tests/property tests/contract tests/integration
+REST := $(filter-out $(FAST) tests/bench tests/demo tests/fixtures tests/__pycache__,$(patsubst %/,%,$(sort $(wildcard tests/*/))))
+PYTEST_ARGS ?=
+
+help: ## list the targets (the default)
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s %s\n", $$1, $$2 }'
+
+setup: ## make the Python environment .venv from the locked packages
+	@.ci/python-env
+
+engine: ## make sure that a container engine answers; as root, start or install one
+	@.ci/engine up
+
+engine-remove: ## undo what `make engine` did to this machine
+	@.ci/engine remove
+
+images: setup engine ## make the base image and the agents volume
+	@$(PY) -m sandbox.images
+
+demo: setup engine images ## show a real agent at work in a container, without any API key
+	@$(PY) -m tests.demo
+
+test: setup lint engine images ## prove that it is sound: lint, then all tests (PYTEST_ARGS="-k name -x")
+	@$(PY) -m pytest $(FAST) $(REST) $(PYTEST_ARGS)
+
+check: setup lint ## the tests that need no engine, for the loop while editing
+	@$(PY) -m pytest $(FAST) -m "not docker" $(PYTEST_ARGS)
+
+lint: setup ## ruff, mypy and the import contracts
+	@$(PY) -m ruff check . .ci
+	@$(PY) -m ruff format --check . .ci
+	@$(PY) -m mypy
+	@$(PY) -m mypy .ci/hostsetup
+	@.venv/bin/lint-imports
+
+bench: setup engine images ## record the figures of tests/bench
+	@$(PY) -m tests.bench
+
+lock: ## resolve requirements/*.lock anew (needs uv; newer versions with LOCK_ARGS=--upgrade)
+	@.ci/lock $(LOCK_ARGS)
+
+build: setup ## make the wheel and the source archive in dist/
+	@$(PY) -m hatchling build
+
+clean: ## delete what was made in this folder, .venv included
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis sandbox/relay/bin
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
