@@ -2,7 +2,7 @@
 
 Promises: at most `workers` calls run at once and long ones (pulls, builds) never take all threads; every call has a
 deadline that also bounds its thread; whatever docker-py, requests or the system raise comes out as one error of
-`sandbox.errors`, by the tables here and in `endpoint`.
+`sandbox.errors`, by the tables in `refusals` and `endpoint`.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import docker
 import requests
@@ -21,29 +21,12 @@ import tenacity
 from docker.context import ContextAPI
 
 from sandbox.endpoint import Context, Endpoint, TlsFiles, explain, resolve
-from sandbox.errors import (
-    CommandMissing,
-    EngineError,
-    EngineTimeout,
-    EngineUnreachable,
-    ImageMissing,
-    SandboxError,
-    SandboxGone,
-)
+from sandbox.errors import EngineError, EngineRefused, EngineTimeout, EngineUnreachable, SandboxError
+from sandbox.refusals import refusal
 
 T = TypeVar("T")
 FEWEST_THREADS, MOST_THREADS = 4, 16
 CONNECT_TRIES = 3
-
-
-class EngineRefused(EngineError):  # noqa: N818 - reads as what happened
-    """The engine answered a call with an error status that means nothing more special; `status` is that of HTTP."""
-
-    kind: ClassVar[str] = "engine_error"
-
-    def __init__(self, sentence: str, status: int) -> None:
-        super().__init__(sentence)
-        self.status = status
 
 
 @dataclass(slots=True)
@@ -273,33 +256,8 @@ def _docker_context(name: str | None) -> Context | None:
     return Context(found.Host, TlsFiles(files.ca_cert, cert, key, bool(files.verify)))
 
 
-# status (None: any), a piece of the engine's words in lower case, what it means. The first row that fits is told.
-_MEANING: tuple[tuple[int | None, str, type[SandboxError]], ...] = (
-    (404, "no such image", ImageMissing),
-    (None, "pull access denied", ImageMissing),
-    (None, "manifest unknown", ImageMissing),
-    (None, "manifest for", ImageMissing),
-    (None, "executable file not found", CommandMissing),
-    (None, "exec format error", CommandMissing),
-    (404, "no such container", SandboxGone),
-    (404, "no such exec", SandboxGone),
-    (404, "no container with", SandboxGone),
-    (409, "is not running", SandboxGone),
-)
-
-
 def _refusal(error: docker.errors.APIError, doing: str) -> SandboxError:
     return refusal(int(error.status_code or 0), str(error.explanation or error.response.reason), doing)
-
-
-def refusal(status: int, words: str, doing: str) -> SandboxError:
-    """Our error for a status and the engine's own words."""
-    sentence = f"The engine refused to {doing}: {words.strip().rstrip('.')} (status {status})."
-    low = words.lower()
-    for code, piece, kind in _MEANING:
-        if code in {None, status} and piece in low:
-            return kind(sentence)
-    return EngineRefused(sentence, status)
 
 
 def _culprit(error: BaseException) -> OSError | None:

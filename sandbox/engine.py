@@ -14,10 +14,11 @@ from typing import IO, Any
 
 import tenacity
 
-from sandbox.client import Client, EngineRefused, refusal
+from sandbox.client import Client
 from sandbox.endpoint import Endpoint
-from sandbox.errors import EngineError, EngineUnreachable, ImageMissing, SandboxGone
+from sandbox.errors import EngineRefused, EngineUnreachable, ImageMissing, SandboxGone
 from sandbox.policy import refuse_dangerous, refuse_workdir
+from sandbox.refusals import refusal
 
 SHORT, USUAL, UNPACKING, LONG = 10.0, 30.0, 300.0, 1800.0  # seconds
 PULL_TRIES = 3
@@ -86,14 +87,7 @@ class Engine:
             host = api.create_host_config(**settings["host_config"])
             return str(api.create_container(name=name, **{**settings, "host_config": host})["Id"])
 
-        try:
-            return await self._client.call(doing, work, deadline=bound)
-        except EngineRefused as error:
-            if error.status == 409 and "already in use" in str(error):
-                raise NameTaken(
-                    f"A container named {name} exists already; remove it or choose another name."
-                ) from error
-            raise
+        return await self._client.call(doing, work, deadline=bound)
 
     async def start_container(self, container: str) -> None:
         """Start it. Raises SandboxGone, CommandMissing when PID 1 is not in the image."""
@@ -304,12 +298,6 @@ class Engine:
             if error.status == 404:
                 return None
             raise
-
-
-class NameTaken(EngineError):  # noqa: N818 - reads as what happened
-    """Another container has the name."""
-
-    kind = "name_taken"
 
 
 def _facts(info: Json, version: Json, api_version: str) -> EngineFacts:

@@ -4,7 +4,9 @@
     ├── EngineError            the engine refused or failed a call
     │   ├── EngineUnreachable  nothing answers at the endpoint
     │   ├── EngineDenied       the endpoint is there, this user may not use it
-    │   └── EngineTimeout      the engine did not answer within the bound
+    │   ├── EngineTimeout      the engine did not answer within the bound
+    │   ├── EngineRefused      the engine answered with an error status, kept as `status`
+    │   └── NameTaken          a container or volume of that name exists and is not ours
     ├── ImageMissing           the image is neither here nor can be had
     ├── RelayMissing           the program that carries connections out of a container was not built
     ├── SandboxGone            the container does not exist or does not run any more
@@ -31,7 +33,7 @@ class SandboxError(Exception):
 
 
 class EngineError(SandboxError):
-    """The engine answered with an error that has no name of its own."""
+    """What has no name of its own among the errors of the engine."""
 
     kind = "engine_error"
 
@@ -52,6 +54,22 @@ class EngineTimeout(EngineError):  # noqa: N818
     """The engine did not answer within the bound; whether it acted is unknown."""
 
     kind = "engine_timeout"
+
+
+class EngineRefused(EngineError):  # noqa: N818
+    """The engine answered a call with an error; `status` is that of HTTP."""
+
+    kind = "engine_refused"
+
+    def __init__(self, sentence: str, status: int) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class NameTaken(EngineError):  # noqa: N818
+    """A container or a volume of that name exists already; it was left alone."""
+
+    kind = "name_taken"
 
 
 class ImageMissing(SandboxError):  # noqa: N818
