@@ -17,9 +17,8 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from sandbox.agents_volume import AgentsVolume
-from sandbox.client import EngineRefused
 from sandbox.engine import Engine
-from sandbox.errors import EngineError, ImageMissing, SandboxError
+from sandbox.errors import EngineError, EngineRefused, ImageMissing, SandboxError
 from sandbox.image_recipe import INDEXES, Recipe, load_recipe, network_arguments
 from sandbox.image_rootfs import Rootfs, RootfsUnavailable, bootstrap
 
