@@ -149,13 +149,13 @@ class Peer:
     def receive(self, line: bytes | Oversized) -> list[Message]:
         """Return what one line says: mostly one message, more for a batch, none for an answer nobody waits for."""
         if isinstance(line, Oversized):
-            return self._unread(line.prefix, f"the response was {line.length} bytes long, over the cap", line.length)
+            return self._unread(line.prefix, f"it was {line.length} bytes long, over the cap", line.length)
         if line[:1] not in b"{[" and line.lstrip()[:1] not in b"{[":
             return [self._noise(line, "it is not a JSON object")]
         try:
             value = jsontext.parse(line)
         except jsontext.OverLimitError as error:
-            return self._unread(line, f"the response could not be read: {error}")
+            return self._unread(line, str(error))
         except jsontext.NotJsonError as error:
             return [self._noise(line, str(error))]
         return self._one(value, line) if isinstance(value, dict) else self._batch(value, line)
@@ -213,7 +213,8 @@ class Peer:
             method = self._pending.pop(ident, None)
             if method is not None:
                 self.counters.responses += 1
-                return [Response(ident, None, RpcError(None, why), method)]
+                error = RpcError(None, f"the response could not be read: {why}")
+                return [Response(ident, None, error, method)]
         if length is None:
             return [self._noise(text, why)]
         self.counters.skipped += 1

@@ -223,7 +223,7 @@ def test_an_answer_over_the_cap_fails_its_request_and_says_how_long_it_was(peer)
     ident = asked(peer)
     line = encoded(id=ident, result={"id": 1, "text": "x" * 5000})
     (oversized,) = LineSplitter(cap=4096).feed(line + b"\n")
-    error = RpcError(None, f"the response was {len(line)} bytes long, over the cap")
+    error = RpcError(None, f"the response could not be read: it was {len(line)} bytes long, over the cap")
     assert peer.receive(oversized) == [Response(ident, None, error, "session/prompt")]
     assert peer.pending == 0
     assert peer.counters.skipped == 0
