@@ -305,8 +305,7 @@ class Agent:
         try:
             if method != "initialize" and self.initialized is None:
                 raise refused(-32600, "The first call must be initialize.")
-            handler = getattr(self, "do_" + method.replace("/", "_"), None)
-            if handler is None:
+            if (handler := getattr(self, "do_" + method.replace("/", "_"), None)) is None:
                 raise refused(-32601, "Method not found")
             handler(request, params)
         except Answer as answer:
@@ -388,6 +387,7 @@ def main() -> NoReturn:
     agent = Agent(given)
     agent.serve()
     while given.ignore_eof:
+        print("ignores the end of input", file=sys.stderr, flush=True)
         signal.pause()
     for group in list(agent.commands):
         with suppress(ProcessLookupError):

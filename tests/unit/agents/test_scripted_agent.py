@@ -70,9 +70,9 @@ def test_a_cancel_ends_what_waits_and_the_rest_is_left_out(agent, waiting):
 
 
 def begin_command(agent: RawClient) -> tuple[int, int]:
-    """Start a command that sleeps; return the request and a descriptor that becomes readable when it is gone."""
+    """Start a command with a child; return the request and a descriptor that is readable once the child is gone."""
     os.mkfifo(agent.cwd / "up")
-    request = agent.begin("[[run:echo $$ > up; sleep 600]]")
+    request = agent.begin("[[run:sleep 600 & echo $! > up; wait]]")
     return request, os.pidfd_open(int((agent.cwd / "up").read_text()))
 
 

@@ -104,11 +104,16 @@ def test_slow_start_reads_nothing_until_the_file_exists(start, tmp_path):
     assert "result" in agent.answer(request)
 
 
-def test_it_can_ignore_the_end_of_input_and_sigterm(start):
-    agent = start("--ignore-eof", "--ignore-term").open()
+def test_it_can_ignore_the_end_of_input(start):
+    agent = start("--ignore-eof").open()
     agent.begin(f"[[wait:{agent.cwd}/go]][[say:still here]]")
-    agent.process.terminate()
     agent.stdin.close()
+    assert agent.stderr.readline() == b"ignores the end of input\n"
     (agent.cwd / "go").touch()
     agent.until(lambda _: agent.said() == "still here")
-    assert agent.process.poll() is None
+
+
+def test_it_can_ignore_sigterm(start):
+    agent = start("--ignore-term").open()
+    agent.process.terminate()
+    assert stop_reason(agent.prompt("still here")) == "end_turn"
