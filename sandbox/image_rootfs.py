@@ -27,6 +27,8 @@ MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 TARGET_FIELDS = ("ORIGIN", "CODENAME", "COMPONENT", "REPO_URI", "SOURCESENTRY")
 FORMAT = "|".join(f"$({field})" for field in TARGET_FIELDS)
 PREFIX = "acp-subagents-rootfs-"
+# The kernel ends the mounts and processes of what is run behind this, with this process at the latest.
+ALONE = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child")
 UPDATE_SECONDS = 300
 BOOTSTRAP_SECONDS = 1200
 TAIL_BYTES = 2000  # of a failing program's output
@@ -139,14 +141,13 @@ async def _install_debootstrap(progress: Progress) -> None:
 
 
 def _debootstrap(mirror: Mirror, suite: str, architecture: str, root: Path) -> list[str]:
-    """Build the command. Its mounts and processes live in namespaces that the kernel ends with this process."""
-    alone = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
+    """Build the command; half done it would leave mounts and processes, so it gets namespaces of its own."""
     options = ["--variant=minbase", f"--arch={architecture}", f"--components={','.join(mirror.components)}"]
     if mirror.address.startswith("https:"):
         options.append("--include=ca-certificates")
     if mirror.keyring:
         options.append(f"--keyring={mirror.keyring}")
-    return [*alone, "debootstrap", *options, suite, str(root), mirror.address]
+    return [*ALONE, "debootstrap", *options, suite, str(root), mirror.address]
 
 
 def _keyring(source: Path) -> Path | None:
