@@ -21,6 +21,7 @@ from sandbox.spec import AGENT_UID, AGENT_USER, HOME, LABEL, SandboxSpec, Volume
 
 NO_ENV: Mapping[str, str] = MappingProxyType({})
 HOME_MODE, WORKSPACE_MODE = 0o700, 0o755
+LAST_LINES, LAST_LETTERS = 5, 500
 
 
 class Sandbox:
@@ -36,7 +37,8 @@ class Sandbox:
         """Create and start it, with its volumes where they do not exist yet.
 
         When it fails or is cancelled, the container and the volumes made by this call are removed; volumes of an
-        earlier attempt stay. Raises ImageMissing, CommandMissing (PID 1), SettingRefused, NameTaken, EngineError.
+        earlier attempt stay. Raises ImageMissing, SettingRefused, NameTaken, EngineError. That PID 1 is not in the
+        image shows at the first use, since the init starts all the same.
         """
         made: list[str] = []
         try:
@@ -59,8 +61,14 @@ class Sandbox:
         receiver: Receiver,
         user: str = AGENT_USER,
     ) -> ExecChannel:
-        """Execute a program and return its channel; see `ExecChannel.open`."""
-        return await ExecChannel.open(self.engine, self.id, argv, user=user, cwd=cwd, env=env, receiver=receiver)
+        """Execute a program and return its channel; see `ExecChannel.open`.
+
+        Raises SandboxGone with what became of the container and the last words of its PID 1.
+        """
+        try:
+            return await ExecChannel.open(self.engine, self.id, argv, user=user, cwd=cwd, env=env, receiver=receiver)
+        except SandboxGone as error:
+            raise SandboxGone(await self._last_words()) from error
 
     async def run(
         self,
@@ -95,6 +103,14 @@ class Sandbox:
         except EngineError:
             return False
         return True
+
+    async def _last_words(self) -> str:
+        fate = await self.fate()
+        try:
+            words = (await self.engine.logs(self.id, lines=LAST_LINES)).decode(errors="replace").strip()
+        except SandboxGone:
+            words = ""
+        return f"{fate.describe()[:-1]}; its last words: {words[-LAST_LETTERS:]}" if words else fate.describe()
 
 
 async def _ensure_volumes(engine: Engine, spec: SandboxSpec, made: list[str]) -> None:

@@ -90,7 +90,7 @@ class Engine:
         return await self._client.call(doing, work, deadline=bound)
 
     async def start_container(self, container: str) -> None:
-        """Start it. Raises SandboxGone, CommandMissing when PID 1 is not in the image."""
+        """Start it. Raises SandboxGone, CommandMissing when PID 1 is not in the image and no init starts it."""
         await self._client.call(
             f"start the container {_short(container)}", lambda api: api.start(container), deadline=USUAL
         )

@@ -20,6 +20,7 @@ AGENT_UID: Final = 10001
 AGENT_USER: Final = f"{AGENT_UID}:{AGENT_UID}"
 WORKSPACE: Final = "/workspace"
 HOME: Final = "/home/agent"
+BASE: Final = "/base"
 KEPT_CAPABILITIES: Final = ("SETUID", "SETGID", "SETPCAP", "KILL")
 
 RUN_TMPFS_BYTES: Final = 16 * 1024 * 1024
@@ -72,7 +73,8 @@ class SandboxSpec:
 
     `command` is PID 1 below the init; `gid` the group under which it shares sockets with the manager (from the probe).
     With `work` and `home` there is a volume at /workspace and at /home/agent, both the agent's, that live across
-    attempts. `env` is seen by PID 1 and by every program executed later, and by whoever may inspect the container.
+    attempts. `base` is the volume at /base that only sandboxes of the role `workspace` have: the agent never sees it.
+    `env` is seen by PID 1 and by every program executed later, and by whoever may inspect the container.
     """
 
     store: str
@@ -88,6 +90,7 @@ class SandboxSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     work: bool = True
     home: bool = True
+    base: bool = False
     workdir: str = "/"
 
     def __post_init__(self) -> None:
@@ -102,7 +105,8 @@ class SandboxSpec:
     @property
     def name(self) -> str:
         """The container's name: the same for the same identity, so that creating twice cannot make two."""
-        return f"{self._stem}-{self.attempt}"
+        role = "" if self.role == "agent" else f"-{self.role}"
+        return f"{self._stem}{role}-{self.attempt}"
 
     @property
     def work_volume(self) -> str | None:
@@ -115,7 +119,8 @@ class SandboxSpec:
     @property
     def volumes(self) -> dict[str, str]:
         """The sandbox's own volumes and where they are mounted."""
-        pairs = ((self.work_volume, WORKSPACE), (self.home_volume, HOME))
+        base_volume = f"{self._stem}-base" if self.base else None
+        pairs = ((self.work_volume, WORKSPACE), (self.home_volume, HOME), (base_volume, BASE))
         return {name: target for name, target in pairs if name is not None}
 
     @property
