@@ -60,9 +60,16 @@ class AgentTable(_Table):
     cold_start: bool = False
 
 
+class SandboxTable(_Table):
+    """`[sandbox]`: `image` is used instead of the base image that is built on first use; it holds git, sh, python3."""
+
+    image: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+
+
 class FileTable(_Table):
     """The whole file."""
 
+    sandbox: SandboxTable = SandboxTable()
     limits: LimitsTable = LimitsTable()
     agents: dict[Annotated[str, Field(pattern=f"^{NAME.pattern}$")], AgentTable] = {}
 
@@ -73,6 +80,7 @@ class Config:
 
     limits: Limits
     catalogue: Catalogue
+    base_image: str | None
     state_dir: Path
     runtime_dir: Path
     cache_dir: Path
@@ -101,6 +109,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     return Config(
         limits=replace(Limits(), **overrides),
         catalogue=Catalogue(kinds, program_version()),
+        base_image=table.sandbox.image,
         state_dir=_xdg(environ, "XDG_STATE_HOME", ".local/state"),
         runtime_dir=_runtime_dir(environ),
         cache_dir=_xdg(environ, "XDG_CACHE_HOME", ".cache"),
@@ -154,8 +163,8 @@ def _sentence(mistake: Any, location: list[str]) -> str:
     value = mistake.get("input")
     shown = f" (it is {value!r:.80})" if isinstance(value, str | int | float | bool) else ""
     if mistake["type"] == "extra_forbidden":
-        tables: dict[int, type[_Table]] = {2: LimitsTable, 3: AgentTable}
-        allowed = tables.get(len(location), FileTable)
+        tables: dict[str, type[_Table]] = {"limits": LimitsTable, "sandbox": SandboxTable, "agents": AgentTable}
+        allowed = tables[location[0]] if len(location) > 1 else FileTable
         return f"unknown key; allowed: {', '.join(sorted(allowed.model_fields))}"
     message = str(mistake["msg"])
     return message[:1].lower() + message[1:] + shown

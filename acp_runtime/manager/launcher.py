@@ -47,13 +47,17 @@ class Fate:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What an agent changed in its workspace, as a patch against what it was given. Counts are lines."""
+    """What an agent changed in its workspace, as a patch against what it was given. Counts are lines.
+
+    `notices` are sentences for the user about what the patch does not hold or what to look at before applying it.
+    """
 
     patch: bytes
     files: int
     insertions: int
     deletions: int
     diffstat: str
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +71,15 @@ class CheckResult:
 class Launched(Protocol):
     """An agent that runs. Its owner calls `end` exactly once; everything that was made for it goes then."""
 
-    channel: Channel
-    cwd: str
+    @property
+    def channel(self) -> Channel:
+        """The agent's stdio."""
+        ...
+
+    @property
+    def cwd(self) -> str:
+        """The agent's workspace, as the agent sees it."""
+        ...
 
     async def fate(self) -> Fate | None:
         """Return how the agent's process ended, or None while it lives or nothing can be learnt."""
@@ -94,8 +105,8 @@ class Launcher(Protocol):
         """Start the agent; `receiver` gets its output. Raises `LaunchError`; whatever was made is gone then."""
         ...
 
-    async def sweep(self, store: str, subagent: str) -> bool:
-        """Remove what an earlier manager made for a subagent. Return whether nothing of it is left for certain."""
+    async def sweep(self, request: LaunchRequest) -> bool:
+        """Export the work and remove what an earlier manager made. Return whether nothing is left for certain."""
         ...
 
     async def close(self) -> None:

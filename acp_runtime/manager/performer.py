@@ -237,13 +237,14 @@ class Performer:
             await session.shut()
         if launched is not None:
             return await launched.end()
-        request = self._around.request(0)
-        return await self._around.launcher.sweep(request.store, request.subagent)
+        return await self._around.launcher.sweep(self._around.request(0))
 
 
 def _kind(error: Exception) -> str:
     if isinstance(error, LaunchError):
         return error.kind
+    if isinstance(error, SessionClosedError):
+        return "agent_exited"
     return "login_needed" if isinstance(error, LoginNeededError) else "protocol_error"
 
 

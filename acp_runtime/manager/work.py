@@ -20,6 +20,7 @@ def read_work(folder: Path, subagent: str) -> Work | None:
     """Return what `write_work` kept, or None when nothing was."""
     try:
         facts = json.loads((folder / f"{subagent}.json").read_bytes())
+        facts["notices"] = tuple(facts["notices"])
         return Work(patch=(folder / f"{subagent}.patch").read_bytes(), **facts)
     except FileNotFoundError:
         return None

@@ -23,6 +23,7 @@ from acp_runtime.session.transcript import Coalescer
 from acp_runtime.wire import acp
 from acp_runtime.wire.acp import AgentMethod, ClientMethod, ErrorCode
 from acp_runtime.wire.jsonrpc import Message, Noise, Notification, Peer, Request, Response, RpcError, Skipped
+from acp_runtime.wire.jsontext import compact
 from acp_runtime.wire.ndjson import LineSplitter
 
 FLUSH_SECONDS: Final = 0.2
@@ -32,6 +33,7 @@ STDERR_BYTES: Final = 65_536
 STDERR_TOLD: Final = 2_000
 NOISE_LINES: Final = 20
 EARLY_UPDATES: Final = 256
+EARLY_CHARS: Final = 65_536  # of one update: what comes before the session exists is small talk
 OPEN_REQUESTS: Final = 32
 PENDING_BYTES: Final = 1_048_576
 
@@ -129,7 +131,8 @@ class AcpSession:
     def _update(self, params: Any) -> None:
         session_id, kind, update = acp.read_update(params)
         if self.session_id is None:
-            self._early.append((session_id, update))
+            if len(compact(update)) <= EARLY_CHARS:
+                self._early.append((session_id, update))
         elif session_id == self.session_id:
             self._heard_count += 1
             self._newest = kind
@@ -140,7 +143,7 @@ class AcpSession:
 
     def _permission(self, request: Request) -> None:
         ask = acp.read_permission_request(request.params)
-        key = f"{request.id}"
+        key = f"{request.id!r}"
         known = ask.session_id == self.session_id and self._prompting
         if not known or key in self._asked or len(self._asked) >= OPEN_REQUESTS:
             self._post(self._peer.respond(request.id, acp.permission_outcome(None)))
@@ -197,6 +200,7 @@ class AcpSession:
         for session_id, update in self._early:
             self._update({"sessionId": session_id, "update": update})
         self._early.clear()
+        await self._flush()
         return Opened(self.session_id, one_line(hello.name, 60), one_line(hello.version, 60))
 
     async def _authenticate(self, method: str, hello: acp.AgentHello) -> None:

@@ -26,10 +26,10 @@ LITTLE = 65_536
 
 
 class Completed(Protocol):
-    """How a command ended."""
+    """How a command ended; without an exit code when its sandbox went away under it."""
 
     @property
-    def exit_code(self) -> int: ...
+    def exit_code(self) -> int | None: ...
     @property
     def stdout(self) -> bytes: ...
     @property

@@ -1,0 +1,79 @@
+"""An agent that runs in a container: what its owner may ask of it, and how it ends."""
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from acp_runtime.manager.launcher import CheckResult, Fate, LaunchError, LaunchRequest
+from acp_runtime.manager.workspace import measure
+from sandbox.channel import ExecChannel
+from sandbox.container import Sandbox
+from sandbox.errors import SandboxError
+from sandbox.spec import WORKSPACE
+
+if TYPE_CHECKING:
+    from acp_runtime.manager.docker_launcher import DockerLauncher
+
+CHECK_BYTES: Final = 1_048_576
+KILLED: Final = 137
+
+
+@dataclass(slots=True)
+class DockerAgent:
+    """One agent in its sandbox. `end` removes the container, exports the work and then removes the volumes.
+
+    `host_side` holds what stands on this side for it: the forwarder and the folder of its socket.
+    """
+
+    request: LaunchRequest
+    sandbox: Sandbox
+    channel: ExecChannel
+    host_side: AsyncExitStack
+    launcher: "DockerLauncher"
+
+    @property
+    def cwd(self) -> str:
+        return WORKSPACE
+
+    async def fate(self) -> Fate | None:
+        """Ask the engine: the exec's exit code, and whether the container is still there. None while nobody knows."""
+        if self.channel.failure is not None:
+            return Fate(None, str(self.channel.failure))
+        code = await self.channel.exit_code()
+        try:
+            container = await self.sandbox.fate()
+        except SandboxError:
+            return None if code is None else Fate(code, _exited(code))
+        if container.state in ("exited", "gone") or container.oom:
+            return Fate(code, container.describe())
+        return None if code is None else Fate(code, _exited(code))
+
+    async def changed_files(self) -> int | None:
+        try:
+            async with self.launcher.guest(self.request) as guest:
+                return await measure(guest)
+        except SandboxError as error:
+            raise LaunchError(error.kind, str(error)) from error
+
+    async def check(self, command: str, seconds: float) -> CheckResult:
+        try:
+            done = await self.sandbox.run(
+                ["sh", "-c", f"exec 2>&1\n{command}"], cwd=WORKSPACE, limit_bytes=CHECK_BYTES, timeout=seconds
+            )
+        except SandboxError as error:
+            raise LaunchError(error.kind, str(error)) from error
+        if done.exit_code is None:
+            raise LaunchError("sandbox_gone", "the sandbox went away while the check ran")
+        return CheckResult(done.exit_code, done.stdout.decode("utf-8", "replace"))
+
+    async def end(self) -> bool:
+        await self.channel.close()
+        removed = await self.sandbox.remove()
+        await self.host_side.aclose()
+        return removed and await self.launcher.finish(self.request)
+
+
+def _exited(code: int) -> str:
+    if code == KILLED:
+        return "the agent was killed (exit code 137; the engine names no reason)"
+    return f"the agent exited with code {code}"

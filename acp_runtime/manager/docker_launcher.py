@@ -1,0 +1,217 @@
+"""Agents in containers: one hardened container each, without a network, on the engine that answers.
+
+Everything made for an agent is named after store, subagent and attempt, so that it can be found and removed by a later
+manager; a launch that fails leaves nothing.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from acp_runtime.config import Config
+from acp_runtime.core.errors import Rejected
+from acp_runtime.manager.docker_agent import DockerAgent
+from acp_runtime.manager.launcher import LaunchError, LaunchRequest
+from acp_runtime.manager.run_dir import SOCKET, make_private, make_run_dir, relay_dir, remove_run_dir
+from acp_runtime.manager.workspace import export, snapshot
+from acp_runtime.models.forwarder import ModelForwarder
+from acp_runtime.models.route import Route
+from acp_runtime.models.secret import Secret
+from acp_runtime.session.channel import Receiver
+from sandbox.container import Sandbox
+from sandbox.engine import Engine
+from sandbox.errors import SandboxError, SocketsNotShared
+from sandbox.images import ensure_agents, ensure_base, ensure_image
+from sandbox.probe import ProbeResult, probe
+from sandbox.spec import BASE, LABEL, WORKSPACE, HostMount, SandboxSpec, VolumeMount
+from sandbox.workspace import Guest, WorkspaceLimits, bring_in
+
+AGENTS: Final = "/opt/subagents/agents"
+RELAY: Final = "/opt/subagents/relay"
+RUN: Final = "/run/subagents"
+PORT: Final = 8790
+GUEST_SECONDS: Final = "1800"
+
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What every sandbox on this engine stands on."""
+
+    engine: Engine
+    base: str
+    probed: ProbeResult
+
+
+class DockerLauncher:
+    """Starts agents on one engine. Holds one connection from the first use to `close`."""
+
+    def __init__(self, config: Config, environ: Mapping[str, str], *, labels: Mapping[str, str] | None = None) -> None:
+        self._config = config
+        self._environ = environ
+        self._labels = {f"{LABEL}pid": str(os.getpid()), **(labels or {})}
+        self._ground: _Ground | None = None
+        self._preparing = asyncio.Lock()
+        # Each start costs about 110 ms of the engine whatever the parallelism; more at once only wait longer.
+        self._slots = asyncio.Semaphore(2 * (os.cpu_count() or 1))
+
+    async def launch(self, request: LaunchRequest, receiver: Receiver) -> DockerAgent:
+        """Start the agent in a container of its own. Raises `LaunchError`; whatever was made is gone then."""
+        try:
+            async with self._slots, AsyncExitStack() as undo:
+                agent = await self._launch(request, receiver, undo)
+                undo.pop_all()
+                return agent
+        except (SandboxError, Rejected) as error:
+            raise LaunchError(error.kind, str(error)) from error
+
+    async def _launch(self, request: LaunchRequest, receiver: Receiver, undo: AsyncExitStack) -> DockerAgent:
+        ground = await self._prepared(request)
+        image = ground.base
+        if request.order.image is not None:
+            image = await ensure_image(ground.engine, request.order.image, request.progress)
+        mounts = await self._mounts(ground.engine, request)
+        host_side = await undo.enter_async_context(AsyncExitStack())
+        run_dir = make_run_dir(self._config.runtime_dir, request.store, request.subagent)
+        host_side.callback(remove_run_dir, self._config.runtime_dir, request.store, request.subagent)
+        route = self._route(request)
+        if route is not None:
+            await host_side.enter_async_context(ModelForwarder(run_dir / SOCKET, os.getgid(), route))
+        request.progress("creating the container")
+        spec = self._spec(request, image, ground.probed.gid, (*mounts, HostMount(str(run_dir), RUN)))
+        sandbox = await Sandbox.create(ground.engine, spec)
+        undo.push_async_callback(sandbox.remove, volumes=True)
+        await self._bring_in(request)
+        base_url = route.inside(PORT) if route is not None else ""
+        env = request.kind.environment(model=request.order.model, base_url=base_url)
+        channel = await sandbox.open_channel(request.kind.argv, cwd=WORKSPACE, env=env, receiver=receiver)
+        undo.push_async_callback(channel.close)
+        return DockerAgent(request=request, sandbox=sandbox, channel=channel, host_side=host_side, launcher=self)
+
+    async def _prepared(self, request: LaunchRequest) -> _Ground:
+        async with self._preparing:
+            if self._ground is None:
+                engine = await Engine.connect(self._environ)
+                try:
+                    base = await self._base(engine, request)
+                    root = make_private(self._config.runtime_dir)
+                    probed = await probe(engine, root, base)
+                except BaseException:
+                    await engine.close()
+                    raise
+                self._ground = _Ground(engine, base, probed)
+            if not self._ground.probed.sockets_shared:
+                raise SocketsNotShared(self._ground.probed.why)
+            return self._ground
+
+    async def _base(self, engine: Engine, request: LaunchRequest) -> str:
+        if self._config.base_image is not None:
+            return await ensure_image(engine, self._config.base_image, request.progress)
+        return await ensure_base(engine, request.progress, environ=self._environ)
+
+    async def _mounts(self, engine: Engine, request: LaunchRequest) -> tuple[HostMount | VolumeMount, ...]:
+        relay = await asyncio.to_thread(relay_dir, self._config.cache_dir, engine.facts.architecture)
+        mounts: tuple[HostMount | VolumeMount, ...] = (HostMount(str(relay), RELAY),)
+        if any(part.startswith(f"{AGENTS}/") for part in request.kind.argv):
+            volume = await ensure_agents(engine, request.progress, environ=self._environ)
+            mounts = (*mounts, VolumeMount(volume, AGENTS))
+        return mounts
+
+    def _spec(
+        self, request: LaunchRequest, image: str, gid: int, mounts: tuple[HostMount | VolumeMount, ...]
+    ) -> SandboxSpec:
+        return SandboxSpec(
+            store=request.store,
+            subagent=request.subagent,
+            attempt=request.attempt,
+            image=image,
+            command=(f"{RELAY}/relay", f"127.0.0.1:{PORT}", f"{RUN}/{SOCKET}"),
+            gid=gid,
+            mounts=mounts,
+            labels=self._labels,
+        )
+
+    def _route(self, request: LaunchRequest) -> Route | None:
+        """Return where the agent's model requests go; the key is read here and stays on this side."""
+        order = request.order
+        if order.model_url is None:
+            return None
+        key = None if order.model_key_env is None else Secret.read(self._environ, order.model_key_env)
+        return Route.parse(order.model_url, key=key)
+
+    async def _bring_in(self, request: LaunchRequest) -> None:
+        request.progress("taking the workspace in")
+        scratch = make_private(self._config.cache_dir / "scratch")
+        async with snapshot(request, scratch, self._environ) as taken, self.guest(request) as guest:
+            await bring_in(guest, taken)
+
+    @asynccontextmanager
+    async def guest(self, request: LaunchRequest) -> AsyncIterator[Guest]:
+        """Give a sandbox that sees the agent's work and what it was given, and that the agent never enters.
+
+        Raises the errors of `Sandbox.create`. The volumes stay.
+        """
+        ground = self._ground
+        if ground is None:
+            raise LaunchError("engine_unreachable", "the engine was never reached by this manager")
+        spec = SandboxSpec(
+            store=request.store,
+            subagent=request.subagent,
+            attempt=request.attempt,
+            role="workspace",
+            image=ground.base,
+            command=("sleep", GUEST_SECONDS),
+            home=False,
+            base=True,
+            labels=self._labels,
+        )
+        sandbox = await Sandbox.create(ground.engine, spec)
+        try:
+            yield Guest(sandbox, WorkspaceLimits(), base=BASE, work=WORKSPACE)
+        finally:
+            await asyncio.shield(sandbox.remove())
+
+    async def finish(self, request: LaunchRequest) -> bool:
+        """Export the work, then remove the volumes; a failed export keeps them. Return whether all is gone."""
+        try:
+            async with self.guest(request) as guest:
+                exported = await export(guest, request)
+        except SandboxError as error:
+            request.progress(f"the work could not be taken out: {error}")
+            exported = False
+        return await self.remove_volumes(request) if exported else True
+
+    async def remove_volumes(self, request: LaunchRequest) -> bool:
+        """Remove every volume of a subagent. Return False when the engine does not answer."""
+        ground = self._ground
+        if ground is None:
+            return True
+        try:
+            for volume in await ground.engine.volumes(self._own(request)):
+                await ground.engine.remove_volume(volume["Name"])
+        except SandboxError:
+            return False
+        return True
+
+    async def sweep(self, request: LaunchRequest) -> bool:
+        """Take up what an earlier manager left: export the work, remove containers and volumes."""
+        try:
+            ground = await self._prepared(request)
+            for container in await ground.engine.containers(self._own(request)):
+                await ground.engine.remove_container(container["Id"])
+            if not await ground.engine.volumes(self._own(request)):
+                return True
+        except (SandboxError, LaunchError):
+            return False
+        return await self.finish(request)
+
+    def _own(self, request: LaunchRequest) -> dict[str, str]:
+        return {f"{LABEL}store": request.store, f"{LABEL}subagent": request.subagent}
+
+    async def close(self) -> None:
+        """Give up the connection to the engine. Idempotent."""
+        ground, self._ground = self._ground, None
+        if ground is not None:
+            await ground.engine.close()

@@ -1,0 +1,131 @@
+"""UNSAFE: agents as processes of this machine, for tests and development.
+
+Nothing separates such an agent from its user: it has the user's rights, files and network. What is the same as in a
+container is the workspace (a clone of its own) and how the work comes back.
+"""
+
+import asyncio
+import shutil
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from acp_runtime.manager.launcher import CheckResult, Fate, LaunchError, LaunchRequest
+from acp_runtime.manager.local_channel import LocalChannel
+from acp_runtime.manager.workspace import export, measure, snapshot
+from acp_runtime.session.channel import Receiver
+from sandbox.errors import SandboxError
+from sandbox.workspace import Guest, LocalRunner, WorkspaceLimits, bring_in
+
+CHECK_BYTES = 1_048_576
+PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")
+
+
+class LocalLauncher:
+    """Starts agents below `root`, a folder that is its own."""
+
+    def __init__(self, root: Path, environ: Mapping[str, str]) -> None:
+        self._root = root
+        self._environ = environ
+
+    async def launch(self, request: LaunchRequest, receiver: Receiver) -> "LocalAgent":
+        """Clone the workspace and start the agent in it. Raises `LaunchError`."""
+        home = self._root / f"{request.subagent}-{request.attempt}"
+        try:
+            guest = await self._prepare(home, request)
+            channel = await self._start(home, request, receiver)
+        except SandboxError as error:
+            shutil.rmtree(home, ignore_errors=True)
+            raise LaunchError(error.kind, str(error)) from error
+        except OSError as error:
+            shutil.rmtree(home, ignore_errors=True)
+            program = request.kind.argv[0]
+            sentence = f"{program!r} could not be executed: {error.strerror}; install it or name it by its path"
+            raise LaunchError("command_missing", sentence) from error
+        except BaseException:
+            shutil.rmtree(home, ignore_errors=True)
+            raise
+        return LocalAgent(home, request, guest, channel)
+
+    async def _prepare(self, home: Path, request: LaunchRequest) -> Guest:
+        for name in ("base", "workspace", "home", "scratch"):
+            (home / name).mkdir(parents=True)
+        runner = LocalRunner(self._environ.get("PATH", "/usr/bin:/bin"))
+        guest = Guest(runner, WorkspaceLimits(), base=str(home / "base"), work=str(home / "workspace"))
+        async with snapshot(request, home / "scratch", self._environ) as taken:
+            await bring_in(guest, taken)
+        return guest
+
+    async def _start(self, home: Path, request: LaunchRequest, receiver: Receiver) -> LocalChannel:
+        order = request.order
+        env = {name: self._environ[name] for name in PASSED_ON if name in self._environ}
+        env |= {"HOME": str(home / "home")}
+        env |= request.kind.environment(model=order.model, base_url=order.model_url or "")
+        return await LocalChannel.open(request.kind.argv, cwd=home / "workspace", env=env, receiver=receiver)
+
+    async def sweep(self, request: LaunchRequest) -> bool:
+        """Remove the folders of a subagent; its process ended with the pipes of its manager."""
+        for home in self._root.glob(f"{request.subagent}-*"):
+            await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
+        return True
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+@dataclass(slots=True)
+class LocalAgent:
+    """An agent process with its folder."""
+
+    home: Path
+    request: LaunchRequest
+    guest: Guest
+    channel: LocalChannel
+
+    @property
+    def cwd(self) -> str:
+        return str(self.home / "workspace")
+
+    async def fate(self) -> Fate | None:
+        code = self.channel.exit_code
+        return None if code is None else Fate(code, describe_exit(code))
+
+    async def changed_files(self) -> int | None:
+        try:
+            return await measure(self.guest)
+        except SandboxError as error:
+            raise LaunchError(error.kind, str(error)) from error
+
+    async def check(self, command: str, seconds: float) -> CheckResult:
+        try:
+            done = await self.guest.runner.run(
+                ["sh", "-c", f"exec 2>&1\n{command}"],
+                cwd=self.cwd,
+                env={"HOME": str(self.home / "home")},
+                stdin=None,
+                limit_bytes=CHECK_BYTES,
+                timeout=seconds,
+            )
+        except SandboxError as error:
+            raise LaunchError(error.kind, str(error)) from error
+        if done.exit_code is None:
+            raise LaunchError("sandbox_gone", "the command was lost")
+        return CheckResult(done.exit_code, done.stdout.decode("utf-8", "replace"))
+
+    async def end(self) -> bool:
+        await self.channel.close()
+        if await export(self.guest, self.request):
+            await asyncio.to_thread(shutil.rmtree, self.home, ignore_errors=True)
+        return True
+
+
+def describe_exit(code: int) -> str:
+    """Return how a process ended, for people. Negative codes are signals, as Python gives them."""
+    if code >= 0:
+        return f"the agent exited with code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"the agent was killed by {name}"

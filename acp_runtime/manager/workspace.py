@@ -1,0 +1,55 @@
+"""A folder of the host on its way into a sandbox and back, in the runtime's words. Used by both launchers."""
+
+import asyncio
+import logging
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from acp_runtime.manager.launcher import LaunchRequest, Work
+from acp_runtime.manager.work import write_work
+from sandbox.errors import SandboxError
+from sandbox.workspace import Guest, Snapshot, take_out, take_snapshot
+
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def snapshot(request: LaunchRequest, scratch: Path, environ: Mapping[str, str]) -> AsyncIterator[Snapshot]:
+    """Take the order's folder in; its pack is gone after the block. What is left out is told to `progress`.
+
+    Raises the `WorkspaceError`s of `take_snapshot`.
+    """
+    taken = await take_snapshot(Path(request.order.workspace), scratch, environ=environ)
+    try:
+        for notice in taken.notices:
+            request.progress(notice)
+        yield taken
+    finally:
+        await asyncio.to_thread(shutil.rmtree, taken.pack.parent, ignore_errors=True)
+
+
+async def measure(guest: Guest) -> int:
+    """Return how many files differ from what was brought in. Raises `WorkspaceError`."""
+    return (await take_out(guest)).files
+
+
+async def export(guest: Guest, request: LaunchRequest) -> bool:
+    """Write the work to the request's folder. Return False, with the reason in the log, when it cannot be taken out."""
+    try:
+        found = await take_out(guest)
+    except SandboxError as error:
+        log.warning("the work of %s could not be taken out: %s", request.subagent, error)
+        request.progress(f"the work could not be taken out: {error}")
+        return False
+    work = Work(
+        patch=found.patch,
+        files=found.files,
+        insertions=found.insertions,
+        deletions=found.deletions,
+        diffstat=found.diffstat,
+        notices=found.notices,
+    )
+    await asyncio.to_thread(write_work, request.keep, request.subagent, work)
+    return True

@@ -1,0 +1,150 @@
+"""One place to run agents in, twice: as local processes and in containers. The same tests hold for both."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from acp_runtime.clock import ManualClock
+from acp_runtime.config import Config, load
+from acp_runtime.core.model import Limits, Permissions
+from acp_runtime.manager.launcher import Launcher
+from acp_runtime.manager.local_launcher import LocalLauncher
+from acp_runtime.service import Runtime, SpawnRequest
+from acp_runtime.session.catalogue import AgentKind, Catalogue
+from acp_runtime.views import SubagentView
+
+SCRIPT = Path(__file__).parents[1] / "agents" / "scripted_agent.py"
+PARENT = "parent"
+BOUND = 60.0
+
+
+@dataclass
+class Place:
+    """Where agents run in a test: a launcher, a store, and a repository as workspace."""
+
+    name: str
+    root: Path
+    config: Config
+    make_launcher: Callable[[], Launcher]
+    python: str
+    clock: ManualClock | None = None
+    flags: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def workspace(self) -> Path:
+        return self.root / "repo"
+
+    def kind(self, name: str, *flags: str) -> None:
+        """Add an agent kind: the scripted agent with these flags."""
+        argv = (self.python, "-c", SCRIPT.read_text(encoding="utf-8"), *flags)
+        kinds = {**self.config.catalogue.kinds, name: AgentKind(name, argv)}
+        self.config = replace(self.config, catalogue=Catalogue(kinds, "test"))
+
+    def add_kind(self, kind: AgentKind) -> None:
+        kinds = {**self.config.catalogue.kinds, kind.name: kind}
+        self.config = replace(self.config, catalogue=Catalogue(kinds, "test"))
+
+    @asynccontextmanager
+    async def runtime(self) -> AsyncIterator[Runtime]:
+        opened = Runtime.open(
+            self.root / "store" / "store.db", launcher=self.make_launcher(), config=self.config, clock=self.clock
+        )
+        async with opened as runtime:
+            yield runtime
+
+    def request(self, task: str, **changes: object) -> SpawnRequest:
+        return replace(SpawnRequest(agent="scripted", workspace=self.workspace, task=task), **changes)  # type: ignore[arg-type]
+
+    async def ended(self, runtime: Runtime, subagent: str) -> SubagentView:
+        """Wait until the newest task has ended or asks."""
+        view = await runtime.wait(PARENT, subagent, seconds=BOUND)
+        assert view.newest.state.over or view.requests, f"still {view.status} ({view.step}) after {BOUND} s"
+        return view
+
+    async def do(self, runtime: Runtime, task: str, **changes: object) -> SubagentView:
+        """Spawn with a task and wait for its end."""
+        view = await runtime.spawn(PARENT, self.request(task, **changes))
+        return await self.ended(runtime, view.id)
+
+    async def until(self, runtime: Runtime, subagent: str, met: Callable[[SubagentView], bool]) -> SubagentView:
+        """Wait for a condition on the subagent."""
+        async with asyncio.timeout(BOUND):
+            while True:
+                tick = runtime.tick
+                view = await runtime.status(PARENT, subagent)
+                if met(view):
+                    return view
+                await runtime.changed(tick)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+    done = subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+def apply_patch(folder: Path, patch: bytes) -> None:
+    subprocess.run(["git", "apply", "-"], cwd=folder, input=patch, check=True)
+
+
+def make_repo(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    git(folder, "init", "-q", "-b", "main")
+    (folder / "greeting.txt").write_text("hello\n", encoding="utf-8")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "first")
+    return folder
+
+
+def config_for(root: Path, base_image: str | None) -> Config:
+    config = load(None, {"HOME": str(root / "home"), "XDG_RUNTIME_DIR": ""})
+    return replace(config, base_image=base_image, runtime_dir=root / "run", limits=Limits())
+
+
+@pytest.fixture(params=["local", pytest.param("docker", marks=pytest.mark.docker)])
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    root = tmp_path_factory.mktemp("p", numbered=True)
+    make_repo(root / "repo")
+    if request.param == "local":
+        config = config_for(root, None)
+        place = Place("local", root, config, lambda: LocalLauncher(root / "agents", os.environ), sys.executable)
+    else:
+        from acp_runtime.manager.docker_launcher import DockerLauncher
+
+        image = request.getfixturevalue("closure")
+        config = config_for(root, image)
+        label = {"io.acp-subagents.test": root.name}
+        place = Place("docker", root, config, lambda: DockerLauncher(config, os.environ, labels=label), "python3")
+    place.kind("scripted")
+    yield place
+    if request.param == "docker":
+        left = docker_left(root.name)
+        assert left == [], f"left on the engine: {left}"
+        assert not (root / "run").exists() or not any((root / "run").iterdir()), "a run directory is left"
+
+
+def docker_left(test: str) -> list[str]:
+    """Return what still carries a test's label on the engine."""
+    found: list[str] = []
+    for what in (("ps", "-a"), ("volume", "ls")):
+        filters = ["--filter", f"label=io.acp-subagents.test={test}", "-q"]
+        done = subprocess.run(["docker", *what, *filters], check=True, capture_output=True, text=True)
+        found += done.stdout.split()
+    return found
+
+
+@pytest.fixture(scope="session")
+def closure() -> str:
+    from tests.docker.closure import closure_image
+
+    return closure_image()
+
+
+__all__ = ["PARENT", "Permissions", "Place", "apply_patch", "git"]
