@@ -43,7 +43,7 @@ class Sandbox:
         made: list[str] = []
         try:
             await _ensure_volumes(engine, spec, made)
-            if spec.volumes:
+            if made or (spec.volumes and spec.role == "agent"):  # others find the agent's volumes as they are
                 await _give_to_agent(engine, spec)
             container = await _create_anew(engine, spec.name, create_settings(spec, engine.facts), spec)
             await engine.start_container(container)
