@@ -49,7 +49,7 @@ def _clear_engine(api: EngineApi, endpoint: Endpoint, *, stops: bool) -> bool:
     containers = api.containers()
     _refuse(
         [one for one in containers if one.ours and one.running],
-        "sandboxes of this project run: end them first (subagents stop, or Ctrl-C in their run)",
+        "sandboxes of this project run: end them first (Ctrl-C in their run)",
     )
     if stops:
         _refuse(
