@@ -29,8 +29,7 @@ _CONFIGURATION = {
     "core.splitIndex": "false",
     "core.commitGraph": "false",  # a forged one could hide commits from the pack
     "core.multiPackIndex": "false",
-    "core.protectNTFS": "false",  # a file may be called `git~1` here
-    "core.protectHFS": "false",
+    "core.protectNTFS": "true",  # as the user's git has it, which is to apply the patch
     "core.quotePath": "true",
     "core.compression": "1",  # packs live for seconds
     "credential.helper": "",

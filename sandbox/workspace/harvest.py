@@ -72,9 +72,10 @@ git update-index -z --force-remove --stdin
 _ADD = """
 export GIT_DIR="$repo" GIT_WORK_TREE="$work" GIT_INDEX_FILE="$repo/harvest"
 git update-index -z --add --stdin
+git ls-files -z --cached
 """
 _NOT_ADDED = re.compile(rb"fatal: Unable to process path (.*)\n", re.DOTALL)
-_NOT_OPENED = re.compile(rb"could not open directory '(.*)'")
+_NOT_OPENED = re.compile(rb"could not open directory '([^\n]*)")  # a long message has no end
 # Git prints a name's control characters as `?`.
 _AS_PRINTED = bytes(ord("?") if (code < 32 and code not in b"\t\n") or code == 127 else code for code in range(256))
 
@@ -133,7 +134,7 @@ async def _look(guest: Guest) -> Found:
     bound = guest.limits.content_bytes
     seen = _required(await guest.script(_LOOK, str(bound), doing=DOING, cwd=guest.work, limit_bytes=NAMES_LIMIT))
     changed, others, ignored, large = sections(seen.stdout, 4)
-    found = Found(ignored=ignored, closed=_NOT_OPENED.findall(seen.stderr))
+    found = Found(ignored=ignored, closed=_not_opened(seen))
     found.take_changes(changed)
     found.take_others(others)
     if too_large := {path.removeprefix(b"./") for path in large} & found.add:
@@ -149,7 +150,7 @@ async def _into_nested(guest: Guest, found: Found) -> None:
             found.closed.append(folder)
             continue
         listed = await guest.script(_NESTED, path, doing=DOING, cwd=guest.work, limit_bytes=NAMES_LIMIT)
-        found.closed += (folder + name for name in _NOT_OPENED.findall(listed.stderr))
+        found.closed += (folder + name for name in _not_opened(listed))
         found.take_others(folder + name for name in sections(_required(listed).stdout, 1)[0])
 
 
@@ -158,8 +159,10 @@ async def _stage(guest: Guest, found: Found) -> None:
     if found.remove:
         _required(await guest.script(_REMOVE, doing=DOING, cwd=guest.work, stdin=_joined(found.remove)))
     for _ in range(RETRIES):
-        added = await guest.script(_ADD, doing=DOING, cwd=guest.work, stdin=_joined(found.add))
+        paths = _joined(found.add)
+        added = await guest.script(_ADD, doing=DOING, cwd=guest.work, stdin=paths, limit_bytes=NAMES_LIMIT)
         if added.exit_code == 0:
+            found.refused += found.add.difference(_required(added).stdout.split(b"\0"))
             return
         told = _NOT_ADDED.search(added.stderr)
         culprits = {path for path in found.add if told and path.translate(_AS_PRINTED) == told[1]}
@@ -191,6 +194,10 @@ def _count(numbers: list[bytes]) -> tuple[int, int, int]:
     rows = [row.split(b"\t") for row in numbers if re.match(rb"(\d+|-)\t(\d+|-)\t", row)]
     lines = [[int(word) if word.isdigit() else 0 for word in row[:2]] for row in rows]
     return len(rows), sum(line[0] for line in lines), sum(line[1] for line in lines)
+
+
+def _not_opened(completed: Completed) -> list[bytes]:
+    return [told.rpartition(b"': ")[0] or told for told in _NOT_OPENED.findall(completed.stderr)]
 
 
 def _joined(paths: set[bytes]) -> bytes:

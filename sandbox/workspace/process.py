@@ -7,8 +7,8 @@ dropped, so that a program never hangs on a full pipe.
 
 import asyncio
 import contextlib
+import functools
 import os
-import resource
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sandbox.errors import CommandMissing, CommandTimeout
+from sandbox.workspace.threads import in_thread
 
 __all__ = ["Ended", "OutputFile", "run_process"]
 
-CHUNK = 65_536
+CHUNK = 1_048_576
 STDERR_LIMIT = 262_144
 REAP_SECONDS = 10.0  # SIGKILL is immediate but for a process stuck in the kernel, which nobody can wait for
 
@@ -36,7 +37,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class OutputFile:
-    """Where standard output goes instead of memory; past `limit_bytes` the kernel ends the program with SIGXFSZ."""
+    """Where standard output goes instead of memory; past `limit_bytes` the program is killed."""
 
     file: BinaryIO
     limit_bytes: int
@@ -55,20 +56,19 @@ async def run_process(
 
     Raises CommandMissing when it cannot be executed, CommandTimeout after `seconds`, and whatever `stdin` raises.
     """
-    sink = output.file if isinstance(output, OutputFile) else asyncio.subprocess.PIPE
-    source = asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE
+    pipe = asyncio.subprocess.PIPE
+    source = asyncio.subprocess.DEVNULL if stdin is None else pipe
     try:
         process = await asyncio.create_subprocess_exec(
-            *argv, cwd=cwd, env=env, stdin=source, stdout=sink, stderr=asyncio.subprocess.PIPE, start_new_session=True
+            *argv, cwd=cwd, env=env, stdin=source, stdout=pipe, stderr=pipe, start_new_session=True, limit=CHUNK
         )
     except OSError as error:
         raise CommandMissing(f"{argv[0]} cannot be executed: {error.strerror}; install it or give its path.") from error
     try:
-        if isinstance(output, OutputFile):
-            with contextlib.suppress(ProcessLookupError):
-                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (output.limit_bytes, output.limit_bytes))
         async with asyncio.timeout(seconds):
-            return await _converse(process, stdin, 0 if isinstance(output, OutputFile) else output)
+            return await _converse(process, stdin, output)
+    except _Overflow:
+        return Ended(-signal.SIGKILL, b"", b"", truncated=True)
     except TimeoutError as error:
         command = " ".join(argv[:2])
         raise CommandTimeout(f"{command} had not ended after {seconds:g} s and was killed.") from error
@@ -76,10 +76,14 @@ async def run_process(
         await _end(process)
 
 
+class _Overflow(Exception):  # noqa: N818 - never leaves this file
+    pass
+
+
 async def _converse(
-    process: asyncio.subprocess.Process, stdin: bytes | AsyncIterator[bytes] | None, limit: int
+    process: asyncio.subprocess.Process, stdin: bytes | AsyncIterator[bytes] | None, output: int | OutputFile
 ) -> Ended:
-    reader = asyncio.create_task(_collect(process.stdout, limit))
+    reader = asyncio.create_task(_collect(process.stdout, output))
     complaints = asyncio.create_task(_collect(process.stderr, STDERR_LIMIT))
     feeder = asyncio.create_task(_feed(process.stdin, stdin))
     try:
@@ -108,12 +112,19 @@ async def _feed(pipe: asyncio.StreamWriter | None, stdin: bytes | AsyncIterator[
         await pipe.wait_closed()
 
 
-async def _collect(pipe: asyncio.StreamReader | None, limit: int) -> tuple[bytes, bool]:
+async def _collect(pipe: asyncio.StreamReader | None, output: int | OutputFile) -> tuple[bytes, bool]:
     kept, truncated = bytearray(), False
+    limit = output.limit_bytes if isinstance(output, OutputFile) else output
     while pipe is not None and (chunk := await pipe.read(CHUNK)):
         room = limit - len(kept)
-        kept += chunk[:room]
         truncated = truncated or len(chunk) > room
+        if isinstance(output, int):
+            kept += chunk[:room]
+            continue
+        if truncated:
+            raise _Overflow
+        limit -= len(chunk)
+        await in_thread(functools.partial(output.file.write, chunk), stop=lambda: None)
     return bytes(kept), truncated
 
 

@@ -141,7 +141,7 @@ async def _pack(git: HostGit, found: Survey, parent: str | None, limit: int) -> 
             "pack-objects", "--revs", "--stdout", "--delta-base-offset", "--quiet",
             stdin=commit.encode() + b"\n", output=OutputFile(file, limit),
         )  # fmt: skip
-    if path.stat().st_size >= limit:
+    if ended.truncated:
         raise _TooLarge(f"it is larger than {size(limit)}.")
     if ended.exit_code != 0:
         raise GitFailed(f"git pack-objects failed on {shown(os.fsencode(git.folder))}: {last_line(ended.stderr)}.")

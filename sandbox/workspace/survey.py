@@ -5,6 +5,7 @@ order is that of the paths' bytes, so two looks at an unchanged folder are equal
 """
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -18,6 +19,8 @@ from sandbox.workspace.text import named, shown, size
 __all__ = ["File", "LeftOut", "Survey", "survey"]
 
 BIGGEST = 3  # folders that an error names
+_REPOSITORY_NAME = re.compile(rb"(\.git|git~1)[ .]*(:|\Z)", re.IGNORECASE)
+_MODULES_NAME = re.compile(rb"(\.gitmodules|gitmod~[1-4]|g?i?7?e?b?a?~[1-9][0-9]*)[ .]*(:|\Z)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -134,9 +137,12 @@ class _Look:
 
 
 def refused_by_git(name: bytes, *, is_link: bool) -> bool:
-    """Names that no tree of git may hold, because on some file system they would be a repository or its settings."""
-    lower = name.lower()
-    return lower == b".git" or (is_link and lower == b".gitmodules")
+    """Whether git takes a name for `.git`, or a link's for `.gitmodules`, as some file system would.
+
+    For links a few names more are refused than git does.
+    """
+    parts = name.split(b"\\")
+    return any(_REPOSITORY_NAME.match(part) or (is_link and _MODULES_NAME.match(part)) for part in parts)
 
 
 def _too_big(folder: Path, found: Survey, limits: WorkspaceLimits) -> str:
