@@ -57,6 +57,14 @@ class _Api(docker.APIClient):  # type: ignore[misc]  # docker-py has no types
         lease.response = response
         return response
 
+    def hang_up(self) -> None:
+        """Close the connections now: for TCP, `close` leaves that to the garbage collector."""
+        for adapter in self.adapters.values():
+            pools = getattr(getattr(adapter, "poolmanager", None), "pools", {})
+            for key in list(pools.keys()):
+                pools[key].close()
+        self.close()
+
 
 class Client:
     """The calls. `work` functions get docker-py's low-level client and run in a thread of the pool."""
@@ -81,7 +89,7 @@ class Client:
             try:
                 version = await _agree(cls(endpoint, first, executor, workers), timeout)
             finally:
-                first.close()
+                first.hang_up()
             return cls(endpoint, _open(endpoint, version, workers), executor, workers)
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
@@ -90,7 +98,7 @@ class Client:
     async def close(self) -> None:
         """Close the connections. A call still running ends by its own bound."""
         self._executor.shutdown(wait=False, cancel_futures=True)
-        self._api.close()
+        self._api.hang_up()
 
     async def call(self, doing: str, work: Callable[[Any], T], *, deadline: float) -> T:
         """Run `work` and return what it returns. `doing` completes "asked the engine to".
@@ -156,6 +164,9 @@ class Client:
             raise _refusal(error, doing) from error
         except (requests.RequestException, docker.errors.DockerException, OSError) as error:
             raise self._no_answer(error, doing) from _culprit(error)
+        finally:
+            lease.response = None  # who keeps a response keeps its connection open, also after `close`
+            del self._api.lease.current
 
     def _no_answer(self, error: Exception, doing: str) -> EngineError:
         cause = _culprit(error)

@@ -77,6 +77,8 @@ class Line(asyncio.Protocol):
         self._deliver()
         if self._demultiplexer.corrupt is not None:
             self.hang_up(str(self._demultiplexer.corrupt))
+        elif self._wire.ended:
+            self.eof_received()
 
     def eof_received(self) -> bool:
         self.ended_by_engine = self._reason is None and not self._demultiplexer.mid_frame

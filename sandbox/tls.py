@@ -15,6 +15,7 @@ class Plain:
     """No encryption; the end of sending is the transport's half close."""
 
     ends_by_transport = True
+    ended = False  # the transport tells the end of what comes in
 
     def __init__(self) -> None:
         self._out: list[bytes] = []
@@ -38,7 +39,10 @@ class Plain:
 
 
 class Sealed:
-    """TLS as its client. Bytes sent before the handshake is done are kept and go out after it."""
+    """TLS as its client. Bytes sent before the handshake is done are kept and go out after it.
+
+    `ended`: the other side has said that nothing more comes.
+    """
 
     ends_by_transport = False
 
@@ -46,7 +50,7 @@ class Sealed:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self._early: list[bytes] = []
-        self._open = False
+        self._open = self.ended = False
         self._handshake()
 
     def receive(self, data: bytes) -> bytes:
@@ -57,9 +61,14 @@ class Sealed:
         if not self._open:
             return b""
         parts: list[bytes] = []
-        with suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+        try:
             while part := self._tls.read(READ_AT_ONCE):
                 parts.append(part)
+            self.ended = True
+        except ssl.SSLZeroReturnError:
+            self.ended = True
+        except ssl.SSLWantReadError:
+            pass
         return b"".join(parts)
 
     def send(self, data: bytes) -> None:
