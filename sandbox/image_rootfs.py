@@ -91,7 +91,7 @@ async def bootstrap(wanted: str, architecture: str, progress: Progress) -> Async
     suites = [wanted, mirror.suite] if mirror.distribution == "Debian" else [mirror.suite]
     async with _folder() as folder:
         for suite in dict.fromkeys(suites):
-            progress(f"Making a {suite} root file system: about 45 MB of packages, half a minute.")
+            progress(f"Making a {suite} root file system: about 45 MB of packages, a minute or two.")
             root = folder / suite
             root.mkdir(mode=0o755)
             root.chmod(0o755)  # whatever the umask says: users in the container must be able to enter `/`

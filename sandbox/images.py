@@ -46,7 +46,7 @@ async def ensure_base(
     if await engine.inspect_image(name):
         return name
     rootfs = await _rootfs(engine, recipe, progress)
-    progress("Building the base image: about 45 MB of packages, half a minute.")
+    progress("Building the base image: about 45 MB of packages, a minute or two.")
     arguments = {"ROOTFS": rootfs, "PACKAGES": " ".join(recipe.packages), **network_arguments(environ)}
     await _build(engine, name, lambda: _build_image(engine, name, recipe.base_context(), arguments))
     return name
@@ -72,7 +72,7 @@ async def ensure_agents(
     base = await ensure_base(engine, progress, recipe=recipe, environ=environ)
     image = f"acp-subagents/agents:{volume.key}"
     if not await engine.inspect_image(image):
-        progress("Building the agents image: about 140 MB from the package registries, half a minute.")
+        progress("Building the agents image: about 140 MB from the package registries, about a minute.")
         arguments = {"BASE": base, "OPENCODE_VERSION": volume.version, **network_arguments(environ, INDEXES)}
         context = recipe.agents_context()
         await _build(engine, image, lambda: _build_agents(engine, image, context, arguments))
