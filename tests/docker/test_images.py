@@ -42,6 +42,7 @@ RUN mkdir -p /agents/opencode/bin; cd /agents/opencode/bin; \
     printf '#!/bin/sh\necho %s\n' "$OPENCODE_VERSION" > opencode; chmod 0755 opencode; \
     head -c 20000000 /dev/zero > padding
 FROM scratch
+LABEL io.acp-subagents.test=1 nonce=NONCE
 COPY --from=fetch /agents /agents
 """
 ENSURE = """
