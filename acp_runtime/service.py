@@ -169,6 +169,15 @@ class Runtime:
         await self.status(parent, subagent)
         return await self._store.events(subagent, since, limit)
 
+    async def poll(self, parent: str, subagent: str, *, limit: int = 500) -> list[Row]:
+        """Return what the parent has not read of a subagent's log, at most `limit` events, and mark it as read."""
+        await self.status(parent, subagent)
+        read = await self._store.read_up_to(parent, subagent)
+        rows = await self._store.events(subagent, read, limit)
+        if rows:
+            await self._store.mark_read(parent, subagent, rows[-1].seq)
+        return rows
+
     async def changed(self, tick: int) -> None:
         """Return when any subagent's log has grown since `tick` was read."""
         await self._store.changed(tick)

@@ -109,6 +109,11 @@ class Store:
 
         await self._database.write(work)
 
+    async def read_up_to(self, parent: str, subagent: str) -> int:
+        """Return how far a parent has read a subagent's log; 0 when it never did."""
+        rows = await self.query("SELECT read_seq FROM cursor WHERE parent = ? AND subagent = ?", parent, subagent)
+        return int(rows[0]["read_seq"]) if rows else 0
+
     async def mark_read(self, parent: str, subagent: str, seq: int) -> None:
         """Record that a parent has read a subagent's log up to `seq`."""
 
