@@ -78,7 +78,7 @@ class Client:
 
     @classmethod
     async def connect(cls, environ: Mapping[str, str], *, timeout: float) -> "Client":  # noqa: ASYNC109
-        """Find the engine and agree on the API version. Raises EngineDenied or EngineUnreachable."""
+        """Find the engine and agree on the API version. Raises EngineDenied, EngineUnreachable, EngineTimeout."""
         endpoint = resolve(environ, _docker_context)
         endpoint.ssl_context()  # bad files are told before anything is dialled
         await _dial(endpoint, timeout)
@@ -211,9 +211,15 @@ async def _dial(endpoint: Endpoint, bound: float) -> None:
 
 async def _agree(client: Client, bound: float) -> str:
     """Return the API version to speak."""
+
+    def ask(api: Any) -> Any:
+        try:
+            return api.version(api_version=False)
+        except ValueError:  # what answered is not even JSON
+            return None
+
     try:
-        answer: Any = await client.call("tell its version", lambda api: api.version(api_version=False), deadline=bound)
-        return str(answer["ApiVersion"])
+        return str((await client.call("tell its version", ask, deadline=bound))["ApiVersion"])
     except (EngineRefused, KeyError, TypeError) as error:
         raise EngineUnreachable(
             f"Something answers at {client.endpoint.url}, but it is no container engine; "

@@ -78,7 +78,11 @@ def refuse_mounts(mounts: Iterable[Mapping[str, Any]], *, engine_root: str = "",
 
 
 def _refuse_source(source: str, gives_the_host: tuple[str, ...], closed: tuple[str, ...]) -> None:
-    for path in (_lexical(source), os.path.realpath(source)):
+    try:
+        real = os.path.realpath(source)
+    except OSError:  # a link that only the kernel can follow
+        real = "/"
+    for path in (_lexical(source), real):
         if path.endswith(".sock") or _within(path, closed) or any(_within(given, (path,)) for given in gives_the_host):
             raise _refused("mount of the host's", source)
 
