@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -120,14 +120,29 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
         image = request.getfixturevalue("closure")
         config = config_for(root, image)
-        label = {"io.acp-subagents.test": root.name}
-        place = Place("docker", root, config, lambda: DockerLauncher(config, os.environ, labels=label), "python3")
+        place = Place("docker", root, config, lambda: DockerLauncher(config, os.environ, labels=label(root)), "python3")
     place.kind("scripted")
     yield place
-    if request.param == "docker":
+    assert_nothing_left(root, on_the_engine=request.param == "docker")
+
+
+def assert_nothing_left(root: Path, *, on_the_engine: bool) -> None:
+    """Fail when a process, a container, a volume or a run directory of a test outlives it."""
+    processes = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if f"{root}/".encode() in environ.read_bytes():
+                processes.append(environ.parent.name)
+    assert processes == [], f"processes are left: {processes}"
+    if on_the_engine:
         left = docker_left(root.name)
         assert left == [], f"left on the engine: {left}"
         assert not (root / "run").exists() or not any((root / "run").iterdir()), "a run directory is left"
+
+
+def label(root: Path) -> dict[str, str]:
+    """Return the label by which what a test made is found again."""
+    return {"io.acp-subagents.test": root.name}
 
 
 def docker_left(test: str) -> list[str]:

@@ -1,0 +1,165 @@
+"""A real agent on a real engine: opencode in its container, with the scripted model behind the forwarder."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from acp_runtime.core.model import TaskState, Verdict
+from acp_runtime.manager.docker_launcher import DockerLauncher
+from acp_runtime.service import SpawnRequest
+from tests.agents.scripted_model import ScriptedModel
+from tests.contract.conftest import PARENT, Place, apply_patch, assert_nothing_left, config_for, label, make_repo
+
+pytestmark = [pytest.mark.docker, pytest.mark.real_agent, pytest.mark.timeout(600)]
+
+KEY_NAME = "TEST_MODEL_KEY"
+CANARY = "canary-4f1d9c-secret"
+BOUND = 300.0
+
+
+class RealPlace(Place):
+    """A place whose agent is opencode. `model_url` is where its model requests go."""
+
+    model_url = ""
+
+    def request(self, task: str, **changes: object) -> SpawnRequest:
+        asked = SpawnRequest(
+            agent="opencode",
+            workspace=self.workspace,
+            task=task,
+            model="scripted",
+            model_url=self.model_url,
+            model_key_env=KEY_NAME,
+        )
+        return replace(asked, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def model() -> Iterator[ScriptedModel]:
+    with ScriptedModel(port=0) as model:
+        yield model
+
+
+@pytest.fixture
+def real(tmp_path: Path, model: ScriptedModel) -> Iterator[RealPlace]:
+    yield make_place(tmp_path, model)
+    assert_nothing_left(tmp_path, on_the_engine=True)
+
+
+def make_place(root: Path, model: ScriptedModel) -> RealPlace:
+    make_repo(root / "repo")
+    config = config_for(root, None)
+    environ = {**os.environ, KEY_NAME: CANARY}
+    place = RealPlace("real", root, config, lambda: DockerLauncher(config, environ, labels=label(root)), "python3")
+    place.model_url = model.base_url
+    return place
+
+
+async def test_opencode_edits_with_its_own_tools_and_the_work_comes_back(real: RealPlace, model: ScriptedModel) -> None:
+    script = (
+        "[[write:made.txt|by opencode]][[edit:greeting.txt|hello|good day]][[shell:cat made.txt]][[text:All done.]]"
+    )
+    async with real.runtime() as runtime:
+        view = await real.do(runtime, script)
+        assert (view.newest.state, view.newest.verdict) == (TaskState.COMPLETED, Verdict.FULL), view.newest.cause
+        assert (view.newest.result, view.newest.tools_completed, view.newest.files_changed) == ("All done.", 3, 2)
+        secrets = await runtime.check(PARENT, view.id, "cat /proc/*/environ 2>/dev/null; env", seconds=30)
+        inspected = await asyncio.to_thread(inspect_all, real.root)
+        await runtime.stop(PARENT, view.id, finished=True)
+        work = await runtime.work(PARENT, view.id)
+    assert work is not None
+    apply_patch(real.workspace, work.patch)
+    assert (real.workspace / "made.txt").read_text() == "by opencode"
+    assert (real.workspace / "greeting.txt").read_text() == "good day\n"
+    assert {request.headers.get("authorization") for request in model.requests} == {f"Bearer {CANARY}"}
+    for where, text in (("the sandbox", secrets.output), ("docker inspect", inspected), ("the store", stored(real))):
+        assert CANARY not in text, f"the model's key is in {where}"
+    assert "stand-in" in secrets.output, "the control: what the agent has instead of a key is found this way"
+
+
+def inspect_all(root: Path) -> str:
+    command = ["docker", "ps", "-aq", "--filter", f"label=io.acp-subagents.test={root.name}"]
+    ids = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    assert ids, "there is a container to look at"
+    return subprocess.run(["docker", "inspect", *ids], check=True, capture_output=True, text=True).stdout
+
+
+def stored(place: RealPlace) -> str:
+    files = [path for path in (place.root / "store").rglob("*") if path.is_file()]
+    assert files
+    return "".join(path.read_bytes().decode("latin-1") for path in files)
+
+
+async def test_a_model_that_answers_400_or_500_is_never_told_as_completed(
+    tmp_path_factory: pytest.TempPathFactory, model: ScriptedModel
+) -> None:
+    """Two managers on one engine at once; opencode retries a 500 for about 70 s without a sign of life."""
+    places = [make_place(tmp_path_factory.mktemp(code), model) for code in ("400", "500")]
+
+    async def failed(place: RealPlace, code: str) -> None:
+        async with place.runtime() as runtime:
+            view = await runtime.spawn(PARENT, place.request(f"[[fail:{code}]]"))
+            view = await runtime.wait(PARENT, view.id, seconds=BOUND)
+            assert view.newest.state is TaskState.FAILED, (code, view.newest)
+            assert "answered session/prompt with an error" in view.newest.cause
+            async with runtime.turn(PARENT) as turn:
+                assert " failed: " in turn.text
+            await runtime.send(PARENT, view.id, "[[text:back again]]")
+            view = await runtime.wait(PARENT, view.id, seconds=BOUND)
+            assert view.newest.result == "back again", "a failed prompt leaves the agent usable"
+
+    await asyncio.gather(*(failed(place, code) for place, code in zip(places, ("400", "500"), strict=True)))
+    for place in places:
+        assert_nothing_left(place.root, on_the_engine=True)
+
+
+async def test_opencode_obeys_a_cancel_in_mid_stream(real: RealPlace) -> None:
+    async with real.runtime() as runtime:
+        view = await runtime.spawn(PARENT, real.request("[[stream:100000|20]]"))
+        async with asyncio.timeout(BOUND):
+            while not view.newest.result:
+                tick = runtime.tick
+                view = await runtime.status(PARENT, view.id)
+                if not view.newest.result:
+                    await runtime.changed(tick)
+        await runtime.cancel(PARENT, view.id)
+        view = await runtime.wait(PARENT, view.id, seconds=BOUND)
+        assert (view.newest.state, view.newest.stop_reason) == (TaskState.CANCELLED, "cancelled")
+
+
+async def test_a_container_removed_by_somebody_else_is_told_and_its_work_is_saved(real: RealPlace) -> None:
+    async with real.runtime() as runtime:
+        view = await runtime.spawn(PARENT, real.request("[[write:kept.txt|kept]][[sleep:600]]"))
+        await real.until(runtime, view.id, lambda each: each.newest.tools_completed == 1)
+        await asyncio.to_thread(remove_containers, real.root)
+        view = await runtime.wait(PARENT, view.id, seconds=BOUND)
+        assert view.newest.state is TaskState.INTERRUPTED
+        assert "something else has removed it" in view.newest.cause
+        await runtime.stop(PARENT, view.id)
+        work = await runtime.work(PARENT, view.id)
+        assert work is not None
+        assert b"kept.txt" in work.patch
+
+
+def remove_containers(root: Path) -> None:
+    command = ["docker", "ps", "-q", "--filter", f"label=io.acp-subagents.test={root.name}"]
+    ids = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    subprocess.run(["docker", "rm", "-f", *ids], check=True, capture_output=True)
+
+
+async def test_opencode_runs_in_a_glibc_image_that_has_neither_git_nor_node(real: RealPlace, closure: str) -> None:
+    async with real.runtime() as runtime:
+        view = await real.do(runtime, "[[write:x.txt|x]][[text:Done here.]]", image=closure)
+        assert (view.newest.state, view.newest.result) == (TaskState.COMPLETED, "Done here."), view.newest.cause
+
+
+@pytest.fixture(scope="session")
+def closure() -> str:
+    from tests.docker.closure import closure_image
+
+    return closure_image()
