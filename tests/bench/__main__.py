@@ -1,0 +1,186 @@
+"""`python -m tests.bench`: record all figures in one run, the local process and the container side by side.
+
+No figure is an aim and none is asserted. Everything that is made is removed, and the whole run ends within three
+minutes.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from acp_runtime.config import load
+from acp_runtime.manager.docker_launcher import DockerLauncher
+from acp_runtime.manager.launcher import Launcher
+from acp_runtime.manager.local_launcher import LocalLauncher
+from acp_runtime.service import SpawnRequest
+from sandbox.agents_volume import AgentsVolume
+from sandbox.container import Sandbox
+from sandbox.engine import Engine
+from sandbox.errors import SandboxError
+from sandbox.image_recipe import load_recipe
+from sandbox.images import ensure_base
+from sandbox.spec import LABEL, SandboxSpec
+from tests.agents.scripted_model import ScriptedModel
+from tests.bench.channels import exec_stream, floods, pipe, round_trips
+from tests.bench.measure import Figure, Json, Place, machine, table
+from tests.bench.runtime import BenchError, Stage, lives, scripted
+from tests.bench.store import commits
+
+BOUND = 180.0
+LABELS = {f"{LABEL}test": "bench"}
+EXIT_FAILED = 1
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How much is done of each."""
+
+    lives: int = 6
+    opencode: int = 4
+    round_trips: int = 2_000
+    updates: int = 20_000
+    floods: int = 5
+    commits: int = 1_000
+
+
+QUICK = Counts(lives=1, opencode=1, round_trips=20, updates=200, floods=1, commits=20)
+
+
+class Bench:
+    """One run, in a folder that is its own."""
+
+    def __init__(self, folder: Path, counts: Counts) -> None:
+        self._folder = folder
+        self._counts = counts
+        self._config = load(None, {"HOME": str(folder / "home")})
+        self._config = replace(self._config, runtime_dir=folder / "run")
+        self._workspace = folder / "workspace"
+        self._workspace.mkdir()
+        (self._workspace / "greeting.txt").write_text("hello\n", encoding="utf-8")
+        self.figures: list[Figure] = []
+
+    async def local(self) -> None:
+        """Record what needs no engine."""
+        counts, folder = self._counts, self._folder
+        _say("the store, and a local process")
+        self.figures += await commits(folder, counts.commits)
+        self.figures += await round_trips(pipe(), counts.round_trips)
+        self.figures += await floods(pipe(), folder, count=counts.updates, times=counts.floods)
+        launcher = LocalLauncher(folder / "agents", os.environ)
+        self.figures += await lives(self._scripted("local", launcher, sys.executable), folder, counts.lives)
+
+    async def containers(self, engine: Engine) -> None:
+        """Record the same through containers, and opencode where its volume is there."""
+        counts, folder = self._counts, self._folder
+        _say("a container")
+        base = await ensure_base(engine, _say)
+        async with _idle_sandbox(engine, base) as sandbox:
+            self.figures += await round_trips(exec_stream(sandbox), counts.round_trips)
+            self.figures += await floods(exec_stream(sandbox), folder, count=counts.updates, times=counts.floods)
+        self.figures += await lives(self._scripted("container", self._docker(), "python3"), folder, counts.lives)
+        if await _agents_volume(engine) is None:
+            _say("opencode is left out: there is no agents volume (make images)")
+            return
+        _say("opencode in a container")
+        with ScriptedModel() as model:
+            request = SpawnRequest(
+                agent="opencode",
+                workspace=self._workspace,
+                task="[[text:ready]]",
+                model="scripted",
+                model_url=model.base_url,
+            )
+            stage = Stage("container", "opencode", self._docker(), self._config, request)
+            self.figures += await lives(stage, folder, counts.opencode)
+
+    def _scripted(self, place: Place, launcher: Launcher, python: str) -> Stage:
+        request = SpawnRequest(agent="scripted", workspace=self._workspace, task="[[say:ready]]")
+        return Stage(place, "scripted agent", launcher, scripted(self._config, python), request)
+
+    def _docker(self) -> DockerLauncher:
+        return DockerLauncher(self._config, os.environ, labels=LABELS)
+
+
+@asynccontextmanager
+async def _idle_sandbox(engine: Engine, image: str) -> AsyncIterator[Sandbox]:
+    spec = SandboxSpec(
+        store=f"{secrets.token_hex(4)}-bench",
+        subagent="channels",
+        image=image,
+        command=("sleep", str(BOUND)),
+        labels=LABELS,
+        work=False,
+        home=False,
+    )
+    sandbox = await Sandbox.create(engine, spec)
+    try:
+        yield sandbox
+    finally:
+        await asyncio.shield(sandbox.remove())
+
+
+async def _agents_volume(engine: Engine) -> str | None:
+    recipe, architecture = load_recipe(), engine.facts.architecture
+    key, version = recipe.agents_key(architecture), recipe.opencode[architecture]
+    return await AgentsVolume(engine=engine, key=key, program=recipe.program, version=version).published()
+
+
+async def record(counts: Counts, *, containers: bool) -> tuple[Json, list[Figure]]:
+    """Run the whole bench; return the machine and the figures. Raises BenchError, SandboxError, TimeoutError."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        bench = Bench(Path(name), counts)
+        async with asyncio.timeout(BOUND):
+            if not containers:
+                about = machine("none (--local)", Path(name))
+                await bench.local()
+                return about, bench.figures
+            engine = await Engine.connect(os.environ)
+            try:
+                about = machine(f"Docker {engine.facts.version}", Path(name))
+                await bench.local()
+                await bench.containers(engine)
+            finally:
+                await engine.close()
+        return about, bench.figures
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table; write the figures as JSON to the file that was named, or to standard output for `-`."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=(__doc__ or "").partition("\n\n")[0])
+    parser.add_argument("--json", metavar="FILE", help="write JSON too; - is standard output, the table goes to stderr")
+    parser.add_argument("--local", action="store_true", help="only what needs no engine")
+    parser.add_argument("--quick", action="store_true", help="a few of each: shows that it runs, measures nothing")
+    given = parser.parse_args(arguments)
+    try:
+        about, figures = asyncio.run(record(QUICK if given.quick else Counts(), containers=not given.local))
+    except (BenchError, SandboxError) as error:
+        _say(str(error))
+        return EXIT_FAILED
+    except TimeoutError:
+        _say(f"the bench had not ended after {BOUND:g} s and was given up; try again when the machine is calm")
+        return EXIT_FAILED
+    text = json.dumps({"machine": about, "figures": [each.facts() for each in figures]}, indent=1) + "\n"
+    shown = ", ".join(f"{key} {value}" for key, value in about.items()) + "\n\n" + table(figures) + "\n"
+    (sys.stderr if given.json == "-" else sys.stdout).write(shown)
+    if given.json == "-":
+        sys.stdout.write(text)
+    elif given.json:
+        Path(given.json).write_text(text, encoding="utf-8")
+    return 0
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(f"· {sentence}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""A pipe and a container's exec stream, doing the same: a small round trip, and a flood of updates into the log."""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from acp_runtime.core.inputs import Heard
+from acp_runtime.core.transcript import Entry
+from acp_runtime.manager.local_channel import LocalChannel
+from acp_runtime.session.channel import Channel, Receiver
+from acp_runtime.session.session import AcpSession, Observer
+from sandbox.container import Sandbox
+from tests.bench.measure import Figure, Place
+from tests.bench.store import Ledger
+
+SCRIPT = Path(__file__).parents[1] / "agents" / "scripted_agent.py"
+LINE = b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"text":"a request of ordinary length, as agents send"}}\n'
+REPLY_SECONDS = 10.0
+
+Opener = Callable[[Sequence[str], Receiver], AbstractAsyncContextManager[Channel]]
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to a program: how it is opened, and the Python there."""
+
+    place: Place
+    opened: Opener
+    python: str
+
+
+def pipe() -> Way:
+    """Give the way to a process of this machine."""
+
+    @asynccontextmanager
+    async def opened(argv: Sequence[str], receiver: Receiver) -> AsyncIterator[Channel]:
+        channel = await LocalChannel.open(argv, cwd=Path("/"), env={"PATH": os.environ["PATH"]}, receiver=receiver)
+        try:
+            yield channel
+        finally:
+            await channel.close()
+
+    return Way("local", opened, sys.executable)
+
+
+def exec_stream(sandbox: Sandbox) -> Way:
+    """Give the way to a program executed in a container."""
+
+    @asynccontextmanager
+    async def opened(argv: Sequence[str], receiver: Receiver) -> AsyncIterator[Channel]:
+        channel = await sandbox.open_channel(argv, cwd="/", env={}, receiver=receiver)
+        try:
+            yield channel
+        finally:
+            await channel.close()
+
+    return Way("container", opened, "python3")
+
+
+class Echo:
+    """A receiver that can be waited for until a number of bytes has come."""
+
+    def __init__(self) -> None:
+        self._missing = 0
+        self._whole = asyncio.Event()
+
+    def expect(self, count: int) -> None:
+        self._missing = count
+        self._whole.clear()
+
+    async def come(self) -> None:
+        await self._whole.wait()
+
+    def on_stdout(self, data: bytes) -> None:
+        self._missing -= len(data)
+        if self._missing <= 0:
+            self._whole.set()
+
+    def on_stderr(self, data: bytes) -> None:
+        """Let pass what `cat` complains about."""
+
+    def on_closed(self, reason: str) -> None:
+        """Do nothing: the reply that does not come is told by its bound."""
+
+
+async def round_trips(way: Way, count: int) -> list[Figure]:
+    """Send a line to `cat` and wait for it, `count` times."""
+    loop, echo, samples = asyncio.get_running_loop(), Echo(), []
+    async with way.opened(["cat"], echo) as channel:
+        for _ in range(count):
+            begin = loop.time()
+            echo.expect(len(LINE))
+            await channel.send(LINE)
+            async with asyncio.timeout(REPLY_SECONDS):
+                await echo.come()
+            samples.append((loop.time() - begin) * 1000)
+    return [Figure("round trip of a small message", "ms", way.place, tuple(samples))]
+
+
+@dataclass(frozen=True)
+class Flood:
+    """What one flood cost, from the prompt to the durable end of the last update."""
+
+    seconds: float
+    cpu_seconds: float
+    events: int
+
+
+async def floods(way: Way, folder: Path, *, count: int, times: int) -> list[Figure]:
+    """Have the scripted agent send `count` updates in one prompt, and take them through session and store."""
+    found = [await _flood(way, folder / f"flood-{way.place}-{number}.db", count) for number in range(times)]
+    rate = tuple(count / each.seconds for each in found)
+    cpu = tuple(each.cpu_seconds / count * 1e6 for each in found)
+    events = tuple(float(each.events) for each in found)
+    return [
+        Figure("updates stored, a second", "1/s", way.place, rate, more_is_better=True),
+        Figure("manager's CPU for one update", "µs", way.place, cpu),
+        Figure(f"events in the log for {count:,} updates", "events", way.place, events),
+    ]
+
+
+async def _flood(way: Way, path: Path, count: int) -> Flood:
+    loop = asyncio.get_running_loop()
+    async with Ledger.open(path) as ledger:
+        last = (loop.time(), time.process_time())
+
+        async def heard(entries: tuple[Entry, ...]) -> None:
+            nonlocal last
+            await ledger.take(Heard(1, entries))
+            last = (loop.time(), time.process_time())
+
+        session = AcpSession(1, Observer(heard=heard, asked=lambda *_: None, closed=lambda _: None))
+        argv = (way.python, "-c", SCRIPT.read_text(encoding="utf-8"))
+        async with way.opened(argv, session) as channel:
+            session.attach(channel)
+            try:
+                await session.open(cwd="/", auth_method=None, version="bench", step=lambda _: None)
+                before = ledger.events
+                begin = (loop.time(), time.process_time())
+                await session.prompt(f"[[updates:{count}]]")
+            finally:
+                await session.shut()
+        return Flood(last[0] - begin[0], last[1] - begin[1], ledger.events - before)

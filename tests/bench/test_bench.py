@@ -1,0 +1,51 @@
+"""The bench itself: it runs, tells all it should, and leaves nothing. What it measures is not judged here."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.bench.__main__ import main
+from tests.bench.measure import Figure, table
+
+WITHOUT_AN_ENGINE = {
+    "append and commit of one event",
+    "round trip of a small message",
+    "updates stored, a second",
+    "manager's CPU for one update",
+    "events in the log for 200 updates",
+    "scripted agent: spawn to session ready, first in a process",
+    "scripted agent: spawn to session ready",
+    "scripted agent: stop, with its work exported",
+}
+
+
+def test_a_quick_local_run_tells_every_figure_that_needs_no_engine_and_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert main(["--quick", "--local", "--json", "-"]) == 0
+    said = capsys.readouterr()
+    told = json.loads(said.out)
+    assert {figure["name"] for figure in told["figures"]} == WITHOUT_AN_ENGINE
+    assert all(figure["n"] and figure["p50"] > 0 for figure in told["figures"])
+    assert told["machine"]["kernel"] in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_95th_percentile_is_on_the_bad_side_whichever_that_is() -> None:
+    samples = tuple(float(each) for each in range(1, 101))
+    less = Figure("time", "ms", "local", samples)
+    more = Figure("rate", "1/s", "local", samples, more_is_better=True)
+    assert (less.p50, less.p95) == (50, 95)
+    assert (more.p50, more.p95) == (51, 6)
+
+
+def test_the_table_has_the_two_places_of_a_quantity_in_one_line() -> None:
+    slow = Figure("trip", "ms", "container", (3.0,))
+    shown = table([Figure("trip", "ms", "local", (2.0,)), Figure("only here", "ms", "local", (1.0,)), slow])
+    assert shown.splitlines()[2:] == [
+        "| trip | ms | 2 | 2 | 1 | 3 | 3 | 1 | 1.50 |",
+        "| only here | ms | 1 | 1 | 1 | - | - | - | - |",
+    ]
