@@ -38,14 +38,14 @@ class DockerAgent:
     async def fate(self) -> Fate | None:
         """Ask the engine: the exec's exit code, and whether the container is still there. None while nobody knows."""
         if self.channel.failure is not None:
-            return Fate(None, str(self.channel.failure))
+            return Fate(None, str(self.channel.failure).rstrip("."))
         code = await self.channel.exit_code()
         try:
             container = await self.sandbox.fate()
         except SandboxError:
             return None if code is None else Fate(code, _exited(code))
         if container.state in ("exited", "gone") or container.oom:
-            return Fate(code, container.describe())
+            return Fate(code, container.describe().rstrip("."))
         return None if code is None else Fate(code, _exited(code))
 
     async def changed_files(self) -> int | None:
