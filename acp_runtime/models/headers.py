@@ -1,0 +1,46 @@
+"""Which headers cross the forwarder.
+
+Framing is written anew on each side, credentials of the client and everything that speaks about one connection only
+are dropped. Names are lower case, as h11 gives them.
+"""
+
+from collections.abc import Iterable
+
+__all__ = ["Headers", "for_client", "for_upstream", "has_two_framings"]
+
+Headers = list[tuple[bytes, bytes]]
+
+_HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"})
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+_CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key", b"cookie", b"cookie2"})
+# An answer in another encoding could carry the key unseen.
+_REPLACED = frozenset({b"host", b"expect", b"accept-encoding"})
+_FROM_UPSTREAM = frozenset({b"set-cookie", b"set-cookie2", b"alt-svc"})
+
+
+def has_two_framings(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a length and an encoding are both given: the two ends could disagree where the message ends."""
+    return {name for name, _ in headers} >= _FRAMING
+
+
+def for_upstream(headers: Headers, authority: str, credentials: Headers) -> Headers:
+    """Return the headers of a client's request as the upstream gets them."""
+    kept = _end_to_end(headers, _CREDENTIALS | _REPLACED)
+    ours = [(b"host", authority.encode("ascii")), (b"accept-encoding", b"identity"), (b"connection", b"close")]
+    return [*ours, *kept, *credentials, *_framing(headers)]
+
+
+def for_client(headers: Headers, secret: bytes | None) -> Headers:
+    """Return the headers of an upstream's answer as the client gets them; none of them repeats the secret."""
+    kept = [(n, v) for n, v in _end_to_end(headers, _FROM_UPSTREAM) if secret is None or secret not in v]
+    return [*kept, *(pair for pair in _framing(headers) if pair[0] == b"content-length")]
+
+
+def _end_to_end(headers: Headers, dropped: frozenset[bytes]) -> Headers:
+    named = {word.strip().lower() for name, value in headers if name == b"connection" for word in value.split(b",")}
+    gone = _HOP_BY_HOP | _FRAMING | dropped | named
+    return [(name, value) for name, value in headers if name not in gone and not name.startswith(b"proxy-")]
+
+
+def _framing(headers: Headers) -> Headers:
+    return [(name, value) for name, value in headers if name in _FRAMING]

@@ -1,0 +1,20 @@
+"""Why the forwarder itself answers a request, in the form that clients of model APIs understand."""
+
+import json
+
+__all__ = ["Refusal"]
+
+
+class Refusal(Exception):  # noqa: N818 - reads as what happened
+    """A request that is answered with an error of ours. `code` is stable; the text is one sentence."""
+
+    def __init__(self, status: int, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.code = code
+        self.sentence = sentence
+
+    def body(self) -> bytes:
+        """Return the error as JSON."""
+        error = {"message": self.sentence, "type": "forwarder_error", "param": None, "code": self.code}
+        return json.dumps({"error": error}).encode("ascii")

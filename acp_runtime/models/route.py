@@ -1,0 +1,130 @@
+"""The one upstream that a sandbox's model requests go to, and what may go there.
+
+The paths seen inside the sandbox are the upstream's own: only scheme, host and port differ. A route promises that
+nothing outside the base path is asked for, that what the client says about who it is never leaves, and that the key
+never comes back.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
+
+from acp_runtime.core.errors import Rejected
+from acp_runtime.models.headers import Headers
+from acp_runtime.models.refusal import Refusal
+from acp_runtime.models.secret import Secret
+
+__all__ = ["KeyForm", "Route"]
+
+KeyForm = Literal["bearer", "x-api-key"]
+
+# Not TRACE, which answers with the request's own headers, and not CONNECT.
+_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+_PORTS = {"http": 80, "https": 443}
+_MAX_DECODINGS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Scheme, host, port and base path (without a slash at its end) of the upstream, and the key it is given."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    key: Secret | None = None
+    key_form: KeyForm = "bearer"
+
+    @classmethod
+    def parse(cls, url: str, *, key: Secret | None = None, key_form: KeyForm = "bearer") -> "Route":
+        """Read a base URL like `https://host/v1`. Raises Rejected (`bad_model_url`), which does not repeat the URL."""
+        parts = _split(url)
+        path = parts.path.rstrip("/")
+        if _leaves(path.encode("ascii")):
+            raise _bad_url("has a path with '.' or '..' in it")
+        scheme = parts.scheme
+        port = parts.port if parts.port is not None else _PORTS[scheme]
+        return cls(scheme, parts.hostname or "", port, path, key, key_form)
+
+    @property
+    def authority(self) -> str:
+        """Host and port as they stand in a `Host` header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def inside(self, port: int) -> str:
+        """Return the base URL for a client in the sandbox, where a relay listens on the loopback port `port`."""
+        return f"http://127.0.0.1:{port}{self.path}"
+
+    def admit(self, method: bytes, target: bytes) -> bytes:
+        """Return the target to ask the upstream for. Raises Refusal for what must not be asked."""
+        if method not in _METHODS:
+            raise Refusal(405, "method_refused", f"The method {_shown(method)} is not carried to the model.")
+        target = self._origin_form(target)
+        path = target.partition(b"?")[0]
+        base = self.path.encode("ascii")
+        if b"#" in target or _leaves(path) or not (path == base or path.startswith(base + b"/")):
+            raise Refusal(403, "path_refused", f"Only paths under {self.path or '/'} are carried to the model.")
+        return target
+
+    def credentials(self) -> Headers:
+        """Return the header that carries the key, or none where no key is configured."""
+        if self.key is None:
+            return []
+        if self.key_form == "x-api-key":
+            return [(b"x-api-key", self.key.reveal())]
+        return [(b"authorization", b"Bearer " + self.key.reveal())]
+
+    def _origin_form(self, target: bytes) -> bytes:
+        if target.startswith(b"/"):
+            return target
+        origin = f"{self.scheme}://{self.authority}".encode("ascii")
+        found = re.match(rb"[A-Za-z]+://[^/?#]*", target)
+        if found is not None and found.group().lower() == origin.lower():
+            rest = target[found.end() :]
+            return rest if rest.startswith(b"/") else b"/" + rest
+        raise Refusal(403, "host_refused", f"Only {self.scheme}://{self.authority} is reached through this address.")
+
+
+def _split(url: str) -> SplitResult:
+    # urlsplit drops some control characters without a word.
+    if not url.isascii() or any(character <= " " or character in '\\"<>^`{|}\x7f' for character in url):
+        raise _bad_url("has characters that do not belong into a URL")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise _bad_url("has a malformed host or port") from error
+    if parts.scheme not in _PORTS or not parts.hostname or port == 0:
+        raise _bad_url("is not of the form http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]")
+    if "@" in parts.netloc:
+        raise _bad_url("holds a user name or password; give a key by the name of its environment variable")
+    if "?" in url or "#" in url:
+        raise _bad_url("has a query or a fragment; give the base address only")
+    return parts
+
+
+def _bad_url(why: str) -> Rejected:
+    return Rejected("bad_model_url", f"The model's base URL {why}.")
+
+
+def _leaves(path: bytes) -> bool:
+    """Whether some server could read `path` as leading out of where it seems to lead."""
+    if path.startswith(b"//"):
+        return True
+    decoded = path
+    for _ in range(_MAX_DECODINGS):
+        before, decoded = decoded, unquote_to_bytes(decoded)
+        if before == decoded:
+            break
+    else:
+        return True
+    if any(byte < 0x20 or byte == 0x7F for byte in decoded):
+        return True
+    segments = decoded.replace(b"\\", b"/").split(b"/")
+    return any(segment.partition(b";")[0] in (b".", b"..") for segment in segments)
+
+
+def _shown(method: bytes) -> str:
+    return method[:20].decode("ascii", "replace")

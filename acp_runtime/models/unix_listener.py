@@ -1,0 +1,120 @@
+"""A listening unix socket that a group may connect to, in a folder that is closed to others.
+
+Promises that the path may be longer than the 108 bytes of a socket's address, that a socket left behind by a dead
+process is replaced and a living one is not, and that `close` removes its own file only.
+"""
+
+import contextlib
+import os
+import socket
+import stat
+from pathlib import Path
+
+from acp_runtime.core.errors import Rejected
+
+__all__ = ["UnixListener"]
+
+_FOLDER_MODE = 0o750
+_SOCKET_MODE = 0o660
+_FORBIDDEN = 0o027  # nobody but the owner may change what is in the folder, and others do not get in
+_MAX_ADDRESS = 107
+_BACKLOG = 128
+
+
+class UnixListener:
+    """The listening socket, its file and its folder."""
+
+    def __init__(self, path: Path, gid: int) -> None:
+        """Bind at `path` for the group `gid`; the folder is made (0750) when only it is missing.
+
+        Raises Rejected (`socket_refused`) with one sentence when that cannot be done.
+        """
+        self._name = path.name
+        self._made: Path | None = None
+        try:
+            self._folder = self._open_folder(path.parent, gid)
+        except OSError as error:
+            raise _refused(path, f"its folder cannot be used: {error.strerror}") from error
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            self._bind(path, gid)
+            self._inode = self._stat().st_ino
+        except BaseException:
+            self._leave()
+            raise
+
+    def close(self) -> None:
+        """Close the socket, remove its file, and the folder if it was made here and is empty."""
+        with contextlib.suppress(FileNotFoundError):
+            if self._stat().st_ino == self._inode:
+                os.unlink(self._name, dir_fd=self._folder)
+        self._leave()
+
+    def _leave(self) -> None:
+        self.socket.close()
+        os.close(self._folder)
+        if self._made is not None:
+            with contextlib.suppress(OSError):
+                self._made.rmdir()
+
+    def _open_folder(self, folder: Path, gid: int) -> int:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+            self._made = folder
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if self._made is not None:
+            try:
+                os.fchown(descriptor, -1, gid)
+                os.fchmod(descriptor, _FOLDER_MODE)
+            except OSError:
+                os.close(descriptor)
+                folder.rmdir()
+                raise
+        return descriptor
+
+    def _bind(self, path: Path, gid: int) -> None:
+        # Through the open folder the address is short, however long the path is.
+        address = f"/proc/self/fd/{self._folder}/{self._name}"
+        if len(os.fsencode(address)) > _MAX_ADDRESS:
+            raise _refused(path, "its last part is too long for a socket's address; choose a name of up to 64 bytes")
+        self._check_folder(path)
+        self._make_way(path, address)
+        try:
+            self.socket.bind(address)
+            os.chown(self._name, -1, gid, dir_fd=self._folder, follow_symlinks=False)
+            os.chmod(self._name, _SOCKET_MODE, dir_fd=self._folder)
+            self.socket.listen(_BACKLOG)
+        except OSError as error:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._name, dir_fd=self._folder)
+            raise _refused(path, f"{error.strerror} (group {gid}); use a group that this user is in") from error
+
+    def _check_folder(self, path: Path) -> None:
+        found = os.fstat(self._folder)
+        if found.st_uid != os.geteuid() or found.st_mode & _FORBIDDEN:
+            mode = stat.S_IMODE(found.st_mode)
+            raise _refused(path, f"its folder is open to others (mode {mode:04o}, owner {found.st_uid}); use 0750")
+
+    def _make_way(self, path: Path, address: str) -> None:
+        try:
+            found = self._stat()
+        except FileNotFoundError:
+            return
+        if not stat.S_ISSOCK(found.st_mode):
+            raise _refused(path, "there is something else in its place; remove it or choose another path")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+            try:
+                probe.connect(address)
+            except ConnectionRefusedError:
+                os.unlink(self._name, dir_fd=self._folder)
+                return
+            except OSError:  # a full backlog, or another kind of socket: somebody is there
+                pass
+        raise _refused(path, "another process listens on it; choose another path")
+
+    def _stat(self) -> os.stat_result:
+        return os.stat(self._name, dir_fd=self._folder, follow_symlinks=False)
+
+
+def _refused(path: Path, why: str) -> Rejected:
+    return Rejected("socket_refused", f"The socket {path} cannot be made: {why}.")
