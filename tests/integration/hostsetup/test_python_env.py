@@ -103,13 +103,13 @@ def test_two_runs_at_once_make_one_environment_and_later_only_what_changed_is_ma
     assert "locked packages" not in again
 
 
-def test_a_package_with_another_hash_is_refused_and_the_half_made_environment_is_made_anew(checkout):
+def test_a_package_without_a_hash_is_refused_and_the_half_made_environment_is_made_anew(checkout):
     lock = checkout / "requirements" / "dev.lock"
     right = lock.read_text()
-    lock.write_text(f"locked==1 --hash=sha256:{'0' * 64}\n")
+    lock.write_text("locked==1\n")
     refused = ensure(checkout, code=1)
     assert "pip could not install the locked packages" in refused
-    assert "0000000000" in refused
+    assert "--hash=sha256:" in refused
     assert python_env.read_stamp(checkout / ".venv") is None
 
     lock.write_text(right)
