@@ -38,6 +38,7 @@ class LimitsTable(_Table):
 
     sandbox: Seconds | None = None
     initialize: Seconds | None = None
+    initialize_cold: Seconds | None = None
     authenticate: Seconds | None = None
     session: Seconds | None = None
     task: Seconds | None = None

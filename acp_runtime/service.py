@@ -8,7 +8,7 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from acp_runtime.clock import Clock, SystemClock
@@ -22,6 +22,7 @@ from acp_runtime.core.status import Status
 from acp_runtime.manager.launcher import CheckResult, Launcher, Work
 from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.manager.work import read_work
+from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.store.outbox import TurnContext
 from acp_runtime.store.projections import Row
 from acp_runtime.store.store import Store
@@ -107,7 +108,7 @@ class Runtime:
                 model_key_env=request.model_key_env,
             ),
             permissions=request.permissions,
-            limits=request.limits or self._config.limits,
+            limits=_limits(kind, request.limits or self._config.limits),
             task=task,
         )
         await self._supervisor.spawn(given)
@@ -235,6 +236,10 @@ class Runtime:
             "SELECT * FROM request WHERE subagent = ? AND closed_seq IS NULL ORDER BY opened_seq", row["id"]
         )
         return read_subagent(row, tasks, requests)
+
+
+def _limits(kind: AgentKind, limits: Limits) -> Limits:
+    return replace(limits, initialize=limits.initialize_cold) if kind.cold_start else limits
 
 
 def _text(name: str, value: str, limit: int) -> str:

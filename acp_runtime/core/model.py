@@ -92,10 +92,14 @@ class Permissions(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Deadlines of one subagent, in seconds; `None` means none. `queue` is a number of tasks."""
+    """Deadlines of one subagent, in seconds; `None` means none. `queue` is a number of tasks.
+
+    `initialize_cold` takes the place of `initialize` for agent kinds whose first start fetches or unpacks something.
+    """
 
     sandbox: float = 600.0
     initialize: float = 30.0
+    initialize_cold: float = 120.0
     authenticate: float = 30.0
     session: float = 90.0
     task: float | None = 3600.0

@@ -1,0 +1,83 @@
+"""What happens when the ground is missing, and how much room the manager takes."""
+
+import asyncio
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from acp_runtime.clock import ManualClock
+from acp_runtime.core.model import TaskState
+from acp_runtime.core.status import Status
+from acp_runtime.manager.docker_launcher import DockerLauncher
+from tests.contract.conftest import PARENT, Place, assert_nothing_left, label
+
+MIB = 1_048_576
+MEASURED = Path(__file__).with_name("giant_line.py")
+
+
+async def test_an_engine_that_cannot_be_reached_fails_the_start_with_its_remedy(place: Place, tmp_path: Path) -> None:
+    environ = {**os.environ, "DOCKER_HOST": f"unix://{tmp_path}/none.sock"}
+    place.make_launcher = lambda: DockerLauncher(place.config, environ, labels=label(place.root))
+    async with place.runtime() as runtime:
+        view = await place.do(runtime, "anything")
+        assert view.newest.state is TaskState.FAILED
+        assert "none.sock" in view.newest.cause
+        view = await place.until(runtime, view.id, lambda each: each.status.over)
+        assert (view.status, view.error_kind) == (Status.ERROR, "engine_unreachable")
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("place", ["docker"], indirect=True)
+async def test_an_image_that_is_not_there_fails_the_start_by_name(place: Place) -> None:
+    async with place.runtime() as runtime:
+        view = await place.do(runtime, "anything", image="no-such-image-anywhere:1")
+        assert view.newest.state is TaskState.FAILED
+        assert "no-such-image-anywhere:1" in view.newest.cause
+        view = await place.until(runtime, view.id, lambda each: each.status.over)
+        assert view.error_kind == "image_missing"
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("place", ["docker"], indirect=True)
+async def test_two_managers_work_side_by_side_on_one_engine_and_one_folder(place: Place) -> None:
+    other = replace(place, root=place.root / "other")
+    other.root.mkdir()
+    (other.root / "repo").symlink_to(place.workspace)
+
+    async def one(each: Place, word: str) -> None:
+        async with each.runtime() as runtime:
+            view = await each.do(runtime, f"[[write:{word}.txt|{word}]][[say:{word}]]")
+            assert (view.newest.result, view.newest.files_changed) == (word, 1)
+
+    await asyncio.gather(one(place, "left"), one(other, "right"))
+    assert_nothing_left(place.root, on_the_engine=True)
+
+
+async def test_a_cold_start_has_the_longer_deadline(place: Place) -> None:
+    place.clock = ManualClock()
+    place.kind("mute", "--never-initialize")
+    place.add_kind(replace(place.config.catalogue.kinds["mute"], cold_start=True))
+    async with place.runtime() as runtime:
+        view = await runtime.spawn(PARENT, place.request("anything", agent="mute"))
+        await place.until(runtime, view.id, lambda each: each.step == "initialize")
+        place.clock.advance(119_999)
+        assert (await runtime.status(PARENT, view.id)).status is Status.STARTING
+        place.clock.advance(1)
+        view = await place.until(runtime, view.id, lambda each: each.status is Status.TIMED_OUT)
+        assert "initialize within 120 s" in view.newest.cause
+
+
+@pytest.mark.parametrize("directive", ["bigline", "bigresponse"])
+async def test_a_line_of_100_megabytes_costs_the_manager_at_most_64(place: Place, directive: str) -> None:
+    """In a process of its own: its peak of resident memory before and after."""
+    argv = (sys.executable, str(MEASURED), place.name, str(place.root), place.config.base_image or "", directive)
+    process = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2])
+    async with asyncio.timeout(100):
+        out, _ = await process.communicate()
+    assert process.returncode == 0
+    before, after, cause = out.decode().split(" ", 2)
+    assert int(after) - int(before) <= 64 * MIB, f"grew by {(int(after) - int(before)) // MIB} MiB"
+    assert ("over the cap" if directive == "bigresponse" else "size limit") in cause
