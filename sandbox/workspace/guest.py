@@ -7,6 +7,7 @@ Promise: what happens here is decided by `base` and by these commands. Git runs 
 the agent's clone is written once and after that only looked at as a folder of files.
 """
 
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,8 +127,8 @@ async def bring_in(guest: Guest, snapshot: Snapshot) -> None:
     Raises WorkspaceError when the sandbox's git refuses it, or something else comes out than was taken in.
     """
     doing = f"Bringing {snapshot.files} files into the sandbox"
-    unpacked = await guest.script(_UNPACK, snapshot.object_format, doing=doing, stdin=_read(snapshot.pack))
-    _require(unpacked, doing)
+    async with contextlib.aclosing(_read(snapshot.pack)) as pack:
+        _require(await guest.script(_UNPACK, snapshot.object_format, doing=doing, stdin=pack), doing)
     checked_out = await guest.script(
         _CHECK_OUT,
         snapshot.base_commit,

@@ -32,6 +32,7 @@ _CONFIGURATION = {
     "core.protectNTFS": "true",  # as the user's git has it, which is to apply the patch
     "core.quotePath": "true",
     "core.compression": "1",  # packs live for seconds
+    "core.fsync": "none",  # as do our repositories on the host; a sandbox's volume is written out by its engine
     "credential.helper": "",
     "fastimport.unpackLimit": "0",  # unpacking touches the times of loose objects in the user's repository
     "gc.auto": "0",

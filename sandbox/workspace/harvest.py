@@ -23,6 +23,7 @@ NAMES_LIMIT = 256 * 1_048_576
 RETRIES = 20  # files that git cannot take in, each found by one try
 NESTED = 50  # repositories inside the work, each costs one call
 BIGGEST = 3  # files that an error names
+RENAMES, NO_RENAMES = "-M", "--no-renames"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +80,11 @@ _NOT_OPENED = re.compile(rb"could not open directory '([^\n]*)")  # a long messa
 # Git prints a name's control characters as `?`.
 _AS_PRINTED = bytes(ord("?") if (code < 32 and code not in b"\t\n") or code == 127 else code for code in range(256))
 
-# Git writes names after `rename from` without the prefix, so where there is one, a move is a removal and an addition.
+# Renames read better. But git writes their names without a prefix, so where there is one they are none.
 _DIFF = """
 export GIT_DIR="$repo" GIT_INDEX_FILE="$repo/harvest"
 prefix=$(git config workspace.prefix)
-renames=-M
+renames=$1
 test -z "$prefix" || renames=--no-renames
 diff() { git diff-index --cached "$renames" "$@" refs/heads/base; }
 """
@@ -113,7 +114,7 @@ async def take_out(guest: Guest) -> Work:
     found = await _look(guest)
     await _into_nested(guest, found)
     await _stage(guest, found)
-    counted = _required(await guest.script(_DIFF + _COUNT, doing=DOING, limit_bytes=NAMES_LIMIT))
+    counted = _required(await guest.script(_DIFF + _COUNT, RENAMES, doing=DOING, limit_bytes=NAMES_LIMIT))
     (tree,), raw, numbers, (stat,) = sections(counted.stdout, 4)
     changes = dict(zip(raw[1::2], raw[0::2], strict=True))
     if any(change.split(b" ")[1] == REPOSITORY_MODE for change in changes.values()):
@@ -177,7 +178,9 @@ async def _patch(guest: Guest, changes: dict[bytes, bytes]) -> bytes:
     if not changes:
         return b""
     bound = guest.limits.patch_bytes
-    made = await guest.script(_DIFF + _PATCH, doing=DOING, limit_bytes=bound)
+    # `git apply` does not see that a renamed link goes away, and refuses what comes in its place.
+    lost_link = any(change.startswith(b":120000 ") and b" 120000 " not in change[7:] for change in changes.values())
+    made = await guest.script(_DIFF + _PATCH, NO_RENAMES if lost_link else RENAMES, doing=DOING, limit_bytes=bound)
     if not made.truncated:
         return _required(made).stdout
     objects = [change.split(b" ")[column] for change in changes.values() for column in (2, 3)]

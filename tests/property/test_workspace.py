@@ -90,6 +90,8 @@ async def test_what_the_agent_leaves_is_what_the_host_has_after_applying(
         assert contents(work) == contents(host)
         write(mixed(before, after, moved), work)
         taken = await take_out(guest)
+        if b"eol" in attributes:
+            environ["GIT_DIR"] = "/dev/null"  # else git writes new files with the line ends that the host asked for
         if taken.patch:
             git("apply", stdin=taken.patch)
         assert contents(host) == contents(work)

@@ -125,8 +125,10 @@ async def test_a_folder_that_its_repository_ignores_is_taken_whole(host, carry, 
     host.git("init", "-q")
     host.put(".gitignore", b"*\n")
     host.put("project/main.py", b"1\n")
+    host.put("project/.gitignore", b"*.log\n")
+    host.put("project/trace.log", b"1\n")
     arrived = await carry(host.folder / "project")
-    assert set(contents(arrived.work)) == {b"main.py"}
+    assert set(contents(arrived.work)) == {b"main.py", b".gitignore"}
 
 
 async def test_a_shallow_clone_arrives_without_history_and_says_so(host, carry, contents, tmp_path):
@@ -260,6 +262,16 @@ async def test_submodules_and_nested_repositories_stay_behind_and_are_named(host
     assert (host.folder / "module/file.txt").read_bytes() == b"by agent\n"
 
 
+async def test_a_submodule_that_is_not_checked_out_is_named_too(host, carry, contents):
+    head = host.repository()
+    host.git("update-index", "--add", "--cacheinfo", f"160000,{head},module")
+    host.git("commit", "-q", "-m", "module")
+    host.put("module/stray.txt", b"x")
+    arrived = await carry()
+    assert arrived.snapshot.notices == ("Left out, because they are repositories of their own: module/.",)
+    assert b"module/stray.txt" not in contents(arrived.work)
+
+
 async def test_a_submodule_can_itself_be_the_workspace(host, take, tmp_path):
     head = host.repository()
     outer = tmp_path / "outer"
@@ -386,7 +398,8 @@ async def test_unusable_folders_are_refused_in_one_sentence(host, take, tmp_path
             await take(folder)
 
 
-async def test_without_git_the_error_says_what_to_install(host, take, tmp_path):
+async def test_without_git_the_error_says_what_to_install(host, take, tmp_path, monkeypatch):
+    monkeypatch.chdir(host.folder)
     (tmp_path / "bin").mkdir()
     fake = host.put("git", b"#!/bin/sh\ntouch ran\n")
     fake.chmod(0o755)

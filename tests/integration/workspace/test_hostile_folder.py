@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from sandbox.errors import WorkspaceError
+from sandbox.workspace.importing import Import
+from sandbox.workspace.survey import File, LeftOut, Survey
 from tests.integration.workspace.planted import Traps
 
 
@@ -169,6 +171,16 @@ async def test_a_tracked_path_through_a_link_brings_in_nothing_from_outside(host
     (host.folder / "deep").symlink_to(tmp_path / "outside")
     arrived = await carry()
     assert contents(arrived.work) == {b"deep": ("link", str(tmp_path / "outside"))}
+
+
+async def test_a_file_that_changes_while_it_is_read_stops_the_snapshot(host):
+    host.put("short", b"123")
+    os.mkfifo(host.folder / "pipe")
+    was = [File(name, b"100644", size) for name, size in ((b"gone", 1), (b"pipe", 1), (b"short", 4))]
+    left_out = LeftOut()
+    with pytest.raises(WorkspaceError, match=r"short changed while it was read; let its writers finish"):
+        list(Import(host.folder, Survey(tuple(was), left_out), None).chunks())
+    assert (left_out.unreadable, left_out.special) == ([b"gone"], [b"pipe"])
 
 
 async def test_a_folder_of_another_user_can_be_taken(host, take):

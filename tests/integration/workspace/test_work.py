@@ -309,6 +309,15 @@ async def test_a_folder_replaced_by_a_link_is_a_link_in_the_patch(host, carry, a
     applied(arrived, work)
 
 
+async def test_a_link_that_moves_away_for_a_folder_leaves_a_patch_that_fits(host, carry, applied):
+    host.repository()
+    (host.folder / "place").symlink_to("nowhere")
+    arrived = await carry()
+    (arrived.work / "place").rename(arrived.work / "moved")
+    arrived.put("place/file.txt", b"x\n")
+    applied(arrived, await arrived.out())
+
+
 async def test_a_path_too_deep_to_open_is_named_and_the_rest_comes_out(host, carry):
     host.repository()
     arrived = await carry()
