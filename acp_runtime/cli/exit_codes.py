@@ -24,7 +24,7 @@ class Exit(IntEnum):
 
 MEANINGS: dict[Exit, str] = {
     Exit.DONE: "the task is done",
-    Exit.FAILED: "the task failed, or the check after it did",
+    Exit.FAILED: "the task or the check after it failed, or the work could not be handed over",
     Exit.USAGE: "the command line or the configuration is wrong; nothing was started",
     Exit.EMPTY: "completed, but empty or suspect (see --allow-empty)",
     Exit.REFUSED: "the agent refused the task",

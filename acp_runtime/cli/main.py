@@ -4,12 +4,13 @@ Standard output carries data only; everything said to a person goes to standard 
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import suppress
 
 from acp_runtime.cli.exit_codes import MEANINGS, Exit
-from acp_runtime.core.plaintext import printable
+from acp_runtime.core.plaintext import one_line, printable
 
 
 class Parser(argparse.ArgumentParser):
@@ -25,6 +26,7 @@ def build_parser() -> Parser:
     codes = "\n".join(f"  {code.value:>3}  {meaning}" for code, meaning in MEANINGS.items())
     parser = Parser(
         prog="subagents",
+        allow_abbrev=False,
         description="Run coding agents (ACP) in hardened containers and never lose what they did.",
         epilog=f"exit codes:\n{codes}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -36,10 +38,11 @@ def build_parser() -> Parser:
 
 
 def _add_run(verbs: "argparse._SubParsersAction[Parser]") -> None:
-    run = verbs.add_parser("run", help="give one task to one agent in a container and take its work out")
+    about = "give one task to one agent in a container and take its work out"
+    run = verbs.add_parser("run", help=about, description=about.capitalize() + ".", allow_abbrev=False)
     run.add_argument("task", help="what the agent is to do")
     run.add_argument("--agent", default="opencode", help="agent kind (default: opencode)")
-    run.add_argument("--workspace", type=Path, default=Path(), metavar="DIR", help="folder to work on (default: .)")
+    run.add_argument("--workspace", default=".", metavar="DIR", help="folder to work on (default: .)")
     run.add_argument("--image", help="image to run the agent in; any glibc image (default: built on first use)")
     model = run.add_argument_group("model")
     model.add_argument("--model", help="name of the model")
@@ -51,10 +54,10 @@ def _add_run(verbs: "argparse._SubParsersAction[Parser]") -> None:
     run.add_argument("--check-timeout", type=float, default=600.0, metavar="SECONDS", help="default: 600")
     out = run.add_argument_group("output")
     out.add_argument("--output", choices=("patch", "text", "json"), help="default: text on a terminal, else patch")
-    out.add_argument("--out", type=Path, metavar="FILE", help="write the output to FILE (as a patch by default)")
+    out.add_argument("--out", metavar="FILE", help="write the output to FILE (as a patch by default)")
     out.add_argument("--allow-empty", action="store_true", help="exit 0 also when the work is empty or suspect")
     out.add_argument("-q", "--quiet", action="store_true", help="no progress")
-    run.add_argument("--config", type=Path, metavar="FILE", help="configuration file")
+    run.add_argument("--config", metavar="FILE", help="configuration file")
     run.add_argument(
         "--unsafe-local",
         action="store_true",
@@ -64,8 +67,19 @@ def _add_run(verbs: "argparse._SubParsersAction[Parser]") -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    try:
+        return _main(argv)
+    except KeyboardInterrupt:
+        return Exit.CANCELLED
+    finally:
+        _flush()
+
+
+def _main(argv: Sequence[str] | None) -> int:
     parser = build_parser()
-    options = parser.parse_args(argv)
+    options, rest = parser.parse_known_args(argv)
+    if rest:
+        parser.error(_not_understood(rest))
     if options.version:
         from acp_runtime.config import program_version  # noqa: PLC0415 - the version is not needed to parse
 
@@ -77,6 +91,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     from acp_runtime.cli.run import run  # noqa: PLC0415 - a wrong command line is told without loading the runtime
 
     return run(options)
+
+
+def _not_understood(rest: list[str]) -> str:
+    """Name options without their values: one of them may be a key."""
+    unknown = [word.partition("=")[0] for word in rest if word.startswith("-")]
+    if unknown:
+        return f"unknown option {one_line(', '.join(unknown), 200)}"
+    return "the task is one argument; put it in quotes"
+
+
+def _flush() -> None:
+    """Write what is buffered; a reader that went away is no error worth a traceback."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

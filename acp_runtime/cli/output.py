@@ -1,105 +1,115 @@
-"""What a run hands back on standard output or in a file: a patch, text for a person, or JSON lines."""
+"""Where the data of a run goes: standard output or a file.
 
+Promises: a target that cannot be opened is told before anything starts, and a file is neither made nor emptied by a
+run that does not begin; a target that fails or that nobody reads later costs the run nothing, `failure` says why.
+"""
+
+import asyncio
 import json
-import shlex
+import os
+import select
+import stat
 import sys
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Final, Literal
 
-from acp_runtime.cli.exit_codes import Exit
-from acp_runtime.core.events import Event
-from acp_runtime.core.plaintext import printable
-from acp_runtime.manager.launcher import CheckResult, Work
+from acp_runtime.cli.result import Result
 from acp_runtime.store.codec import kind_of
-from acp_runtime.views import SubagentView
+from acp_runtime.store.projections import Row
 
 Format = Literal["patch", "text", "json"]
 
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The end of a run."""
-
-    view: SubagentView
-    work: Work | None
-    check: CheckResult | None
-    code: Exit
+# What a pipe that is ready takes at once (POSIX: PIPE_BUF), so that no write stops the whole program.
+PIECE: Final = 4096
 
 
 class Output:
-    """Where the data goes. Opened before anything starts, so that a file that cannot be written costs no run."""
+    """The opened target of one run."""
 
     def __init__(self, form: Format, path: Path | None) -> None:
+        """Open the target. Raises `OSError`."""
         self.form = form
-        self._file: BinaryIO | None = path.open("wb") if path is not None else None
+        self.path = path
+        self.failure: str | None = None
+        self._made = path is not None and not path.exists()
+        self._fresh = True
+        if path is not None:
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        elif sys.stdout is None:
+            raise OSError(0, "standard output is closed")
+        else:
+            self._fd = sys.stdout.fileno()
+        self._waiting: asyncio.Future[None] | None = None
 
-    def event(self, seq: int, event: Event) -> None:
+    async def event(self, row: Row) -> None:
         """Hand out one event; only the JSON form has them."""
         if self.form == "json":
-            self._json({"type": "event", "seq": seq, "kind": kind_of(type(event)), **asdict(event)})
+            head = {"type": "event", "seq": row.seq, "time": f"{row.wall}Z", "kind": kind_of(type(row.event))}
+            await self._json({**head, "data": asdict(row.event)})
 
-    def result(self, result: Result, patch_path: Path | None) -> None:
+    async def result(self, result: Result, patch_path: Path | None) -> None:
         """Hand out the end of the run in the chosen form."""
         match self.form:
             case "patch":
-                self._write(result.work.patch if result.work else b"")
+                await self._write(result.work.patch if result.work else b"")
             case "json":
-                self._json({"type": "result", **_facts(result)})
+                await self._json({"type": "result", **result.facts()})
             case "text":
-                self._write(render_text(result, patch_path).encode("utf-8", "replace"))
-        self._finish()
+                await self._write(result.text(patch_path).encode("utf-8", "replace"))
 
-    def _json(self, value: dict[str, object]) -> None:
-        self._write(json.dumps(value, ensure_ascii=True, default=str).encode() + b"\n")
+    def abandon(self) -> None:
+        """Wait no longer for a reader that is behind."""
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(OSError(0, "nobody reads it"))
 
-    def _write(self, data: bytes) -> None:
-        target = self._file or sys.stdout.buffer
-        target.write(data)
-        target.flush()
+    def close(self) -> None:
+        """Close the file; one that was made here and never written is removed."""
+        if self.path is None:
+            return
+        os.close(self._fd)
+        if self._made and self._fresh:
+            with suppress(OSError):
+                self.path.unlink()
 
-    def _finish(self) -> None:
-        if self._file is not None:
-            self._file.close()
+    async def _json(self, value: dict[str, object]) -> None:
+        await self._write(json.dumps(value, ensure_ascii=True, default=str).encode() + b"\n")
+
+    async def _write(self, data: bytes) -> None:
+        if self.failure is not None:
+            return
+        try:
+            self._begin()
+            left = memoryview(data)
+            while left:
+                await self._room()
+                with suppress(BlockingIOError):
+                    left = left[os.write(self._fd, left[:PIECE]) :]
+        except OSError as error:
+            self.failure = error.strerror
+
+    def _begin(self) -> None:
+        if self._fresh and self.path is not None and stat.S_ISREG(os.fstat(self._fd).st_mode):
+            os.ftruncate(self._fd, 0)
+        self._fresh = False
+
+    async def _room(self) -> None:
+        """Return when the target takes a piece. What is no pipe, terminal or socket always does."""
+        ready = select.poll()
+        ready.register(self._fd, select.POLLOUT)
+        if ready.poll(0):
+            return
+        loop = asyncio.get_running_loop()
+        waiting = self._waiting = loop.create_future()
+        loop.add_writer(self._fd, _resolve, waiting)
+        try:
+            await waiting
+        finally:
+            loop.remove_writer(self._fd)
+            self._waiting = None
 
 
-def _facts(result: Result) -> dict[str, object]:
-    view, task = result.view, result.view.newest
-    work = result.work
-    return {
-        "subagent": view.id,
-        "name": view.name,
-        "task": task.id,
-        "state": task.state,
-        "verdict": task.verdict,
-        "cause": task.cause,
-        "error_kind": view.error_kind,
-        "stop_reason": task.stop_reason,
-        "message": task.result,
-        "tools": {"completed": task.tools_completed, "failed": task.tools_failed},
-        "files_changed": work.files if work is not None else None,
-        "patch": work.patch.decode("utf-8", "surrogateescape") if work is not None else None,
-        "check": asdict(result.check) if result.check is not None else None,
-        "exit_code": int(result.code),
-    }
-
-
-def render_text(result: Result, patch_path: Path | None) -> str:
-    """Return the end of a run for a person: last message, outcome, diffstat, check, and how to apply the work."""
-    task, work = result.view.newest, result.work
-    parts = [printable(task.result).strip(), f"{result.view.name}: {task.headline}" + _why(result)]
-    if work is not None and work.files:
-        parts.append(printable(work.diffstat).rstrip())
-    if result.check is not None:
-        parts.append(f"check exited with {result.check.exit_code}:\n{printable(result.check.output).rstrip()}")
-    if patch_path is not None:
-        folder = shlex.quote(result.view.workspace)
-        parts.append(f"apply it with: git -C {folder} apply {shlex.quote(str(patch_path))}")
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _why(result: Result) -> str:
-    task = result.view.newest
-    if task.headline == "completed":
-        return ""
-    return f": {printable(task.cause)}"
+def _resolve(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)

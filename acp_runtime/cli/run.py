@@ -1,182 +1,155 @@
 """`subagents run`: one task, one agent, one container; its work comes out and nothing stays.
 
-A thin caller of `Runtime` with a private store, so any number of runs work side by side.
+A thin caller of `Runtime` with a private store, so any number of runs work side by side. Work that was done is never
+thrown away: where the output cannot take it, it is kept in a file that is named.
 """
 
 import argparse
 import asyncio
 import contextlib
-import os
-import re
 import shutil
-import signal
-import sys
 import tempfile
-from collections.abc import Callable, Coroutine
+import traceback
+from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from acp_runtime.cli.exit_codes import Exit, exit_for
-from acp_runtime.cli.output import Format, Output, Result
+from acp_runtime.cli.options import UsageError, open_output, read_request
+from acp_runtime.cli.output import Output
 from acp_runtime.cli.progress import Progress
+from acp_runtime.cli.result import Result
+from acp_runtime.cli.signals import Signals
+from acp_runtime.cli.talk import Talk
 from acp_runtime.config import Config, ConfigError, environment, load
-from acp_runtime.core.errors import Rejected, StoreError
-from acp_runtime.core.model import Permissions
-from acp_runtime.core.plaintext import one_line, printable
+from acp_runtime.core.errors import Rejected, StoreError, SubagentsError
+from acp_runtime.core.model import TaskState
+from acp_runtime.core.plaintext import one_line
 from acp_runtime.manager.launcher import CheckResult, Launcher, LaunchError
-from acp_runtime.models.route import Route
 from acp_runtime.service import Runtime, SpawnRequest
 from acp_runtime.views import SubagentView
 
 PARENT = "run"
 WAIT_SECONDS = 3600.0
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,254}")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-class UsageError(Exception):
-    """The command line cannot be used; nothing was started."""
+CHECK_LINES = 20
 
 
 def run(options: argparse.Namespace) -> int:
     """Run one task and return the exit code; every failure is one sentence on standard error."""
+    talk = Talk(quiet=options.quiet)
+    talk.log()
     try:
-        config = load(options.config, environment())
-        request = _request(options, config)
-        output = _output(options)
-    except (UsageError, ConfigError) as error:
-        return _fail(error, Exit.USAGE)
-    try:
-        return asyncio.run(_Run(options, config, request, output).go())
-    except Rejected as error:
-        return _fail(error, Exit.USAGE)
+        return _run(options, talk)
+    except (UsageError, ConfigError, Rejected) as error:
+        return _fail(talk, str(error), Exit.USAGE)
     except StoreError as error:
-        return _fail(error, Exit.FAILED)
-    except BrokenPipeError:
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.FAILED
+        return _fail(talk, str(error), Exit.FAILED)
+    except KeyboardInterrupt:
+        return Exit.CANCELLED
+    except Exception as error:  # noqa: BLE001 - the last door: what gets here is a bug, and is told as one
+        talk.tell(traceback.format_exc())
+        return _fail(talk, f"this is a bug, please report it: {type(error).__name__}: {error}", Exit.FAILED)
 
 
-def _fail(error: Exception, code: Exit) -> Exit:
-    sys.stderr.write(f"subagents run: {printable(str(error))}\n")
+def _fail(talk: Talk, sentence: str, code: Exit) -> Exit:
+    talk.tell(f"subagents run: {sentence}")
     return code
 
 
-def _request(options: argparse.Namespace, config: Config) -> SpawnRequest:
-    for name in ("image", "model"):
-        value = getattr(options, name)
-        if value is not None and not _NAME.fullmatch(value):
-            raise UsageError(f"--{name} {value[:60]!r} is not a name: letters, digits and ._:@/+- only")
-    _positive("--timeout", options.timeout)
-    _positive("--check-timeout", options.check_timeout)
-    _model(options)
-    limits = replace(config.limits, task=options.timeout) if options.timeout is not None else config.limits
-    return SpawnRequest(
-        agent=options.agent,
-        workspace=options.workspace,
-        task=options.task,
-        image=options.image,
-        model=options.model,
-        model_url=options.model_url,
-        model_key_env=options.model_key_env,
-        permissions=Permissions(options.permissions),
-        limits=limits,
-    )
-
-
-def _positive(name: str, value: float | None) -> None:
-    if value is not None and not 0 < value <= 31_536_000:
-        raise UsageError(f"{name} is {value:g}; it must be a number of seconds above 0 and at most a year")
-
-
-def _model(options: argparse.Namespace) -> None:
-    name = options.model_key_env
-    if name is not None:
-        if not _VARIABLE.fullmatch(name):
-            raise UsageError(f"--model-key-env {name[:60]!r} is not the name of a variable (give its name, no key)")
-        if not environment().get(name):
-            raise UsageError(f"--model-key-env {name}: the variable is not set or empty; export it first")
-    if options.model_url is not None:
-        try:
-            Route.parse(options.model_url)
-        except Rejected as error:
-            raise UsageError(f"--model-url: {error}") from error
-
-
-def _output(options: argparse.Namespace) -> Output:
-    default: Format = "text" if sys.stdout.isatty() and options.out is None else "patch"
+def _run(options: argparse.Namespace, talk: Talk) -> Exit:
+    config = load(Path(options.config) if options.config is not None else None, environment())
+    request = read_request(options, config)
+    output = open_output(options)
     try:
-        return Output(options.output or default, options.out)
-    except OSError as error:
-        raise UsageError(f"--out {one_line(str(options.out), 200)} cannot be written: {error.strerror}") from error
+        return asyncio.run(_Run(options, config, request, output, talk).go())
+    finally:
+        output.close()
 
 
 class _Run:
     """One run from the spawn to the result."""
 
-    def __init__(self, options: argparse.Namespace, config: Config, request: SpawnRequest, output: Output) -> None:
+    def __init__(
+        self, options: argparse.Namespace, config: Config, request: SpawnRequest, output: Output, talk: Talk
+    ) -> None:
         self._options = options
         self._config = config
         self._request = request
         self._output = output
-        self._progress = Progress(self._write)
-        self._signals = 0
-        self._terminated = False
+        self._talk = talk
+        self._progress = Progress(talk.say)
+        self._signals = Signals(self._signalled)
+        self._running: tuple[Runtime, str] | None = None
+        self._checking: asyncio.Task[CheckResult] | None = None
+        self._unchecked = False
         self._actions: set[asyncio.Task[None]] = set()
+        self._seen = 0
+        self._folder = Path()
+        self._keep_folder = False
 
     async def go(self) -> Exit:
-        """Run in a private folder that is gone afterwards."""
-        runs = self._config.state_dir / "runs"
-        runs.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder = Path(tempfile.mkdtemp(prefix="run-", dir=runs))
-        try:
-            opened = Runtime.open(
-                folder / "store.db", launcher=self._launcher(folder), config=self._config, progress=self._progress.say
-            )
-            async with opened as runtime:
-                return await self._with(runtime)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        """Run in a private folder that is gone afterwards, unless work that nobody else has lies in it."""
+        with self._signals.handled():
+            folder = self._folder = _private_folder(self._config.state_dir / "runs")
+            try:
+                opened = Runtime.open(
+                    folder / "store.db",
+                    launcher=self._launcher(folder),
+                    config=self._config,
+                    progress=self._progress.say,
+                )
+                async with opened as runtime:
+                    return await self._with(runtime)
+            finally:
+                if not self._keep_folder:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def _launcher(self, folder: Path) -> Launcher:
         if self._options.unsafe_local:
             from acp_runtime.manager.local_launcher import LocalLauncher  # noqa: PLC0415 - one of two is loaded
 
-            self._progress.say("UNSAFE: the agent runs without a container, with your rights")
             return LocalLauncher(folder / "local", environment())
         from acp_runtime.manager.docker_launcher import DockerLauncher  # noqa: PLC0415
 
         return DockerLauncher(self._config, environment())
 
     async def _with(self, runtime: Runtime) -> Exit:
+        if self._signals.code is not None:
+            return self._signals.code
         view = await runtime.spawn(PARENT, self._request)
-        with self._handled_signals(runtime, view.id):
-            view = await self._follow(runtime, view.id)
-            check = await self._check(runtime, view)
-            finished = await runtime.stop(PARENT, view.id, finished=view.newest.state.over)
-            await self._drain(runtime, view.id)
+        self._running = runtime, view.id
+        if self._options.unsafe_local:
+            self._progress.say("UNSAFE: the agent runs without a container, with your rights")
+        self._signalled()
+        view = await self._follow(runtime, view.id)
+        check = await self._check(runtime, view)
+        finished = await runtime.stop(PARENT, view.id, finished=view.newest.state.over)
+        self._running = None
+        await self._drain(runtime, view.id)
+        self._progress.finish()
         if view.newest.state.over:
             view = replace(finished, requests=())
         work = await runtime.work(PARENT, view.id)
-        result = Result(view, work, check, self._code(view, check))
-        if view.requests:
-            self._progress.say(f"nobody is here to answer: {view.requests[0].title}")
-        self._deliver(result)
-        return result.code
+        lost = work is None and view.session_id is not None
+        result = Result(view, work, check, self._code(view, check, lost=lost))
+        if lost:
+            self._tell_lost(view)
+        return await self._deliver(result)
 
-    def _code(self, view: SubagentView, check: CheckResult | None) -> Exit:
-        if self._terminated:
-            return Exit.TERMINATED
-        if self._signals and view.newest.state.over and view.newest.state != "completed":
-            return Exit.CANCELLED
+    def _code(self, view: SubagentView, check: CheckResult | None, *, lost: bool) -> Exit:
+        asked, state = self._signals.code, view.newest.state
+        if asked is Exit.TERMINATED:
+            return asked
+        if asked is not None and (self._unchecked or (state.over and state is not TaskState.COMPLETED)):
+            return asked
         code = exit_for(view, allow_empty=self._options.allow_empty)
-        return Exit.FAILED if code is Exit.DONE and check is not None and check.exit_code != 0 else code
+        if code is Exit.DONE and (lost or (check is not None and check.exit_code != 0)):
+            return Exit.FAILED
+        return code
 
     async def _follow(self, runtime: Runtime, subagent: str) -> SubagentView:
         """Show what happens until the task has ended or nobody here can answer the agent."""
-        self._seen = 0
         while True:
             tick = runtime.tick
             await self._drain(runtime, subagent)
@@ -191,75 +164,114 @@ class _Run:
         while rows := await runtime.events(PARENT, subagent, since=self._seen):
             for row in rows:
                 self._progress.show(row.event)
-                self._output.event(row.seq, row.event)
+                await self._output.event(row)
             self._seen = rows[-1].seq
 
     async def _check(self, runtime: Runtime, view: SubagentView) -> CheckResult | None:
-        if self._options.check is None or view.newest.state != "completed" or view.status.over:
+        """Run the check after a completed task. None when there is none, or a signal ended it."""
+        command: str | None = self._options.check
+        if command is None or view.newest.state is not TaskState.COMPLETED:
             return None
-        self._progress.say(f"checking: {self._options.check}")
+        if self._signals.code is not None:
+            self._unchecked = True
+            return None
+        self._progress.say(f"checking: {command}")
+        seconds: float = self._options.check_timeout
+        self._checking = asyncio.create_task(runtime.check(PARENT, view.id, command, seconds=seconds))
         try:
-            return await runtime.check(PARENT, view.id, self._options.check, seconds=self._options.check_timeout)
+            return await self._checking
+        except asyncio.CancelledError:
+            self._unchecked = True
+            return None
         except (LaunchError, Rejected) as error:
             return CheckResult(Exit.FAILED, str(error))
+        finally:
+            self._checking = None
 
-    def _deliver(self, result: Result) -> None:
-        patch = self._keep_patch(result) if self._output.form == "text" else None
-        try:
-            self._output.result(result, patch)
-        except OSError:
+    # ---- the end
+
+    async def _deliver(self, result: Result) -> Exit:
+        text = self._output.form == "text"
+        await self._output.result(result, self._keep_patch(result) if text else None)
+        if self._output.failure is not None:
+            self._talk.tell(f"the output could not be written: {self._output.failure}")
             if kept := self._keep_patch(result):
-                self._write(f"the output could not be written; the work is in {kept}")
-            raise
-        if self._output.form != "text":
-            self._write(f"{result.view.name}: {result.view.newest.headline}: {result.view.newest.cause}")
+                self._talk.tell(f"the work is kept; {result.apply_line(kept)}")
+            return Exit.FAILED if result.code is Exit.DONE else result.code
+        if not text:
+            self._summarise(result)
+        return result.code
+
+    def _summarise(self, result: Result) -> None:
+        """Say on standard error what the patch and the JSON lines do not say to a person; failures also when quiet."""
+        tell = self._talk.say if result.code is Exit.DONE else self._talk.tell
+        for notice in result.work.notices if result.work is not None else ():
+            self._progress.say(notice)
+        if result.check is not None and result.check.exit_code != 0:
+            tell("\n".join([*result.check.output.splitlines()[-CHECK_LINES:], result.check_sentence]))
+        if self._unchecked:
+            tell("the check was not made, or not to its end")
+        if result.view.requests:
+            tell(f"nobody is here to answer: {one_line(result.view.requests[0].title, 200)}")
+        tell(result.sentence)
+        if self._output.form == "patch" and result.work is not None and result.work.patch and self._output.path:
+            self._talk.say(result.apply_line(self._output.path))
 
     def _keep_patch(self, result: Result) -> Path | None:
+        """Write the patch to a file that stays, and return its path; None when there is nothing to keep."""
         if result.work is None or not result.work.patch:
             return None
-        folder = self._config.state_dir / "patches"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = folder / f"{result.view.name}-{result.view.id}.patch"
-        path.write_bytes(result.work.patch)
+        path = self._config.state_dir / "patches" / f"{result.view.name}-{result.view.id}.patch"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.write_bytes(result.work.patch)
+        except OSError as error:
+            self._keep_folder = True
+            self._talk.tell(f"{path} cannot be written: {error.strerror}")
+            return self._folder / "work" / f"{result.view.id}.patch"
         return path
 
-    def _handled_signals(self, runtime: Runtime, subagent: str) -> contextlib.ExitStack:
-        """First Ctrl-C cancels politely, the second stops; SIGTERM and SIGHUP stop at once."""
-        loop = asyncio.get_running_loop()
-        stack = contextlib.ExitStack()
+    def _tell_lost(self, view: SubagentView) -> None:
+        if self._options.unsafe_local:
+            self._keep_folder = True
+            where = f"the folder {self._folder}"
+        else:
+            where = f"the engine's volumes with the label io.acp-subagents.subagent={view.id}"
+        self._talk.tell(f"the work could not be taken out; what there is of it is in {where}")
 
-        def interrupted() -> None:
-            self._signals += 1
-            if self._signals == 1:
-                self._write("cancelling; press Ctrl-C again to stop at once")
-                self._act(runtime.cancel(PARENT, subagent, "cancelled by Ctrl-C"))
-            else:
-                self._act(runtime.stop(PARENT, subagent, cause="stopped by a second Ctrl-C"))
+    # ---- signals
 
-        def terminated() -> None:
-            self._terminated = True
+    def _signalled(self) -> None:
+        """First Ctrl-C: cancel politely, and check no more. Afterwards, and at SIGTERM and SIGHUP: stop at once."""
+        if self._signals.code is None:
+            return
+        if self._checking is not None:
+            self._checking.cancel()
+        if self._signals.urgent or self._running is None:
+            self._output.abandon()
+        if self._running is None:
+            return
+        runtime, subagent = self._running
+        if self._signals.urgent:
             self._act(runtime.stop(PARENT, subagent, cause="the run was told to end"))
-
-        handlers: dict[signal.Signals, Callable[[], None]] = {
-            signal.SIGINT: interrupted,
-            signal.SIGTERM: terminated,
-            signal.SIGHUP: terminated,
-        }
-        for number, handler in handlers.items():
-            loop.add_signal_handler(number, handler)
-            stack.callback(loop.remove_signal_handler, number)
-        return stack
+        else:
+            self._talk.say("cancelling; press Ctrl-C again to stop at once")
+            self._act(runtime.cancel(PARENT, subagent, "cancelled by Ctrl-C"))
 
     def _act(self, verb: Coroutine[Any, Any, object]) -> None:
         async def act() -> None:
-            with contextlib.suppress(Rejected):
+            with contextlib.suppress(SubagentsError):
                 await verb
 
         task = asyncio.create_task(act())
         self._actions.add(task)
         task.add_done_callback(self._actions.discard)
 
-    def _write(self, line: str) -> None:
-        if not self._options.quiet:
-            sys.stderr.write(printable(line) + "\n")
-            sys.stderr.flush()
+
+def _private_folder(parent: Path) -> Path:
+    try:
+        parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return Path(tempfile.mkdtemp(prefix="run-", dir=parent))
+    except OSError as error:
+        advice = "set XDG_STATE_HOME to a folder that you may write to"
+        raise UsageError(f"no folder can be made in {parent}: {error.strerror}; {advice}") from error

@@ -1,0 +1,110 @@
+"""The options of `subagents run`, checked whole before anything starts."""
+
+import argparse
+import re
+import sys
+import unicodedata
+from dataclasses import replace
+from pathlib import Path
+
+from acp_runtime.cli.output import Format, Output
+from acp_runtime.config import NAME, Config, environment
+from acp_runtime.core.errors import Rejected
+from acp_runtime.core.model import Permissions
+from acp_runtime.core.plaintext import one_line
+from acp_runtime.models.route import Route
+from acp_runtime.models.secret import Secret
+from acp_runtime.service import SpawnRequest
+
+YEAR = 31_536_000
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,254}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class UsageError(Exception):
+    """The command line cannot be used; nothing was started."""
+
+
+def read_request(options: argparse.Namespace, config: Config) -> SpawnRequest:
+    """Return what to spawn. Raises `UsageError`, and `Rejected` (unknown_agent)."""
+    _names(options)
+    _seconds("--timeout", options.timeout)
+    _seconds("--check-timeout", options.check_timeout)
+    if options.check is not None and not options.check.strip():
+        raise UsageError("--check is empty; give the command, or leave the option out")
+    if options.unsafe_local and options.image is not None:
+        raise UsageError("--image and --unsafe-local exclude each other: without a container there is no image")
+    _model(options, config)
+    limits = replace(config.limits, task=options.timeout) if options.timeout is not None else config.limits
+    return SpawnRequest(
+        agent=options.agent,
+        workspace=Path(options.workspace),
+        task=options.task,
+        image=options.image,
+        model=options.model,
+        model_url=options.model_url,
+        model_key_env=options.model_key_env,
+        permissions=Permissions(options.permissions),
+        limits=limits,
+    )
+
+
+def open_output(options: argparse.Namespace) -> Output:
+    """Return the opened output. Raises `UsageError` when it cannot be written."""
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    form: Format = options.output or ("text" if terminal and options.out is None else "patch")
+    try:
+        return Output(form, Path(options.out) if options.out is not None else None)
+    except OSError as error:
+        target = f"--out {one_line(options.out, 200)}" if options.out is not None else "the output"
+        raise UsageError(f"{target} cannot be written: {error.strerror}; give a file with --out FILE") from error
+
+
+def _names(options: argparse.Namespace) -> None:
+    for name, pattern, allowed in (
+        ("agent", NAME, "small letters, digits and ._-"),
+        ("image", _NAME, "letters, digits and ._:@/+-"),
+        ("model", _NAME, "letters, digits and ._:@/+-"),
+    ):
+        value = getattr(options, name)
+        if value is not None and not pattern.fullmatch(value):
+            raise UsageError(f"--{name} {one_line(value, 60)!r} is not a name; allowed are {allowed}")
+    for name in ("workspace", "out", "config"):
+        value = getattr(options, name)
+        if value == "":
+            raise UsageError(f"--{name} is empty; give a path, or leave the option out")
+        if any(unicodedata.category(char) == "Cc" for char in value or ""):
+            raise UsageError(f"--{name} {one_line(value, 200)!r} holds a control character; rename what it names")
+
+
+def _seconds(name: str, value: float | None) -> None:
+    if value is not None and not 0 < value <= YEAR:
+        raise UsageError(f"{name} is {value:g}; it must be a number of seconds above 0 and at most {YEAR} (a year)")
+
+
+def _model(options: argparse.Namespace, config: Config) -> None:
+    if options.model_url is not None:
+        try:
+            Route.parse(options.model_url)
+        except Rejected as error:
+            raise UsageError(f"--model-url: {error}") from error
+    if options.model_key_env is not None:
+        _key(options.model_key_env)
+        if options.model_url is None:
+            raise UsageError("--model-key-env needs --model-url: the key is only ever sent to that address")
+    kind = config.catalogue.kind(options.agent)
+    if kind.needs_model and (options.model is None or options.model_url is None):
+        raise UsageError(f"{kind.name} needs a model: give --model NAME and --model-url URL")
+
+
+def _key(name: str) -> None:
+    """Refuse a name without a usable key. What was given is never repeated: it may be the key itself."""
+    advice = "give the name of an environment variable that holds the key, never the key itself"
+    if not _VARIABLE.fullmatch(name):
+        raise UsageError(f"--model-key-env: this is not the name of a variable; {advice}")
+    if not environment().get(name, "").strip():
+        raise UsageError(f"--model-key-env: no variable of that name is set, or it is empty; {advice}")
+    try:
+        Secret.read(environment(), name)
+    except Rejected as error:
+        raise UsageError(f"--model-key-env: {error}") from error
