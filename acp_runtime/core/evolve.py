@@ -134,11 +134,9 @@ def _closed(evidence: Evidence, event: TaskEnded) -> Evidence:
 
 
 def _put(state: Subagent, new: Task) -> Subagent:
-    """Replace a task and keep of the ended ones only the newest: older ones live in the log."""
-    tasks = [new if task.id == new.id else task for task in state.tasks]
-    ended = [task for task in tasks if task.state.over]
-    keep = {task.id for task in ended[-1:]}
-    return replace(state, tasks=tuple(task for task in tasks if not task.state.over or task.id in keep))
+    """Replace a task. Of the ended ones only that which ended last stays: the others live in the log."""
+    kept = (task for task in state.tasks if task.id == new.id or not (new.state.over and task.state.over))
+    return replace(state, tasks=tuple(new if task.id == new.id else task for task in kept))
 
 
 def _request(state: Subagent, event: RequestOpened | RequestClosed) -> Subagent:

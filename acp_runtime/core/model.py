@@ -208,7 +208,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Subagent:
-    """All that the machines know of one subagent. `tasks` holds the newest ended task and every open one, in order."""
+    """All that the machines know of one subagent. `tasks` holds the task that ended last and every open one, in order."""
 
     id: str
     parent: str
