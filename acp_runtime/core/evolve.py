@@ -142,7 +142,8 @@ def _put(state: Subagent, new: Task) -> Subagent:
 def _request(state: Subagent, event: RequestOpened | RequestClosed) -> Subagent:
     if isinstance(event, RequestOpened):
         opened = Request(event.request_id, event.task_id, event.title, event.options, event.deadline)
-        return _pause(replace(state, requests=(*state.requests, opened)), event.at)
+        # Answered ones have been sent by now; a task that asks a thousand times must not carry them all along.
+        return _pause(replace(state, requests=(*state.open_requests, opened)), event.at)
     requests = tuple(
         replace(each, answer=event.answer) if each.id == event.request_id else each for each in state.requests
     )
