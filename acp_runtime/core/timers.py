@@ -20,8 +20,11 @@ def timers(state: Subagent) -> list[tuple[Timer, int]]:
         return [("stop", state.deadline)] if state.deadline is not None else []
     if state.limits.lifetime is not None:
         found.append(("lifetime", state.requested_at + milliseconds(state.limits.lifetime)))
+    if state.lifecycle is Lifecycle.LOST:
+        # Neither a cancel nor an answer reaches the agent: nothing can be late until its fate is known.
+        return [*found, ("lost", state.deadline)] if state.deadline is not None else found
     if state.deadline is not None:
-        found.append(("lost" if state.lifecycle is Lifecycle.LOST else "start", state.deadline))
+        found.append(("start", state.deadline))
     if state.open_requests:
         found.append(("request", min(request.deadline for request in state.open_requests)))
     task = state.active
