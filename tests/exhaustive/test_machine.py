@@ -151,6 +151,23 @@ def test_never_are_two_prompts_with_one_agent(walk: Walk) -> None:
         assert sum(task.state.active for task in state.tasks) <= 1
 
 
+def test_an_agent_that_still_has_a_prompt_never_gets_another(walk: Walk) -> None:
+    """Only the agent's own answer ends its prompt; whoever ends the task otherwise ends the agent too."""
+    for state, given, events, after in walk.edges:
+        active = state.active
+        ended = {event.task_id for event in events if isinstance(event, TaskEnded)}
+        if active is not None and active.id in ended and not isinstance(given, PromptAnswered | PromptBroke):
+            assert after.lifecycle is not Lifecycle.READY, f"{given} leaves a prompt behind in a ready agent"
+
+
+def test_a_lifetime_ends_a_subagent_whatever_it_does(walk: Walk) -> None:
+    for state in walk.states.values():
+        if not state.lifecycle.over and state.lifecycle is not Lifecycle.STOPPING:
+            moment = dict(timers(state))["lifetime"]
+            after = fold(state, decide(state, DeadlinePassed(), moment)[0])
+            assert after.lifecycle is Lifecycle.STOPPING
+
+
 def test_an_end_absorbs_and_leaves_nothing_open(walk: Walk) -> None:
     for state in walk.states.values():
         if state.lifecycle.over:
@@ -169,9 +186,9 @@ def test_a_ready_agent_with_queued_work_is_never_left_waiting(walk: Walk) -> Non
 
 
 def test_every_state_that_is_not_over_ends_by_its_timers_alone(walk: Walk) -> None:
-    """Nobody answers any more: no observation comes, only time passes. Every wait has a bound."""
+    """Nobody answers any more: no observation comes, only time passes. Every wait has a bound of its own."""
     for start in walk.states.values():
-        state = start
+        state = replace(start, limits=replace(start.limits, lifetime=None))
         for _ in range(20):
             moment = next_deadline(state)
             if moment is None:
