@@ -4,8 +4,9 @@ Times are milliseconds of the monotonic clock of one boot (`acp_runtime.clock`);
 Everything here is frozen: a new fact gives a new value (`evolve`).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from math import isfinite
 from typing import Final
 
 MAX_RESULT_CHARS: Final = 65_536
@@ -95,6 +96,7 @@ class Limits:
     """Deadlines of one subagent, in seconds; `None` means none. `queue` is a number of tasks.
 
     `initialize_cold` takes the place of `initialize` for agent kinds whose first start fetches or unpacks something.
+    Raises `ValueError` naming a value that is no positive, finite duration.
     """
 
     sandbox: float = 600.0
@@ -110,6 +112,13 @@ class Limits:
     idle: float | None = None
     lifetime: float | None = None
     queue: int = 16
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            good = value >= 0 if each.name == "queue" else value is None or (value > 0 and isfinite(value))
+            if not good:
+                raise ValueError(f"limits.{each.name} is {value}; it must be positive and finite")
 
     def for_step(self, step: Step) -> float:
         return {
@@ -208,7 +217,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Subagent:
-    """All that the machines know of one subagent. `tasks` holds the task that ended last and every open one, in order."""
+    """All that the machines know of one subagent. `tasks`: every open one and the one that ended last, in order."""
 
     id: str
     parent: str
