@@ -42,4 +42,6 @@ def nudge_id(kind: str, subject: str) -> str:
 
 def turn_token(parent: str, turn_id: str) -> str:
     """Return the durable token of a parent's turn; beginning the same turn again gives the same token."""
-    return "turn-" + hashlib.sha256(f"{parent}\0{turn_id}".encode()).hexdigest()[:24]
+    # Both come from hosts: the length keeps the border between them, and lone surrogates must not fail here.
+    subject = f"{len(parent)}\0{parent}\0{turn_id}".encode("utf-8", "surrogatepass")
+    return "turn-" + hashlib.sha256(subject).hexdigest()[:24]
