@@ -1,0 +1,143 @@
+"""Histories of a subagent that did not happen: a first state, and inputs that go anywhere a state allows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+from acp_runtime.core.decide import decide
+from acp_runtime.core.effects import Effect
+from acp_runtime.core.errors import Rejected
+from acp_runtime.core.events import Event
+from acp_runtime.core.evolve import evolve
+from acp_runtime.core.inputs import (
+    AnswerRequest,
+    Asked,
+    CancelTask,
+    ChannelClosed,
+    DeadlinePassed,
+    DeathProven,
+    Halted,
+    Heard,
+    Input,
+    PromptAnswered,
+    PromptBroke,
+    Send,
+    SessionReady,
+    Spawn,
+    StartBroke,
+    StepBegan,
+    StopSubagent,
+)
+from acp_runtime.core.model import Lifecycle, Limits, Option, Order, Permissions, Reason, Step, Subagent
+from acp_runtime.core.timers import next_deadline
+from acp_runtime.core.transcript import Entry, MessageEntry, OtherEntry, PlanEntry, PlanItem, ToolEntry
+
+MAX_TASKS = 5
+ALLOW, REJECT = Option("a", "Allow", "allow_always"), Option("r", "Reject", "reject_once")
+ENTRIES: tuple[Entry, ...] = (
+    MessageEntry("agent", "so far so good. "),
+    MessageEntry("thought", "hm"),
+    ToolEntry("t1", title="build", status="in_progress"),
+    ToolEntry("t1", status="completed"),
+    ToolEntry("t2", status="failed"),
+    PlanEntry((PlanItem("first", "pending"),)),
+    OtherEntry("usage_update", "{}"),
+)
+# How often an input is tried: the dull ends come last, so that histories grow long before they end.
+WEIGHTS = {Heard: 10, PromptAnswered: 8, Asked: 6, Send: 6, AnswerRequest: 5, SessionReady: 5, CancelTask: 2}
+
+
+def spawn(ident: str = "bg-0000000000", *, parent: str = "p", limits: Limits | None = None, **changes: object) -> Spawn:
+    given: dict[str, object] = {
+        "id": ident,
+        "parent": parent,
+        "name": "amber-fox",
+        "purpose": "walk",
+        "order": Order(agent="scripted", workspace="/w"),
+        "permissions": Permissions.ALLOW,
+        "limits": limits or Limits(),
+        "task": "first",
+    }
+    return Spawn(**{**given, **changes})  # type: ignore[arg-type]
+
+
+def fold(state: Subagent | None, events: tuple[Event, ...]) -> Subagent:
+    for event in events:
+        state = evolve(state, event)
+    assert state is not None
+    return state
+
+
+def born(given: Spawn | None = None) -> Subagent:
+    """Return a subagent whose first attempt is starting."""
+    return fold(None, decide(None, given or spawn(), 0)[0])
+
+
+def after(state: Subagent, *inputs: Input, now: int = 0) -> Subagent:
+    """Return the state after some inputs, all at one moment."""
+    for given in inputs:
+        state = fold(state, decide(state, given, now)[0])
+    return state
+
+
+def ready(given: Spawn | None = None) -> Subagent:
+    """Return a subagent whose agent works on its first task."""
+    return after(born(given), SessionReady(1, "s", "agent", "1"))
+
+
+def moves(state: Subagent, random: Random) -> list[Input]:
+    """Return every kind of input, some of them late, stale or about nothing."""
+    attempt = state.attempt - (random.random() < 0.1)
+    task = random.choice([f"{state.id}.t{number}" for number in range(1, state.task_count + 2)])
+    request = random.choice([each.id for each in state.open_requests] or ["1-0"])
+    reason = random.choice(["end_turn"] * 5 + ["refusal", "max_tokens", "cancelled", "made_up"])
+    found: list[Input] = [
+        StepBegan(attempt, random.choice(list(Step))),
+        SessionReady(attempt, "s", "agent", "1"),
+        StartBroke(attempt, "broke"),
+        Heard(attempt, tuple(random.choices(ENTRIES, k=random.randrange(1, 4)))),
+        Asked(attempt, f"{attempt}-{random.randrange(1_000_000)}", "may I", random.choice([(ALLOW,), (REJECT,), ()])),
+        PromptAnswered(attempt, task, reason, random.choice([None, 0, 2]), "", random.choice([0, 0, 0, 1])),
+        PromptBroke(attempt, task, "error"),
+        ChannelClosed(attempt, "eof"),
+        DeathProven(attempt, random.choice([None, 137]), "killed"),
+        Halted(attempt, confirmed=random.random() < 0.7),
+        DeadlinePassed(),
+        CancelTask(task, random.choice(["parent", "operator"]), "enough"),
+        StopSubagent(random.choice([Reason.STOPPED_BY_PARENT, Reason.FINISHED]), "parent", "done"),
+        AnswerRequest(request, random.choice(["a", "r"]), "operator"),
+    ]
+    return [*found, Send("another")] if state.task_count < MAX_TASKS else found
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One decision: what came in, when, and what followed."""
+
+    before: Subagent
+    given: Input
+    now: int
+    events: tuple[Event, ...]
+    effects: tuple[Effect, ...]
+    after: Subagent
+
+
+def walk(random: Random, first: Spawn, steps: int) -> Iterator[Decision]:
+    """Wander from a spawn; rejected commands are left out. Time only goes forward."""
+    now = random.randrange(1_000)
+    state = born(first)
+    for _ in range(steps):
+        options = moves(state, random)
+        given = random.choices(options, [WEIGHTS.get(type(each), 1) for each in options])[0]
+        deadline = next_deadline(state)
+        if isinstance(given, DeadlinePassed) and deadline is not None:
+            now = max(now, deadline)
+        now += random.randrange(2_000)
+        try:
+            events, effects = decide(state, given, now)
+        except Rejected:
+            continue
+        before, state = state, fold(state, events)
+        yield Decision(before, given, now, events, effects, state)
+        if state.lifecycle is not Lifecycle.READY and state.lifecycle.over and random.random() < 0.2:
+            return

@@ -1,0 +1,99 @@
+"""The judge as a table: what agents answer, and what it is told as."""
+
+import pytest
+
+from acp_runtime.core.model import Evidence, TaskState, Verdict
+from acp_runtime.core.outcome import judge
+
+DONE, FAILED, REFUSED = TaskState.COMPLETED, TaskState.FAILED, TaskState.REFUSED
+FULL, EMPTY, SUSPECT = Verdict.FULL, Verdict.EMPTY, Verdict.SUSPECT
+WORKED, BROKE, BEGUN = ("t1", "completed"), ("t2", "failed"), ("t3", "in_progress")
+
+
+def left(text: str = "", *tools: tuple[str, str], files: int | None = 0, skipped: int = 0) -> Evidence:
+    return Evidence(text=text, tools=tools, files_changed=files, skipped_lines=skipped)
+
+
+@pytest.mark.parametrize(
+    ("reason", "outcome", "verdict", "words"),
+    [
+        ("end_turn", DONE, FULL, "ended its turn"),
+        ("refusal", REFUSED, None, "refused"),
+        ("cancelled", TaskState.CANCELLED, None, "nobody asked"),
+        ("max_tokens", FAILED, None, "token limit"),
+        ("max_turn_requests", FAILED, None, "limit of model requests"),
+        ("made_up", DONE, SUSPECT, "'made_up'"),
+        ("", DONE, SUSPECT, "''"),
+        ("END_TURN", DONE, SUSPECT, "'END_TURN'"),
+        ("x" * 100, DONE, SUSPECT, "x" * 40 + "'"),
+    ],
+)
+def test_stop_reasons_are_told_apart_one_by_one(
+    reason: str, outcome: TaskState, verdict: Verdict | None, words: str
+) -> None:
+    judged = judge(reason, left("All is well.", WORKED, files=3))
+    assert (judged.outcome, judged.verdict) == (outcome, verdict)
+    assert words in judged.cause
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verdict"),
+    [
+        (left("I made it."), FULL),
+        (left("", WORKED), FULL),
+        (left("", files=1), FULL),
+        (left("", BROKE, WORKED), FULL),
+        (left("I made it.", BROKE, files=1), FULL),
+        (left(), EMPTY),
+        (left(" \n\t "), EMPTY),
+        (left("", BEGUN), EMPTY),
+        (left("", files=None), EMPTY),
+        (left("It did not work.", BROKE), SUSPECT),
+        (left("", BROKE, ("t4", "failed")), SUSPECT),
+        (left("", BROKE, BEGUN), SUSPECT),
+        (left("I made it.", WORKED, files=2, skipped=1), SUSPECT),
+        (left("I made it.", BROKE, files=None), SUSPECT),
+    ],
+)
+def test_an_end_of_turn_is_worth_what_it_left_behind(evidence: Evidence, verdict: Verdict) -> None:
+    judged = judge("end_turn", evidence)
+    assert (judged.outcome, judged.verdict) == (DONE, verdict), judged.cause
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Error: 400 Bad Request",
+        'API Error: 401 {"type":"error"}',
+        "**Error**: 429 rate limited",
+        "Failed to call the model: 503 Service Unavailable",
+        "HTTP 500 from the provider",
+        "API call failed after 3 retries",
+        "error 404",
+    ],
+)
+def test_an_answer_that_is_only_a_provider_error_is_suspect_unless_something_was_done(text: str) -> None:
+    assert judge("end_turn", left(text)).verdict is SUSPECT
+    assert judge("end_turn", left(text, WORKED)).verdict is FULL
+    assert judge("end_turn", left(text, files=1)).verdict is FULL
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I fixed the error: the server answered 400 before.",
+        "The cause of Error: 400 is a missing header.",
+        "Error handling is done in 3 files.",
+        "Errors are now told in one sentence.",
+        "Http clients should retry.",
+        "Line 404 holds the error.",
+        "Failed tests: none.",
+    ],
+)
+def test_an_answer_about_an_error_stays_a_full_one(text: str) -> None:
+    assert judge("end_turn", left(text)).verdict is FULL
+
+
+def test_the_number_of_failed_calls_and_of_skipped_messages_is_told() -> None:
+    assert "all 2 tool call(s) failed" in judge("end_turn", left("", BROKE, ("t4", "failed"))).cause
+    assert judge("end_turn", left("ok", skipped=3)).cause.startswith("3 message(s)")
