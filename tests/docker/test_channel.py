@@ -202,6 +202,13 @@ async def test_close_does_not_wait_for_a_program_that_neither_reads_nor_ends(san
     assert await channel.exit_code() is None, "the engine would invent one"
 
 
+async def test_no_exit_code_is_made_up_for_a_program_that_was_left(sandbox):
+    channel, recorder = await opened(sandbox, "cat")
+    await channel.close()
+    assert recorder.reason == "closed by this side"
+    assert await channel.exit_code() is None
+
+
 async def test_closing_a_paused_channel_drops_what_waits_and_tells_the_end_once(sandbox):
     channel, recorder = await opened(sandbox, "yes")
     await recorder.until(lambda: bool(recorder.stdout))

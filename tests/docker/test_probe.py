@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,11 @@ async def main():
     result = await probe(engine, pathlib.Path(sys.argv[1]), sys.argv[2], labels=json.loads(sys.argv[3]))
     print(json.dumps(dataclasses.asdict(result)))
     await engine.close()
+if len(sys.argv) > 4 and os.geteuid() == 0:
+    os.setgroups([int(sys.argv[4])])
+    os.setgid(1001)
+    os.setuid(1001)
+os.umask(0o077)
 asyncio.run(main())
 """
 
@@ -60,12 +66,19 @@ async def test_a_local_engine_shares_sockets_and_the_owner_is_seen(
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_the_umask_of_this_process_does_not_matter(engine, image, tmp_path, labels):
-    before = os.umask(0o077)
-    try:
-        assert (await probe(engine, tmp_path, image, labels=labels)).sockets_shared
-    finally:
-        os.umask(before)
+def test_an_ordinary_user_of_the_engine_shares_through_the_group(engine, image, labels):
+    """As root this process gives root away; else it is such a user already."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o700)
+        user = os.getuid() or 1001
+        os.chown(name, user, os.getgid() if os.getuid() else 1001)
+        group = str(Path(engine.endpoint.unix_path or "/").stat().st_gid)
+        command = [sys.executable, "-c", ALONE, name, image, json.dumps(labels), group]
+        environ = {**os.environ, "PYTHONPATH": str(REPO)}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=90, env=environ, check=False)
+        assert done.returncode == 0, done.stderr
+        result = ProbeResult(**json.loads(done.stdout))
+    assert (result.sockets_shared, result.uid) == (True, user), result.why
 
 
 async def test_an_engine_may_be_taken_for_a_remote_one(engine, tmp_path):

@@ -161,6 +161,26 @@ async def test_hanging_up_while_paused_ends_at_once_and_once(dial):
     assert await peer.end() == "enough"
 
 
+async def test_pausing_from_within_the_receiver_keeps_the_rest_of_the_same_read_back(dial):
+    async def script(_, writer):
+        writer.write(SWITCHED + b"".join(out(b"%d" % n, Stream(1 + n % 2)) for n in range(5)))
+
+    class OneAtATime(Peer):
+        def on_stdout(self, data: bytes) -> None:
+            super().on_stdout(data)
+            self.line.pause()
+
+        on_stderr = on_stdout
+
+    peer = await dial(script, OneAtATime)
+    await asyncio.wait_for(peer.line.opened, BOUND)
+    for taken in (b"0", b"01", b"012", b"0123", b"01234"):
+        assert peer.stdout == taken
+        assert peer.reasons == []
+        peer.line.resume()
+    assert await peer.end() == ENDED
+
+
 async def test_hanging_up_from_within_the_receiver_delivers_nothing_more(dial):
     async def script(reader, writer):
         writer.write(SWITCHED + b"".join(out(b"piece", Stream(1 + n % 2)) for n in range(50)))
