@@ -49,7 +49,7 @@ from acp_runtime.core.inputs import (
     StopSubagent,
 )
 from acp_runtime.core.model import Lifecycle, Reason, Step, Subagent, Task, TaskState
-from acp_runtime.core.outcome import judge
+from acp_runtime.core.outcome import Judgement, judge
 from acp_runtime.core.permission import choose, reject
 from acp_runtime.core.timers import Timer, outstanding, timers
 
@@ -198,11 +198,20 @@ def _active(draft: Draft, attempt: int, task_id: str) -> Task | None:
 
 
 def _prompt_answered(draft: Draft, given: PromptAnswered) -> None:
-    task = _active(draft, given.attempt, given.task_id)
-    if task is None:
-        return
-    evidence = replace(task.evidence, files_changed=given.files_changed, skipped_lines=given.skipped_lines)
-    judged = judge(given.stop_reason, evidence)
+    if task := _active(draft, given.attempt, given.task_id):
+        evidence = replace(task.evidence, files_changed=given.files_changed, skipped_lines=given.skipped_lines)
+        _end_prompt(draft, task, given, judge(given.stop_reason, evidence), given.stop_reason)
+
+
+def _prompt_broke(draft: Draft, given: PromptBroke) -> None:
+    if task := _active(draft, given.attempt, given.task_id):
+        _end_prompt(draft, task, given, Judgement(TaskState.FAILED, None, given.cause), None)
+
+
+def _end_prompt(
+    draft: Draft, task: Task, given: PromptAnswered | PromptBroke, judged: Judgement, stop_reason: str | None
+) -> None:
+    """End a task by its agent's answer: what was asked of the agent meanwhile (a cancel) goes before what it says."""
     cancelling = task.state is TaskState.CANCELLING
     draft.emit(
         TaskEnded(
@@ -212,26 +221,7 @@ def _prompt_answered(draft: Draft, given: PromptAnswered) -> None:
             cause=task.cause if cancelling else judged.cause,
             by=task.cancelled_by if cancelling else "agent",
             verdict=None if cancelling else judged.verdict,
-            stop_reason=given.stop_reason,
-            files_changed=given.files_changed,
-            stderr_tail=given.stderr_tail,
-            skipped_lines=given.skipped_lines,
-        )
-    )
-
-
-def _prompt_broke(draft: Draft, given: PromptBroke) -> None:
-    task = _active(draft, given.attempt, given.task_id)
-    if task is None:
-        return
-    cancelling = task.state is TaskState.CANCELLING
-    draft.emit(
-        TaskEnded(
-            at=draft.now,
-            task_id=task.id,
-            outcome=task.goal if cancelling else TaskState.FAILED,
-            cause=task.cause if cancelling else given.cause,
-            by=task.cancelled_by if cancelling else "agent",
+            stop_reason=stop_reason,
             files_changed=given.files_changed,
             stderr_tail=given.stderr_tail,
             skipped_lines=given.skipped_lines,
