@@ -77,8 +77,12 @@ def ensure(checkout: Path, environ: Mapping[str, str]) -> None:
         log = checkout / "build" / "python-env.log"
         log.parent.mkdir(exist_ok=True)
         log.unlink(missing_ok=True)
-        _install(step, checkout, log, pip_environment(environ))
-        (venv / "stamp.json").write_text(json.dumps(asdict(wanted)) + "\n", encoding="utf-8")
+        run = _Run(checkout, log, pip_environment(environ))
+        if step is Step.EVERYTHING:
+            run.install_packages()
+            _write_stamp(venv, Stamp(wanted.packages, ""))
+        run.install_project()
+        _write_stamp(venv, wanted)
         say("The Python environment is ready (.venv).")
 
 
@@ -128,44 +132,53 @@ def pip_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **PIP_SETTINGS}
 
 
-def _install(step: Step, checkout: Path, log: Path, env: Mapping[str, str]) -> None:
-    venv, locked = checkout / ".venv", checkout / "requirements" / "dev.lock"
-    tools = probe_tools(sys.executable, env, root=os.geteuid() == 0)
-    (venv / "stamp.json").unlink(missing_ok=True)
-    if step is Step.EVERYTHING:
-        if venv.exists():
+def _write_stamp(venv: Path, stamp: Stamp) -> None:
+    """Replace the stamp as a whole; what it names is finished."""
+    fresh = venv / "stamp.new"
+    fresh.write_text(json.dumps(asdict(stamp)) + "\n", encoding="utf-8")
+    fresh.replace(venv / "stamp.json")
+
+
+class _Run:
+    """One making of the environment, with its log and its settings for pip."""
+
+    def __init__(self, checkout: Path, log: Path, env: Mapping[str, str]) -> None:
+        self._checkout = checkout
+        self._venv = checkout / ".venv"
+        self._log = log
+        self._env = env
+        self._tools = probe_tools(sys.executable, env, root=os.geteuid() == 0)
+
+    def install_packages(self) -> None:
+        """Make the environment from nothing and fill it with the locked packages. Raises Stop."""
+        if self._venv.exists():
             say("Removing .venv, which is unfinished or out of date.")
-            shutil.rmtree(venv)
-        make_venv(venv, tools, log, env)
-    command = installer(venv, tools, env)
-    if step is Step.EVERYTHING:
+            (self._venv / "stamp.json").unlink(missing_ok=True)
+            shutil.rmtree(self._venv)
+        make_venv(self._venv, self._tools, self._log, self._env)
+        locked = self._checkout / "requirements" / "dev.lock"
         count = sum("==" in line for line in locked.read_text(encoding="utf-8").splitlines())
-        say(f"Installing {count} locked packages into .venv: {SIZE} (log: {log}).")
-        _must(
-            [*command, "--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", str(locked)],
-            "install the locked packages",
-            log,
-            PACKAGES_SECONDS,
-            env,
-        )
-    say("Installing this project into .venv and compiling its relay (a minute the first time).")
-    _must(
-        [*command, "--no-build-isolation", "--no-deps", "-e", str(checkout)],
-        "install this project",
-        log,
-        PROJECT_SECONDS,
-        env,
-    )
+        say(f"Installing {count} locked packages into .venv: {SIZE} (log: {self._log}).")
+        arguments = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", str(locked)]
+        if not self._pip(arguments, PACKAGES_SECONDS):
+            raise Stop(
+                f"pip could not install the locked packages{self._last_words()}\n"
+                "Where packages come through a mirror, a proxy or with a private certificate, tell pip so "
+                "(PIP_INDEX_URL, HTTPS_PROXY, PIP_CERT, or pip.conf) and run this again."
+            )
 
+    def install_project(self) -> None:
+        """Install this tree, editable, which compiles its C sources. Raises Stop."""
+        say("Installing this project into .venv and compiling its relay (a minute or two the first time).")
+        if not self._pip(["--no-build-isolation", "--no-deps", "-e", str(self._checkout)], PROJECT_SECONDS):
+            raise Stop(f"This project could not be installed into .venv{self._last_words()}")
 
-def _must(argv: Sequence[str], what: str, log: Path, bound: float, env: Mapping[str, str]) -> None:
-    code = run_logged(argv, log, bound=bound, env=env)
-    if code != 0:
-        raise Stop(
-            f"pip could not {what} (exit {code}); the log is {log}, its last lines:{quoted(last_lines(log, 10))}\n"
-            "Where packages come through a mirror, a proxy or with a private certificate, tell pip so "
-            "(PIP_INDEX_URL, HTTPS_PROXY, PIP_CERT, or pip.conf) and run this again."
-        )
+    def _pip(self, arguments: Sequence[str], bound: float) -> bool:
+        command = installer(self._venv, self._tools, self._env)
+        return run_logged([*command, *arguments], self._log, bound=bound, env=self._env) == 0
+
+    def _last_words(self) -> str:
+        return f"; the log is {self._log}, its last lines:{quoted(last_lines(self._log, 12))}"
 
 
 def _digest(paths: Iterable[Path], root: Path) -> str:

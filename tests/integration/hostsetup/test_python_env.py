@@ -103,7 +103,7 @@ def test_two_runs_at_once_make_one_environment_and_later_only_what_changed_is_ma
     assert "locked packages" not in again
 
 
-def test_a_package_without_a_hash_is_refused_and_the_half_made_environment_is_made_anew(checkout):
+def test_a_package_without_a_hash_is_refused_and_what_is_half_made_is_made_anew_from_there(checkout):
     lock = checkout / "requirements" / "dev.lock"
     right = lock.read_text()
     lock.write_text("locked==1\n")
@@ -113,7 +113,16 @@ def test_a_package_without_a_hash_is_refused_and_the_half_made_environment_is_ma
     assert python_env.read_stamp(checkout / ".venv") is None
 
     lock.write_text(right)
-    assert "Removing .venv, which is unfinished" in ensure(checkout)
+    (checkout / "backend.py").write_text("raise SystemExit('the C compiler is lost')")
+    broken = ensure(checkout, code=1)
+    assert "Removing .venv, which is unfinished" in broken
+    assert "This project could not be installed" in broken
+    assert "the C compiler is lost" in broken
+
+    (checkout / "backend.py").write_text(BACKEND)
+    mended = ensure(checkout)
+    assert "Installing this project" in mended
+    assert "locked packages" not in mended
     assert works(checkout)
 
 
