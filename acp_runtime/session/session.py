@@ -17,6 +17,7 @@ from acp_runtime.core.model import Option, Step
 from acp_runtime.core.plaintext import one_line, printable
 from acp_runtime.core.transcript import Entry
 from acp_runtime.session.channel import Channel
+from acp_runtime.session.content import label
 from acp_runtime.session.errors import AgentError, LoginNeededError, SessionClosedError, SessionError
 from acp_runtime.session.outgoing import Outgoing
 from acp_runtime.session.transcript import Coalescer
@@ -35,6 +36,7 @@ NOISE_LINES: Final = 20
 EARLY_UPDATES: Final = 256
 EARLY_CHARS: Final = 65_536  # of one update: what comes before the session exists is small talk
 OPEN_REQUESTS: Final = 32
+KNOWN_TITLES: Final = 256
 PENDING_BYTES: Final = 1_048_576
 
 
@@ -66,6 +68,7 @@ class AcpSession:
         self._updates = Coalescer()
         self._waiting: dict[int, asyncio.Future[Response]] = {}
         self._asked: dict[str, int | str] = {}
+        self._titles: dict[str, str] = {}
         self._early: deque[tuple[str, dict[str, Any]]] = deque(maxlen=EARLY_UPDATES)
         self._stderr = bytearray()
         self._noise: deque[str] = deque(maxlen=NOISE_LINES)
@@ -137,9 +140,18 @@ class AcpSession:
             self._heard_count += 1
             self._newest = kind
             self._updates.add(update)
+            self._note_title(update)
             self._dirty.set()
         else:
             self.foreign_updates += 1
+
+    def _note_title(self, update: dict[str, Any]) -> None:
+        """Remember what a tool call is called: a request for permission may name the call by its id alone."""
+        ident, title = label(update.get("toolCallId"), acp.MAX_ID), label(update.get("title"))
+        if ident and title:
+            self._titles[ident] = title
+            if len(self._titles) > KNOWN_TITLES:
+                del self._titles[next(iter(self._titles))]
 
     def _permission(self, request: Request) -> None:
         ask = acp.read_permission_request(request.params)
@@ -150,7 +162,8 @@ class AcpSession:
             return
         self._asked[key] = request.id
         options = tuple(Option(each.id, one_line(each.name, 200), each.kind) for each in ask.options)
-        self._observer.asked(key, one_line(ask.title, 200), options)
+        title = ask.title or self._titles.get(ask.tool_call_id, "something that it does not name")
+        self._observer.asked(key, one_line(title, 200), options)
 
     def _refuse(self, ident: int | str, method: str) -> None:
         text = f"this client does not serve {one_line(method, 100)}"
