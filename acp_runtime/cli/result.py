@@ -24,6 +24,8 @@ class Result:
     def sentence(self) -> str:
         """The outcome on one line."""
         task = self.view.newest
+        if self.view.requests:
+            return f"{self.view.name}: nobody is here to answer: {self.view.requests[0].title}"
         return f"{self.view.name}: {task.headline}: {task.cause}"
 
     @property
@@ -38,7 +40,7 @@ class Result:
             "subagent": view.id,
             "name": view.name,
             "task": task.id,
-            "state": task.state,
+            "state": "waiting" if view.requests else task.state,
             "verdict": task.verdict,
             "cause": task.cause,
             "error_kind": view.error_kind,

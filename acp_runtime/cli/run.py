@@ -25,7 +25,6 @@ from acp_runtime.cli.talk import Talk
 from acp_runtime.config import Config, ConfigError, environment, load
 from acp_runtime.core.errors import Rejected, StoreError, SubagentsError
 from acp_runtime.core.model import TaskState
-from acp_runtime.core.plaintext import one_line
 from acp_runtime.manager.launcher import CheckResult, Launcher, LaunchError
 from acp_runtime.service import Runtime, SpawnRequest
 from acp_runtime.views import SubagentView
@@ -211,8 +210,6 @@ class _Run:
             tell("\n".join([*result.check.output.splitlines()[-CHECK_LINES:], result.check_sentence]))
         if self._unchecked:
             tell("the check was not made, or not to its end")
-        if result.view.requests:
-            tell(f"nobody is here to answer: {one_line(result.view.requests[0].title, 200)}")
         tell(result.sentence)
         if self._output.form == "patch" and result.work is not None and result.work.patch and self._output.path:
             self._talk.say(result.apply_line(self._output.path))
