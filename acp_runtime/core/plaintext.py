@@ -12,20 +12,28 @@ from typing import Final
 _ANSI: Final = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]?"
     r"|\x1b[\]PX^_](?:[^\x07\x1b\x9c]|\x1b(?!\\))*(?:\x07|\x1b\\|\x9c)?"
-    r"|\x1b.?"
+    r"|\x1b[ -/]*[0-~]?"
     r"|\x9b[0-?]*[ -/]*[@-~]?",
     re.DOTALL,
 )
 # Cc controls, Cf format characters (bidi, zero-width, tags U+E0000-7F), Cs lone surrogates, Co private use, and the
 # two line separators that some programs treat as a newline.
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
-# Angle brackets and their full-width and small look-alikes become single quotation marks: no tag can be formed.
-_ANGLES: Final = {ord("<"): 0x2039, ord(">"): 0x203A, 0xFF1C: 0x2039, 0xFF1E: 0x203A, 0xFE64: 0x2039, 0xFE65: 0x203A}
+# Characters of other categories for which nothing is drawn either: joiners, fillers and variation selectors can carry
+# words that only a model reads (Unicode: Default_Ignorable_Code_Point).
+_UNDRAWN: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
+)
+# Angle brackets, double quotes and what Unicode holds for the same letters (full-width, small, struck through) become
+# single quotation marks: no tag can be formed, no quote closed.
+_QUIET: Final = str.maketrans(
+    '<>\uff1c\uff1e\ufe64\ufe65\u226e\u226f"\uff02', "\u2039\u203a\u2039\u203a\u2039\u203a\u2039\u203a''"
+)
 
 
 def printable(text: str) -> str:
     """Return text for a terminal: newlines and tabs stay, every other control or hidden character is gone."""
-    bare = _ANSI.sub("", text.replace("\r\n", "\n"))
+    bare = _UNDRAWN.sub("", _ANSI.sub("", text.replace("\r\n", "\n")))
     return "".join(char for char in bare if char in "\n\t" or unicodedata.category(char) not in _HIDDEN)
 
 
@@ -37,4 +45,5 @@ def one_line(text: str, limit: int) -> str:
 
 def quiet(text: str, limit: int) -> str:
     """Return one line that is safe inside double quotes in a block that a model reads."""
-    return one_line(text.translate(_ANGLES).replace('"', "'"), limit)
+    # A backslash before the quote that closes it could be read as escaping it.
+    return one_line(text, limit).translate(_QUIET).rstrip("\\ ")
