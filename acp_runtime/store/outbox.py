@@ -94,7 +94,7 @@ def _lines(connection: sqlite3.Connection, parent: str) -> tuple[RosterLine, ...
             agent=row["agent"],
             unread=bool(row["unread"]),
             purpose=row["purpose"],
-            started=row["created_wall"][:16] + "Z",
+            started=row["created_wall"][5:16] + "Z",
         )
         for row in rows
         if not Status(row["status"]).over
