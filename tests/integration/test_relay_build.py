@@ -108,6 +108,10 @@ def test_the_wheel_holds_both_programs_executable_and_the_images_without_certifi
     assert names >= BINARIES | {"sandbox/_images/images.toml", "sandbox/relay/relay.c"}
     assert modes["sandbox/relay/bin/relay-amd64"] == modes["sandbox/relay/bin/relay-arm64"] == 0o755
     assert not [name for name in names if name.endswith((".crt", ".pyc"))]
+    packed = {name.replace("sandbox/_images/", "images/") for name in names}
+    sources = [path for top in ("acp_runtime", "sandbox", "images") for path in (checkout / top).rglob("*")]
+    files = {path.relative_to(checkout).as_posix() for path in sources if path.is_file() and path.suffix != ".crt"}
+    assert files <= packed
 
 
 def test_the_sdist_holds_the_source_only_and_makes_the_same_wheel(checkout, tmp_path):
