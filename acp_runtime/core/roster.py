@@ -20,8 +20,6 @@ MIN_PURPOSE: Final = 10
 # What ten children may take, and what the widest line takes beside name, agent and purpose.
 BLOCK_CHARS: Final = 1200 - len(f"{OPEN_TAG}\n{HEADING}\n{CLOSE_TAG}")
 LINE_CHARS: Final = len('-  (bg-0123456789) [starting] agent= since=11-20T12:00Z unread purpose=""\n')
-    "amber"
-)
 
 
 @dataclass(frozen=True, slots=True)
