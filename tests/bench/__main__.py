@@ -12,7 +12,7 @@ import secrets
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,31 +65,30 @@ class Bench:
         self._workspace = folder / "workspace"
         self._workspace.mkdir()
         (self._workspace / "greeting.txt").write_text("hello\n", encoding="utf-8")
-        self.figures: list[Figure] = []
 
-    async def local(self) -> None:
-        """Record what needs no engine."""
+    async def run(self, engine: Engine | None) -> list[Figure]:
+        """Record everything; without an engine what needs none."""
         counts, folder = self._counts, self._folder
-        _say("the store, and a local process")
-        self.figures += await commits(folder, counts.commits)
-        self.figures += await round_trips(pipe(), counts.round_trips)
-        self.figures += await floods(pipe(), folder, count=counts.updates, times=counts.floods)
-        launcher = LocalLauncher(folder / "agents", os.environ)
-        self.figures += await lives(self._scripted("local", launcher, sys.executable), folder, counts.lives)
+        _say("the store")
+        figures = await commits(folder, counts.commits)
+        async with AsyncExitStack() as stack:
+            ways, stages = [pipe()], [self._scripted("local", LocalLauncher(folder / "agents", os.environ))]
+            if engine is not None:
+                base = await ensure_base(engine, _say)
+                ways.append(exec_stream(await stack.enter_async_context(_idle_sandbox(engine, base))))
+                stages.append(self._scripted("container", self._docker()))
+            _say("channels: " + " and ".join(way.place for way in ways))
+            figures += await round_trips(ways, counts.round_trips)
+            figures += await floods(ways, folder, count=counts.updates, times=counts.floods)
+        _say("starts and stops of the scripted agent")
+        figures += await lives(stages, folder, counts.lives)
+        return figures + await self._opencode(engine)
 
-    async def containers(self, engine: Engine) -> None:
-        """Record the same through containers, and opencode where its volume is there."""
-        counts, folder = self._counts, self._folder
-        _say("a container")
-        base = await ensure_base(engine, _say)
-        async with _idle_sandbox(engine, base) as sandbox:
-            self.figures += await round_trips(exec_stream(sandbox), counts.round_trips)
-            self.figures += await floods(exec_stream(sandbox), folder, count=counts.updates, times=counts.floods)
-        self.figures += await lives(self._scripted("container", self._docker(), "python3"), folder, counts.lives)
-        if await _agents_volume(engine) is None:
-            _say("opencode is left out: there is no agents volume (make images)")
-            return
-        _say("opencode in a container")
+    async def _opencode(self, engine: Engine | None) -> list[Figure]:
+        if engine is None or await _agents_volume(engine) is None:
+            _say("opencode is left out: there is no engine, or no agents volume on it (make images)")
+            return []
+        _say("starts and stops of opencode")
         with ScriptedModel() as model:
             request = SpawnRequest(
                 agent="opencode",
@@ -99,10 +98,11 @@ class Bench:
                 model_url=model.base_url,
             )
             stage = Stage("container", "opencode", self._docker(), self._config, request)
-            self.figures += await lives(stage, folder, counts.opencode)
+            return await lives([stage], self._folder, self._counts.opencode)
 
-    def _scripted(self, place: Place, launcher: Launcher, python: str) -> Stage:
+    def _scripted(self, place: Place, launcher: Launcher) -> Stage:
         request = SpawnRequest(agent="scripted", workspace=self._workspace, task="[[say:ready]]")
+        python = sys.executable if place == "local" else "python3"
         return Stage(place, "scripted agent", launcher, scripted(self._config, python), request)
 
     def _docker(self) -> DockerLauncher:
@@ -137,19 +137,13 @@ async def record(counts: Counts, *, containers: bool) -> tuple[Json, list[Figure
     """Run the whole bench; return the machine and the figures. Raises BenchError, SandboxError, TimeoutError."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         bench = Bench(Path(name), counts)
-        async with asyncio.timeout(BOUND):
-            if not containers:
-                about = machine("none (--local)", Path(name))
-                await bench.local()
-                return about, bench.figures
-            engine = await Engine.connect(os.environ)
-            try:
-                about = machine(f"Docker {engine.facts.version}", Path(name))
-                await bench.local()
-                await bench.containers(engine)
-            finally:
-                await engine.close()
-        return about, bench.figures
+        async with asyncio.timeout(BOUND), AsyncExitStack() as stack:
+            engine = None
+            if containers:
+                engine = await Engine.connect(os.environ)
+                stack.push_async_callback(engine.close)
+            about = machine(f"Docker {engine.facts.version}" if engine else "none (--local)", Path(name))
+            return about, await bench.run(engine)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,18 +88,25 @@ class Echo:
         """Do nothing: the reply that does not come is told by its bound."""
 
 
-async def round_trips(way: Way, count: int) -> list[Figure]:
-    """Send a line to `cat` and wait for it, `count` times."""
-    loop, echo, samples = asyncio.get_running_loop(), Echo(), []
-    async with way.opened(["cat"], echo) as channel:
+async def round_trips(ways: Sequence[Way], count: int) -> list[Figure]:
+    """Send a line to `cat` and wait for it, `count` times on each way in turn."""
+    loop = asyncio.get_running_loop()
+    async with AsyncExitStack() as stack:
+        echoes = [Echo() for _ in ways]
+        channels = [
+            await stack.enter_async_context(way.opened(["cat"], echo)) for way, echo in zip(ways, echoes, strict=True)
+        ]
+        samples: list[list[float]] = [[] for _ in ways]
         for _ in range(count):
-            begin = loop.time()
-            echo.expect(len(LINE))
-            await channel.send(LINE)
-            async with asyncio.timeout(REPLY_SECONDS):
-                await echo.come()
-            samples.append((loop.time() - begin) * 1000)
-    return [Figure("round trip of a small message", "ms", way.place, tuple(samples))]
+            for channel, echo, taken in zip(channels, echoes, samples, strict=True):
+                begin = loop.time()
+                echo.expect(len(LINE))
+                await channel.send(LINE)
+                async with asyncio.timeout(REPLY_SECONDS):
+                    await echo.come()
+                taken.append((loop.time() - begin) * 1000)
+    name = "round trip of a small message"
+    return [Figure(name, "ms", way.place, tuple(taken)) for way, taken in zip(ways, samples, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -111,16 +118,26 @@ class Flood:
     events: int
 
 
-async def floods(way: Way, folder: Path, *, count: int, times: int) -> list[Figure]:
-    """Have the scripted agent send `count` updates in one prompt, and take them through session and store."""
-    found = [await _flood(way, folder / f"flood-{way.place}-{number}.db", count) for number in range(times)]
-    rate = tuple(count / each.seconds for each in found)
-    cpu = tuple(each.cpu_seconds / count * 1e6 for each in found)
-    events = tuple(float(each.events) for each in found)
+async def floods(ways: Sequence[Way], folder: Path, *, count: int, times: int) -> list[Figure]:
+    """Have the scripted agent send `count` updates in one prompt, and take them through session and store.
+
+    Each way in turn, `times` times.
+    """
+    found: list[list[Flood]] = [[] for _ in ways]
+    for number in range(times):
+        for way, taken in zip(ways, found, strict=True):
+            taken.append(await _flood(way, folder / f"flood-{way.place}-{number}.db", count))
+    return [figure for way, taken in zip(ways, found, strict=True) for figure in _figures(way.place, taken, count)]
+
+
+def _figures(place: Place, taken: list[Flood], count: int) -> list[Figure]:
+    rate = tuple(count / each.seconds for each in taken)
+    cpu = tuple(each.cpu_seconds / count * 1e6 for each in taken)
+    events = tuple(float(each.events) for each in taken)
     return [
-        Figure("updates stored, a second", "1/s", way.place, rate, more_is_better=True),
-        Figure("manager's CPU for one update", "µs", way.place, cpu),
-        Figure(f"events in the log for {count:,} updates", "events", way.place, events),
+        Figure("updates stored, a second", "1/s", place, rate, more_is_better=True),
+        Figure("manager's CPU for one update", "µs", place, cpu),
+        Figure(f"events in the log for {count:,} updates", "events", place, events),
     ]
 
 

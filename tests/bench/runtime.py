@@ -1,9 +1,9 @@
 """A whole subagent through `Runtime`: from the spawn to a ready session, and from the stop to its confirmed end."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from acp_runtime.config import Config
@@ -40,26 +40,42 @@ def scripted(config: Config, python: str) -> Config:
     return replace(config, catalogue=Catalogue({**config.catalogue.kinds, kind.name: kind}, "bench"))
 
 
-async def lives(stage: Stage, folder: Path, times: int) -> list[Figure]:
-    """Start and stop a subagent `times` times, after a first one that finds out what the later ones know.
+@dataclass
+class Lives:
+    """The milliseconds of the lives on one stage; `first` finds out what the later ones know."""
+
+    first: float
+    ready: list[float] = field(default_factory=list)
+    stopped: list[float] = field(default_factory=list)
+
+
+async def lives(stages: Sequence[Stage], folder: Path, times: int) -> list[Figure]:
+    """Start and stop a subagent on each stage in turn, a first time and then `times` times.
 
     On a busy machine it is fewer times, but at least once: none is begun after `ENOUGH` seconds.
     """
     loop = asyncio.get_running_loop()
-    ready: list[float] = []
-    stopped: list[float] = []
-    async with _opened(stage, folder) as runtime:
-        first, _ = await _live(runtime, stage)
+    async with AsyncExitStack() as stack:
+        runtimes = [await stack.enter_async_context(_opened(stage, folder)) for stage in stages]
+        pairs = list(zip(runtimes, stages, strict=True))
+        found = [Lives(first=(await _live(runtime, stage))[0]) for runtime, stage in pairs]
         enough = loop.time() + ENOUGH
-        while not ready or (len(ready) < times and loop.time() < enough):
-            begun, ended = await _live(runtime, stage)
-            ready.append(begun)
-            stopped.append(ended)
+        for number in range(times):
+            if number and loop.time() > enough:
+                break
+            for (runtime, stage), taken in zip(pairs, found, strict=True):
+                ready, stopped = await _live(runtime, stage)
+                taken.ready.append(ready)
+                taken.stopped.append(stopped)
+    return [figure for stage, taken in zip(stages, found, strict=True) for figure in _figures(stage, taken)]
+
+
+def _figures(stage: Stage, taken: Lives) -> list[Figure]:
     what = f"{stage.label}: spawn to session ready"
     return [
-        Figure(f"{what}, first in a process", "ms", stage.place, (first,)),
-        Figure(what, "ms", stage.place, tuple(ready)),
-        Figure(f"{stage.label}: stop, with its work exported", "ms", stage.place, tuple(stopped)),
+        Figure(f"{what}, first in a process", "ms", stage.place, (taken.first,)),
+        Figure(what, "ms", stage.place, tuple(taken.ready)),
+        Figure(f"{stage.label}: stop, with its work exported", "ms", stage.place, tuple(taken.stopped)),
     ]
 
 

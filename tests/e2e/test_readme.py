@@ -1,5 +1,6 @@
 """The Python example of README.md, run as it stands there."""
 
+import asyncio
 import os
 import re
 import subprocess
@@ -34,7 +35,7 @@ def workspace(tmp_path: Path) -> Path:
     return folder
 
 
-async def test_the_examples_function_brings_a_nudge_and_a_patch(
+def test_the_examples_function_brings_a_nudge_and_a_patch(
     workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names: dict[str, Any] = {"__name__": "example"}
@@ -43,10 +44,10 @@ async def test_the_examples_function_brings_a_nudge_and_a_patch(
     config = replace(load(None, {"HOME": str(tmp_path)}), catalogue=Catalogue({"scripted": kind}, "test"))
     launcher = LocalLauncher(tmp_path / "agents", os.environ)
     request = SpawnRequest("scripted", workspace, "[[write:made.txt|by the agent]][[say:It is made.]]")
-    patch = await names["delegate"](tmp_path / "store" / "store.db", config, launcher, request)
+    patch = asyncio.run(names["delegate"](tmp_path / "store" / "store.db", config, launcher, request))
     assert b"+by the agent" in patch
     assert 'completed. It said: "It is made."' in capsys.readouterr().err
-    assert os.listdir(workspace) == ["greeting.txt"]
+    assert [path.name for path in workspace.iterdir()] == ["greeting.txt"]
 
 
 @pytest.mark.docker
