@@ -56,14 +56,7 @@ async def run_process(
 
     Raises CommandMissing when it cannot be executed, CommandTimeout after `seconds`, and whatever `stdin` raises.
     """
-    pipe = asyncio.subprocess.PIPE
-    source = asyncio.subprocess.DEVNULL if stdin is None else pipe
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *argv, cwd=cwd, env=env, stdin=source, stdout=pipe, stderr=pipe, start_new_session=True, limit=CHUNK
-        )
-    except OSError as error:
-        raise CommandMissing(f"{argv[0]} cannot be executed: {error.strerror}; install it or give its path.") from error
+    process = await _start(argv, cwd=cwd, env=env, has_input=stdin is not None)
     try:
         async with asyncio.timeout(seconds):
             return await _converse(process, stdin, output)
@@ -74,6 +67,28 @@ async def run_process(
         raise CommandTimeout(f"{command} had not ended after {seconds:g} s and was killed.") from error
     finally:
         await _end(process)
+
+
+async def _start(
+    argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], has_input: bool
+) -> asyncio.subprocess.Process:
+    """Start the program. A cancellation waits until it has started: asyncio would kill it without its children."""
+    pipe = asyncio.subprocess.PIPE
+    source = pipe if has_input else asyncio.subprocess.DEVNULL
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *argv, cwd=cwd, env=env, stdin=source, stdout=pipe, stderr=pipe, start_new_session=True, limit=CHUNK
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except OSError as error:
+        raise CommandMissing(f"{argv[0]} cannot be executed: {error.strerror}; install it or give its path.") from error
+    except asyncio.CancelledError:
+        await asyncio.wait([starting])
+        if starting.exception() is None:
+            await _end(starting.result())
+        raise
 
 
 class _Overflow(Exception):  # noqa: N818 - never leaves this file

@@ -76,10 +76,10 @@ async def take_snapshot(
     try:
         return await _take(git, place, environ, bounds)
     except CommandTimeout as error:
-        shutil.rmtree(work)
+        shutil.rmtree(work, ignore_errors=True)
         raise WorkspaceError(f"{error} Give a smaller folder, or raise the limit of seconds.") from error
     except BaseException:
-        shutil.rmtree(work)
+        shutil.rmtree(work, ignore_errors=True)
         raise
 
 

@@ -1,7 +1,6 @@
 """Programs run to their end: bounds on time, output and descendants."""
 
 import asyncio
-import contextlib
 import os
 from pathlib import Path
 
@@ -9,19 +8,13 @@ import pytest
 
 from sandbox.errors import CommandMissing, CommandTimeout, WorkspaceError
 from sandbox.workspace.process import OutputFile, run_process
+from tests.integration.workspace.processes import died, processes_with, watch
 
 ENV = {"PATH": os.environ["PATH"]}
 
 
 def shell(script, *, stdin=None, output=1_000_000, seconds=60):
     return run_process(["sh", "-c", script], cwd=Path("/"), env=ENV, stdin=stdin, output=output, seconds=seconds)
-
-
-def is_alive(pid):
-    status = Path(f"/proc/{pid}/stat")
-    with contextlib.suppress(OSError):
-        return status.read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
 
 
 async def test_a_program_gets_its_input_and_gives_its_output_and_status():
@@ -50,26 +43,62 @@ async def test_a_program_without_input_sees_its_end():
     assert (await shell("cat")).stdout == b""
 
 
-@pytest.mark.parametrize("how", ["timeout", "cancel", "input"])
-async def test_when_a_run_breaks_off_the_program_and_its_children_are_gone(tmp_path, how):
+@pytest.mark.parametrize("how", ["cancel", "input"])
+async def test_when_a_run_breaks_off_the_program_and_its_children_die(tmp_path, how):
     pids = tmp_path / "pids"
     os.mkfifo(pids)
     started = asyncio.create_task(asyncio.to_thread(pids.read_text))
+    watched = asyncio.Event()
 
     async def broken():
         yield b"x"
-        await asyncio.shield(started)
+        await watched.wait()
         raise WorkspaceError("broken")
 
-    stdin = broken() if how == "input" else None
-    run = shell(f"sleep 600 & echo $$ $! > {pids}; wait", stdin=stdin, seconds=2 if how == "timeout" else 60)
-    task = asyncio.create_task(run)
-    alive = (await asyncio.wait_for(asyncio.shield(started), 60)).split()
+    script = f"sleep 600 & echo $$ $! > {pids}; wait"
+    task = asyncio.create_task(shell(script, stdin=broken() if how == "input" else None))
+    handles = watch((await asyncio.wait_for(started, 60)).split())
+    assert len(handles) == 2
+    watched.set()
     if how == "cancel":
         task.cancel()
-    with pytest.raises({"timeout": CommandTimeout, "cancel": asyncio.CancelledError, "input": WorkspaceError}[how]):
+    with pytest.raises(asyncio.CancelledError if how == "cancel" else WorkspaceError):
         await task
-    assert [pid for pid in alive if is_alive(pid)] == []
+    await died(handles)
+
+
+async def test_a_cancellation_at_any_moment_of_the_start_leaves_no_process(tmp_path):
+    """Each round lets the start get one step of the event loop further."""
+    for steps in range(30):
+        task = asyncio.create_task(
+            run_process(
+                ["sh", "-c", "sleep 600 & sleep 600"],
+                cwd=Path("/"),
+                env={**ENV, "NAME": str(tmp_path)},
+                stdin=b"",
+                output=1,
+                seconds=60,
+            )
+        )
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await died(watch(processes_with(tmp_path)))
+
+
+async def test_a_program_that_takes_too_long_dies_with_its_children(tmp_path):
+    """A busy machine may need a while to start the program at all."""
+    pids = tmp_path / "pids"
+    pids.touch()
+    for seconds in (1, 5, 30):
+        with pytest.raises(CommandTimeout, match=rf"^sh -c had not ended after {seconds} s and was killed"):
+            await shell(f"sleep 600 & echo $$ $! > {pids}; wait", seconds=seconds)
+        if found := pids.read_text().split():
+            break
+    assert len(found) == 2
+    await died(watch(found))
 
 
 async def test_a_program_that_is_not_there_has_its_own_error():
