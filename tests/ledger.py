@@ -1,0 +1,99 @@
+"""One checker over the events of a subagent: what must hold of every log, however it came about.
+
+The invariants are those of the security and reliability notes: only legal edges, ends absorb (I2); a task is started
+at most once and ends exactly once (I3); one nudge for each end that a parent must be told of, and none without (I4).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from acp_runtime.core.events import (
+    AttemptStarted,
+    Event,
+    RequestClosed,
+    RequestOpened,
+    StopRequested,
+    SubagentFailed,
+    SubagentRequested,
+    SubagentStopped,
+    TaskEnded,
+    TaskQueued,
+    TaskStarted,
+    TranscriptAdded,
+)
+from acp_runtime.core.evolve import evolve
+from acp_runtime.core.model import Lifecycle, Subagent, TaskState
+from acp_runtime.core.nudge import nudge_for
+
+
+def check_log(events: Sequence[Event]) -> Subagent:
+    """Fold a log from its beginning, judge it, and return the state it ends in."""
+    state: Subagent | None = None
+    nudges: Counter[str] = Counter()
+    for event in events:
+        # Raises IllegalTransition for an edge that the tables do not hold.
+        state = evolve(state, event)
+        if isinstance(event, TaskEnded) and (nudge := nudge_for(state, event)) is not None:
+            nudges[nudge.id] += 1
+            task = state.task(event.task_id)
+            assert task is not None, f"{event.task_id} was pushed out of the state by its own end"
+            assert task.state is event.outcome
+    assert state is not None, "the log is empty"
+    assert all(count == 1 for count in nudges.values()), f"told twice: {nudges}"
+    told = [event for event in events if isinstance(event, TaskEnded) and event.by != "parent"]
+    assert len(nudges) == len(told)
+    _check_order(events)
+    _check_tasks(events, state)
+    _check_requests(events, state)
+    return state
+
+
+def _check_order(events: Sequence[Event]) -> None:
+    assert isinstance(events[0], SubagentRequested)
+    assert sum(isinstance(event, AttemptStarted) for event in events) == 1
+    times = [event.at for event in events]
+    assert times == sorted(times), "time went backwards"
+    ends = [number for number, event in enumerate(events) if isinstance(event, SubagentStopped | SubagentFailed)]
+    assert ends in ([], [len(events) - 1]), "something happened after the end"
+    stops = [event for event in events if isinstance(event, StopRequested)]
+    assert len(stops) <= 1, "stopped twice"
+    if ends:
+        assert len(stops) == 1, "an end without a stop"
+        assert isinstance(events[-1], SubagentFailed) == stops[0].failed
+
+
+def _check_tasks(events: Sequence[Event], state: Subagent) -> None:
+    queued = [event.task_id for event in events if isinstance(event, TaskQueued)]
+    started = Counter(event.task_id for event in events if isinstance(event, TaskStarted))
+    ended = Counter(event.task_id for event in events if isinstance(event, TaskEnded))
+    assert len(queued) == len(set(queued)) == state.task_count
+    assert set(started) | set(ended) <= set(queued)
+    assert all(count == 1 for count in (*started.values(), *ended.values())), "started or ended twice"
+    assert list(started) == [ident for ident in queued if ident in started], "out of order"
+    open_tasks = {task.id for task in state.tasks if not task.state.over}
+    assert open_tasks == set(queued) - set(ended)
+    if state.lifecycle.over:
+        assert open_tasks == set(), "open tasks in an ended subagent"
+    for event in events:
+        if isinstance(event, TaskEnded) and event.outcome is TaskState.COMPLETED:
+            assert event.stop_reason is not None, "completed without the agent's answer"
+            assert event.verdict is not None, "completed without a verdict"
+        if isinstance(event, TranscriptAdded) and event.late:
+            assert event.task_id in ended, "late before the end"
+
+
+def _check_requests(events: Sequence[Event], state: Subagent) -> None:
+    opened = [event.request_id for event in events if isinstance(event, RequestOpened)]
+    closed = Counter(event.request_id for event in events if isinstance(event, RequestClosed))
+    assert len(opened) == len(set(opened)), "two questions with one id"
+    assert set(closed) <= set(opened)
+    assert all(count == 1 for count in closed.values()), "answered twice"
+    offered = {event.request_id: event.options for event in events if isinstance(event, RequestOpened)}
+    for event in events:
+        if isinstance(event, RequestClosed) and event.answer:
+            assert event.answer in {option.id for option in offered[event.request_id]}, (
+                "answered with what nobody offered"
+            )
+    active = state.active
+    assert {each.task_id for each in state.open_requests} <= ({active.id} if active else set())
+    assert not (state.lifecycle is Lifecycle.STOPPING and state.open_requests), "a question stays open in a stop"
