@@ -6,7 +6,7 @@ manager; a launch that fails leaves nothing.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -81,8 +81,9 @@ class DockerLauncher:
             await host_side.enter_async_context(ModelForwarder(run_dir / SOCKET, os.getgid(), route))
         request.progress("creating the container")
         spec = self._spec(request, image, ground.probed.gid, (*mounts, HostMount(str(run_dir), RUN)))
+        undo.push_async_callback(_surely, self.remove_volumes, request)
         sandbox = await Sandbox.create(ground.engine, spec)
-        undo.push_async_callback(sandbox.remove, volumes=True)
+        undo.push_async_callback(_surely, sandbox.remove)
         await self._bring_in(request)
         base_url = route.inside(PORT) if route is not None else ""
         env = request.kind.environment(model=request.order.model, base_url=base_url)
@@ -171,7 +172,7 @@ class DockerLauncher:
         try:
             yield Guest(sandbox, WorkspaceLimits(), base=BASE, work=WORKSPACE)
         finally:
-            await asyncio.shield(sandbox.remove())
+            await _surely(sandbox.remove)
 
     async def finish(self, request: LaunchRequest) -> bool:
         """Export the work, then remove the volumes; a failed export keeps them. Return whether all is gone."""
@@ -215,3 +216,13 @@ class DockerLauncher:
         ground, self._ground = self._ground, None
         if ground is not None:
             await ground.engine.close()
+
+
+async def _surely(verb: Callable[..., Awaitable[object]], *args: object) -> None:
+    """Run a bounded clean-up to its end also when the caller is cancelled meanwhile."""
+    task = asyncio.ensure_future(verb(*args))
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise

@@ -52,10 +52,9 @@ class Place:
         self.config = replace(self.config, catalogue=Catalogue(kinds, "test"))
 
     @asynccontextmanager
-    async def runtime(self) -> AsyncIterator[Runtime]:
-        opened = Runtime.open(
-            self.root / "store" / "store.db", launcher=self.make_launcher(), config=self.config, clock=self.clock
-        )
+    async def runtime(self, progress: Callable[[str], None] = lambda _: None) -> AsyncIterator[Runtime]:
+        path, launcher = self.root / "store" / "store.db", self.make_launcher()
+        opened = Runtime.open(path, launcher=launcher, config=self.config, clock=self.clock, progress=progress)
         async with opened as runtime:
             yield runtime
 

@@ -42,6 +42,25 @@ async def test_an_image_that_is_not_there_fails_the_start_by_name(place: Place) 
 
 @pytest.mark.docker
 @pytest.mark.parametrize("place", ["docker"], indirect=True)
+@pytest.mark.parametrize("sentence", ["creating the container", "taking the workspace in"])
+async def test_a_start_that_is_stopped_on_its_way_leaves_nothing(place: Place, sentence: str) -> None:
+    reached = asyncio.Event()
+
+    def progress(said: str) -> None:
+        if said == sentence:
+            reached.set()
+
+    async with place.runtime(progress) as runtime:
+        view = await runtime.spawn(PARENT, place.request("anything"))
+        async with asyncio.timeout(60):
+            await reached.wait()
+        view = await runtime.stop(PARENT, view.id)
+        assert (view.status, view.newest.state) == (Status.STOPPED, TaskState.CANCELLED)
+        assert_nothing_left(place.root, on_the_engine=True)
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("place", ["docker"], indirect=True)
 async def test_two_managers_work_side_by_side_on_one_engine_and_one_folder(place: Place) -> None:
     other = replace(place, root=place.root / "other")
     other.root.mkdir()
