@@ -12,7 +12,6 @@ from typing import Final
 from acp_runtime.manager.launcher import LaunchError
 from sandbox.relay import relay_binary
 
-MAX_SOCKET_PATH: Final = 107
 SOCKET: Final = "model.sock"
 
 
@@ -25,11 +24,8 @@ def make_private(folder: Path) -> Path:
 
 
 def make_run_dir(root: Path, store: str, subagent: str) -> Path:
-    """Make the folder of one agent, anew. Raises `LaunchError` when a socket's path in it would be too long."""
+    """Make the folder of one agent, anew."""
     folder = make_private(root) / store / subagent
-    if len(os.fsencode(folder / SOCKET)) > MAX_SOCKET_PATH:
-        sentence = f"the folder {folder} is too long a path for a socket; set XDG_RUNTIME_DIR to a shorter one"
-        raise LaunchError("runtime_dir", sentence)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
     folder.chmod(0o750)
