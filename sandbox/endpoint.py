@@ -160,6 +160,7 @@ _UNREACHABLE = "The engine at {where} cannot be reached ({detail}); check the ad
 
 # Most specific first: the first row whose class fits is told.
 _MEANING: tuple[tuple[type[OSError], type[EngineError], str], ...] = (
+    (ssl.SSLEOFError, EngineUnreachable, _CUT),
     (ssl.SSLError, EngineUnreachable, _TLS),
     (socket.gaierror, EngineUnreachable, _UNKNOWN_HOST),
     (PermissionError, EngineDenied, _DENIED),

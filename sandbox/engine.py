@@ -6,7 +6,7 @@ here decides anything about agents or policy, except that no container with a da
 """
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +23,7 @@ from sandbox.refusals import refusal
 SHORT, USUAL, UNPACKING, LONG = 10.0, 30.0, 300.0, 1800.0  # seconds
 PULL_TRIES = 3
 LAST_WORDS = 5
+BLOCK = 1024 * 1024  # bytes
 
 Json = dict[str, Any]
 
@@ -268,7 +269,9 @@ class Engine:
 
         def work(api: Any) -> str:
             return str(
-                api.import_image_from_stream(archive, repository=repository, tag=tag or "latest", changes=list(changes))
+                api.import_image_from_stream(
+                    _blocks(archive), repository=repository, tag=tag or "latest", changes=list(changes)
+                )
             )
 
         doing = f"import the image {name}"
@@ -298,6 +301,12 @@ class Engine:
             if error.status == 404:
                 return None
             raise
+
+
+def _blocks(archive: IO[bytes] | Iterable[bytes]) -> Iterator[bytes]:
+    """Hide that a file has a length: docker-py would send it under two contradicting headers."""
+    read = getattr(archive, "read", None)
+    return iter(archive) if read is None else iter(lambda: bytes(read(BLOCK)), b"")
 
 
 def _facts(info: Json, version: Json, api_version: str) -> EngineFacts:

@@ -47,7 +47,8 @@ def _on_the_engine(store: str) -> list[str]:
         left = [f"container {container.name}" for container in containers]
         for container in containers:
             container.remove(force=True, v=True)
-        volumes = client.volumes.list(filters=wanted)
+        # By name too: the engine makes a volume without labels when a container mounts one that is gone.
+        volumes = client.volumes.list(filters={"name": f"acp-{store[:8]}-"})
         left += [f"volume {volume.name}" for volume in volumes]
         for volume in volumes:
             volume.remove(force=True)

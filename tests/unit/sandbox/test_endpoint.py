@@ -129,6 +129,7 @@ def test_an_address_without_encryption_needs_no_certificates():
         (BrokenPipeError(errno.EPIPE, "x"), EngineUnreachable, "may be restarting"),
         (TimeoutError(), EngineTimeout, "did not answer in time while asked to dance"),
         (socket.gaierror(-2, "x"), EngineUnreachable, "cannot be resolved"),
+        (ssl.SSLEOFError(8, "end of file"), EngineUnreachable, "may be restarting"),
         (ssl.SSLError(1, "bad certificate"), EngineUnreachable, "DOCKER_TLS_VERIFY"),
         (OSError(errno.ENETUNREACH, "no route"), EngineUnreachable, "cannot be reached (no route)"),
     ],
