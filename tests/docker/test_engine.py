@@ -64,7 +64,7 @@ async def test_a_build_tells_its_steps_and_how_it_failed(engine, name, image):
     lines: list[str] = []
     with pytest.raises(EngineRefused, match=r"the reason.*non-zero code: 3"):
         await engine.build_image(archive(Dockerfile=dockerfile.encode()), tag=name, on_line=lines.append)
-    assert "one step" in lines
+    assert "Step 2/3 : RUN echo one step" in lines, "also when the engine has it from before"
 
 
 async def test_what_the_listener_raises_ends_the_build(engine, name, image):
