@@ -25,15 +25,15 @@ def _adapter(kind: str) -> TypeAdapter[Event]:
     return TypeAdapter(_TYPES[kind])
 
 
-def encode(event: Event) -> tuple[str, str]:
-    """Return (kind, JSON text). Lone surrogates, which no UTF-8 file can hold, become the replacement character."""
+def encode(event: Event) -> tuple[str, str, Event]:
+    """Return kind, JSON text, and the event as it will be read back: the same but for text that is not `storable`."""
     kind = kind_of(type(event))
     adapter = _adapter(kind)
     try:
-        data = adapter.dump_json(event)
+        return kind, adapter.dump_json(event).decode(), event
     except PydanticSerializationError:
-        data = to_json(_scrub(adapter.dump_python(event)))
-    return kind, data.decode()
+        data = to_json(_scrub(adapter.dump_python(event))).decode()
+    return kind, data, decode(kind, data)
 
 
 def decode(kind: str, data: str) -> Event:
@@ -46,10 +46,15 @@ def decode(kind: str, data: str) -> Event:
         raise StoreError(f"the log holds a {kind} event that cannot be read: {error}") from error
 
 
+def storable(text: str) -> str:
+    """Return text with a question mark for each lone surrogate, which no UTF-8 file can hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _scrub(value: Any) -> Any:
     match value:
         case str():
-            return value.encode("utf-8", "replace").decode()
+            return storable(value)
         case dict():
             return {_scrub(key): _scrub(each) for key, each in value.items()}
         case list() | tuple():

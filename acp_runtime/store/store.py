@@ -14,7 +14,7 @@ from acp_runtime.core.events import Event
 from acp_runtime.core.evolve import evolve
 from acp_runtime.core.model import Subagent
 from acp_runtime.core.turns import SubagentRead, TurnCommitted
-from acp_runtime.store.codec import decode, encode
+from acp_runtime.store.codec import decode, encode, storable
 from acp_runtime.store.db import Database
 from acp_runtime.store.outbox import TurnContext, draft_turn, known_turn
 from acp_runtime.store.projections import Row, fold, fold_parent, rebuild
@@ -74,16 +74,18 @@ class Store:
         wall = self._clock.wall().isoformat(timespec="milliseconds").replace("+00:00", "")
         rows = []
         for offset, event in enumerate(events, start=1):
-            kind, data = encode(event)
+            # What is folded is what the next owner will read, so that memory, projections and log say the same.
+            kind, data, kept = encode(event)
             cursor = connection.execute(
                 "INSERT INTO event (stream, version, kind, data, wall, boot, epoch) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (stream, version + offset, kind, data, wall, self._clock.boot, self.epoch),
             )
-            rows.append(Row(cursor.lastrowid or 0, stream, version + offset, event, wall, self._clock.boot))
+            rows.append(Row(cursor.lastrowid or 0, stream, version + offset, kept, wall, self._clock.boot))
         return rows
 
     async def begin_turn(self, parent: str, door: str, turn_id: str) -> TurnContext:
         """Return what this turn shows; nudges in it are claimed by the door. Idempotent by (parent, turn_id)."""
+        parent, door, turn_id = storable(parent), storable(door), storable(turn_id)
 
         def work(connection: sqlite3.Connection) -> TurnContext:
             known = known_turn(connection, parent, turn_id)
@@ -98,6 +100,7 @@ class Store:
 
     async def commit_turn(self, token: str) -> None:
         """Acknowledge a turn: its nudges are never shown again. Idempotent; raises `Rejected` for an unknown token."""
+        token = storable(token)
 
         def work(connection: sqlite3.Connection) -> None:
             row = connection.execute("SELECT parent, committed_seq FROM turn WHERE token = ?", (token,)).fetchone()
@@ -116,6 +119,7 @@ class Store:
 
     async def mark_read(self, parent: str, subagent: str, seq: int) -> None:
         """Record that a parent has read a subagent's log up to `seq`."""
+        parent, subagent = storable(parent), storable(subagent)
 
         def work(connection: sqlite3.Connection) -> None:
             event = SubagentRead(at=self._clock.now(), parent=parent, subagent=subagent, seq=seq)
@@ -144,7 +148,7 @@ class Store:
             found = connection.execute(
                 "SELECT seq, stream, version, kind, data, wall, boot FROM event WHERE stream = ? AND seq > ? "
                 "ORDER BY seq LIMIT ?",
-                (stream, since, -1 if limit is None else limit),
+                (storable(stream), since, -1 if limit is None else limit),
             )
             return [Row(raw[0], raw[1], raw[2], decode(raw[3], raw[4]), raw[5], raw[6]) for raw in found]
 
@@ -152,6 +156,7 @@ class Store:
 
     async def query(self, sql: str, *values: Any) -> list[dict[str, Any]]:
         """Return the rows of a SELECT over the projections."""
+        values = tuple(storable(each) if isinstance(each, str) else each for each in values)
         return await self._database.read(lambda each: [dict(row) for row in each.execute(sql, values)])
 
     async def rebuild(self) -> None:
