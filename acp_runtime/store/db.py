@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from acp_runtime.core.errors import StoreError, StoreOwned, StoreTooNew
 
@@ -47,16 +47,25 @@ class Database:
             os.close(lock)
             raise
         self = cls(path, connection, lock, worker)
-        self.epoch, self.store_id = await self.write(_take_over, fenced=False)
+        try:
+            self.epoch, self.store_id = await self.write(_take_over, fenced=False)
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on the store's thread and return its result."""
-        return await asyncio.get_running_loop().run_in_executor(self._worker, self._run, work)
+        return await self._submit(self._run, work)
 
     async def write(self, work: Callable[[sqlite3.Connection], T], *, fenced: bool = True) -> T:
         """Run `work` in one transaction: all of it is durable when this returns, or none of it happened."""
-        return await asyncio.get_running_loop().run_in_executor(self._worker, self._transact, work, fenced)
+        return await self._submit(self._transact, work, fenced)
+
+    def _submit(self, run: Callable[..., T], *values: Any) -> "asyncio.Future[T]":
+        if self._lock < 0:
+            raise StoreError(f"the store {self.path} is closed; open it again")
+        return asyncio.get_running_loop().run_in_executor(self._worker, run, *values)
 
     async def close(self) -> None:
         """Close the file and give the ownership up. Idempotent."""
@@ -117,14 +126,18 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"the store {path} cannot be opened: {error}") from error
+    try:
         connection.row_factory = sqlite3.Row
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 5000"):
             connection.execute(f"PRAGMA {pragma}")
         migrate(connection)
-    except sqlite3.Error as error:
-        raise StoreError(f"the store {path} cannot be opened: {error}") from error
-    except OSError as error:
-        raise StoreError(f"the store {path} cannot be opened: {error.strerror}") from error
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise StoreError(f"the store {path} cannot be opened: {error}") from error
+        raise
     return connection
 
 
