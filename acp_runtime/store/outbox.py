@@ -11,12 +11,13 @@ from typing import Final
 from acp_runtime.core.ids import turn_token
 from acp_runtime.core.nudge import Nudge, NudgeKind
 from acp_runtime.core.roster import RosterLine, render_block
-from acp_runtime.core.status import Status
 from acp_runtime.core.turns import TurnBegun
 
 CLAIM_MS: Final = 10 * 60 * 1000
 MAX_NUDGES: Final = 20
 MAX_LINES: Final = 50
+# The ends of `Status`, as the partial index of the schema has them.
+OPEN: Final = "status NOT IN ('completed', 'stopped', 'timed_out', 'error')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,9 @@ def draft_turn(
 def _claimable(connection: sqlite3.Connection, *, parent: str, door: str, now: int, boot: str) -> list[Nudge]:
     """Return what may be told now. A claim ends when it or its boot is over, or when its door begins another turn."""
     rows = connection.execute(
-        "SELECT nudge.* FROM nudge LEFT JOIN turn ON turn.token = nudge.turn WHERE nudge.parent = ? AND ("
-        "nudge.state = 'pending' OR (nudge.state = 'claimed' AND "
-        "(turn.expires <= ? OR turn.boot <> ? OR turn.door = ?))) ORDER BY nudge.created_seq LIMIT ?",
+        "SELECT nudge.* FROM nudge LEFT JOIN turn ON turn.token = nudge.turn WHERE nudge.parent = ? AND "
+        "nudge.state IN ('pending', 'claimed') AND (nudge.state = 'pending' OR "
+        "turn.expires <= ? OR turn.boot <> ? OR turn.door = ?) ORDER BY nudge.created_seq LIMIT ?",
         (parent, now, boot, door, MAX_NUDGES),
     ).fetchall()
     return [
@@ -80,13 +81,13 @@ def _claimable(connection: sqlite3.Connection, *, parent: str, door: str, now: i
 
 def _lines(connection: sqlite3.Connection, parent: str) -> tuple[RosterLine, ...]:
     rows = connection.execute(
-        "SELECT subagent.*, coalesce(cursor.read_seq, 0) < (SELECT coalesce(max(ended_seq), 0) FROM task "
+        "SELECT subagent.*, coalesce(cursor.read_seq, 0) < (SELECT coalesce(max(ended_seq), 0) FROM task "  # noqa: S608 - OPEN
         "WHERE task.subagent = subagent.id) AS unread FROM subagent LEFT JOIN cursor "
         "ON cursor.subagent = subagent.id AND cursor.parent = subagent.parent "
-        "WHERE subagent.parent = ? ORDER BY created_seq",
-        (parent,),
+        f"WHERE subagent.parent = ? AND subagent.{OPEN} ORDER BY created_seq LIMIT ?",
+        (parent, MAX_LINES),
     ).fetchall()
-    lines = [
+    return tuple(
         RosterLine(
             id=row["id"],
             name=row["name"],
@@ -97,6 +98,4 @@ def _lines(connection: sqlite3.Connection, parent: str) -> tuple[RosterLine, ...
             started=row["created_wall"][5:16] + "Z",
         )
         for row in rows
-        if not Status(row["status"]).over
-    ]
-    return tuple(lines[:MAX_LINES])
+    )

@@ -116,8 +116,8 @@ def _end_task(connection: sqlite3.Connection, state: Subagent, event: TaskEnded,
         (event.stop_reason, row.seq, row.wall, event.task_id),
     )
     connection.execute(
-        "UPDATE request SET answer = '', answered_by = 'task', closed_seq = ? WHERE subagent = ? AND task = ? "
-        "AND closed_seq IS NULL",
+        "UPDATE request INDEXED BY request_open SET answer = '', answered_by = 'task', closed_seq = ? "
+        "WHERE subagent = ? AND task = ? AND closed_seq IS NULL",
         (row.seq, state.id, event.task_id),
     )
     if nudge := nudge_for(state, event):

@@ -17,6 +17,9 @@ CREATE TABLE event (
     UNIQUE (stream, version)
 ) STRICT;
 
+-- A page of a stream is found by seq, which every index holds as its last column.
+CREATE INDEX event_stream ON event (stream);
+
 CREATE TABLE subagent (
     id TEXT PRIMARY KEY,
     parent TEXT NOT NULL,
@@ -41,6 +44,10 @@ CREATE TABLE subagent (
 
 CREATE INDEX subagent_parent ON subagent (parent, created_seq);
 
+-- What is open is asked for at every turn and poll; what has ended grows without end.
+CREATE INDEX subagent_open ON subagent (parent, created_seq)
+WHERE status NOT IN ('completed', 'stopped', 'timed_out', 'error');
+
 CREATE TABLE task (
     id TEXT PRIMARY KEY,
     subagent TEXT NOT NULL,
@@ -63,6 +70,9 @@ CREATE TABLE task (
 
 CREATE INDEX task_subagent ON task (subagent, number);
 
+-- Whether something is unread is asked at every turn; without this the long texts of all tasks would be read for it.
+CREATE INDEX task_ended ON task (subagent, ended_seq);
+
 CREATE TABLE request (
     subagent TEXT NOT NULL,
     id TEXT NOT NULL,
@@ -75,6 +85,8 @@ CREATE TABLE request (
     closed_seq INTEGER,
     PRIMARY KEY (subagent, id)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX request_open ON request (subagent, opened_seq) WHERE closed_seq IS NULL;
 
 -- The outbox. One row for each fact that a parent must be told; `id` is derived from the fact.
 CREATE TABLE nudge (
