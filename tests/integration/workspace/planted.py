@@ -25,15 +25,9 @@ class Traps:
         path.chmod(0o755)
         return path
 
-    def plant(self, work, *, git_directory=None):
-        directory = Path(git_directory or work / ".git")
-        commands = directory / "commands"
-        commands.mkdir(parents=True)
-
-        def script(name):
-            return self._script(commands, name)
-
-        settings = {
+    def _settings(self, work, script):
+        """Each key of git's configuration that names a program, or leads to one."""
+        return {
             "core.fsmonitor": script("fsmonitor"),
             "core.sshCommand": script("ssh"),
             "core.askPass": script("askpass"),
@@ -63,8 +57,17 @@ class Traps:
             "include.path": "included",
             f"includeIf.gitdir:{work}/.path": "included",
         }
+
+    def plant(self, work):
+        directory = work / ".git"
+        commands = directory / "commands"
+        commands.mkdir(parents=True)
+
+        def script(name):
+            return self._script(commands, name)
+
         lines = []
-        for key, value in settings.items():
+        for key, value in self._settings(work, script).items():
             section, _, name = key.rpartition(".")
             top, _, rest = section.partition(".")
             header = f'[{top} "{rest}"]' if rest else f"[{top}]"
