@@ -53,6 +53,7 @@ class DockerLauncher:
         self._environ = environ
         self._labels = {f"{LABEL}pid": str(os.getpid()), **(labels or {})}
         self._ground: _Ground | None = None
+        self._tried = False
         self._preparing = asyncio.Lock()
         # Each start costs about 110 ms of the engine whatever the parallelism; more at once only wait longer.
         self._slots = asyncio.Semaphore(2 * (os.cpu_count() or 1))
@@ -94,6 +95,7 @@ class DockerLauncher:
     async def _prepared(self, request: LaunchRequest) -> _Ground:
         async with self._preparing:
             if self._ground is None:
+                self._tried = True
                 engine = await Engine.connect(self._environ)
                 try:
                     base = await self._base(engine, request)
@@ -198,10 +200,13 @@ class DockerLauncher:
 
     async def sweep(self, request: LaunchRequest) -> bool:
         """Take up what an earlier manager left: export the work, remove containers and volumes."""
+        if self._ground is None and self._tried:
+            return False  # a launch could not reach the engine a moment ago: nobody waits for that twice
         try:
             ground = await self._prepared(request)
             for container in await ground.engine.containers(self._own(request)):
                 await ground.engine.remove_container(container["Id"])
+            remove_run_dir(self._config.runtime_dir, request.store, request.subagent)
             if not await ground.engine.volumes(self._own(request)):
                 return True
         except (SandboxError, LaunchError):

@@ -207,6 +207,10 @@ class Performer:
         if self._launched is not None:
             fate = await self._death(self._launched)
             self._around.tell(DeathProven(effect.attempt, fate.exit_code, fate.cause))
+        elif await self._around.launcher.sweep(self._around.request(0)):
+            # Left by an earlier manager: its session with the agent cannot be entered again, so the agent is ended.
+            cause = "the manager that ran the agent ended, and the agent with it"
+            self._around.tell(DeathProven(effect.attempt, None, cause))
 
     async def _death(self, launched: Launched) -> Fate:
         while (fate := await launched.fate()) is None:  # noqa: ASYNC110 - the engine must be asked; it tells nobody

@@ -100,3 +100,29 @@ async def test_a_line_of_100_megabytes_costs_the_manager_at_most_64(place: Place
     before, after, cause = out.decode().split(" ", 2)
     assert int(after) - int(before) <= 64 * MIB, f"grew by {(int(after) - int(before)) // MIB} MiB"
     assert ("over the cap" if directive == "bigresponse" else "size limit") in cause
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("place", ["docker"], indirect=True)
+async def test_a_manager_that_was_killed_is_followed_by_one_that_tells_the_truth_and_saves_the_work(
+    place: Place,
+) -> None:
+    argv = (sys.executable, str(Path(__file__).with_name("killed_manager.py")), str(place.root))
+    process = await asyncio.create_subprocess_exec(
+        *argv, str(place.config.base_image), stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        subagent = (await process.stdout.readline()).decode().strip()
+        process.kill()
+        await process.wait()
+    async with place.runtime() as runtime:
+        view = await place.ended(runtime, subagent)
+        assert view.newest.state is TaskState.INTERRUPTED
+        assert "the outcome is unknown" in view.newest.cause
+        await place.until(runtime, subagent, lambda each: each.status is Status.ERROR)
+        async with runtime.turn(PARENT) as turn:
+            assert len(turn.nudges) == 1
+        work = await runtime.work(PARENT, subagent)
+        assert work is not None
+        assert b"half.txt" in work.patch
