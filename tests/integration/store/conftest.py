@@ -3,7 +3,6 @@
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from acp_runtime.core.decide import decide
 from acp_runtime.core.inputs import Input, Spawn
 from acp_runtime.store.projections import TABLES
 from acp_runtime.store.store import Committed, Store
-from tests.histories import spawn, walk
+from tests.histories import spawn
 
 PARENT = "p"
 
@@ -60,16 +59,6 @@ class Line:
             events, _ = decide(state, given, self._clock.now())
             if events:
                 self.committed = await self._store.commit(self.id, state, version, events)
-
-
-async def wander(store: Store, random: Random, first: Spawn, steps: int) -> None:
-    """Commit a random history of one subagent."""
-    events, _ = decide(None, first, 0)
-    committed = await store.commit(first.id, None, 0, events)
-    for step in walk(random, first, steps):
-        if step.events:
-            committed = await store.commit(first.id, committed.state, committed.version, step.events)
-            assert committed.state == step.after
 
 
 async def dump(store: Store) -> dict[str, list[dict[str, Any]]]:
