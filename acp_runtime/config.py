@@ -12,14 +12,31 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from acp_runtime.core.errors import Culprit, SubagentsError
 from acp_runtime.core.model import Limits
 from acp_runtime.session.catalogue import AgentKind, Catalogue, builtin_kinds, read_kind
 
-Seconds = Annotated[float, Field(gt=0, le=31_536_000)]
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise PydanticCustomError("nul", "a NUL character cannot be passed to a program; remove it")
+    return text
+
+
+def _program(argv: list[str]) -> list[str]:
+    if not argv[0]:
+        raise PydanticCustomError("no_program", "the first word is empty; name the program")
+    return argv
+
+
+Seconds = Annotated[float, Field(gt=0, le=31_536_000)]
+Word = Annotated[str, AfterValidator(_without_nul)]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class ConfigError(SubagentsError):
@@ -54,8 +71,8 @@ class LimitsTable(_Table):
 class AgentTable(_Table):
     """`[agents.NAME]`: an agent kind; see `acp_runtime/session/catalogue.toml` for the shape."""
 
-    argv: Annotated[list[str], Field(min_length=1)]
-    env: dict[str, str] = {}
+    argv: Annotated[list[Word], Field(min_length=1), AfterValidator(_program)]
+    env: dict[Variable, Word] = {}
     auth_method: str | None = None
     needs_model: bool = False
     cold_start: bool = False
@@ -104,7 +121,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     """
     named = path or (Path(environ["SUBAGENTS_CONFIG"]) if environ.get("SUBAGENTS_CONFIG") else None)
     usual = _xdg(environ, "XDG_CONFIG_HOME", ".config") / "config.toml"
-    table = _read(named) if named is not None else _read(usual) if usual.is_file() else FileTable()
+    table = _read(named) if named is not None else _read(usual) if _is_there(usual) else FileTable()
     overrides = {key: value for key, value in table.limits.model_dump().items() if value is not None}
     kinds = builtin_kinds() | {name: _kind(name, entry) for name, entry in table.agents.items()}
     return Config(
@@ -115,6 +132,13 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
         runtime_dir=_runtime_dir(environ),
         cache_dir=_xdg(environ, "XDG_CACHE_HOME", ".cache"),
     )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise ConfigError(f"the configuration {path} cannot be looked for: {error.strerror}") from error
 
 
 def _kind(name: str, entry: AgentTable) -> AgentKind:

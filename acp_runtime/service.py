@@ -6,6 +6,7 @@ A subagent that belongs to another parent answers exactly like one that does not
 import asyncio
 import secrets
 import shutil
+import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -254,8 +255,13 @@ def _text(name: str, value: str, limit: int) -> str:
 
 
 def _folder(path: Path) -> Path:
-    if not path.exists():
-        raise Rejected("invalid", f"the workspace {one_line(str(path), 200)} does not exist")
-    if not path.is_dir():
-        raise Rejected("invalid", f"the workspace {one_line(str(path), 200)} is not a folder; name the folder it is in")
+    shown = one_line(str(path), 200)
+    try:
+        found = path.stat()
+    except FileNotFoundError as error:
+        raise Rejected("invalid", f"the workspace {shown} does not exist") from error
+    except OSError as error:
+        raise Rejected("invalid", f"the workspace {shown} cannot be used: {error.strerror}") from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise Rejected("invalid", f"the workspace {shown} is not a folder; name the folder it is in")
     return path.resolve()
