@@ -27,7 +27,6 @@ class UsageError(Exception):
 
 def read_request(options: argparse.Namespace, config: Config) -> SpawnRequest:
     """Return what to spawn. Raises `UsageError`, and `Rejected` (unknown_agent)."""
-    _names(options)
     _seconds("--timeout", options.timeout)
     _seconds("--check-timeout", options.check_timeout)
     if options.check is not None and not options.check.strip():
@@ -60,7 +59,8 @@ def open_output(options: argparse.Namespace) -> Output:
         raise UsageError(f"{target} cannot be written: {error.strerror}; give a file with --out FILE") from error
 
 
-def _names(options: argparse.Namespace) -> None:
+def check_names(options: argparse.Namespace) -> None:
+    """Refuse names and paths that can be none. Raises `UsageError`."""
     for name, pattern, allowed in (
         ("agent", NAME, "small letters, digits and ._-"),
         ("image", _NAME, "letters, digits and ._:@/+-"),

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from acp_runtime.cli.exit_codes import Exit
+from acp_runtime.core.model import MAX_RESULT_CHARS
 from acp_runtime.core.plaintext import printable
 from acp_runtime.manager.launcher import CheckResult, Work
 from acp_runtime.views import SubagentView
@@ -61,6 +62,8 @@ class Result:
         task, work = self.view.newest, self.work
         outcome = f"{self.view.name}: completed" if task.headline == "completed" else self.sentence
         parts = [printable(task.result).strip(), printable(outcome)]
+        if len(task.result) >= MAX_RESULT_CHARS:
+            parts.insert(1, f"(the message goes on; these are its first {MAX_RESULT_CHARS} characters)")
         if work is not None and work.files:
             parts.append(printable(work.diffstat).rstrip())
         if work is not None and work.notices:

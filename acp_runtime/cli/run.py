@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from acp_runtime.cli.exit_codes import Exit, exit_for
-from acp_runtime.cli.options import UsageError, open_output, read_request
+from acp_runtime.cli.options import UsageError, check_names, open_output, read_request
 from acp_runtime.cli.output import Output
 from acp_runtime.cli.progress import Progress
 from acp_runtime.cli.result import Result
@@ -57,6 +57,7 @@ def _fail(talk: Talk, sentence: str, code: Exit) -> Exit:
 
 
 def _run(options: argparse.Namespace, talk: Talk) -> Exit:
+    check_names(options)
     config = load(Path(options.config) if options.config is not None else None, environment())
     request = read_request(options, config)
     output = open_output(options)
