@@ -30,7 +30,7 @@ from sandbox.images import ensure_base
 from sandbox.spec import LABEL, SandboxSpec
 from tests.agents.scripted_model import ScriptedModel
 from tests.bench.channels import exec_stream, floods, pipe, round_trips
-from tests.bench.measure import Figure, Json, Place, machine, table
+from tests.bench.measure import Figure, Json, Place, busy, machine, table
 from tests.bench.runtime import BenchError, Stage, lives, scripted
 from tests.bench.store import commits
 
@@ -143,7 +143,8 @@ async def record(counts: Counts, *, containers: bool) -> tuple[Json, list[Figure
                 engine = await Engine.connect(os.environ)
                 stack.push_async_callback(engine.close)
             about = machine(f"Docker {engine.facts.version}" if engine else "none (--local)", Path(name))
-            return about, await bench.run(engine)
+            figures = await bench.run(engine)
+            return about | {"load afterwards": busy()}, figures
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -59,8 +59,13 @@ def machine(engine: str, disk: Path) -> Json:
         "python": platform.python_version(),
         "engine": engine,
         "disk": _file_system(disk),
-        "load": [round(each, 2) for each in os.getloadavg()],
+        "load": busy(),
     }
+
+
+def busy() -> list[float]:
+    """Return how many programs wanted a core in the last 1, 5 and 15 minutes: above `cores`, figures are worse."""
+    return [round(each, 2) for each in os.getloadavg()]
 
 
 def _file_system(path: Path) -> str:
