@@ -1,0 +1,51 @@
+"""A process that forks committers: each owns the store and commits until it is killed.
+
+Reads one store path a line; answers with the pid of the committer, then with one line for each commit that returned.
+Forked from one warm process, because a fresh interpreter costs more than the whole life of a committer.
+"""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from random import Random
+
+from acp_runtime.clock import ManualClock
+from acp_runtime.core.decide import decide
+from acp_runtime.core.inputs import Heard, SessionReady
+from acp_runtime.core.transcript import MessageEntry
+from acp_runtime.store.store import Store
+from tests.histories import spawn
+
+SUBAGENT = "bg-0000000000"
+
+
+async def commit_for_ever(path: Path, *, too_early: bool) -> None:
+    random = Random(os.getpid())
+    async with Store.open(path, ManualClock()) as store:
+        committed = await store.load(SUBAGENT)
+        if committed is None:
+            committed = await store.commit(SUBAGENT, None, 0, decide(None, spawn(SUBAGENT), 0)[0])
+            state, version = committed.state, committed.version
+            committed = await store.commit(SUBAGENT, state, version, decide(state, SessionReady(1, "s", "", ""), 0)[0])
+        print(f"ready {committed.version}", flush=True)
+        while True:
+            entries = [MessageEntry("agent", "x" * random.randrange(1, 2048)) for _ in range(random.randrange(1, 30))]
+            events, _ = decide(committed.state, Heard(1, tuple(entries)), 0)
+            if too_early:
+                print(f"acknowledged {committed.version + len(events)}", flush=True)
+            committed = await store.commit(SUBAGENT, committed.state, committed.version, events)
+            print(f"acknowledged {committed.version}", flush=True)
+
+
+def main() -> None:
+    for line in sys.stdin:
+        if (pid := os.fork()) == 0:
+            asyncio.run(commit_for_ever(Path(line.strip()), too_early=sys.argv[1] == "too-early"))
+        print(f"pid {pid}", flush=True)
+        os.waitpid(pid, 0)
+        print("ended", flush=True)
+
+
+if __name__ == "__main__":
+    main()
