@@ -60,15 +60,15 @@ class Host:
         return self.systemd.is_dir() and ask(["systemctl", "cat", "docker.service"], env=env)[0] == 0
 
     def clear_stale_pid_files(self) -> int | None:
-        """Delete pid files whose process is gone or somebody else's; returns the pid of a dockerd that is alive."""
+        """Delete pid files whose process is gone, a zombie or somebody else's; return the pid of a live dockerd."""
         alive: int | None = None
         for path, name in self.pid_files:
             try:
                 pid = int(path.read_text(encoding="ascii"))
             except (OSError, ValueError):
                 continue
-            if self._name_of(pid) != name:
-                say(f"{path} names process {pid}, which is no {name}; deleting that stale file.")
+            if self._name_of(pid) != name or self.start_ticks(pid) is None:
+                say(f"{path} names process {pid}, which is no running {name}; deleting that stale file.")
                 path.unlink(missing_ok=True)
             elif name == "dockerd":
                 alive = pid

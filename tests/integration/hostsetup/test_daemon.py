@@ -115,6 +115,16 @@ def test_a_pid_file_that_names_somebody_else_is_deleted_before_the_start(tmp_pat
     assert record.read().started is not None
 
 
+def test_a_pid_file_that_names_the_zombie_of_a_daemon_is_deleted_too(tmp_path, record, host):
+    zombie = subprocess.Popen([write_dockerd(tmp_path, first="sys.exit()")])
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has asked how
+    (tmp_path / "dockerd.pid").write_text(str(zombie.pid))
+    start(tmp_path, record, host)
+    assert not (tmp_path / "dockerd.pid").exists()
+    assert record.read().started is not None
+    zombie.wait(BOUND)
+
+
 def test_a_daemon_that_somebody_else_is_starting_is_waited_for_and_not_noted(tmp_path, record, host):
     os.mkfifo(tmp_path / "gate")
     stranger = subprocess.Popen([write_dockerd(tmp_path, first=f"open({str(tmp_path / 'gate')!r}).read()")])
