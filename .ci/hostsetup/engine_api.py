@@ -21,6 +21,8 @@ PING_SECONDS = 10.0
 CALL_SECONDS = 120.0
 ANSWER_BYTES = 64 * 1024 * 1024
 LABEL_PREFIX = "io.acp-subagents."
+# Images that were imported or built for others to start from carry a name only: containers would inherit a label.
+IMAGE_PREFIXES = ("acp-subagents/", "acp-subagents-test/")
 
 
 class Answer(StrEnum):
@@ -95,7 +97,12 @@ class EngineApi:
 
     def images(self) -> list[Thing]:
         found = self._json("/images/json") or []
-        return [Thing(one["Id"], (one.get("RepoTags") or [one["Id"][7:19]])[0], _ours(one)) for one in found]
+        things = []
+        for one in found:
+            names = one.get("RepoTags") or []
+            ours = _ours(one) or any(name.startswith(IMAGE_PREFIXES) for name in names)
+            things.append(Thing(one["Id"], names[0] if names else one["Id"][7:19], ours))
+        return things
 
     def remove(self, kind: str, thing: Thing) -> None:
         """Remove one of `containers`, `volumes`, `images`; one that is gone already counts as removed."""

@@ -19,7 +19,8 @@ FORGED = "x-io.acp-subagents.role"
 @pytest.fixture
 def engine(tmp_path):
     with listening(tmp_path / "docker.sock", ScriptedEngine()) as engine:
-        engine.add("images", "base", OURS)
+        engine.add("images", "acp-subagents/base:1")
+        engine.add("images", "sha256:labelled", OURS)
         engine.add("volumes", "agents/2", OURS)
         engine.add("containers", "crashed", OURS)
         yield engine
@@ -52,11 +53,11 @@ def started():
 
 
 def test_our_objects_go_and_those_of_others_stay(engine, undo):
-    engine.add("images", "theirs")
+    engine.add("images", "registry/acp-subagents/base")
     engine.add("volumes", "data", FORGED)
     engine.add("containers", "web", "com.example.io.acp-subagents.role", state="running")
     undo()
-    assert engine.names() == {"theirs", "data", "web"}
+    assert engine.names() == {"registry/acp-subagents/base", "data", "web"}
 
 
 def test_a_running_sandbox_stops_it_before_anything_is_removed(engine, undo):
