@@ -12,6 +12,7 @@ from docs.diagrams import PAGE, lifecycle, task, with_diagrams
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+CLI = ROOT / "docs" / "cli.md"
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 FOLDERS = ("acp_runtime", "sandbox", "images", "docs", "tests", "requirements", ".ci")
@@ -32,8 +33,9 @@ def test_a_page_without_its_markers_is_refused() -> None:
         with_diagrams("no markers")
 
 
-def test_the_readme_has_every_exit_code_with_its_meaning() -> None:
-    rows = re.findall(r"^\| (\d+) \| (.+) \|$", README.read_text(encoding="utf-8"), re.MULTILINE)
+@pytest.mark.parametrize("page", [README, CLI], ids=lambda page: page.name)
+def test_a_page_has_every_exit_code_with_its_meaning(page: Path) -> None:
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", page.read_text(encoding="utf-8"), re.MULTILINE)
     assert rows == [(str(code.value), meaning) for code, meaning in MEANINGS.items()]
 
 
@@ -68,7 +70,7 @@ def test_every_relative_link_leads_to_a_file(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("page", [README, PAGE, *DECISIONS], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [README, PAGE, CLI, *DECISIONS], ids=lambda page: page.name)
 def test_every_file_of_the_project_that_a_page_names_exists(page: Path) -> None:
     """A name stands for any file whose path ends so: `core/tables.py` for `acp_runtime/core/tables.py`."""
     found = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")] + list(ROOT.iterdir())

@@ -1,4 +1,4 @@
-"""The Python example of README.md, run as it stands there."""
+"""What the pages promise of the product: the Python example of README.md runs, the JSON has the keys of docs/cli.md."""
 
 import asyncio
 import os
@@ -16,6 +16,7 @@ from acp_runtime.manager.local_launcher import LocalLauncher
 from acp_runtime.service import SpawnRequest
 from acp_runtime.session.catalogue import AgentKind, Catalogue
 from tests.agents.scripted_model import ScriptedModel
+from tests.e2e.stage import Stage
 
 ROOT = Path(__file__).parents[2]
 AGENT = ROOT / "tests" / "agents" / "scripted_agent.py"
@@ -65,6 +66,12 @@ def test_the_example_as_a_program_has_opencode_work_in_a_container(workspace: Pa
     assert b"+by opencode" in patch, told.decode()
     assert b'completed. It said: "It is made."' in told
     assert left_on_the_engine(run.pid) == []
+
+
+def test_the_result_line_has_the_keys_of_the_page_in_their_order(stage: Stage) -> None:
+    rows = re.findall(r"^\| (`.+?) \|", (ROOT / "docs" / "cli.md").read_text(), re.MULTILINE)
+    told = [key for row in rows for key in re.findall(r"`([a-z_0-9]+)`", row) if key != "patch_base64"]
+    assert list(stage.run("[[say:done]]", "--output", "json").lines[-1]) == told
 
 
 def left_on_the_engine(pid: int) -> list[str]:
