@@ -24,7 +24,8 @@ def stage() -> Iterator[Stage]:
 @pytest.fixture
 def engine_stage(stage: Stage) -> Iterator[Stage]:
     """A stage whose runs are in containers of the small image."""
-    stage.kind("scripted", python="python3", inline=True)
+    stage.kind_inside("scripted")
     stage.write_config(f'[sandbox]\nimage = "{closure_image()}"')
     yield stage
+    stage.close()
     assert on_engine(stage.pids) == []

@@ -139,11 +139,18 @@ class Stage:
         own = {"HOME": str(self.root / "home"), "XDG_RUNTIME_DIR": str(self.root / "run")}
         return {**passed, **folders, **own, "TMPDIR": str(self.root / "tmp"), "E2E_MARKER": self.marker}
 
-    def kind(self, name: str, *flags: str, python: str = sys.executable, inline: bool = False) -> None:
+    def kind(self, name: str, *flags: str) -> None:
         """Add an agent kind: the scripted agent with these flags."""
-        program = ["-c", SCRIPT.read_text(encoding="utf-8")] if inline else [str(SCRIPT)]
-        argv = json.dumps([python, *program, *flags])  # a TOML string takes what a JSON string has
-        self.kinds[name] = f'[agents.{name}]\nargv = {argv}\nenv = {{E2E_MARKER = "{self.marker}"}}\n'
+        self._kind(name, [sys.executable, str(SCRIPT), *flags])
+
+    def kind_inside(self, name: str, *flags: str) -> None:
+        """Add an agent kind that needs nothing in its container but python3."""
+        self._kind(name, ["python3", "-c", SCRIPT.read_text(encoding="utf-8"), *flags])
+
+    def _kind(self, name: str, argv: list[str]) -> None:
+        env = f'{{E2E_MARKER = "{self.marker}", BASE_URL = "$BASE_URL"}}'
+        # A TOML string takes what a JSON string has.
+        self.kinds[name] = f"[agents.{name}]\nargv = {json.dumps(argv)}\nenv = {env}\n"
 
     def write_config(self, *tables: str) -> None:
         self.config.write_text("\n".join([*self.kinds.values(), *tables]), encoding="utf-8")
@@ -211,15 +218,26 @@ def _described(process: Path) -> str:
 
 def on_engine(pids: Sequence[int]) -> list[str]:
     """Return what runs with these process ids left on the engine, and remove it."""
-    left = []
-    for pid in pids:
-        wanted = ["-q", "--filter", f"label={LABEL}pid={pid}"]
-        for what, remove in ((["ps", "-a"], ["rm", "-f"]), (["volume", "ls"], ["volume", "rm", "-f"])):
-            listed = subprocess.run(["docker", *what, *wanted], check=True, capture_output=True, text=True)
-            for name in listed.stdout.split():
-                subprocess.run(["docker", *remove, name], check=False, capture_output=True)
-                left.append(f"{what[0]} {name}")
-    return left
+    containers, volumes = containers_of(pids), _listed(["volume", "ls"], pids)
+    for name in containers:
+        subprocess.run(["docker", "rm", "-f", name], check=False, capture_output=True)
+    for name in volumes:
+        subprocess.run(["docker", "volume", "rm", "-f", name], check=False, capture_output=True)
+    return [*containers, *volumes]
+
+
+def containers_of(pids: Sequence[int], role: str = "") -> list[str]:
+    """Return the ids of the containers that runs with these process ids have."""
+    return _listed(["ps", "-a", *(["--filter", f"label={LABEL}role={role}"] if role else [])], pids)
+
+
+def _listed(what: list[str], pids: Sequence[int]) -> list[str]:
+    return [name for pid in pids for name in docker(*what, "-q", "--filter", f"label={LABEL}pid={pid}").split()]
+
+
+def docker(*arguments: str) -> str:
+    done = subprocess.run(["docker", *arguments], check=True, capture_output=True, timeout=BOUND)
+    return done.stdout.decode(errors="replace")
 
 
 def make_repository(folder: Path) -> None:
