@@ -36,10 +36,11 @@ MEANINGS: dict[Exit, str] = {
     Exit.TERMINATED: "stopped by SIGTERM or SIGHUP",
 }
 
+# The kinds of errors at a start, from `sandbox.errors` and the launchers, that are no fault of agent or task.
 ENGINE_KINDS = frozenset(
     {
-        "engine_error", "engine_unreachable", "engine_denied", "engine_timeout",
-        "image_missing", "sockets_not_shared", "setting_refused",
+        "engine_error", "engine_unreachable", "engine_denied", "engine_timeout", "engine_refused", "name_taken",
+        "image_missing", "relay_missing", "runtime_dir", "setting_refused", "sockets_not_shared",
     }
 )  # fmt: skip
 
