@@ -4,6 +4,7 @@
     ├── Rejected           the caller asked for something that cannot be done now (kind says what)
     ├── StoreError         the event log could not be read or written
     │   ├── StoreOwned     another process owns the store
+    │   ├── StoreConflict  what is to be stored contradicts what is stored
     │   └── StoreTooNew    the store was written by a newer version
     └── IllegalTransition  a bug of ours: an event that the tables do not know in this state
 
@@ -52,6 +53,13 @@ class StoreOwned(StoreError):  # noqa: N818
     """Another living process owns this store."""
 
     kind = "store_owned"
+
+
+class StoreConflict(StoreError):  # noqa: N818
+    """What is to be stored contradicts what is stored: another writer moved the stream on. Trying again is no use."""
+
+    kind = "store_conflict"
+    culprit = Culprit.US
 
 
 class StoreTooNew(StoreError):  # noqa: N818

@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from acp_runtime.core.errors import StoreError, StoreOwned, StoreTooNew
+from acp_runtime.core.errors import StoreConflict, StoreError, StoreOwned, StoreTooNew
 
 T = TypeVar("T")
 SCHEMA_VERSION: Final = 1
@@ -95,6 +95,8 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+        except sqlite3.IntegrityError as error:
+            raise StoreConflict(f"the store {self.path} holds something else already: {error}") from error
         except sqlite3.Error as error:
             raise StoreError(f"the store {self.path} could not be written: {error}") from error
         return result

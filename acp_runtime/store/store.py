@@ -60,7 +60,8 @@ class Store:
     async def commit(self, stream: str, before: Subagent | None, version: int, events: Sequence[Event]) -> Committed:
         """Append a subagent's events after `version` and project them, durably and at once.
 
-        Raises `StoreError` when the stream has moved on (another writer) or the disk refuses; nothing is kept then.
+        Raises `StoreConflict` when the stream has moved on (another writer) and other `StoreError`s when the disk
+        refuses; nothing is kept then.
         """
 
         def work(connection: sqlite3.Connection) -> Subagent:
