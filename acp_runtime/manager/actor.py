@@ -6,13 +6,13 @@ input to be handled, or is one of the few tasks of the actor's performer.
 
 import asyncio
 import logging
-from contextlib import suppress
+from collections import deque
 from typing import Final
 
 from acp_runtime.clock import Clock
 from acp_runtime.core.decide import decide
-from acp_runtime.core.errors import StoreError, StoreOwned
-from acp_runtime.core.inputs import DeadlinePassed, Input, Observation, StopSubagent
+from acp_runtime.core.errors import Rejected, StoreConflict, StoreError, StoreOwned
+from acp_runtime.core.inputs import Command, DeadlinePassed, Input, Observation, StopSubagent
 from acp_runtime.core.model import Subagent
 from acp_runtime.core.timers import next_deadline, outstanding
 from acp_runtime.manager.performer import Performer, Surroundings
@@ -33,23 +33,29 @@ class Actor:
         self._version = committed.version
         self._store = store
         self._clock = clock
-        self._inbox: asyncio.Queue[Item] = asyncio.Queue()
+        self._inbox: deque[Item] = deque()
+        self._arrived = asyncio.Event()
+        self._ahead: int | None = None
         self.performer: Performer | None = None
         self._running = True
         self.over = asyncio.Event()
 
     def tell(self, given: Observation | StopSubagent) -> None:
         """Queue what the shell saw, or a stop that nobody waits for."""
-        self._inbox.put_nowait((given, None))
+        self._put(given, None)
 
     async def ask(self, given: Input) -> None:
         """Have an input decided; returns when its events are durable. Raises `Rejected` or `StoreError`."""
         if not self._running:
-            decide(self.state, given, self._clock.now())
+            self._turn_down(given)
             return
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._inbox.put_nowait((given, done))
+        self._put(given, done)
         await done
+
+    def _put(self, given: Input, done: asyncio.Future[None] | None) -> None:
+        self._inbox.append((given, done))
+        self._arrived.set()
 
     def text_of(self, task_id: str) -> str:
         task = self.state.task(task_id)
@@ -65,33 +71,59 @@ class Actor:
                 await self._handle(*await self._next())
         finally:
             self._running = False
-            await performer.close()
-            self._refuse_rest()
-            self.over.set()
+            try:
+                await performer.close()
+            finally:
+                self._refuse_rest()
+                self.over.set()
 
     async def _next(self) -> Item:
-        deadline = next_deadline(self.state)
+        while True:
+            deadline = next_deadline(self.state)
+            if deadline is not None and deadline <= self._clock.now():
+                return self._when_due()
+            self._ahead = None
+            if self._inbox:
+                return self._inbox.popleft()
+            self._arrived.clear()
+            await self._wait(deadline)
+
+    def _when_due(self) -> Item:
+        """Return what had come in by now before the deadline, but do not let what keeps coming in hold it off."""
+        if self._ahead is None:
+            self._ahead = len(self._inbox)
+        if self._ahead == 0:
+            self._ahead = None
+            return DeadlinePassed(), None
+        self._ahead -= 1
+        return self._inbox.popleft()
+
+    async def _wait(self, deadline: int | None) -> None:
+        """Return when something has come in or the deadline has come."""
         if deadline is None:
-            return await self._inbox.get()
-        get = asyncio.ensure_future(self._inbox.get())
-        timer = asyncio.ensure_future(self._clock.until(deadline))
+            await self._arrived.wait()
+            return
+        both = (asyncio.ensure_future(self._arrived.wait()), asyncio.ensure_future(self._clock.until(deadline)))
         try:
-            await asyncio.wait((get, timer), return_when=asyncio.FIRST_COMPLETED)
-            return get.result() if get.done() else (DeadlinePassed(), None)
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for waiting in (get, timer):
+            for waiting in both:
                 waiting.cancel()
 
     async def _handle(self, given: Input, done: asyncio.Future[None] | None) -> None:
         try:
-            await self._decide_and_commit(given, retry=done is None)
+            await self._decide_and_commit(given, retry=done is None or isinstance(given, Observation))
+        except asyncio.CancelledError:
+            sentence = f"{self.state.name} was ended while this was being stored; its log tells whether it counts"
+            _answer(done, Rejected("not_running", sentence))
+            raise
         except Exception as error:
-            if done is None or done.done():
+            _answer(done, error)
+            # A caller's mistake is the caller's, also of one that has stopped waiting; anything else ends the actor.
+            if done is None or isinstance(error, StoreOwned | StoreConflict):
                 raise
-            done.set_exception(error)
         else:
-            if done is not None and not done.done():
-                done.set_result(None)
+            _answer(done, None)
 
     async def _decide_and_commit(self, given: Input, *, retry: bool) -> None:
         """Commit, then act. What was seen cannot be un-seen: an observation is kept until the disk takes it."""
@@ -102,7 +134,7 @@ class Actor:
             try:
                 committed = await self._store.commit(self.state.id, self.state, self._version, events)
                 break
-            except StoreOwned:
+            except (StoreOwned, StoreConflict):
                 raise
             except StoreError as error:
                 if not retry:
@@ -114,14 +146,27 @@ class Actor:
             for effect in effects:
                 self.performer.perform(effect)
 
+    def _turn_down(self, given: Input) -> None:
+        """Answer what came too late: `Rejected` for a command that would still have changed something."""
+        events, _ = decide(self.state, given, self._clock.now())
+        if events and isinstance(given, Command):
+            raise Rejected("not_running", f"Background subagent {self.state.name} is no longer running.")
+
     def _refuse_rest(self) -> None:
-        with suppress(asyncio.QueueEmpty):
-            while True:
-                given, done = self._inbox.get_nowait()
-                if done is None or done.done():
-                    continue
-                try:
-                    decide(self.state, given, self._clock.now())
-                    done.set_result(None)
-                except Exception as error:  # noqa: BLE001 - the asker gets whatever it is
-                    done.set_exception(error)
+        while self._inbox:
+            given, done = self._inbox.popleft()
+            try:
+                self._turn_down(given)
+            except Exception as error:  # noqa: BLE001 - the asker gets whatever it is
+                _answer(done, error)
+            else:
+                _answer(done, None)
+
+
+def _answer(done: asyncio.Future[None] | None, error: Exception | None) -> None:
+    if done is None or done.done():
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)

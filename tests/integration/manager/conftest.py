@@ -1,0 +1,166 @@
+"""Managers over a launcher that only starts processes: no workspace goes in and none comes out."""
+
+import asyncio
+import logging
+import os
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from acp_runtime.clock import ManualClock
+from acp_runtime.config import load
+from acp_runtime.manager.launcher import CheckResult, Fate, LaunchRequest
+from acp_runtime.manager.local_channel import LocalChannel
+from acp_runtime.service import Runtime, SpawnRequest
+from acp_runtime.session.catalogue import AgentKind, Catalogue
+from acp_runtime.session.channel import Receiver
+from acp_runtime.views import SubagentView
+
+SCRIPT = Path(__file__).parents[2] / "agents" / "scripted_agent.py"
+PARENT = "parent"
+BOUND = 5.0
+
+
+@dataclass
+class BareAgent:
+    """An agent process in the ground's folder."""
+
+    ground: "Ground"
+    channel: LocalChannel
+
+    @property
+    def cwd(self) -> str:
+        return str(self.ground.folder)
+
+    async def fate(self) -> Fate | None:
+        code = self.channel.exit_code
+        return None if code is None else Fate(code, f"exit {code}")
+
+    async def changed_files(self) -> int | None:
+        if self.ground.count_fails is not None:
+            raise self.ground.count_fails
+        return 1
+
+    async def check(self, command: str, seconds: float) -> CheckResult:
+        raise NotImplementedError
+
+    async def end(self) -> bool:
+        await self.channel.close()
+        self.ground.told.append("end")
+        return True
+
+
+@dataclass
+class Ground:
+    """Where a test's managers stand; `told` is what their launchers were asked to do."""
+
+    folder: Path
+    clock: ManualClock = field(default_factory=lambda: ManualClock(now=1_000))
+    told: list[str] = field(default_factory=list)
+    kinds: dict[str, AgentKind] = field(default_factory=dict)
+    swept: bool = True
+    count_fails: Exception | None = None
+    starts: asyncio.Event | None = None
+    gives_up: asyncio.Event | None = None
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "store" / "store.db"
+
+    # ---- launcher
+
+    async def launch(self, request: LaunchRequest, receiver: Receiver) -> BareAgent:
+        self.told.append("launch")
+        self.begun.set()
+        if self.starts is not None:
+            try:
+                await self.starts.wait()
+            except asyncio.CancelledError:
+                self.cancelled.set()
+                if self.gives_up is not None:
+                    await self.gives_up.wait()
+                raise
+        env = {"PATH": os.environ["PATH"]}
+        channel = await LocalChannel.open(request.kind.argv, cwd=self.folder, env=env, receiver=receiver)
+        return BareAgent(self, channel)
+
+    async def sweep(self, _request: LaunchRequest) -> bool:
+        self.told.append("sweep")
+        return self.swept
+
+    async def close(self) -> None:
+        self.told.append("close")
+
+    # ---- runtime
+
+    @asynccontextmanager
+    async def runtime(self) -> AsyncIterator[Runtime]:
+        config = load(None, {"HOME": str(self.folder), "XDG_RUNTIME_DIR": ""})
+        config = replace(config, catalogue=Catalogue(self.kinds, "test"))
+        async with Runtime.open(self.path, launcher=self, config=config, clock=self.clock) as runtime:
+            yield runtime
+
+    def request(self, task: str, **changes: object) -> SpawnRequest:
+        return replace(SpawnRequest(agent="scripted", workspace=self.folder, task=task), **changes)  # type: ignore[arg-type]
+
+
+async def until(runtime: Runtime, subagent: str, met: Callable[[SubagentView], bool]) -> SubagentView:
+    async with asyncio.timeout(BOUND):
+        while True:
+            tick = runtime.tick
+            view = await runtime.status(PARENT, subagent)
+            if met(view):
+                return view
+            await runtime.changed(tick)
+
+
+@contextmanager
+def write_lock(path: Path) -> Iterator[None]:
+    """Keep every writer of the store waiting inside of the block."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+        connection.close()
+
+
+class Heard(logging.Handler):
+    """Sets `event` when a record with these words is logged on the event loop."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self.words = words
+        self.event = asyncio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.words in record.getMessage():
+            self.event.set()
+
+    async def wait(self) -> None:
+        async with asyncio.timeout(BOUND):
+            await self.event.wait()
+
+
+@contextmanager
+def log_says(words: str) -> Iterator[Heard]:
+    handler = Heard(words)
+    logger = logging.getLogger("acp_runtime")
+    logger.addHandler(handler)
+    try:
+        yield handler
+    finally:
+        logger.removeHandler(handler)
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Ground:
+    return Ground(tmp_path, kinds={"scripted": AgentKind("scripted", (sys.executable, str(SCRIPT)))})
