@@ -70,17 +70,17 @@ class Performer:
         """Begin an effect; one that is under way already is not begun twice."""
         match effect:
             case Launch():
-                self._begin(effect, self._launch(effect))
+                self._begin(effect, lambda: self._launch(effect))
             case Prompt():
-                self._begin(effect, self._prompt(effect))
+                self._begin(effect, lambda: self._prompt(effect))
             case Cancel():
                 self._with_session(lambda session: session.cancel())
             case Answer(request_id=request, option_id=option):
                 self._with_session(lambda session: session.answer(request.partition("-")[2], option))
             case Inspect():
-                self._begin(effect, self._inspect(effect))
+                self._begin(effect, lambda: self._inspect(effect))
             case Halt():
-                self._begin(effect, self._halt(effect))
+                self._begin(effect, lambda: self._halt(effect))
 
     async def close(self) -> None:
         """End everything that is under way and the agent with it: nothing outlives its owner. Idempotent."""
@@ -89,10 +89,13 @@ class Performer:
         if not self._over:
             await self._end_agent()
 
-    def _begin(self, effect: Effect, work: Awaitable[None]) -> None:
+    def _begin(self, effect: Effect, work: Callable[[], Awaitable[None]]) -> None:
+        if effect in self._tasks:
+            return
+
         async def guarded() -> None:
             try:
-                await work
+                await work()
             except Exception:
                 log.exception("performing %s failed", effect)
             finally:
