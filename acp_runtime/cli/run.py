@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from acp_runtime.cli.dead_runs import take_up_dead_runs
 from acp_runtime.cli.exit_codes import Exit, exit_for
 from acp_runtime.cli.options import UsageError, check_names, open_output, read_request
 from acp_runtime.cli.output import Output
@@ -91,6 +92,8 @@ class _Run:
     async def go(self) -> Exit:
         """Run in a private folder that is gone afterwards, unless work that nobody else has lies in it."""
         with self._signals.handled():
+            if not self._options.unsafe_local:
+                await self._take_up_dead_runs()
             folder = self._folder = _private_folder(self._config.state_dir / "runs")
             try:
                 opened = Runtime.open(
@@ -113,6 +116,10 @@ class _Run:
         from acp_runtime.manager.docker_launcher import DockerLauncher  # noqa: PLC0415
 
         return DockerLauncher(self._config, environment())
+
+    async def _take_up_dead_runs(self) -> None:
+        folder = self._config.state_dir
+        await take_up_dead_runs(self._config, lambda: self._launcher(folder), parent=PARENT, say=self._progress.say)
 
     async def _with(self, runtime: Runtime) -> Exit:
         if self._signals.code is not None:
