@@ -76,6 +76,12 @@ class Running:
         self.process.send_signal(number)
         return self
 
+    def type(self, keys: bytes) -> "Running":
+        """Type on the terminal."""
+        assert self._terminal is not None
+        os.write(self._terminal, keys)
+        return self
+
     def end(self) -> Done:
         """Wait for the end."""
         code = self.process.wait(BOUND)
@@ -177,12 +183,12 @@ class Stage:
         return self.start(*options, local=local, env=env, **changes).end()
 
     def on_terminal(self, *options: str, **changes: str) -> Running:
-        """Start with one terminal for everything; what appears on it is the stream "out"."""
+        """Start on a terminal of its own; what appears on it is the stream "out"."""
         person, terminal = pty.openpty()
-        argv = self.arguments(*options, **changes)
+        argv = ["setsid", "--ctty", *self.arguments(*options, **changes)]
         sides = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
         try:
-            return self.popen(argv, terminal=person, start_new_session=True, **sides)
+            return self.popen(argv, terminal=person, **sides)
         finally:
             os.close(terminal)
 

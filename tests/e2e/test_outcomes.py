@@ -22,7 +22,7 @@ def test_a_task_that_is_done_hands_its_patch_out_and_ends_with_0(stage: Stage):
         (1, "[[error:-32603|the model said no]]", (), "failed: the agent answered session/prompt with an error"),
         (1, "[[say:half]][[stop:max_tokens]]", (), "token limit"),
         (1, "[[say:ok]]", ("--check", "echo broken; exit 9"), "broken\nthe check exited with 9"),
-        (1, "[[say:ok]]", ("--check", "cat", "--check-timeout", "0.001"), "the check exited with 1"),
+        (1, "[[say:ok]]", ("--check", "mkfifo f; cat f", "--check-timeout", "0.3"), "had not ended after 0.3 s"),
         (0, "[[write:made|1]]", ("--check", "test -f made && test -f greeting.txt"), "completed"),
         (3, "[[stop:end_turn]]", (), "completed (empty): no text"),
         (3, "[[failtool:build]][[say:ok]]", (), "completed (suspect): all 1 tool call(s) failed"),

@@ -1,7 +1,6 @@
 """What a person sees on a terminal, and that an agent's words never become commands of it."""
 
 import re
-import signal
 import subprocess
 
 import pytest
@@ -102,9 +101,17 @@ def test_quiet_still_tells_why_a_run_failed(stage: Stage):
     assert re.fullmatch(r"[a-z]+-[a-z]+: refused: the agent refused the task\n", done.err)
 
 
-def test_ctrl_c_typed_on_the_terminal_reaches_the_run_alone(stage: Stage):
-    running = stage.on_terminal("[[write:half.txt|half]][[hang-politely]]").until("✓ edit", "out")
-    running.signal(signal.SIGINT)
-    done = running.end()
+def test_ctrl_c_typed_on_the_terminal_cancels_and_shows_the_work(stage: Stage):
+    done = stage.on_terminal("[[write:half.txt|half]][[hang-politely]]").until("✓ edit", "out").type(b"\x03").end()
+    assert done.code == 130
+    shown = screen(done.out)
+    assert "cancelled: cancelled by Ctrl-C" in shown
+    assert " half.txt | 1 +" in shown
+
+
+def test_ctrl_c_typed_twice_stops_an_agent_that_hangs(stage: Stage):
+    stage.write_config("[limits]\ncancel_grace = 3600")
+    running = stage.on_terminal("[[write:half.txt|half]][[hang]]").until("✓ edit", "out").type(b"\x03")
+    done = running.until("press Ctrl-C again", "out").type(b"\x03").end()
     assert done.code == 130
     assert " half.txt | 1 +" in screen(done.out)
