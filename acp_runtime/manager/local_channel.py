@@ -23,6 +23,7 @@ class LocalChannel(asyncio.SubprocessProtocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._told = False
+        self._open = {STDOUT, STDERR}
         self._exited = asyncio.Event()
         self._transport: asyncio.SubprocessTransport | None = None
 
@@ -54,8 +55,12 @@ class LocalChannel(asyncio.SubprocessProtocol):
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._writable.set()
-        if fd == STDOUT:
-            self._tell("the agent closed its output")
+        self._open.discard(fd)
+        reason = "the agent closed its output"
+        if not self._open:
+            self._tell(reason)
+        elif fd == STDOUT:  # its last words on stderr may be on their way
+            asyncio.get_running_loop().call_later(END_SECONDS, self._tell, reason)
 
     def process_exited(self) -> None:
         self._exited.set()
