@@ -50,6 +50,12 @@ def test_what_an_agent_says_and_names_cannot_control_the_terminal(stage: Stage):
     assert FORBIDDEN.findall(shown) == [], shown
 
 
+def test_a_check_that_fails_is_told_plainly(stage: Stage):
+    done = stage.run("[[say:done]]", "--check", f"printf '%s' '{NASTY}'; exit 1")
+    assert "redbold evil" in done.err
+    assert FORBIDDEN.findall(done.err) == []
+
+
 @pytest.mark.parametrize("form", ["text", "json"])
 @pytest.mark.parametrize("end", ["[[ask:{}]]", "[[error:1|{}]]", "[[stop:{}]]", "[[raw:{}]][[kill]]", "[[say:{}]]"])
 def test_no_end_of_a_task_lets_control_characters_out(stage: Stage, end: str, form: str):
