@@ -80,6 +80,7 @@ class AcpSession:
         self._prompting = False
         self._paused = False
         self._heard_count = 0
+        self._asked_count = 0
         self._newest = ""
         self.session_id: str | None = None
         self.closed: str | None = None
@@ -155,9 +156,11 @@ class AcpSession:
 
     def _permission(self, request: Request) -> None:
         ask = acp.read_permission_request(request.params)
-        key = f"{request.id!r}"
+        # The agent may use an id again once it was answered; ours names one question for ever.
+        self._asked_count += 1
+        key = str(self._asked_count)
         known = ask.session_id == self.session_id and self._prompting
-        if not known or key in self._asked or len(self._asked) >= OPEN_REQUESTS:
+        if not known or request.id in self._asked.values() or len(self._asked) >= OPEN_REQUESTS:
             self._post(self._peer.respond(request.id, acp.permission_outcome(None)))
             return
         self._asked[key] = request.id
@@ -279,8 +282,8 @@ class AcpSession:
         flusher, self._flusher = self._flusher, None
         if flusher is not None:
             flusher.cancel()
-            with suppress(asyncio.CancelledError):
-                await flusher
+            # It may have failed long ago, with the store: what stands below must be ended all the same.
+            await asyncio.gather(flusher, return_exceptions=True)
         if self._outgoing is not None:
             await self._outgoing.close()
         if self._channel is not None:
