@@ -203,7 +203,9 @@ class Performer:
                 return await self._launched.changed_files()
         except (LaunchError, TimeoutError) as error:
             log.warning("the changed files could not be counted: %s", error)
-            return None
+        except Exception:
+            log.exception("the changed files could not be counted")
+        return None
 
     async def _inspect(self, effect: Inspect) -> None:
         """Ask until the death is proven; the core's deadline ends this when nothing can be learnt."""
@@ -239,9 +241,13 @@ class Performer:
 
     async def _end_agent(self) -> bool:
         session, self._session = self._session, None
+        try:
+            if session is not None:
+                await session.shut()
+        except Exception:
+            # The log may be somebody else's by now; the agent is ended all the same.
+            log.exception("the last words of an agent could not be stored")
         launched, self._launched = self._launched, None
-        if session is not None:
-            await session.shut()
         if launched is not None:
             return await launched.end()
         return await self._around.launcher.sweep(self._around.request(0))
