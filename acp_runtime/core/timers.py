@@ -3,10 +3,11 @@
 Precedence: stop, lifetime, start (or loss), request, task or cancel grace, idle. All times are monotonic milliseconds.
 """
 
+from dataclasses import replace
 from typing import Literal
 
 from acp_runtime.core.effects import Answer, Cancel, Effect, Halt, Inspect, Launch, Prompt
-from acp_runtime.core.model import Lifecycle, Subagent, TaskState
+from acp_runtime.core.model import Lifecycle, Step, Subagent, TaskState
 
 Timer = Literal["stop", "lifetime", "start", "lost", "request", "task", "cancel", "idle"]
 
@@ -38,6 +39,33 @@ def timers(state: Subagent) -> list[tuple[Timer, int]]:
 def next_deadline(state: Subagent) -> int | None:
     """Return the earliest armed moment, or None when nothing is timed."""
     return min((moment for _, moment in timers(state)), default=None)
+
+
+def rebased(state: Subagent, now: int) -> Subagent:
+    """Return a state of another boot with every clock begun anew: its readings mean nothing on this boot's clock."""
+    limits = state.limits
+
+    def anew(reading: int | None, seconds: float | None) -> int | None:
+        return None if reading is None or seconds is None else now + milliseconds(seconds)
+
+    own = {Lifecycle.STOPPING: limits.stop, Lifecycle.LOST: limits.lost_grace}
+    start = limits.for_step(state.step or Step.SANDBOX)
+    return replace(
+        state,
+        requested_at=now,
+        deadline=anew(state.deadline, own.get(state.lifecycle, start)),
+        idle_since=anew(state.idle_since, 0),
+        requests=tuple(replace(each, deadline=now + milliseconds(limits.request)) for each in state.requests),
+        tasks=tuple(
+            replace(
+                each,
+                deadline=anew(
+                    each.deadline, limits.cancel_grace if each.state is TaskState.CANCELLING else limits.task
+                ),
+            )
+            for each in state.tasks
+        ),
+    )
 
 
 def outstanding(state: Subagent) -> tuple[Effect, ...]:

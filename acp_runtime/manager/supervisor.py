@@ -10,12 +10,13 @@ from typing import Final
 from acp_runtime.clock import Clock
 from acp_runtime.core.decide import decide
 from acp_runtime.core.errors import Rejected
-from acp_runtime.core.inputs import ChannelClosed, Input, Spawn, StopSubagent
+from acp_runtime.core.inputs import ChannelClosed, Input, Observation, Spawn, StartBroke, StopSubagent
 from acp_runtime.core.model import Lifecycle, Reason
+from acp_runtime.core.timers import rebased
 from acp_runtime.manager.actor import Actor
 from acp_runtime.manager.launcher import Launcher, LaunchRequest, Progress
 from acp_runtime.manager.performer import Surroundings
-from acp_runtime.session.catalogue import Catalogue
+from acp_runtime.session.catalogue import AgentKind, Catalogue
 from acp_runtime.store.store import Committed, Store
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ class Supervisor:
         self._progress = progress
         self._actors: dict[str, Actor] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._admitting: set[asyncio.Task[None]] = set()
+        self._closing = False
 
     @classmethod
     @asynccontextmanager
@@ -49,11 +52,22 @@ class Supervisor:
             await self._take_up()
             yield self
         finally:
-            await self._close()
-            await launcher.close()
+            try:
+                await self._close()
+            finally:
+                await launcher.close()
 
     async def spawn(self, given: Spawn) -> None:
-        """Admit a subagent: durable when this returns, starting in the background."""
+        """Admit a subagent: durable when this returns, starting in the background. Raises `Rejected` (closing)."""
+        if self._closing:
+            raise Rejected("closing", "the manager is being closed; nothing was started")
+        # What is stored must have its actor, also when the caller does not wait for it any more.
+        task = asyncio.create_task(self._admit(given))
+        self._admitting.add(task)
+        task.add_done_callback(self._admitting.discard)
+        await asyncio.shield(task)
+
+    async def _admit(self, given: Spawn) -> None:
         events, _ = decide(None, given, self._clock.now())
         self._start(await self._store.commit(given.id, None, 0, events))
 
@@ -68,16 +82,27 @@ class Supervisor:
         return self._actors.get(subagent)
 
     async def _take_up(self) -> None:
-        """Adopt what the log says is alive. An exec session cannot be held across managers, so its channel is lost."""
+        """Adopt what the log says is alive, and first write down what the end of its manager means for it."""
         rows = await self._store.query("SELECT id FROM subagent WHERE lifecycle NOT IN ('stopped', 'failed')")
         for row in rows:
-            committed = await self._store.load(row["id"])
-            if committed is None:
-                continue
-            actor = self._start(committed)
-            if committed.state.lifecycle is Lifecycle.READY:
-                cause = "the manager that held the channel to the agent ended"
-                actor.tell(ChannelClosed(committed.state.attempt, cause))
+            if (committed := await self._store.load(row["id"])) is not None:
+                self._start(await self._inherit(committed))
+
+    async def _inherit(self, committed: Committed) -> Committed:
+        """Write down what the end of its manager means: a session is lost with it, and no start is begun unasked."""
+        state, now = committed.state, self._clock.now()
+        if await self._store.spans_boots(state.id):
+            state = rebased(state, now)
+        given: Observation
+        match state.lifecycle:
+            case Lifecycle.READY:
+                given = ChannelClosed(state.attempt, "the manager that held the channel to the agent ended")
+            case Lifecycle.STARTING:
+                given = StartBroke(state.attempt, "the manager that was starting the agent ended", "manager_ended")
+            case _:
+                return Committed(state, committed.version)
+        events, _ = decide(state, given, now)
+        return await self._store.commit(state.id, state, committed.version, events)
 
     def _start(self, committed: Committed) -> Actor:
         actor = Actor(committed, store=self._store, clock=self._clock)
@@ -105,7 +130,8 @@ class Supervisor:
                 store=self._store.id,
                 subagent=state.id,
                 attempt=attempt,
-                kind=self._catalogue.kind(state.order.agent),
+                # To end what an earlier manager left, its kind need not be configured any more.
+                kind=self._catalogue.kinds.get(state.order.agent) or AgentKind(state.order.agent, ()),
                 order=state.order,
                 keep=self._keep,
                 progress=self._progress,
@@ -123,6 +149,9 @@ class Supervisor:
 
     async def _close(self) -> None:
         """Stop what still runs, in the log first: the next reader is told the truth."""
+        self._closing = True
+        if self._admitting:
+            await asyncio.wait(self._admitting, timeout=CLOSE_SECONDS)
         tasks = list(self._tasks.values())
         for actor in list(self._actors.values()):
             actor.tell(StopSubagent(Reason.STOPPED_BY_OPERATOR, "manager", "the manager was closed"))
