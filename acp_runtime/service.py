@@ -19,12 +19,12 @@ from acp_runtime.core.ids import display_name, subagent_id
 from acp_runtime.core.inputs import AnswerRequest, CancelTask, Input, Send, Spawn, StopSubagent
 from acp_runtime.core.model import Limits, Order, Permissions, Reason
 from acp_runtime.core.plaintext import one_line
-from acp_runtime.core.status import Status
 from acp_runtime.manager.launcher import CheckResult, Launcher, Work
 from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.manager.work import read_work
 from acp_runtime.session.catalogue import AgentKind
-from acp_runtime.store.outbox import TurnContext
+from acp_runtime.store.codec import storable
+from acp_runtime.store.outbox import OPEN, TurnContext
 from acp_runtime.store.projections import Row
 from acp_runtime.store.store import Store
 from acp_runtime.views import SubagentView, read_subagent
@@ -143,15 +143,21 @@ class Runtime:
 
     async def status(self, parent: str, subagent: str) -> SubagentView:
         """Return one subagent. Raises `Rejected` (unknown_subagent), also for one of another parent."""
-        rows = await self._store.query("SELECT * FROM subagent WHERE id = ? AND parent = ?", subagent, parent)
+        rows, tasks, requests = await self._store.queries(
+            ("SELECT * FROM subagent WHERE id = ? AND parent = ?", (subagent, parent)),
+            ("SELECT * FROM task WHERE subagent = ? ORDER BY number", (subagent,)),
+            ("SELECT * FROM request WHERE subagent = ? AND closed_seq IS NULL ORDER BY opened_seq", (subagent,)),
+        )
         if not rows:
             raise Rejected("unknown_subagent", f"Unknown background subagent: {one_line(subagent, 40)}")
-        return await self._view(rows[0])
+        return read_subagent(rows[0], tasks, requests)
 
     async def list_subagents(self, parent: str) -> list[SubagentView]:
         """Return a parent's subagents that have not ended, in order of creation."""
-        rows = await self._store.query("SELECT * FROM subagent WHERE parent = ? ORDER BY created_seq", parent)
-        return [await self._view(row) for row in rows if not Status(row["status"]).over]
+        listed = f"SELECT id FROM subagent WHERE parent = ? AND {OPEN} ORDER BY created_seq"  # noqa: S608 - a constant
+        rows = await self._store.query(listed, parent)
+        views = [await self.status(parent, row["id"]) for row in rows]
+        return [view for view in views if not view.status.over]
 
     async def wait(self, parent: str, subagent: str, *, seconds: float) -> SubagentView:
         """Return when the newest task has ended, a question is open, or `seconds` have passed, whichever is first."""
@@ -231,13 +237,6 @@ class Runtime:
         await self._supervisor.ask(subagent, given)
         return await self.status(parent, subagent)
 
-    async def _view(self, row: dict[str, object]) -> SubagentView:
-        tasks = await self._store.query("SELECT * FROM task WHERE subagent = ? ORDER BY number", row["id"])
-        requests = await self._store.query(
-            "SELECT * FROM request WHERE subagent = ? AND closed_seq IS NULL ORDER BY opened_seq", row["id"]
-        )
-        return read_subagent(row, tasks, requests)
-
 
 def _limits(kind: AgentKind, limits: Limits) -> Limits:
     return replace(limits, initialize=limits.initialize_cold) if kind.cold_start else limits
@@ -264,4 +263,7 @@ def _folder(path: Path) -> Path:
         raise Rejected("invalid", f"the workspace {shown} cannot be used: {error.strerror}") from error
     if not stat.S_ISDIR(found.st_mode):
         raise Rejected("invalid", f"the workspace {shown} is not a folder; name the folder it is in")
-    return path.resolve()
+    folder = path.resolve()
+    if storable(str(folder)) != str(folder):
+        raise Rejected("invalid", f"the name of the workspace {shown} is not UTF-8; rename the folder")
+    return folder

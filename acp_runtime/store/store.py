@@ -142,6 +142,11 @@ class Store:
             state = evolve(state, row.event)
         return Committed(state, rows[-1].version) if state is not None else None
 
+    async def spans_boots(self, stream: str) -> bool:
+        """Return whether a stream holds readings of another boot's clock."""
+        found = await self.query("SELECT 1 FROM event WHERE stream = ? AND boot <> ? LIMIT 1", stream, self._clock.boot)
+        return bool(found)
+
     async def events(self, stream: str, since: int, limit: int | None) -> list[Row]:
         """Return the events of one stream with `seq > since`, oldest first."""
 
@@ -157,8 +162,16 @@ class Store:
 
     async def query(self, sql: str, *values: Any) -> list[dict[str, Any]]:
         """Return the rows of a SELECT over the projections."""
-        values = tuple(storable(each) if isinstance(each, str) else each for each in values)
-        return await self._database.read(lambda each: [dict(row) for row in each.execute(sql, values)])
+        (rows,) = await self.queries((sql, values))
+        return rows
+
+    async def queries(self, *asked: tuple[str, tuple[Any, ...]]) -> list[list[dict[str, Any]]]:
+        """Return the rows of several SELECTs, all as of one moment: no commit comes between them."""
+
+        def work(connection: sqlite3.Connection) -> list[list[dict[str, Any]]]:
+            return [[dict(row) for row in connection.execute(sql, _storable(values))] for sql, values in asked]
+
+        return await self._database.read(work)
 
     async def rebuild(self) -> None:
         """Make every projection again from the log, in one transaction."""
@@ -173,3 +186,7 @@ class Store:
         """Return when a subagent's events were committed after `tick` was read. Unbounded: the caller bounds it."""
         async with self._changed:
             await self._changed.wait_for(lambda: self.tick > tick)
+
+
+def _storable(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(storable(each) if isinstance(each, str) else each for each in values)

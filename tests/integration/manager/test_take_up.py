@@ -1,0 +1,163 @@
+"""A new manager on the store of one that is gone: it tells what became of everything, and leaves nothing open."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+from acp_runtime.clock import ManualClock, SystemClock
+from acp_runtime.core.decide import decide
+from acp_runtime.core.inputs import ChannelClosed, Input, Send, SessionReady, StopSubagent
+from acp_runtime.core.model import Limits, Order, Reason, TaskState
+from acp_runtime.core.status import Status
+from acp_runtime.store.store import Store
+from tests.histories import fold, spawn
+from tests.integration.manager.conftest import BOUND, PARENT, Ground, until
+from tests.ledger import check_log
+
+READY = SessionReady(1, "s", "agent", "1")
+STOP = StopSubagent(Reason.STOPPED_BY_OPERATOR, "operator", "enough")
+ROOT = Path(__file__).parents[3]
+
+
+async def left_behind(ground: Ground, *inputs: Input, agent: str = "scripted", limits: Limits | None = None) -> str:
+    """Leave a subagent in the store as a manager that was killed would have."""
+    order = Order(agent=agent, workspace=str(ground.folder))
+    given = spawn(parent=PARENT, order=order, task="[[say:done]]", limits=limits)
+    async with Store.open(ground.path, ground.clock) as store:
+        now = ground.clock.now()
+        events, _ = decide(None, given, now)
+        state, log = fold(None, events), list(events)
+        for each in inputs:
+            events, _ = decide(state, each, now)
+            state, log = fold(state, events), [*log, *events]
+        await store.commit(given.id, None, 0, log)
+    return given.id
+
+
+async def judged(ground: Ground, subagent: str) -> None:
+    async with Store.open(ground.path, ground.clock) as store:
+        rows = await store.events(subagent, 0, None)
+        state = check_log([row.event for row in rows], across_boots=len({row.boot for row in rows}) > 1)
+        assert state.lifecycle.over
+
+
+async def test_a_start_that_was_under_way_is_ended_and_told_and_nothing_is_begun_unasked(ground: Ground) -> None:
+    subagent = await left_behind(ground, Send("[[say:second]]"))
+    async with ground.runtime() as runtime:
+        view = await until(runtime, subagent, lambda each: each.confirmed and each.newest.state.over)
+        assert [task.state for task in view.tasks] == [TaskState.FAILED, TaskState.FAILED]
+        assert (view.error_kind, view.newest.cause) == (
+            "manager_ended",
+            "the manager that was starting the agent ended",
+        )
+        async with runtime.turn(PARENT) as turn:
+            assert len(turn.nudges) == 2
+    assert "launch" not in ground.told
+    await judged(ground, subagent)
+
+
+async def test_a_task_that_was_with_an_agent_is_told_as_unknown_and_never_sent_again(ground: Ground) -> None:
+    subagent = await left_behind(ground, READY, Send("[[say:second]]"))
+    async with ground.runtime() as runtime:
+        view = await until(runtime, subagent, lambda each: each.status is Status.ERROR)
+        assert [task.state for task in view.tasks] == [TaskState.INTERRUPTED, TaskState.CANCELLED]
+        assert "the outcome is unknown" in view.tasks[0].cause
+        assert "launch" not in ground.told
+        assert await runtime.list_subagents(PARENT) == []
+        async with runtime.turn(PARENT) as turn:
+            assert len(turn.nudges) == 2
+        async with runtime.turn(PARENT) as turn:
+            assert turn.text == ""
+    await judged(ground, subagent)
+
+
+async def test_a_stop_that_was_under_way_is_finished(ground: Ground) -> None:
+    subagent = await left_behind(ground, READY, STOP)
+    async with ground.runtime() as runtime:
+        view = await until(runtime, subagent, lambda each: each.newest.state.over)
+        assert (view.status, view.newest.state, view.confirmed) == (Status.STOPPED, TaskState.CANCELLED, True)
+    await judged(ground, subagent)
+
+
+async def test_an_agent_kind_that_is_not_configured_any_more_is_ended_all_the_same(ground: Ground) -> None:
+    subagent = await left_behind(ground, READY, agent="forgotten")
+    async with ground.runtime() as runtime:
+        view = await until(runtime, subagent, lambda each: each.newest.state.over)
+        assert view.newest.state is TaskState.INTERRUPTED
+        async with asyncio.timeout(BOUND):
+            await runtime.stop(PARENT, subagent)
+    await judged(ground, subagent)
+
+
+async def test_a_deadline_of_another_boot_is_counted_anew(ground: Ground) -> None:
+    """The clock of the machine began again at nothing: the old deadline would be a hundred days away."""
+    ground.clock = ManualClock(now=8_640_000_000)
+    subagent = await left_behind(ground, READY, ChannelClosed(1, "eof"))
+    ground.clock = ManualClock(now=5_000)
+    ground.clock.boot = "another boot"
+    ground.swept = False
+    async with ground.runtime() as runtime:
+        ground.clock.advance(10_000)
+        view = await until(runtime, subagent, lambda each: each.newest.state.over)
+        assert (view.newest.state, view.reason) == (TaskState.INTERRUPTED, "channel_lost")
+    await judged(ground, subagent)
+
+
+async def test_a_lifetime_of_another_boot_is_not_taken_for_over(ground: Ground) -> None:
+    ground.clock = ManualClock(now=5_000)
+    subagent = await left_behind(ground, READY, limits=Limits(lifetime=60.0))
+    ground.clock = ManualClock(now=8_640_000_000)
+    ground.clock.boot = "another boot"
+    async with ground.runtime() as runtime:
+        view = await until(runtime, subagent, lambda each: each.newest.state.over)
+        assert (view.newest.state, view.reason) == (TaskState.INTERRUPTED, "agent_died")
+    await judged(ground, subagent)
+
+
+MANAGER = """
+import asyncio, os, sys
+from pathlib import Path
+from tests.contract.conftest import PARENT, Place, config_for
+from acp_runtime.manager.local_launcher import LocalLauncher
+
+async def main(root):
+    config = config_for(root, None)
+    place = Place("local", root, config, lambda: LocalLauncher(root / "agents", os.environ), sys.executable)
+    place.kind("scripted")
+    async with place.runtime() as runtime:
+        view = await runtime.spawn(PARENT, place.request("[[say:half way]][[hang]]"))
+        await place.until(runtime, view.id, lambda each: each.newest.result == "half way")
+        print(view.id, flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+def killed_manager(ground: Ground) -> str:
+    """Run a manager until its agent is in the middle of a task, kill it, and return the subagent's id."""
+    (ground.folder / "repo").mkdir()
+    argv = (sys.executable, "-c", MANAGER, str(ground.folder))
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as manager:
+        assert manager.stdout is not None
+        subagent = manager.stdout.readline().strip()
+        manager.kill()
+    assert subagent.startswith("bg-")
+    return subagent
+
+
+async def test_a_manager_killed_in_mid_task_is_followed_by_one_that_tells_the_truth(ground: Ground) -> None:
+    subagent = await asyncio.to_thread(killed_manager, ground)
+    ground.clock = SystemClock()
+    async with ground.runtime() as runtime:
+        view = await until(runtime, subagent, lambda each: each.status is Status.ERROR)
+        assert view.newest.state is TaskState.INTERRUPTED
+        assert view.newest.result == "half way"
+        assert "the outcome is unknown" in view.newest.cause
+        assert await runtime.list_subagents(PARENT) == []
+        async with runtime.turn(PARENT) as turn:
+            assert len(turn.nudges) == 1
+            assert "interrupted" in turn.text
+    assert "launch" not in ground.told
+    await judged(ground, subagent)
