@@ -1,5 +1,6 @@
 """An agent that runs in a container: what its owner may ask of it, and how it ends."""
 
+import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -9,6 +10,7 @@ from acp_runtime.manager.workspace import measure
 from sandbox.channel import ExecChannel
 from sandbox.container import Sandbox
 from sandbox.errors import SandboxError
+from sandbox.fate import Fate as ContainerFate
 from sandbox.spec import WORKSPACE
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 CHECK_BYTES: Final = 1_048_576
 KILLED: Final = 137
+LOOKS, LOOK_SECONDS = 5, 0.2
 
 
 @dataclass(slots=True)
@@ -41,12 +44,22 @@ class DockerAgent:
             return Fate(None, str(self.channel.failure).rstrip("."))
         code = await self.channel.exit_code()
         try:
-            container = await self.sandbox.fate()
+            container = await self._container_after(code)
         except SandboxError:
             return None if code is None else Fate(code, _exited(code))
         if container.state in ("exited", "gone") or container.oom:
             return Fate(code, container.describe().rstrip("."))
         return None if code is None else Fate(code, _exited(code))
+
+    async def _container_after(self, code: int | None) -> ContainerFate:
+        """Look at the container. After a kill look again for a moment: the engine notes the reason behind it later."""
+        container = await self.sandbox.fate()
+        for _ in range(LOOKS if code == KILLED else 0):
+            if container.state == "gone" or container.oom:
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+            container = await self.sandbox.fate()
+        return container
 
     async def changed_files(self) -> int | None:
         try:
