@@ -56,8 +56,16 @@ def test_a_check_that_fails_is_told_plainly(stage: Stage):
     assert FORBIDDEN.findall(done.err) == []
 
 
-@pytest.mark.parametrize("form", ["text", "json"])
-@pytest.mark.parametrize("end", ["[[ask:{}]]", "[[error:1|{}]]", "[[stop:{}]]", "[[raw:{}]][[kill]]", "[[say:{}]]"])
+@pytest.mark.parametrize(
+    ("end", "form"),
+    [
+        ("[[ask:{}]]", "text"),
+        ("[[error:1|{}]]", "text"),
+        ("[[stop:{}]]", "patch"),
+        ("[[raw:{}]][[kill]]", "json"),
+        ("[[failtool:{0}]][[say:{0}]]", "json"),
+    ],
+)
 def test_no_end_of_a_task_lets_control_characters_out(stage: Stage, end: str, form: str):
     done = stage.run(end.format(NASTY), "--output", form)
     assert FORBIDDEN.findall(done.err) == [], done.err
