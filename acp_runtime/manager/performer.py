@@ -227,7 +227,11 @@ class Performer:
         for other, task in tuple(self._tasks.items()):
             if other is not effect:
                 await _ended(task)
-        confirmed = await self._end_agent()
+        try:
+            confirmed = await self._end_agent()
+        except Exception:
+            log.exception("the end of an agent failed")
+            confirmed = False
         self._over = True
         self._around.tell(Halted(effect.attempt, confirmed))
 
