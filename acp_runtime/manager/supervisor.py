@@ -9,8 +9,17 @@ from typing import Final
 
 from acp_runtime.clock import Clock
 from acp_runtime.core.decide import decide
-from acp_runtime.core.errors import Rejected
-from acp_runtime.core.inputs import ChannelClosed, Input, Observation, Spawn, StartBroke, StopSubagent
+from acp_runtime.core.errors import Rejected, StoreOwned
+from acp_runtime.core.inputs import (
+    ChannelClosed,
+    DeathProven,
+    Halted,
+    Input,
+    Observation,
+    Spawn,
+    StartBroke,
+    StopSubagent,
+)
 from acp_runtime.core.model import Lifecycle, Reason
 from acp_runtime.core.timers import rebased
 from acp_runtime.manager.actor import Actor
@@ -90,19 +99,18 @@ class Supervisor:
 
     async def _inherit(self, committed: Committed) -> Committed:
         """Write down what the end of its manager means: a session is lost with it, and no start is begun unasked."""
-        state, now = committed.state, self._clock.now()
-        if await self._store.spans_boots(state.id):
-            state = rebased(state, now)
-        given: Observation
-        match state.lifecycle:
+        attempt = committed.state.attempt
+        if await self._store.spans_boots(committed.state.id):
+            committed = Committed(rebased(committed.state, self._clock.now()), committed.version)
+        match committed.state.lifecycle:
             case Lifecycle.READY:
-                given = ChannelClosed(state.attempt, "the manager that held the channel to the agent ended")
+                cause = "the manager that held the channel to the agent ended"
+                return await self._commit(committed, ChannelClosed(attempt, cause))
             case Lifecycle.STARTING:
-                given = StartBroke(state.attempt, "the manager that was starting the agent ended", "manager_ended")
+                cause = "the manager that was starting the agent ended"
+                return await self._commit(committed, StartBroke(attempt, cause, "manager_ended"))
             case _:
-                return Committed(state, committed.version)
-        events, _ = decide(state, given, now)
-        return await self._store.commit(state.id, state, committed.version, events)
+                return committed
 
     def _start(self, committed: Committed) -> Actor:
         actor = Actor(committed, store=self._store, clock=self._clock)
@@ -116,11 +124,37 @@ class Supervisor:
         subagent = actor.state.id
         try:
             await actor.run(self._surroundings(actor))
+        except StoreOwned:
+            log.exception("another manager owns %s now", subagent)
         except Exception:
             log.exception("the actor of %s failed", subagent)
+            await self._bury(subagent)
         finally:
             self._actors.pop(subagent, None)
             self._tasks.pop(subagent, None)
+
+    async def _bury(self, subagent: str) -> None:
+        """Write down the end of a subagent whose actor failed: its parent must not wait for ever for a bug of ours."""
+        cause = "the manager failed at this subagent; its log says how"
+        try:
+            committed = await self._store.load(subagent)
+            attempt = committed.state.attempt if committed is not None else 0
+            # Each means something in one state only, and leads to the next one.
+            for given in (
+                StartBroke(attempt, cause, "internal_error"),
+                ChannelClosed(attempt, cause),
+                DeathProven(attempt, None, cause),
+                Halted(attempt, confirmed=False),
+            ):
+                if committed is not None:
+                    committed = await self._commit(committed, given)
+        except Exception:
+            log.exception("the end of %s could not be written", subagent)
+
+    async def _commit(self, committed: Committed, given: Observation) -> Committed:
+        state = committed.state
+        events, _ = decide(state, given, self._clock.now())
+        return await self._store.commit(state.id, state, committed.version, events) if events else committed
 
     def _surroundings(self, actor: Actor) -> Surroundings:
         state = actor.state

@@ -53,6 +53,8 @@ class BareAgent:
     async def end(self) -> bool:
         await self.channel.close()
         self.ground.told.append("end")
+        if self.ground.end_fails is not None:
+            raise self.ground.end_fails
         return True
 
 
@@ -66,6 +68,7 @@ class Ground:
     kinds: dict[str, AgentKind] = field(default_factory=dict)
     swept: bool = True
     count_fails: Exception | None = None
+    end_fails: Exception | None = None
     starts: asyncio.Event | None = None
     gives_up: asyncio.Event | None = None
     begun: asyncio.Event = field(default_factory=asyncio.Event)
@@ -94,6 +97,8 @@ class Ground:
 
     async def sweep(self, _request: LaunchRequest) -> bool:
         self.told.append("sweep")
+        if self.end_fails is not None:
+            raise self.end_fails
         return self.swept
 
     async def close(self) -> None:

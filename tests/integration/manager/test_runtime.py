@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from acp_runtime.core.errors import Rejected
+from acp_runtime.core.events import TaskQueued
 from acp_runtime.core.model import Limits, TaskState
 from acp_runtime.core.status import Status
 from acp_runtime.session.catalogue import AgentKind
@@ -172,3 +173,41 @@ for line in sys.stdin:
             ask(); ask()
             put(id=message["id"], result={"stopReason": "end_turn"})
 """
+
+
+async def test_a_subagent_whose_actor_failed_is_told_and_not_left_open(ground: Ground) -> None:
+    """Here another writer has moved the stream on; whatever ends an actor, its parent must not wait for ever."""
+    go = ground.folder / "go"
+    async with ground.runtime() as runtime:
+        view = await runtime.spawn(PARENT, ground.request(f"[[say:one]][[wait:{go}]][[say:two]][[hang]]"))
+        await until(runtime, view.id, lambda each: each.newest.result == "one")
+        actor = runtime._supervisor.actor(view.id)
+        assert actor is not None
+        extra = TaskQueued(at=ground.clock.now(), task_id=f"{view.id}.t2", number=2, text="x")
+        await runtime._store.commit(view.id, actor.state, actor._version, [extra])
+        await asyncio.to_thread(go.touch)
+        view = await until(runtime, view.id, lambda each: each.status is Status.ERROR and each.newest.state.over)
+        assert [task.state for task in view.tasks] == [TaskState.INTERRUPTED, TaskState.CANCELLED]
+        assert "the manager failed" in view.cause
+        async with asyncio.timeout(BOUND):
+            await runtime.stop(PARENT, view.id)
+        assert ground.told == ["launch", "end"]
+        async with runtime.turn(PARENT) as turn:
+            assert len(turn.nudges) == 2
+    assert await lives(ground) == ["failed"]
+
+
+@pytest.mark.parametrize("when", ["starting", "working"])
+async def test_an_end_that_fails_is_told_as_unconfirmed_at_once(ground: Ground, when: str) -> None:
+    ground.end_fails = OSError("the engine said something nobody expected")
+    if when == "starting":
+        ground.starts = asyncio.Event()
+    async with ground.runtime() as runtime:
+        view = await runtime.spawn(PARENT, ground.request("[[say:one]][[hang]]"))
+        await ground.begun.wait()
+        if when == "working":
+            await until(runtime, view.id, lambda each: each.newest.result == "one")
+        async with asyncio.timeout(BOUND):
+            view = await runtime.stop(PARENT, view.id)
+        assert (view.status, view.confirmed) == (Status.STOPPED, False)
+    assert await lives(ground) == ["stopped"]
