@@ -33,6 +33,7 @@ class DockerAgent:
     channel: ExecChannel
     host_side: AsyncExitStack
     launcher: "DockerLauncher"
+    exported: bool = False
 
     @property
     def cwd(self) -> str:
@@ -62,6 +63,7 @@ class DockerAgent:
         return container
 
     async def changed_files(self) -> int | None:
+        self.exported = False
         try:
             async with self.launcher.guest(self.request) as guest:
                 return await measure(guest)
@@ -69,6 +71,8 @@ class DockerAgent:
             raise LaunchError(error.kind, str(error)) from error
 
     async def check(self, command: str, seconds: float) -> CheckResult:
+        """Run a command beside the agent. The work is exported before, so what the command leaves is no part of it."""
+        self.exported = self.exported or await self.launcher.export(self.request)
         try:
             done = await self.sandbox.run(
                 ["sh", "-c", f"exec 2>&1\n{command}"], cwd=WORKSPACE, limit_bytes=CHECK_BYTES, timeout=seconds
@@ -83,7 +87,7 @@ class DockerAgent:
         await self.channel.close()
         removed = await self.sandbox.remove()
         await self.host_side.aclose()
-        return removed and await self.launcher.finish(self.request)
+        return removed and await self.launcher.finish(self.request, exported=self.exported)
 
 
 def _exited(code: int) -> str:

@@ -67,6 +67,9 @@ class DockerLauncher:
                 return agent
         except (SandboxError, Rejected) as error:
             raise LaunchError(error.kind, str(error)) from error
+        except OSError as error:
+            sentence = f"{error.filename or 'a folder of this machine'} cannot be used: {error.strerror or error}"
+            raise LaunchError("runtime_dir", sentence) from error
 
     async def _launch(self, request: LaunchRequest, receiver: Receiver, undo: AsyncExitStack) -> DockerAgent:
         ground = await self._prepared(request)
@@ -176,15 +179,19 @@ class DockerLauncher:
         finally:
             await _surely(sandbox.remove)
 
-    async def finish(self, request: LaunchRequest) -> bool:
-        """Export the work, then remove the volumes; a failed export keeps them. Return whether all is gone."""
+    async def finish(self, request: LaunchRequest, *, exported: bool = False) -> bool:
+        """Export the work unless it was, then remove the volumes; a failed export keeps them. Return if all is gone."""
+        exported = exported or await self.export(request)
+        return await self.remove_volumes(request) if exported else True
+
+    async def export(self, request: LaunchRequest) -> bool:
+        """Write the work to the request's folder. Return False, having told why, when it cannot be taken out."""
         try:
             async with self.guest(request) as guest:
-                exported = await export(guest, request)
+                return await export(guest, request)
         except SandboxError as error:
             request.progress(f"the work could not be taken out: {error}")
-            exported = False
-        return await self.remove_volumes(request) if exported else True
+            return False
 
     async def remove_volumes(self, request: LaunchRequest) -> bool:
         """Remove every volume of a subagent. Return False when the engine does not answer."""

@@ -90,7 +90,10 @@ class Launched(Protocol):
         ...
 
     async def check(self, command: str, seconds: float) -> CheckResult:
-        """Run a shell command in the agent's sandbox and workspace. Raises `LaunchError`."""
+        """Run a shell command in the agent's sandbox and workspace. Raises `LaunchError`.
+
+        What it leaves in the workspace is not exported, unless the agent gets another prompt afterwards.
+        """
         ...
 
     async def end(self) -> bool:

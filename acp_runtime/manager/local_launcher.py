@@ -82,6 +82,7 @@ class LocalAgent:
     request: LaunchRequest
     guest: Guest
     channel: LocalChannel
+    exported: bool = False
 
     @property
     def cwd(self) -> str:
@@ -92,12 +93,14 @@ class LocalAgent:
         return None if code is None else Fate(code, describe_exit(code))
 
     async def changed_files(self) -> int | None:
+        self.exported = False
         try:
             return await measure(self.guest)
         except SandboxError as error:
             raise LaunchError(error.kind, str(error)) from error
 
     async def check(self, command: str, seconds: float) -> CheckResult:
+        self.exported = self.exported or await export(self.guest, self.request)
         try:
             done = await self.guest.runner.run(
                 ["sh", "-c", f"exec 2>&1\n{command}"],
@@ -115,7 +118,7 @@ class LocalAgent:
 
     async def end(self) -> bool:
         await self.channel.close()
-        if await export(self.guest, self.request):
+        if self.exported or await export(self.guest, self.request):
             await asyncio.to_thread(shutil.rmtree, self.home, ignore_errors=True)
         return True
 

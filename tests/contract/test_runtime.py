@@ -31,6 +31,25 @@ async def test_an_agent_does_its_task_and_hands_its_work_back(place: Place) -> N
     assert (place.workspace / "new.txt").read_text() == "made here"
 
 
+async def test_what_a_check_leaves_behind_is_no_part_of_the_work(place: Place) -> None:
+    async with place.runtime() as runtime:
+        view = await place.do(runtime, "[[write:new.txt|made here]][[say:done]]")
+        await runtime.check(PARENT, view.id, "echo x > left-by-the-check.txt", seconds=30)
+        await runtime.stop(PARENT, view.id, finished=True)
+        work = await runtime.work(PARENT, view.id)
+        assert work is not None
+        assert b"new.txt" in work.patch
+        assert b"left-by-the-check" not in work.patch
+        again = await place.do(runtime, "[[write:new.txt|made here]][[say:done]]")
+        await runtime.check(PARENT, again.id, "echo x > left-by-the-check.txt", seconds=30)
+        await runtime.send(PARENT, again.id, "[[write:second.txt|x]][[say:more]]")
+        await place.ended(runtime, again.id)
+        await runtime.stop(PARENT, again.id, finished=True)
+        work = await runtime.work(PARENT, again.id)
+        assert work is not None
+        assert b"second.txt" in work.patch, "work after a check is exported too"
+
+
 async def test_a_parent_sees_the_roster_and_is_told_once(place: Place) -> None:
     async with place.runtime() as runtime:
         view = await runtime.spawn(PARENT, place.request("[[wait:go]][[say:finished]]", purpose="count sheep"))
