@@ -142,7 +142,9 @@ async def test_a_cancelled_command_is_killed(sandbox):
 async def test_two_sandboxes_at_once_do_not_see_each_other(make_sandbox):
     one, two = await asyncio.gather(make_sandbox(subagent="one"), make_sandbox(subagent="two"))
     await asyncio.gather(said(one, "echo one >/workspace/who"), said(two, "echo two >/workspace/who"))
-    assert await said(one, "cat /workspace/who; ls /workspace; ps -e | wc -l") == "one\nwho\n6\n"
+    assert await said(one, "cat /workspace/who; ls /workspace") == "one\nwho\n"
+    # The init, PID 1's program, the shell and the two programs of this pipe, which may or may not be seen yet.
+    assert int(await said(one, "ps -e --no-headers | wc -l")) <= 5
     assert await said(two, "cat /workspace/who") == "two\n"
 
 
