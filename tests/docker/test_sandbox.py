@@ -81,6 +81,7 @@ async def test_what_the_agent_stored_is_there_in_the_next_attempt(engine, make_s
 
 async def test_mounts_asked_by_name_are_there_and_read_only_unless_asked_otherwise(make_sandbox, tmp_path):
     (tmp_path / "file").write_text("from the host")
+    (tmp_path / "file").chmod(0o644)
     tmp_path.chmod(0o755)
     mounts = (
         HostMount(str(tmp_path), "/run/subagents"),
