@@ -15,7 +15,11 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Launch(Effect):
-    """Make the sandbox, start the agent and open its session; report each step."""
+    """Make the sandbox, start the agent and open its session; report each step.
+
+    What an earlier attempt left running is ended first. A later attempt goes on in the kept home and work, and in the
+    session of the one before where the agent can.
+    """
 
     attempt: int
 
@@ -46,6 +50,14 @@ class Answer(Effect):
 
 
 @dataclass(frozen=True, slots=True)
+class Steer(Effect):
+    """Hand a message to the running task; report what became of it."""
+
+    attempt: int
+    steer_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Inspect(Effect):
     """Find out whether the agent is dead; report `DeathProven` when it is."""
 
@@ -54,6 +66,6 @@ class Inspect(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Halt(Effect):
-    """End the agent and remove its sandbox; report `Halted` within a bound."""
+    """End the agent, export its work and remove its sandbox, and unless it is kept all else; report `Halted`."""
 
     attempt: int

@@ -12,8 +12,9 @@
 `Culprit` says whose move it is.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class Culprit(StrEnum):
@@ -33,13 +34,14 @@ class SubagentsError(Exception):
 
 
 class Rejected(SubagentsError):  # noqa: N818 - reads as what happened
-    """A command of a caller that changes nothing, with the reason."""
+    """A command of a caller that changes nothing, with the reason. `data` holds what a program may use beside it."""
 
     culprit = Culprit.CALLER
 
-    def __init__(self, kind: str, sentence: str) -> None:
+    def __init__(self, kind: str, sentence: str, data: Mapping[str, Any] | None = None) -> None:
         super().__init__(sentence)
         self.kind = kind
+        self.data = dict(data or {})
 
 
 class StoreError(SubagentsError):

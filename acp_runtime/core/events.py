@@ -6,7 +6,19 @@ A field is added with a default, never renamed: old logs are read for ever.
 
 from dataclasses import dataclass
 
-from acp_runtime.core.model import Limits, Option, Order, Permissions, Reason, Step, TaskState, Verdict
+from acp_runtime.core.model import (
+    Limits,
+    Opening,
+    Option,
+    Order,
+    Permissions,
+    Reason,
+    RequestKind,
+    Steering,
+    Step,
+    TaskState,
+    Verdict,
+)
 from acp_runtime.core.transcript import Entry
 
 
@@ -30,16 +42,23 @@ class SubagentRequested(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptStarted(Event):
+    """The n-th start of the agent. `by` names who asked for one after the end; empty for the manager's own."""
+
     attempt: int
     step: Step
     deadline: int
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReached(Event):
+    """`container` and `pid` (of the agent on the engine's host) are there once they are known."""
+
     attempt: int
     step: Step
     deadline: int
+    container: str = ""
+    pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +67,8 @@ class SessionOpened(Event):
     session_id: str
     agent_name: str
     agent_version: str
+    opening: Opening = Opening.NEW
+    steering: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +76,15 @@ class ChannelLost(Event):
     attempt: int
     cause: str
     deadline: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossConfirmed(Event):
+    """The agent has been out of reach for so long that its parent is told; `number` counts the losses."""
+
+    attempt: int
+    number: int
+    cause: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,16 +110,21 @@ class StopRequested(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubagentStopped(Event):
-    """The end of a subagent that was stopped; `confirmed` is False when the engine could not prove the removal."""
+    """The end of a subagent that was stopped; `confirmed` is False when the engine could not prove the removal.
+
+    `exported` is False when its work could not be taken out: the volume that holds it is kept.
+    """
 
     confirmed: bool
+    exported: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubagentFailed(Event):
-    """The end of a subagent that could not go on."""
+    """The end of a subagent that could not go on; the fields mean what they mean in `SubagentStopped`."""
 
     confirmed: bool
+    exported: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +136,22 @@ class TaskQueued(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskStarted(Event):
+    """A prompt was given to the agent; `note` stands before the task's text in it."""
+
     task_id: str
     attempt: int
     deadline: int | None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRetried(Event):
+    """The model failed before anything was produced: the task waits first in the queue until `retry_at`."""
+
+    task_id: str
+    number: int
+    cause: str
+    retry_at: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +187,7 @@ class RequestOpened(Event):
     title: str
     options: tuple[Option, ...]
     deadline: int
+    kind: RequestKind = RequestKind.PERMISSION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +200,26 @@ class RequestClosed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SteerRequested(Event):
+    """A message for the running task, handed to the agent; it must answer until `deadline`."""
+
+    steer_id: str
+    number: int
+    task_id: str
+    text: str
+    by: str
+    deadline: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SteerEnded(Event):
+    """What became of it; with `queued` a task of its own follows."""
+
+    steer_id: str
+    outcome: Steering
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TranscriptAdded(Event):
     """Something the agent said or did. `late` marks what arrived after its task had ended."""
 
@@ -160,7 +229,7 @@ class TranscriptAdded(Event):
 
 
 SUBAGENT_EVENTS: tuple[type[Event], ...] = (
-    SubagentRequested, AttemptStarted, StepReached, SessionOpened, ChannelLost, AgentDied, StopRequested,
-    SubagentStopped, SubagentFailed, TaskQueued, TaskStarted, CancelRequested, TaskEnded, RequestOpened,
-    RequestClosed, TranscriptAdded,
+    SubagentRequested, AttemptStarted, StepReached, SessionOpened, ChannelLost, LossConfirmed, AgentDied, StopRequested,
+    SubagentStopped, SubagentFailed, TaskQueued, TaskStarted, TaskRetried, CancelRequested, TaskEnded, RequestOpened,
+    RequestClosed, SteerRequested, SteerEnded, TranscriptAdded,
 )  # fmt: skip

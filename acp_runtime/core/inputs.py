@@ -5,7 +5,7 @@ Every observation of the agent carries its attempt; one of an older attempt is s
 
 from dataclasses import dataclass
 
-from acp_runtime.core.model import Limits, Option, Order, Permissions, Reason, Step
+from acp_runtime.core.model import Limits, Opening, Option, Order, Permissions, Reason, Steering, Step
 from acp_runtime.core.transcript import Entry
 
 
@@ -45,6 +45,22 @@ class Send(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class SteerTask(Command):
+    """A message for the running task; a task of its own where the agent cannot take one or none is running."""
+
+    text: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeSubagent(Command):
+    """Start an ended subagent again on what was kept of it, with its next task."""
+
+    text: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class CancelTask(Command):
     task_id: str
     by: str
@@ -69,6 +85,8 @@ class AnswerRequest(Command):
 class StepBegan(Observation):
     attempt: int
     step: Step
+    container: str = ""
+    pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +95,8 @@ class SessionReady(Observation):
     session_id: str
     agent_name: str
     agent_version: str
+    opening: Opening = Opening.NEW
+    steering: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +145,13 @@ class PromptBroke(Observation):
 
 
 @dataclass(frozen=True, slots=True)
+class SteerAnswered(Observation):
+    attempt: int
+    steer_id: str
+    outcome: Steering
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelClosed(Observation):
     attempt: int
     cause: str
@@ -141,6 +168,7 @@ class DeathProven(Observation):
 class Halted(Observation):
     attempt: int
     confirmed: bool
+    exported: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from typing import Final
 
 MAX_RESULT_CHARS: Final = 65_536
 MAX_TOOLS_COUNTED: Final = 4_096
+MAX_STEERS_KEPT: Final = 8
+_NUMBERS: Final = frozenset({"queue", "restarts", "retries"})
 
 
 class Lifecycle(StrEnum):
@@ -55,6 +57,7 @@ class TaskState(StrEnum):
 class Step(StrEnum):
     """What a start is busy with; each step has its own deadline."""
 
+    BACKOFF = "backoff"
     SANDBOX = "sandbox"
     INITIALIZE = "initialize"
     AUTHENTICATE = "authenticate"
@@ -85,15 +88,44 @@ class Reason(StrEnum):
 
 
 class Permissions(StrEnum):
-    """How permission requests of the agent are answered without asking anybody."""
+    """How permission requests of the agent are answered; with `ask` each waits for the parent or the operator."""
 
     ALLOW = "allow"
     DENY = "deny"
+    ASK = "ask"
+
+
+class Opening(StrEnum):
+    """How a session came about. `LOST`: the earlier one was asked for and could not be had, so it is a new one."""
+
+    NEW = "new"
+    RESUMED = "resumed"
+    LOADED = "loaded"
+    LOST = "lost"
+
+
+class RequestKind(StrEnum):
+    """Who asks: the agent for a permission, or the manager for a decision."""
+
+    PERMISSION = "permission"
+    QUESTION = "question"
+
+
+class Steering(StrEnum):
+    """What became of a message to a running task. `UNKNOWN`: the agent did not say whether it took it."""
+
+    OPEN = "open"
+    INJECTED = "injected"
+    QUEUED = "queued"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Deadlines of one subagent, in seconds; `None` means none. `queue` is a number of tasks.
+    """Deadlines of one subagent, in seconds; `None` means none. `queue`, `restarts` and `retries` are numbers.
+
+    `restarts` counts new starts after a proven death, anew after each completed task; `retries` new deliveries of a
+    task whose model failed before anything was produced. `backoff` and `retry_delay` double each time.
 
     `initialize_cold` takes the place of `initialize` for agent kinds whose first start fetches or unpacks something.
     Raises `ValueError` naming a value that is no positive, finite duration.
@@ -109,19 +141,26 @@ class Limits:
     cancel_grace: float = 5.0
     stop: float = 30.0
     lost_grace: float = 10.0
+    loss_told: float = 5.0
+    backoff: float = 1.0
+    retry_delay: float = 15.0
+    steer: float = 15.0
     idle: float | None = None
     lifetime: float | None = None
     queue: int = 16
+    restarts: int = 2
+    retries: int = 2
 
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            good = value >= 0 if each.name == "queue" else value is None or (value > 0 and isfinite(value))
+            good = value >= 0 if each.name in _NUMBERS else value is None or (value > 0 and isfinite(value))
             if not good:
                 raise ValueError(f"limits.{each.name} is {value}; it must be positive and finite")
 
     def for_step(self, step: Step) -> float:
         return {
+            Step.BACKOFF: self.backoff,
             Step.SANDBOX: self.sandbox,
             Step.INITIALIZE: self.initialize,
             Step.AUTHENTICATE: self.authenticate,
@@ -130,11 +169,43 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Mount:
+    """A folder of the host that was asked for by name, as the agent sees it at `target`."""
+
+    source: str
+    target: str
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What a sandbox may use: sizes in MiB, a number of processors and of processes, folders of the host."""
+
+    memory: int = 4096
+    cpus: float = 2.0
+    pids: int = 512
+    tmp: int = 512
+    mounts: tuple[Mount, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
-    """What the launcher needs to start the agent; holds names of secrets, never secrets."""
+    """What the launcher needs to start the agent; holds names of secrets, never secrets.
+
+    `cwd` is the agent's folder below its workspace, relative. `keep`: home and work outlast the end, so that the
+    session can be resumed. `instructions` are put before the first task. `output_file` is relative to the workspace
+    of the host; the manager writes the state of a one-shot subagent there.
+    """
 
     agent: str
     workspace: str
+    cwd: str = ""
+    preset: str = ""
+    confinement: Confinement = Confinement()
+    keep: bool = False
+    one_shot: bool = False
+    output_file: str | None = None
+    instructions: str = ""
     image: str | None = None
     model: str | None = None
     model_url: str | None = None
@@ -160,6 +231,7 @@ class Request:
     options: tuple[Option, ...]
     deadline: int
     answer: str | None = None
+    kind: RequestKind = RequestKind.PERMISSION
 
     @property
     def open(self) -> bool:
@@ -187,8 +259,19 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Steer:
+    """A message that was given to a running task."""
+
+    id: str
+    task_id: str
+    text: str
+    deadline: int
+    outcome: Steering = Steering.OPEN
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
-    """One instruction and what became of it."""
+    """One instruction and what became of it. `note` is put before its text; `retry_at`: not to be delivered before."""
 
     id: str
     number: int
@@ -201,6 +284,9 @@ class Task:
     cause: str = ""
     verdict: Verdict | None = None
     evidence: Evidence = field(default_factory=Evidence)
+    note: str = ""
+    retries: int = 0
+    retry_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +303,11 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Subagent:
-    """All that the machines know of one subagent. `tasks`: every open one and the one that ended last, in order."""
+    """All that the machines know of one subagent. `tasks`: every open one and the one that ended last, in order.
+
+    `steers`: those without an outcome and the newest few that have one. `losses` counts how often the channel was
+    lost; `lost_at` is when it was, until a session is open again; `loss_told` whether the parent is to know.
+    """
 
     id: str
     parent: str
@@ -238,6 +328,18 @@ class Subagent:
     task_count: int = 0
     stop: Stop | None = None
     confirmed: bool = True
+    exported: bool = True
+    container: str = ""
+    pid: int | None = None
+    restarts: int = 0
+    losses: int = 0
+    lost_at: int | None = None
+    loss_told: bool = False
+    steering: bool = False
+    opening: Opening | None = None
+    note: str = ""
+    steers: tuple[Steer, ...] = ()
+    steer_count: int = 0
 
     @property
     def active(self) -> Task | None:
