@@ -1,10 +1,13 @@
-"""What callers get back: frozen, typed, read from the projections."""
+"""What callers get back: frozen, typed, plain (they cross a socket as JSON and come back equal).
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+Moments are ISO 8601 in UTC with milliseconds and a `Z`; `seq` numbers are cursors of the one log.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
-from acp_runtime.core.model import TaskState, Verdict
+from acp_runtime.core.model import Opening, RequestKind, TaskState, Verdict
 from acp_runtime.core.nudge import headline
 from acp_runtime.core.status import Status
 
@@ -25,6 +28,8 @@ class TaskView:
     tools_failed: int
     files_changed: int | None
     stderr_tail: str
+    queued_at: str = ""
+    ended_at: str | None = None
 
     @property
     def headline(self) -> str:
@@ -33,30 +38,66 @@ class TaskView:
 
 
 @dataclass(frozen=True, slots=True)
+class OptionView:
+    """One answer that may be given; `kind` is ACP's word (`allow_once`, `reject_always`, ...)."""
+
+    id: str
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class RequestView:
-    """A question of the agent that is open."""
+    """An open question. `kind` says who asks: the agent for a permission, or the manager for a decision."""
 
     id: str
     task: str
     title: str
+    kind: RequestKind = RequestKind.PERMISSION
+    options: tuple[OptionView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SubagentView:
-    """One subagent as its owner sees it, with its tasks in order. `seq` is the cursor after its newest event."""
+    """One subagent as its owner sees it, with its tasks in order. `seq` is the cursor after its newest event.
+
+    `queued` counts tasks that wait, `unread` the events that its parent has not polled. `current_task` is the id of the
+    task that is with the agent. `steering`: the agent takes messages while it works. `resumable`: it ended, and can be
+    started again with what was kept of it. `exported` is False when its work could not be taken out.
+    """
 
     id: str
+    parent: str
     name: str
     status: Status
     purpose: str
     agent: str
     workspace: str
+    cwd: str
+    preset: str
+    model: str | None
     step: str | None
+    attempt: int
     session_id: str | None
+    opening: Opening | None
+    steering: bool
+    container: str
+    pid: int | None
     reason: str | None
     error_kind: str | None
     cause: str
     confirmed: bool
+    exported: bool
+    resumable: bool
+    one_shot: bool
+    output_file: str | None
+    queued: int
+    unread: int
+    current_task: str | None
+    started_at: str
+    last_activity_at: str
+    idle_timeout_at: str | None
+    max_lifetime_at: str | None
     seq: int
     tasks: tuple[TaskView, ...]
     requests: tuple[RequestView, ...]
@@ -66,40 +107,139 @@ class SubagentView:
         """The newest task; there is always one."""
         return self.tasks[-1]
 
-
-def read_subagent(row: Mapping[str, Any], tasks: list[dict[str, Any]], requests: list[dict[str, Any]]) -> SubagentView:
-    """Return the view of projection rows."""
-    return SubagentView(
-        id=row["id"],
-        name=row["name"],
-        status=Status(row["status"]),
-        purpose=row["purpose"],
-        agent=row["agent"],
-        workspace=row["workspace"],
-        step=row["step"],
-        session_id=row["session_id"],
-        reason=row["reason"],
-        error_kind=row["error_kind"],
-        cause=row["cause"],
-        confirmed=bool(row["confirmed"]),
-        seq=row["updated_seq"],
-        tasks=tuple(_read_task(task) for task in tasks),
-        requests=tuple(RequestView(each["id"], each["task"], each["title"]) for each in requests),
-    )
+    @property
+    def settled(self) -> bool:
+        """Whether nothing goes on without a word of its parent: every task is over, or the subagent is."""
+        return self.status.over or all(task.state.over for task in self.tasks)
 
 
-def _read_task(row: Mapping[str, Any]) -> TaskView:
-    return TaskView(
-        id=row["id"],
-        number=row["number"],
-        text=row["text"],
-        state=TaskState(row["state"]),
-        verdict=Verdict(row["verdict"]) if row["verdict"] else None,
-        cause=row["cause"],
-        stop_reason=row["stop_reason"],
-        result=row["result"],
-        tools_completed=row["tools_completed"],
-        tools_failed=row["tools_failed"],
-        files_changed=row["files_changed"],
-        stderr_tail=row["stderr_tail"],
-    )
+class Outcome(StrEnum):
+    """What became of a message."""
+
+    DISPATCHED = "dispatched"
+    QUEUED = "queued"
+    INJECTED = "injected"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of a message, honestly: `sentence` says it for people; `queued` counts the tasks that wait."""
+
+    view: SubagentView
+    outcome: Outcome
+    queued: int
+    sentence: str
+
+
+class WaitReason(StrEnum):
+    """Why a wait returned."""
+
+    ENDED = "ended"
+    QUESTION = "question"
+    CHANGE = "change"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """The subagents that were waited for, in the order asked. `seq` as `since` of the next wait misses nothing."""
+
+    views: tuple[SubagentView, ...]
+    reason: WaitReason
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """One thing that happened, as readers see it: joined pieces of one message, one step of a tool call, one fact.
+
+    `kind` is ACP's word for what an agent says and does, ours for the rest (docs/tools.md lists them).
+    """
+
+    seq: int
+    kind: str
+    text: str
+    timestamp: str
+    task: str | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A stretch of one subagent's log. `next_seq` is the cursor behind it; `unread` counts what lies after that.
+
+    `expired`: what stood right after the given cursor has been deleted since (retention); the rows begin later.
+    """
+
+    rows: tuple[EventView, ...]
+    next_seq: int
+    unread: int
+    expired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What an agent said and did. `cut`: it was longer than the bound, and the oldest part is left out."""
+
+    entries: tuple[EventView, ...]
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NudgeView:
+    """One fact for a parent and how far it got: pending, claimed, committed, superseded or dead."""
+
+    id: str
+    kind: str
+    parent: str
+    subagent: str
+    name: str
+    subject: str
+    headline: str
+    cause: str
+    result: str
+    state: str
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wakeup:
+    """There is something to tell an idle parent: the ids of its open nudges. Begin a turn to read them."""
+
+    nudges: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One place where the words of a search stand. `where` is `task`, `result` or `transcript`."""
+
+    subagent: str
+    name: str
+    task: str | None
+    where: str
+    snippet: str
+    seq: int
+    timestamp: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What a prune removed, or with `dry_run` would remove. `bytes` is what it frees on the disk, about."""
+
+    subagents: tuple[str, ...]
+    bytes: int
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a store holds and takes on the disk. Counts are of the caller's own, sizes in bytes of the whole store."""
+
+    subagents: int
+    open_subagents: int
+    events: int
+    nudges_open: int
+    nudges_dead: int
+    store_bytes: int
+    work_bytes: int

@@ -258,7 +258,7 @@ class _Run:
             return
         runtime, subagent = self._running
         if self._signals.urgent:
-            self._act(runtime.stop(PARENT, subagent, cause="the run was told to end"))
+            self._act(runtime.stop(PARENT, subagent, reason="the run was told to end"))
         else:
             self._talk.say("cancelling; press Ctrl-C again to stop at once")
             self._act(runtime.cancel(PARENT, subagent, "cancelled by Ctrl-C"))

@@ -55,10 +55,11 @@ def _project(connection: sqlite3.Connection, state: Subagent, row: Row) -> None:
             _insert_task(connection, state, row.event, row)
         case TaskEnded():
             _end_task(connection, state, row.event, row)
-        case RequestOpened(request_id=request, task_id=task, title=title, options=options):
+        case RequestOpened(request_id=request, task_id=task, kind=kind, title=title, options=options):
             connection.execute(
-                "INSERT INTO request (subagent, id, task, title, options, opened_seq) VALUES (?, ?, ?, ?, ?, ?)",
-                (state.id, request, task, title, json.dumps([asdict(option) for option in options]), row.seq),
+                "INSERT INTO request (subagent, id, task, kind, title, options, opened_seq) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (state.id, request, task, kind, title, json.dumps([asdict(option) for option in options]), row.seq),
             )
         case RequestClosed(request_id=request, answer=answer, by=by):
             connection.execute(
@@ -73,19 +74,39 @@ def _put_subagent(connection: sqlite3.Connection, state: Subagent, rows: list[Ro
     first, last = rows[0], rows[-1]
     stop = state.stop
     connection.execute(
-        "INSERT INTO subagent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        "INSERT INTO subagent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (id) DO UPDATE SET "
         "lifecycle = excluded.lifecycle, status = excluded.status, attempt = excluded.attempt, step = excluded.step, "
         "session_id = excluded.session_id, reason = excluded.reason, error_kind = excluded.error_kind, "
         "cause = excluded.cause, "
-        "confirmed = excluded.confirmed, updated_seq = excluded.updated_seq, updated_wall = excluded.updated_wall",
+        "confirmed = excluded.confirmed, shown = excluded.shown, "
+        "updated_seq = excluded.updated_seq, updated_wall = excluded.updated_wall",
         (
             state.id, state.parent, state.name, state.purpose, state.order.agent, state.order.workspace,
             state.lifecycle, status(state), state.attempt, state.step, state.session_id,
             stop.reason if stop else None, stop.kind if stop else None, stop.cause if stop else "", state.confirmed,
-            first.seq, first.wall, last.seq, last.wall,
+            _shown(state), first.seq, first.wall, last.seq, last.wall,
         ),
     )  # fmt: skip
+
+
+def _shown(state: Subagent) -> str:
+    """Return what readers see beside the columns, as JSON."""
+    order = state.order
+    facts = {
+        "cwd": order.cwd,
+        "preset": order.preset,
+        "model": order.model,
+        "keep": order.keep,
+        "one_shot": order.one_shot,
+        "output_file": order.output_file,
+        "container": state.container,
+        "pid": state.pid,
+        "steering": state.steering,
+        "opening": state.opening,
+        "exported": state.exported,
+    }
+    return json.dumps(facts)
 
 
 def _insert_task(connection: sqlite3.Connection, state: Subagent, event: TaskQueued, row: Row) -> None:

@@ -36,6 +36,8 @@ CREATE TABLE subagent (
     error_kind TEXT,
     cause TEXT NOT NULL,
     confirmed INTEGER NOT NULL,
+    -- What is shown of one subagent and never searched for: JSON, see `_shown` in projections.py.
+    shown TEXT NOT NULL,
     created_seq INTEGER NOT NULL,
     created_wall TEXT NOT NULL,
     updated_seq INTEGER NOT NULL,
@@ -77,6 +79,7 @@ CREATE TABLE request (
     subagent TEXT NOT NULL,
     id TEXT NOT NULL,
     task TEXT NOT NULL,
+    kind TEXT NOT NULL,
     title TEXT NOT NULL,
     options TEXT NOT NULL,
     answer TEXT,

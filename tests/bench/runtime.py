@@ -94,7 +94,7 @@ async def _live(runtime: Runtime, stage: Stage) -> tuple[float, float]:
     subagent = (await runtime.spawn(PARENT, stage.request)).id
     await _ready(runtime, subagent)
     ready = loop.time() - begin
-    view = await runtime.wait(PARENT, subagent, seconds=BOUND)
+    view = (await runtime.wait(PARENT, [subagent], seconds=BOUND)).views[0]
     if view.newest.state != "completed":
         raise BenchError(f"The task in {stage.label} is {view.newest.state}, not completed: {view.newest.cause}.")
     begin = loop.time()

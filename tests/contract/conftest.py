@@ -63,7 +63,7 @@ class Place:
 
     async def ended(self, runtime: Runtime, subagent: str) -> SubagentView:
         """Wait until the newest task has ended or asks."""
-        view = await runtime.wait(PARENT, subagent, seconds=BOUND)
+        view = (await runtime.wait(PARENT, [subagent], seconds=BOUND)).views[0]
         assert view.newest.state.over or view.requests, f"still {view.status} ({view.step}) after {BOUND} s"
         return view
 

@@ -104,13 +104,13 @@ async def test_a_model_that_answers_400_or_500_is_never_told_as_completed(
     async def failed(place: RealPlace, code: str) -> None:
         async with place.runtime() as runtime:
             view = await runtime.spawn(PARENT, place.request(f"[[fail:{code}]]"))
-            view = await runtime.wait(PARENT, view.id, seconds=BOUND)
+            view = (await runtime.wait(PARENT, [view.id], seconds=BOUND)).views[0]
             assert view.newest.state is TaskState.FAILED, (code, view.newest)
             assert "answered session/prompt with an error" in view.newest.cause
             async with runtime.turn(PARENT) as turn:
                 assert " failed: " in turn.text
             await runtime.send(PARENT, view.id, "[[text:back again]]")
-            view = await runtime.wait(PARENT, view.id, seconds=BOUND)
+            view = (await runtime.wait(PARENT, [view.id], seconds=BOUND)).views[0]
             assert view.newest.result == "back again", "a failed prompt leaves the agent usable"
 
     await asyncio.gather(*(failed(place, code) for place, code in zip(places, ("400", "500"), strict=True)))
@@ -128,7 +128,7 @@ async def test_opencode_obeys_a_cancel_in_mid_stream(real: RealPlace) -> None:
                 if not view.newest.result:
                     await runtime.changed(tick)
         await runtime.cancel(PARENT, view.id)
-        view = await runtime.wait(PARENT, view.id, seconds=BOUND)
+        view = (await runtime.wait(PARENT, [view.id], seconds=BOUND)).views[0]
         assert (view.newest.state, view.newest.stop_reason) == (TaskState.CANCELLED, "cancelled")
 
 
@@ -137,7 +137,7 @@ async def test_a_container_removed_by_somebody_else_is_told_and_its_work_is_save
         view = await runtime.spawn(PARENT, real.request("[[write:kept.txt|kept]][[sleep:600]]"))
         await real.until(runtime, view.id, lambda each: each.newest.tools_completed == 1)
         await asyncio.to_thread(remove_containers, real.root)
-        view = await runtime.wait(PARENT, view.id, seconds=BOUND)
+        view = (await runtime.wait(PARENT, [view.id], seconds=BOUND)).views[0]
         assert view.newest.state is TaskState.INTERRUPTED
         told = ("something else has removed it", "has exited with code 137")  # the engine kills first, then removes
         assert any(words in view.newest.cause for words in told), view.newest.cause

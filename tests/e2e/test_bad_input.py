@@ -28,7 +28,7 @@ def refused(stage: Stage, *options: str, env: dict[str, str] | None = None, loca
     ("options", "words"),
     [
         ((), "the following arguments are required: task"),
-        (("",), "task is required: it is empty"),
+        (("",), "task is required."),
         (("fix", "the", "bug"), "the task is one argument; put it in quotes"),
         (("x", "--nonsense=1"), "unknown option --nonsense"),
         (("x", "--outp", "json"), "unknown option --outp"),

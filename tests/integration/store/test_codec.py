@@ -22,9 +22,9 @@ st.register_type_strategy(
         **{
             each.name: (seconds | st.none()) if each.default is None or each.name == "task" else seconds
             for each in fields(Limits)
-            if each.name != "queue"
+            if each.name not in ("queue", "restarts", "retries")
         },
-        queue=st.integers(0, 1000),
+        **dict.fromkeys(("queue", "restarts", "retries"), st.integers(0, 1000)),
     ),
 )
 st.register_type_strategy(int, st.integers(-(2**63), 2**63 - 1))
@@ -44,10 +44,10 @@ def test_every_event_comes_back_as_it_was(event_type: type[Event]) -> None:
 
 def test_kinds_are_distinct_and_these_for_ever() -> None:
     assert sorted(kind_of(each) for each in ALL) == [
-        "agent_died", "attempt_started", "cancel_requested", "channel_lost", "request_closed", "request_opened",
-        "session_opened", "step_reached", "stop_requested", "subagent_failed", "subagent_read", "subagent_requested",
-        "subagent_stopped", "task_ended", "task_queued", "task_started", "transcript_added", "turn_begun",
-        "turn_committed",
+        "agent_died", "attempt_started", "cancel_requested", "channel_lost", "loss_confirmed", "request_closed",
+        "request_opened", "session_opened", "steer_ended", "steer_requested", "step_reached", "stop_requested",
+        "subagent_failed", "subagent_read", "subagent_requested", "subagent_stopped", "task_ended", "task_queued",
+        "task_retried", "task_started", "transcript_added", "turn_begun", "turn_committed",
     ]  # fmt: skip
 
 

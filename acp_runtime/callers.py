@@ -1,0 +1,31 @@
+"""Who calls: a parent, by its name, or the operator.
+
+A parent is a non-empty string that its door gives (client, workspace and the host's session id). It sees and changes
+only its own subagents. The operator is the person at the machine: sees and answers everything, and never consumes a
+parent's nudge or read cursor.
+"""
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """The person at the machine. There is one value: `OPERATOR`."""
+
+
+OPERATOR: Final = Operator()
+# What the operator spawns belongs to this parent: an owner there must be.
+OPERATORS_OWN: Final = "operator"
+
+Caller: TypeAlias = str | Operator
+
+
+def parent_of(caller: Caller) -> str:
+    """Return the parent to whom belongs what the caller makes."""
+    return OPERATORS_OWN if isinstance(caller, Operator) else caller
+
+
+def word_of(caller: Caller) -> str:
+    """Return `parent` or `operator`: who did it, in the words of the log."""
+    return "operator" if isinstance(caller, Operator) else "parent"

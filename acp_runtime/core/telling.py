@@ -1,0 +1,134 @@
+"""How stored facts read to a parent or a person: one kind, one text, and what a program may want beside them.
+
+The kinds of what an agent says and does are ACP's own words. A fact without a telling is of no use to a reader: it
+either repeats another or is a step of a start, which the status shows.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from acp_runtime.core.events import (
+    AgentDied,
+    AttemptStarted,
+    ChannelLost,
+    Event,
+    RequestClosed,
+    RequestOpened,
+    SessionOpened,
+    SteerEnded,
+    SteerRequested,
+    StopRequested,
+    SubagentFailed,
+    SubagentStopped,
+    TaskEnded,
+    TaskRetried,
+    TaskStarted,
+    TranscriptAdded,
+)
+from acp_runtime.core.model import Opening, TaskState
+from acp_runtime.core.transcript import Entry, MessageEntry, OtherEntry, PlanEntry, ToolEntry
+
+MAX_TASK_TOLD: Final = 300
+
+_MESSAGES: Final = {"agent": "agent_message_chunk", "thought": "agent_thought_chunk", "user": "user_message_chunk"}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One fact as it is told. `data` holds only what the text does not say."""
+
+    kind: str
+    text: str
+    task: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+def tell(event: Event, task_text: Callable[[str], str], *, details: bool = False) -> Told | None:
+    """Return how a fact is told, or None for one that is not.
+
+    `task_text` gives the text of a task by its id. With `details`, tool calls carry what they put out.
+    """
+    match event:
+        case TranscriptAdded(task_id=task, entry=entry):
+            return _entry(entry, task, details=details)
+        case TaskStarted(task_id=task):
+            return Told("task_dispatched", task_text(task)[:MAX_TASK_TOLD], task)
+        case _:
+            teller = _TELLERS.get(type(event))
+            return teller(event) if teller is not None else None
+
+
+def _attempt(event: AttemptStarted) -> Told | None:
+    return Told("restarting", f"Starting the agent again (attempt {event.attempt}).") if event.attempt > 1 else None
+
+
+def _opened(event: SessionOpened) -> Told:
+    return Told("session_opened", _OPENINGS[event.opening], None, {"session": event.session_id})
+
+
+_OPENINGS: Final = {
+    Opening.NEW: "A new session is open.",
+    Opening.RESUMED: "The earlier session goes on.",
+    Opening.LOADED: "The earlier session was loaded.",
+    Opening.LOST: "The earlier session could not be had; this is a new one that knows nothing of it.",
+}
+
+
+def _ended(event: TaskEnded) -> Told:
+    if event.outcome is TaskState.COMPLETED:
+        text = f"Latest task finished ({event.stop_reason})." if event.stop_reason else "Latest task finished."
+        verdict = {"verdict": str(event.verdict), "cause": event.cause} if event.verdict not in (None, "full") else {}
+        return Told("task_complete", text, event.task_id, verdict)
+    return Told(f"task_{event.outcome}", event.cause, event.task_id)
+
+
+def _asked(event: RequestOpened) -> Told:
+    options = [{"id": each.id, "name": each.name, "kind": each.kind} for each in event.options]
+    return Told("request_opened", event.title, event.task_id, {"request": event.request_id, "options": options})
+
+
+def _answered(event: RequestClosed) -> Told:
+    data = {"request": event.request_id, "answer": event.answer, "by": event.by}
+    return Told("request_closed", f"answered by {event.by}", None, data)
+
+
+def _entry(entry: Entry, task: str | None, *, details: bool) -> Told:
+    match entry:
+        case MessageEntry(role=role, text=text):
+            return Told(_MESSAGES[role], text, task)
+        case ToolEntry():
+            return _tool(entry, task, details=details)
+        case PlanEntry(entries=entries):
+            return Told("plan", "\n".join(f"[{each.status}] {each.content}" for each in entries), task)
+        case OtherEntry(kind=kind, data=data):
+            return Told(kind, data if details else "", task)
+
+
+def _tool(entry: ToolEntry, task: str | None, *, details: bool) -> Told:
+    data: dict[str, Any] = {"tool": entry.tool_call_id}
+    for name in ("status", "kind"):
+        if (value := getattr(entry, name)) is not None:
+            data[name] = value
+    if details and entry.detail:
+        data["detail"] = entry.detail
+    return Told("tool_call_update" if entry.title is None else "tool_call", entry.title or "", task, data)
+
+
+_TELLERS: Final[dict[type[Event], Callable[[Any], Told | None]]] = {
+    AttemptStarted: _attempt,
+    SessionOpened: _opened,
+    ChannelLost: lambda event: Told("channel_lost", event.cause),
+    AgentDied: lambda event: Told("agent_died", event.cause),
+    StopRequested: lambda event: Told("stopping", event.cause),
+    SubagentStopped: lambda _: Told("ended", "The subagent has ended."),
+    SubagentFailed: lambda _: Told("ended", "The subagent has ended with an error."),
+    TaskRetried: lambda event: Told("task_retried", event.cause, event.task_id, {"number": event.number}),
+    TaskEnded: _ended,
+    RequestOpened: _asked,
+    RequestClosed: _answered,
+    SteerRequested: lambda event: Told(
+        "steer_requested", event.text[:MAX_TASK_TOLD], event.task_id, {"steer": event.steer_id}
+    ),
+    SteerEnded: lambda event: Told("steer_ended", event.outcome, None, {"steer": event.steer_id}),
+}

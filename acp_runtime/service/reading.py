@@ -1,0 +1,198 @@
+"""Reading the projections as views: what a caller may see, all of one view as of one moment.
+
+A foreign id answers exactly like an unknown one. Nothing here changes anything.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from acp_runtime.callers import Caller, Operator
+from acp_runtime.clock import Clock
+from acp_runtime.core.errors import Rejected
+from acp_runtime.core.model import Opening, RequestKind, Subagent, TaskState, Verdict
+from acp_runtime.core.plaintext import one_line
+from acp_runtime.core.status import Status
+from acp_runtime.core.timers import milliseconds
+from acp_runtime.store.outbox import OPEN
+from acp_runtime.store.store import Store
+from acp_runtime.views import NudgeView, OptionView, RequestView, SubagentView, TaskView
+
+TASKS_SHOWN: Final = 20
+LISTED: Final = 1_000
+CANDIDATES: Final = 10
+
+_COLUMNS: Final = (
+    "SELECT subagent.*, (SELECT count(*) FROM (SELECT 1 FROM event WHERE stream = subagent.id AND seq > "
+    "coalesce((SELECT read_seq FROM cursor WHERE parent = subagent.parent AND cursor.subagent = subagent.id), 0) "
+    "LIMIT 1000)) AS unread FROM subagent"
+)
+_OPEN_REQUESTS: Final = "SELECT * FROM request WHERE closed_seq IS NULL AND subagent"
+
+
+class Reading:
+    """The reading half of a `Runtime`. `living` gives the state of a subagent that has an actor."""
+
+    def __init__(self, store: Store, clock: Clock, living: Callable[[str], Subagent | None]) -> None:
+        self._store = store
+        self._clock = clock
+        self._living = living
+
+    async def status(self, caller: Caller, subagent: str) -> SubagentView:
+        """Return one subagent with its newest tasks. Raises `Rejected` (unknown_subagent)."""
+        scope, mine = _scope(caller)
+        rows, tasks, requests = await self._store.queries(
+            (f"{_COLUMNS} WHERE id = ? AND {scope}", (subagent, *mine)),
+            (f"SELECT * FROM task WHERE subagent = ? ORDER BY number DESC LIMIT {TASKS_SHOWN}", (subagent,)),  # noqa: S608 - a constant
+            (f"{_OPEN_REQUESTS} = ? ORDER BY opened_seq", (subagent,)),
+        )
+        if not rows:
+            raise unknown(subagent)
+        return self._view(rows[0], tasks[::-1], requests)
+
+    async def views(self, caller: Caller, *, ended: bool) -> list[SubagentView]:
+        """Return subagents in order of creation, each with its open tasks and the newest one."""
+        scope, mine = _scope(caller)
+        listed = f"SELECT id FROM subagent WHERE {scope}" + ("" if ended else f" AND {OPEN}")  # noqa: S608 - constants
+        listed += f" ORDER BY created_seq DESC LIMIT {LISTED}"
+        newest = "(SELECT max(number) FROM task AS each WHERE each.subagent = task.subagent)"
+        open_tasks = f"SELECT * FROM task WHERE subagent IN ({listed}) AND (ended_seq IS NULL OR number = {newest})"  # noqa: S608
+        rows, tasks, requests = await self._store.queries(
+            (f"{_COLUMNS} WHERE id IN ({listed}) ORDER BY created_seq", mine),
+            (f"{open_tasks} ORDER BY number", mine),
+            (f"{_OPEN_REQUESTS} IN ({listed}) ORDER BY opened_seq", mine),
+        )
+        return [self._view(row, _of(row, tasks), _of(row, requests)) for row in rows]
+
+    async def find(self, caller: Caller, wanted: str) -> str:
+        """Return the id that is meant: an id, the beginning of one, or a name.
+
+        A name that several have means the one that has not ended. Raises `Rejected` (unknown_subagent, ambiguous).
+        """
+        scope, mine = _scope(caller)
+        begins = wanted if wanted.startswith("bg-") else f"bg-{wanted}"
+        rows = await self._store.query(
+            f"SELECT id, name, {OPEN} AS open FROM subagent WHERE {scope} AND (name = ? OR substr(id, 1, ?) = ?) "  # noqa: S608
+            f"ORDER BY id = ? DESC, open DESC, created_seq DESC LIMIT {CANDIDATES}",
+            *mine, wanted, len(begins), begins, begins,
+        )  # fmt: skip
+        if not wanted or not rows:
+            raise unknown(wanted)
+        named = [row for row in rows if row["name"] == wanted and row["open"]]
+        if len(rows) == 1 or rows[0]["id"] == begins:
+            return str(rows[0]["id"])
+        if len(named) == 1:
+            return str(named[0]["id"])
+        told = ", ".join(f"{row['name']} ({row['id']})" for row in rows)
+        sentence = f"{one_line(wanted, 40)} can mean several subagents: {told}; give more of the id"
+        raise Rejected("ambiguous", sentence, {"candidates": [row["id"] for row in rows]})
+
+    async def nudges(self, caller: Caller, *, state: str | None, limit: int) -> list[NudgeView]:
+        """Return nudges, newest first. Reading one does not claim it."""
+        scope, mine = _scope(caller)
+        rows = await self._store.query(
+            f"SELECT * FROM nudge WHERE {scope} AND (? IS NULL OR state = ?) ORDER BY created_seq DESC LIMIT ?",  # noqa: S608
+            *mine, state, state, limit,
+        )  # fmt: skip
+        return [_nudge(row) for row in rows]
+
+    async def seq(self) -> int:
+        """Return the cursor after the newest event of the store."""
+        rows = await self._store.query("SELECT coalesce(max(seq), 0) AS seq FROM event")
+        return int(rows[0]["seq"])
+
+    def _view(
+        self, row: Mapping[str, Any], tasks: Sequence[dict[str, Any]], requests: Sequence[dict[str, Any]]
+    ) -> SubagentView:
+        shown = json.loads(row["shown"])
+        status = Status(row["status"])
+        live = self._living(row["id"])
+        active = next((each["id"] for each in tasks if TaskState(each["state"]).active), None)
+        return SubagentView(
+            id=row["id"],
+            parent=row["parent"],
+            name=row["name"],
+            status=status,
+            purpose=row["purpose"],
+            agent=row["agent"],
+            workspace=row["workspace"],
+            cwd=shown["cwd"],
+            preset=shown["preset"],
+            model=shown["model"],
+            step=row["step"],
+            attempt=row["attempt"],
+            session_id=row["session_id"],
+            opening=Opening(shown["opening"]) if shown["opening"] else None,
+            steering=shown["steering"],
+            container=shown["container"],
+            pid=shown["pid"],
+            reason=row["reason"],
+            error_kind=row["error_kind"],
+            cause=row["cause"],
+            confirmed=bool(row["confirmed"]),
+            exported=shown["exported"],
+            resumable=status.over and shown["keep"],
+            one_shot=shown["one_shot"],
+            output_file=shown["output_file"],
+            queued=sum(each["state"] == TaskState.QUEUED for each in tasks),
+            unread=row["unread"],
+            current_task=active,
+            started_at=f"{row['created_wall']}Z",
+            last_activity_at=f"{row['updated_wall']}Z",
+            idle_timeout_at=self._after(live.idle_since, live.limits.idle) if live else None,
+            max_lifetime_at=self._after(live.requested_at, live.limits.lifetime) if live else None,
+            seq=row["updated_seq"],
+            tasks=tuple(_task(task) for task in tasks),
+            requests=tuple(_request(each) for each in requests),
+        )
+
+    def _after(self, since: int | None, seconds: float | None) -> str | None:
+        """Return when a timer that runs since a reading of this boot's clock is due, as the wall clock will show it."""
+        if since is None or seconds is None:
+            return None
+        left = since + milliseconds(seconds) - self._clock.now()
+        moment = self._clock.wall() + timedelta(milliseconds=left)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def unknown(subagent: str) -> Rejected:
+    """Return the one answer to an id that is unknown or another parent's."""
+    return Rejected("unknown_subagent", f"Unknown background subagent: {one_line(subagent, 40)}")
+
+
+def _scope(caller: Caller) -> tuple[str, tuple[str, ...]]:
+    return ("1", ()) if isinstance(caller, Operator) else ("parent = ?", (caller,))
+
+
+def _of(row: Mapping[str, Any], each: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [found for found in each if found["subagent"] == row["id"]]
+
+
+def _task(row: Mapping[str, Any]) -> TaskView:
+    return TaskView(
+        id=row["id"],
+        number=row["number"],
+        text=row["text"],
+        state=TaskState(row["state"]),
+        verdict=Verdict(row["verdict"]) if row["verdict"] else None,
+        cause=row["cause"],
+        stop_reason=row["stop_reason"],
+        result=row["result"],
+        tools_completed=row["tools_completed"],
+        tools_failed=row["tools_failed"],
+        files_changed=row["files_changed"],
+        stderr_tail=row["stderr_tail"],
+        queued_at=f"{row['queued_wall']}Z",
+        ended_at=f"{row['ended_wall']}Z" if row["ended_wall"] else None,
+    )
+
+
+def _request(row: Mapping[str, Any]) -> RequestView:
+    options = tuple(OptionView(**each) for each in json.loads(row["options"]))
+    return RequestView(row["id"], row["task"], row["title"], RequestKind(row["kind"]), options)
+
+
+def _nudge(row: Mapping[str, Any]) -> NudgeView:
+    names = ("id", "kind", "parent", "subagent", "name", "subject", "headline", "cause", "result", "state")
+    return NudgeView(**{name: row[name] for name in names}, created_at=f"{row['created_wall']}Z")

@@ -1,0 +1,313 @@
+"""`Runtime`: the facade that every door calls. It says who may do what and holds no logic of its own.
+
+A subagent that belongs to another parent answers exactly like one that does not exist, for every method.
+"""
+
+import asyncio
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+from acp_runtime.callers import Caller, Operator, parent_of, word_of
+from acp_runtime.clock import Clock, SystemClock
+from acp_runtime.config import Config
+from acp_runtime.core.errors import Rejected
+from acp_runtime.core.ids import subagent_id
+from acp_runtime.core.inputs import AnswerRequest, CancelTask, Input, Send, StopSubagent
+from acp_runtime.core.model import Reason, Subagent, TaskState
+from acp_runtime.manager.launcher import CheckResult, Launcher, Work
+from acp_runtime.manager.supervisor import Supervisor
+from acp_runtime.manager.work import read_work
+from acp_runtime.service.order import SpawnRequest, spawn_input, text_of
+from acp_runtime.service.paging import read_page, read_transcript
+from acp_runtime.service.reading import Reading
+from acp_runtime.service.waiting import Waiting, WaitMode
+from acp_runtime.store.outbox import TurnContext
+from acp_runtime.store.projections import Row
+from acp_runtime.store.store import Store
+from acp_runtime.views import (
+    Hit,
+    NudgeView,
+    Outcome,
+    Page,
+    Pruned,
+    Sent,
+    SubagentView,
+    Transcript,
+    Usage,
+    Waited,
+    Wakeup,
+)
+
+SendMode = Literal["queue", "steer"]
+Origin = Literal["user", "wake"]
+
+
+class Runtime:
+    """Owns one store and the subagents in it. Use `async with Runtime.open(...)`."""
+
+    def __init__(self, store: Store, supervisor: Supervisor, config: Config, keep: Path, clock: Clock) -> None:
+        self._store = store
+        self._supervisor = supervisor
+        self._config = config
+        self._keep = keep
+        self._reading = Reading(store, clock, self._living)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        path: Path,
+        *,
+        launcher: Launcher,
+        config: Config,
+        clock: Clock | None = None,
+        progress: Callable[[str], None] = lambda _sentence: None,
+    ) -> AsyncIterator["Runtime"]:
+        """Own the store at `path` inside the block; leaving it stops every subagent and says so in the log.
+
+        `progress` is told slow steps of starts, one sentence each. Raises the `StoreError`s of `Store.open`.
+        """
+        clock = clock or SystemClock()
+        keep = path.with_name("work")
+        async with AsyncExitStack() as stack:
+            store = await stack.enter_async_context(Store.open(path, clock))
+            supervisor = await stack.enter_async_context(
+                Supervisor.open(store, clock, launcher, config.catalogue, keep=keep, progress=progress)
+            )
+            yield cls(store, supervisor, config, keep, clock)
+
+    @property
+    def config(self) -> Config:
+        """What this runtime was opened with."""
+        return self._config
+
+    # ---- subagents: commands
+
+    async def spawn(self, caller: Caller, request: SpawnRequest) -> SubagentView:
+        """Admit a subagent with its first task and return at once; it starts in the background.
+
+        Raises `Rejected` (unknown_agent, invalid, limit_reached, closing) and then nothing was started.
+        """
+        ident = subagent_id(secrets.token_bytes(5))
+        await self._supervisor.spawn(spawn_input(self._config, ident=ident, parent=parent_of(caller), request=request))
+        return await self.status(caller, ident)
+
+    async def send(self, caller: Caller, subagent: str, text: str, *, mode: SendMode = "queue") -> Sent:
+        """Give a subagent another task, or with `steer` a message for the running one.
+
+        Raises `Rejected` (unknown_subagent, invalid, not_running, queue_full).
+        """
+        message = text_of("message", text)
+        if mode == "steer":
+            raise Rejected("steering_unavailable", "steering is not built yet")
+        return _sent(await self._ask(caller, subagent, Send(message)))
+
+    async def cancel(self, caller: Caller, subagent: str, cause: str = "") -> SubagentView:
+        """Cancel the running task, else the first that is queued. Raises `Rejected` (unknown_subagent, task_over)."""
+        view = await self.status(caller, subagent)
+        open_ones = [task for task in view.tasks if not task.state.over]
+        task = next((each for each in open_ones if each.state.active), (open_ones or [view.newest])[0])
+        given = CancelTask(task.id, word_of(caller), cause or f"cancelled by its {word_of(caller)}")
+        return await self._ask(caller, subagent, given)
+
+    async def answer(self, caller: Caller, subagent: str, request: str, option: str) -> SubagentView:
+        """Answer an open question. Raises `Rejected` (unknown_subagent, request_closed, option_unknown)."""
+        return await self._ask(caller, subagent, AnswerRequest(request, option, word_of(caller)))
+
+    async def stop(self, caller: Caller, subagent: str, *, reason: str = "", finished: bool = False) -> SubagentView:
+        """Stop a subagent and wait until it has ended. Idempotent. `finished` says that its work was done."""
+        await self.status(caller, subagent)
+        actor = self._supervisor.actor(subagent)
+        if actor is not None:
+            why = Reason.STOPPED_BY_OPERATOR if isinstance(caller, Operator) else Reason.STOPPED_BY_PARENT
+            usual = "its work is done" if finished else f"stopped by its {word_of(caller)}"
+            await actor.ask(StopSubagent(Reason.FINISHED if finished else why, word_of(caller), reason or usual))
+            await actor.over.wait()
+        return await self.status(caller, subagent)
+
+    async def resume(self, caller: Caller, subagent: str, text: str) -> SubagentView:
+        """Start an ended subagent again with its next task.
+
+        Raises `Rejected` (unknown_subagent, invalid, still_open, not_resumable, limit_reached).
+        """
+        text_of("message", text)
+        await self.status(caller, subagent)
+        raise Rejected("not_resumable", "resuming is not built yet")
+
+    async def remove(self, caller: Caller, subagent: str) -> None:
+        """Delete what is left of an ended subagent: its volumes, its exported work and its log.
+
+        Raises `Rejected` (unknown_subagent, still_open).
+        """
+        await self.status(caller, subagent)
+        raise Rejected("still_open", "removing is not built yet")
+
+    # ---- subagents: reading
+
+    async def status(self, caller: Caller, subagent: str) -> SubagentView:
+        """Return one subagent with its newest tasks. Raises `Rejected` (unknown_subagent), also for a foreign one."""
+        return await self._reading.status(caller, subagent)
+
+    async def list_subagents(self, caller: Caller, *, ended: bool = False) -> list[SubagentView]:
+        """Return a parent's subagents in order of creation; the ended ones too when asked for."""
+        return await self._reading.views(caller, ended=ended)
+
+    async def find(self, caller: Caller, wanted: str) -> str:
+        """Return the id that is meant: an id, the beginning of one, or a name.
+
+        Raises `Rejected` (unknown_subagent, ambiguous with the candidates).
+        """
+        return await self._reading.find(caller, wanted)
+
+    async def wait(
+        self,
+        caller: Caller,
+        subagents: Sequence[str],
+        *,
+        mode: WaitMode = "all",
+        seconds: float,
+        since: int | None = None,
+    ) -> Waited:
+        """Return when something happened that the mode asks for, a question is open, or `seconds` have passed.
+
+        Raises `Rejected` (unknown_subagent, invalid).
+        """
+        waiting = Waiting(self._store, self._reading, caller, subagents, mode)
+        return await waiting.run(seconds=seconds, since=since)
+
+    async def events(self, caller: Caller, subagent: str, *, since: int = 0, limit: int = 500) -> list[Row]:
+        """Return a subagent's stored events after the cursor `since`, oldest first, at most `limit`."""
+        await self.status(caller, subagent)
+        return await self._store.events(subagent, since, limit)
+
+    async def poll(self, caller: Caller, subagent: str, *, since: int | None = None, limit: int = 500) -> Page:
+        """Return a stretch of a subagent's log as readers want it, at most `limit` stored events.
+
+        Without `since`: what its parent has not read, which is marked as read unless the operator asks. `since=0`
+        replays from the start. Raises `Rejected` (unknown_subagent).
+        """
+        view = await self.status(caller, subagent)
+        begin = await self._store.read_up_to(view.parent, subagent) if since is None else since
+        page = await read_page(self._store, subagent, since=begin, limit=limit)
+        if since is None and page.next_seq > begin and not isinstance(caller, Operator):
+            await self._store.mark_read(caller, subagent, page.next_seq)
+        return page
+
+    async def transcript(self, caller: Caller, subagent: str, *, task: str | None = None) -> Transcript:
+        """Return what the agent said and did, of one task or of all. Raises `Rejected` (unknown_subagent)."""
+        await self.status(caller, subagent)
+        return await read_transcript(self._store, subagent, task=task)
+
+    async def search(self, caller: Caller, query: str, *, limit: int = 20) -> list[Hit]:
+        """Return where the words stand in tasks, results and transcripts, best first."""
+        raise _unbuilt(caller, query, limit)
+
+    async def changed(self, tick: int) -> None:
+        """Return when any subagent's log has grown since `tick` was read."""
+        await self._store.changed(tick)
+
+    @property
+    def tick(self) -> int:
+        """Grows with every commit; pass it to `changed`."""
+        return self._store.tick
+
+    # ---- work
+
+    async def work(self, caller: Caller, subagent: str) -> Work | None:
+        """Return what a subagent that has ended changed, or None when nothing was exported."""
+        await self.status(caller, subagent)
+        return await asyncio.to_thread(read_work, self._keep, subagent)
+
+    async def check(self, caller: Caller, subagent: str, command: str, *, seconds: float) -> CheckResult:
+        """Run a shell command in a living subagent's sandbox. Raises `Rejected` and `LaunchError`."""
+        view = await self.status(caller, subagent)
+        actor = self._supervisor.actor(subagent)
+        launched = actor.performer.launched if actor is not None and actor.performer is not None else None
+        if launched is None:
+            raise Rejected("not_running", f"Background subagent {view.name} is no longer running.")
+        return await launched.check(command, seconds)
+
+    def forget_work(self) -> None:
+        """Delete the exported work of this store: for callers that have taken all of it."""
+        shutil.rmtree(self._keep, ignore_errors=True)
+
+    # ---- turns of the parent
+
+    async def begin_turn(self, caller: Caller, door: str, turn_id: str, *, origin: Origin = "user") -> TurnContext:
+        """Return the roster and the nudges for one turn of a parent; the same turn id gives the same bytes.
+
+        `origin` says whether a person or a wake-up began the turn. Raises `Rejected` (no_turns) for the operator.
+        """
+        _ = origin
+        return await self._store.begin_turn(_parent("turn", caller), door, turn_id)
+
+    async def commit_turn(self, token: str) -> None:
+        """Acknowledge a turn. Idempotent. Raises `Rejected` (unknown_turn)."""
+        await self._store.commit_turn(token)
+
+    @asynccontextmanager
+    async def turn(self, caller: Caller, door: str = "python") -> AsyncIterator[TurnContext]:
+        """One turn of a parent: commits on a clean exit; after an exception the nudges are offered again."""
+        context = await self.begin_turn(caller, door, secrets.token_hex(8))
+        yield context
+        await self.commit_turn(context.token)
+
+    async def wakeups(self, caller: Caller) -> AsyncIterator[Wakeup]:
+        """Say each time that there is something new to tell an idle parent; ends when its reader stops."""
+        parent = _parent("wake-up", caller)
+        told: frozenset[str] = frozenset()
+        while True:
+            tick = self._store.tick
+            pending = frozenset(each.id for each in await self.nudges(parent, state="pending"))
+            if pending - told:
+                yield Wakeup(tuple(sorted(pending)))
+            told = pending
+            await self._store.changed(tick)
+
+    async def nudges(self, caller: Caller, *, state: str | None = None, limit: int = 100) -> list[NudgeView]:
+        """Return nudges and how far they got, newest first; the operator sees all parents'. Changes nothing."""
+        return await self._reading.nudges(caller, state=state, limit=limit)
+
+    async def alias(self, parent: str, alias: str) -> None:
+        """Let a parent be called by another name too: its host has given its session a new id."""
+        raise _unbuilt(parent, alias)
+
+    # ---- the store
+
+    async def prune(self, caller: Caller, *, older_than: float, dry_run: bool = False) -> Pruned:
+        """Delete the logs of subagents that ended more than `older_than` seconds ago and have nothing left to tell."""
+        raise _unbuilt(caller, older_than, dry_run)
+
+    async def usage(self, caller: Caller) -> Usage:
+        """Return what the store holds and how much disk it takes."""
+        raise _unbuilt(caller)
+
+    def _living(self, subagent: str) -> Subagent | None:
+        actor = self._supervisor.actor(subagent)
+        return actor.state if actor is not None else None
+
+    async def _ask(self, caller: Caller, subagent: str, given: Input) -> SubagentView:
+        await self.status(caller, subagent)
+        await self._supervisor.ask(subagent, given)
+        return await self.status(caller, subagent)
+
+
+def _parent(what: str, caller: Caller) -> str:
+    if isinstance(caller, Operator):
+        raise Rejected("no_turns", f"the operator has no turns; name the parent whose {what} is meant")
+    return caller
+
+
+def _sent(view: SubagentView) -> Sent:
+    if view.newest.state is TaskState.QUEUED:
+        sentence = f"{view.name} has {view.queued} task(s) in its queue, with this one."
+        return Sent(view, Outcome.QUEUED, view.queued, sentence)
+    return Sent(view, Outcome.DISPATCHED, view.queued, f"{view.name} works on it now.")
+
+
+def _unbuilt(*_: object) -> Rejected:
+    return Rejected("unavailable", "this is not built yet")
