@@ -1,22 +1,22 @@
-"""Configuration: one TOML file, checked whole before anything starts, and the one door to environment variables.
+"""Configuration: one TOML file, checked whole before anything starts.
 
 Every mistake is told with the file, the line, the key and what is allowed. Unknown keys are mistakes.
 """
 
-import os
 import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from acp_runtime import __version__
 from acp_runtime.core.errors import Culprit, SubagentsError
 from acp_runtime.core.model import Limits
+from acp_runtime.places import cache_dir, config_dir, runtime_dir, state_dir
 from acp_runtime.session.catalogue import AgentKind, Catalogue, builtin_kinds, read_kind
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
@@ -104,33 +104,23 @@ class Config:
     cache_dir: Path
 
 
-def environment() -> Mapping[str, str]:
-    """Return the environment of this process: the only place that reads it."""
-    return os.environ
-
-
-def program_version() -> str:
-    """Return the version of the installed distribution."""
-    return version("acp-subagents")
-
-
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     """Read the configuration: `path`, else `SUBAGENTS_CONFIG`, else the user's file when there is one.
 
     Raises `ConfigError` for a missing named file and for every mistake in it.
     """
     named = path or (Path(environ["SUBAGENTS_CONFIG"]) if environ.get("SUBAGENTS_CONFIG") else None)
-    usual = _xdg(environ, "XDG_CONFIG_HOME", ".config") / "config.toml"
+    usual = config_dir(environ) / "config.toml"
     table = _read(named) if named is not None else _read(usual) if _is_there(usual) else FileTable()
     overrides = {key: value for key, value in table.limits.model_dump().items() if value is not None}
     kinds = builtin_kinds() | {name: _kind(name, entry) for name, entry in table.agents.items()}
     return Config(
         limits=replace(Limits(), **overrides),
-        catalogue=Catalogue(kinds, program_version()),
+        catalogue=Catalogue(kinds, __version__),
         base_image=table.sandbox.image,
-        state_dir=_xdg(environ, "XDG_STATE_HOME", ".local/state"),
-        runtime_dir=_runtime_dir(environ),
-        cache_dir=_xdg(environ, "XDG_CACHE_HOME", ".cache"),
+        state_dir=state_dir(environ),
+        runtime_dir=runtime_dir(environ),
+        cache_dir=cache_dir(environ),
     )
 
 
@@ -143,20 +133,6 @@ def _is_there(path: Path) -> bool:
 
 def _kind(name: str, entry: AgentTable) -> AgentKind:
     return read_kind(name, entry.model_dump())
-
-
-def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:
-    root = environ.get(variable, "")
-    base = Path(root) if root.startswith("/") else Path(environ.get("HOME", "/")) / fallback
-    return base / "acp-subagents"
-
-
-def _runtime_dir(environ: Mapping[str, str]) -> Path:
-    """Return a folder for sockets. Its path stays short: a unix socket's may not be longer than 107 bytes."""
-    root = environ.get("XDG_RUNTIME_DIR", "")
-    if root.startswith("/") and Path(root).is_dir():
-        return Path(root) / "acp-subagents"
-    return Path(f"/tmp/acp-subagents-{os.getuid()}")  # noqa: S108 - made 0700 and checked by its user
 
 
 def _read(path: Path) -> FileTable:

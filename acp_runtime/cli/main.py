@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
+from acp_runtime import __version__
 from acp_runtime.cli.exit_codes import MEANINGS, Exit
 from acp_runtime.core.plaintext import one_line, printable
 
@@ -81,9 +82,7 @@ def _main(argv: Sequence[str] | None) -> int:
     if rest:
         parser.error(_not_understood(rest))
     if options.version:
-        from acp_runtime.config import program_version  # noqa: PLC0415 - the version is not needed to parse
-
-        sys.stdout.write(f"subagents {program_version()}\n")
+        sys.stdout.write(f"subagents {__version__}\n")
         return Exit.DONE
     if options.verb is None:
         parser.print_help(sys.stderr)

@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from acp_runtime.cli.output import Format, Output
-from acp_runtime.config import NAME, Config, environment
+from acp_runtime.config import NAME, Config
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Permissions
 from acp_runtime.core.plaintext import one_line
 from acp_runtime.models.route import Route
 from acp_runtime.models.secret import Secret
+from acp_runtime.places import environment
 from acp_runtime.service import SpawnRequest
 
 YEAR = 31_536_000

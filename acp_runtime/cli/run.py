@@ -23,10 +23,11 @@ from acp_runtime.cli.progress import Progress
 from acp_runtime.cli.result import Result
 from acp_runtime.cli.signals import Signals
 from acp_runtime.cli.talk import Talk
-from acp_runtime.config import Config, ConfigError, environment, load
+from acp_runtime.config import Config, ConfigError, load
 from acp_runtime.core.errors import Rejected, StoreError, SubagentsError
 from acp_runtime.core.model import TaskState
 from acp_runtime.manager.launcher import CheckResult, Launcher, LaunchError
+from acp_runtime.places import environment
 from acp_runtime.service import Runtime, SpawnRequest
 from acp_runtime.views import SubagentView
 

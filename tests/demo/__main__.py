@@ -14,9 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from acp_runtime.cli.progress import Progress
-from acp_runtime.config import environment, load
+from acp_runtime.config import load
 from acp_runtime.manager.docker_launcher import DockerLauncher
 from acp_runtime.manager.launcher import Work
+from acp_runtime.places import environment
 from acp_runtime.service import Runtime, SpawnRequest
 from tests.agents.scripted_model import ScriptedModel
 

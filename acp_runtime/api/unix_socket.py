@@ -1,0 +1,67 @@
+"""The daemon's socket as its clients find it: in a folder that is this user's alone, behind it a process of this user.
+
+A client refuses a folder that others may enter and a listener of another user, so that nobody can answer in the
+daemon's place. The path may be longer than the 107 bytes of a socket's address.
+"""
+
+import os
+import socket
+import stat
+import struct
+from pathlib import Path
+from typing import Final
+
+from acp_runtime.api.errors import DaemonError
+from acp_runtime.places import environment, runtime_dir
+
+NAME: Final = "daemon.sock"
+_CREDENTIALS: Final = struct.Struct("3i")
+
+
+def usual_socket() -> Path:
+    """Return where the daemon of this user listens."""
+    return runtime_dir(environment()) / NAME
+
+
+def peer(connection: socket.socket) -> tuple[int, int]:
+    """Return (pid, uid) of the process at the other end."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, _ = _CREDENTIALS.unpack(raw)
+    return pid, uid
+
+
+def connect(path: Path, seconds: float) -> socket.socket:
+    """Return a connection on which each step may take `seconds`.
+
+    Raises `DaemonError` (`socket_unsafe`), and `OSError` when nobody listens.
+    """
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _check(path.parent, os.fstat(folder))
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(seconds)
+            connection.connect(f"/proc/self/fd/{folder}/{path.name}")
+            _check_peer(path, connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+    finally:
+        os.close(folder)
+
+
+def _check(folder: Path, found: os.stat_result) -> None:
+    if found.st_uid != os.geteuid():
+        raise DaemonError(
+            "socket_unsafe", f"{folder} belongs to another user; set XDG_RUNTIME_DIR to a folder of yours"
+        )
+    if found.st_mode & 0o077:
+        mode = stat.S_IMODE(found.st_mode)
+        raise DaemonError("socket_unsafe", f"{folder} is open to others (mode {mode:04o}); chmod 700 it")
+
+
+def _check_peer(path: Path, connection: socket.socket) -> None:
+    _, uid = peer(connection)
+    if uid != os.geteuid():
+        raise DaemonError("socket_unsafe", f"user {uid} listens on {path}, not you; set XDG_RUNTIME_DIR to your folder")
