@@ -21,18 +21,32 @@ from acp_runtime.core.inputs import (
     Input,
     PromptAnswered,
     PromptBroke,
+    ResumeSubagent,
     Send,
     SessionReady,
     Spawn,
     StartBroke,
+    SteerAnswered,
+    SteerTask,
     StepBegan,
     StopSubagent,
 )
-from acp_runtime.core.model import Lifecycle, Limits, Option, Order, Permissions, Reason, Step, Subagent
+from acp_runtime.core.model import (
+    Limits,
+    Opening,
+    Option,
+    Order,
+    Permissions,
+    Reason,
+    Steering,
+    Step,
+    Subagent,
+)
 from acp_runtime.core.timers import next_deadline
 from acp_runtime.core.transcript import Entry, MessageEntry, OtherEntry, PlanEntry, PlanItem, ToolEntry
 
 MAX_TASKS = 5
+MAX_ATTEMPTS = 6
 ALLOW, REJECT = Option("a", "Allow", "allow_always"), Option("r", "Reject", "reject_once")
 ENTRIES: tuple[Entry, ...] = (
     MessageEntry("agent", "so far so good. "),
@@ -44,7 +58,17 @@ ENTRIES: tuple[Entry, ...] = (
     OtherEntry("usage_update", "{}"),
 )
 # How often an input is tried: the dull ends come last, so that histories grow long before they end.
-WEIGHTS = {Heard: 10, PromptAnswered: 8, Asked: 6, Send: 6, AnswerRequest: 5, SessionReady: 5, CancelTask: 2}
+WEIGHTS = {
+    Heard: 10,
+    PromptAnswered: 8,
+    Asked: 6,
+    Send: 6,
+    AnswerRequest: 5,
+    SessionReady: 5,
+    CancelTask: 2,
+    DeadlinePassed: 2,
+    StopSubagent: 0.5,
+}
 
 
 def spawn(ident: str = "bg-0000000000", *, parent: str = "p", limits: Limits | None = None, **changes: object) -> Spawn:
@@ -53,7 +77,7 @@ def spawn(ident: str = "bg-0000000000", *, parent: str = "p", limits: Limits | N
         "parent": parent,
         "name": "amber-fox",
         "purpose": "walk",
-        "order": Order(agent="scripted", workspace="/w"),
+        "order": Order(agent="scripted", workspace="/w", keep=True),
         "permissions": Permissions.ALLOW,
         "limits": limits or Limits(),
         "task": "first",
@@ -90,24 +114,31 @@ def moves(state: Subagent, random: Random) -> list[Input]:
     attempt = state.attempt - (random.random() < 0.1)
     task = random.choice([f"{state.id}.t{number}" for number in range(1, state.task_count + 2)])
     request = random.choice([each.id for each in state.open_requests] or ["1-0"])
+    option = random.choice(["continue", "drop"] if state.question is not None else ["a", "r"])
+    steer = random.choice([each.id for each in state.steers] or [f"{state.id}.s1"])
     reason = random.choice(["end_turn"] * 5 + ["refusal", "max_tokens", "cancelled", "made_up"])
     found: list[Input] = [
         StepBegan(attempt, random.choice(list(Step))),
-        SessionReady(attempt, "s", "agent", "1"),
-        StartBroke(attempt, "broke"),
+        SessionReady(attempt, "s", "agent", "1", random.choice(list(Opening)), steering=random.random() < 0.5),
+        StartBroke(attempt, "broke", random.choice(["start_failed", "manager_ended"])),
         Heard(attempt, tuple(random.choices(ENTRIES, k=random.randrange(1, 4)))),
         Asked(attempt, f"{attempt}-{random.randrange(1_000_000)}", "may I", random.choice([(ALLOW,), (REJECT,), ()])),
         PromptAnswered(attempt, task, reason, random.choice([None, 0, 2]), "", random.choice([0, 0, 0, 1])),
-        PromptBroke(attempt, task, "error"),
+        PromptBroke(attempt, task, random.choice(["error", "429 slow down"])),
         ChannelClosed(attempt, "eof"),
         DeathProven(attempt, random.choice([None, 137]), "killed"),
-        Halted(attempt, confirmed=random.random() < 0.7),
+        Halted(attempt, confirmed=random.random() < 0.7, exported=random.random() < 0.7),
+        SteerAnswered(attempt, steer, random.choice([Steering.INJECTED, Steering.QUEUED])),
         DeadlinePassed(),
         CancelTask(task, random.choice(["parent", "operator"]), "enough"),
         StopSubagent(random.choice([Reason.STOPPED_BY_PARENT, Reason.FINISHED]), "parent", "done"),
-        AnswerRequest(request, random.choice(["a", "r"]), "operator"),
+        AnswerRequest(request, option, "operator"),
     ]
-    return [*found, Send("another")] if state.task_count < MAX_TASKS else found
+    if state.task_count < MAX_TASKS:
+        found += [Send("another"), SteerTask("another way", "parent")]
+        if state.attempt < MAX_ATTEMPTS:
+            found.append(ResumeSubagent("again", "parent"))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,5 +170,5 @@ def walk(random: Random, first: Spawn, steps: int) -> Iterator[Decision]:
             continue
         before, state = state, fold(state, events)
         yield Decision(before, given, now, events, effects, state)
-        if state.lifecycle is not Lifecycle.READY and state.lifecycle.over and random.random() < 0.2:
+        if state.lifecycle.over and random.random() < 0.2:
             return

@@ -12,17 +12,19 @@ from acp_runtime.core.events import (
     Event,
     RequestClosed,
     RequestOpened,
+    SteerEnded,
     StopRequested,
     SubagentFailed,
     SubagentRequested,
     SubagentStopped,
     TaskEnded,
     TaskQueued,
+    TaskRetried,
     TaskStarted,
     TranscriptAdded,
 )
 from acp_runtime.core.evolve import evolve
-from acp_runtime.core.model import Lifecycle, Subagent, TaskState
+from acp_runtime.core.model import Lifecycle, RequestKind, Subagent, TaskState
 from acp_runtime.core.nudge import nudge_for
 
 
@@ -52,14 +54,22 @@ def check_log(events: Sequence[Event], *, across_boots: bool = False) -> Subagen
 
 def _check_order(events: Sequence[Event]) -> None:
     assert isinstance(events[0], SubagentRequested)
-    assert sum(isinstance(event, AttemptStarted) for event in events) == 1
-    ends = [number for number, event in enumerate(events) if isinstance(event, SubagentStopped | SubagentFailed)]
-    assert ends in ([], [len(events) - 1]), "something happened after the end"
-    stops = [event for event in events if isinstance(event, StopRequested)]
-    assert len(stops) <= 1, "stopped twice"
-    if ends:
-        assert len(stops) == 1, "an end without a stop"
-        assert isinstance(events[-1], SubagentFailed) == stops[0].failed
+    attempts = [event.attempt for event in events if isinstance(event, AttemptStarted)]
+    assert attempts == list(range(1, len(attempts) + 1)), "attempts are counted one by one"
+    stop: StopRequested | None = None
+    over = False
+    for event in events:
+        if over:
+            assert isinstance(event, AttemptStarted), f"{event} happened after the end"
+            assert event.by, "an ended subagent was started unasked"
+            over, stop = False, None
+        elif isinstance(event, StopRequested):
+            assert stop is None, "stopped twice"
+            stop = event
+        elif isinstance(event, SubagentStopped | SubagentFailed):
+            assert stop is not None, "an end without a stop"
+            assert isinstance(event, SubagentFailed) == stop.failed
+            over = True
 
 
 def _check_tasks(events: Sequence[Event], state: Subagent) -> None:
@@ -68,7 +78,10 @@ def _check_tasks(events: Sequence[Event], state: Subagent) -> None:
     ended = Counter(event.task_id for event in events if isinstance(event, TaskEnded))
     assert len(queued) == len(set(queued)) == state.task_count
     assert set(started) | set(ended) <= set(queued)
-    assert all(count == 1 for count in (*started.values(), *ended.values())), "started or ended twice"
+    retried = Counter(event.task_id for event in events if isinstance(event, TaskRetried))
+    assert all(count == 1 for count in ended.values()), "ended twice"
+    for ident, count in started.items():
+        assert count - retried[ident] in (0, 1), f"{ident} was given to an agent again, and nobody said why"
     assert list(started) == [ident for ident in queued if ident in started], "out of order"
     open_tasks = {task.id for task in state.tasks if not task.state.over}
     assert open_tasks == set(queued) - set(ended)
@@ -95,5 +108,9 @@ def _check_requests(events: Sequence[Event], state: Subagent) -> None:
                 "answered with what nobody offered"
             )
     active = state.active
-    assert {each.task_id for each in state.open_requests} <= ({active.id} if active else set())
+    asked = {each.task_id for each in state.open_requests if each.kind is RequestKind.PERMISSION}
+    assert asked <= ({active.id} if active else set())
+    assert state.question is None or state.queued, "a question about an empty queue"
+    steers = Counter(event.steer_id for event in events if isinstance(event, SteerEnded))
+    assert all(count == 1 for count in steers.values()), "a steer has two outcomes"
     assert not (state.lifecycle is Lifecycle.STOPPING and state.open_requests), "a question stays open in a stop"

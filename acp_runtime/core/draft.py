@@ -1,9 +1,20 @@
 """A decision in the making: the state as it will be, and the events that make it so."""
 
-from acp_runtime.core.events import CancelRequested, Event, RequestClosed, StopRequested, TaskEnded, TaskStarted
+from acp_runtime.core.events import (
+    AttemptStarted,
+    CancelRequested,
+    Event,
+    RequestClosed,
+    SteerEnded,
+    StopRequested,
+    TaskEnded,
+    TaskQueued,
+    TaskStarted,
+)
 from acp_runtime.core.evolve import evolve
-from acp_runtime.core.model import Lifecycle, Reason, Subagent, Task, TaskState
-from acp_runtime.core.timers import milliseconds
+from acp_runtime.core.ids import task_id
+from acp_runtime.core.model import Lifecycle, Reason, Steering, Step, Subagent, Task, TaskState
+from acp_runtime.core.timers import milliseconds, retry_at
 
 _QUEUED_OUTCOME = {
     Reason.START_FAILED: TaskState.FAILED,
@@ -32,9 +43,51 @@ class Draft:
         state = self.state
         if state.lifecycle is not Lifecycle.READY or state.active is not None or not state.queued:
             return
+        if state.question is not None or (retry_at(state) or 0) > self.now:
+            return
         seconds = state.limits.task
-        deadline = None if seconds is None else self.after(seconds)
-        self.emit(TaskStarted(at=self.now, task_id=state.queued[0].id, attempt=state.attempt, deadline=deadline))
+        self.emit(
+            TaskStarted(
+                at=self.now,
+                task_id=state.queued[0].id,
+                attempt=state.attempt,
+                deadline=None if seconds is None else self.after(seconds),
+                note=state.note,
+            )
+        )
+
+    def settle(self) -> None:
+        """Coupling rules after any input: no question about an empty queue; a one-shot agent ends with its task."""
+        state = self.state
+        if state.question is not None and not state.queued:
+            self.close_questions(by="manager")
+        over = state.lifecycle is Lifecycle.STOPPING or state.lifecycle.over
+        if state.order.one_shot and not over and all(task.state.over for task in state.tasks):
+            self.stop(Reason.FINISHED, by="manager", cause="its one task has ended", failed=False)
+
+    def queue(self, text: str) -> None:
+        number = self.state.task_count + 1
+        self.emit(TaskQueued(at=self.now, task_id=task_id(self.state.id, number), number=number, text=text))
+
+    def start(self, step: Step, seconds: float, *, by: str = "") -> None:
+        """Begin the next attempt with its first step."""
+        attempt = self.state.attempt + 1
+        self.emit(AttemptStarted(at=self.now, attempt=attempt, step=step, deadline=self.after(seconds), by=by))
+
+    def restart(self) -> None:
+        """Begin another attempt after a pause that doubles; what was asked of the old process is void."""
+        self.close_questions(by="manager")
+        self.end_steers()
+        self.start(Step.BACKOFF, self.state.limits.backoff * 2**self.state.restarts)
+
+    def close_questions(self, *, by: str, answer: str = "") -> None:
+        if (question := self.state.question) is not None:
+            self.emit(RequestClosed(at=self.now, request_id=question.id, answer=answer, by=by))
+
+    def end_steers(self) -> None:
+        """Nobody will say any more whether the agent took these."""
+        for steer in self.state.open_steers:
+            self.emit(SteerEnded(at=self.now, steer_id=steer.id, outcome=Steering.UNKNOWN))
 
     def cancel(self, task: Task, *, goal: TaskState, cause: str, by: str) -> None:
         """Ask the agent to end its task; what it still asks is closed first (ACP: cancelled prompts answer nothing)."""
@@ -54,6 +107,8 @@ class Draft:
                 at=self.now, reason=reason, by=by, cause=cause, failed=failed, deadline=deadline, kind=kind or reason
             )
         )
+        self.close_questions(by=by)
+        self.end_steers()
         for task in self.state.queued:
             self.end(task, _QUEUED_OUTCOME.get(reason, TaskState.CANCELLED), cause=cause, by=by)
         task_or_none = self.state.active

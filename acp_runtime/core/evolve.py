@@ -1,6 +1,7 @@
 """`evolve(state, event) -> state`: the fold that makes a subagent out of its log. Pure and total over legal logs."""
 
 from dataclasses import replace
+from typing import Final
 
 from acp_runtime.core.errors import IllegalTransition
 from acp_runtime.core.events import (
@@ -8,9 +9,12 @@ from acp_runtime.core.events import (
     CancelRequested,
     ChannelLost,
     Event,
+    LossConfirmed,
     RequestClosed,
     RequestOpened,
     SessionOpened,
+    SteerEnded,
+    SteerRequested,
     StepReached,
     StopRequested,
     SubagentFailed,
@@ -18,22 +22,36 @@ from acp_runtime.core.events import (
     SubagentStopped,
     TaskEnded,
     TaskQueued,
+    TaskRetried,
     TaskStarted,
     TranscriptAdded,
 )
 from acp_runtime.core.model import (
     MAX_RESULT_CHARS,
+    MAX_STEERS_KEPT,
     MAX_TOOLS_COUNTED,
     Evidence,
     Lifecycle,
+    Opening,
     Request,
+    Steer,
+    Steering,
     Stop,
     Subagent,
     Task,
     TaskState,
 )
-from acp_runtime.core.tables import LIFECYCLE_EVENTS, lifecycle_after, task_after
+from acp_runtime.core.tables import LIFECYCLE_EVENTS, TaskEvent, lifecycle_after, task_after
 from acp_runtime.core.transcript import MessageEntry, ToolEntry
+
+INTERRUPTED: Final = (
+    "(Note from the manager: your last task was interrupted because your process or the channel to it ended. How far "
+    "it got is unknown; look at the workspace before you go on.)"
+)
+FORGOTTEN: Final = (
+    "(Note from the manager: this is a new session. The earlier conversation could not be restored; the files in the "
+    "workspace are as you left them.)"
+)
 
 
 def evolve(state: Subagent | None, event: Event) -> Subagent:
@@ -45,7 +63,7 @@ def evolve(state: Subagent | None, event: Event) -> Subagent:
     if state is None:
         raise IllegalTransition(f"{type(event).__name__} stands before the subagent was requested")
     if type(event) in LIFECYCLE_EVENTS:
-        return _lifecycle(replace(state, lifecycle=lifecycle_after(state.lifecycle, event)), event)
+        return _lifecycle(replace(state, lifecycle=lifecycle_after(state.lifecycle, event)), event, state.lifecycle)
     return _within(state, event)
 
 
@@ -53,8 +71,10 @@ def _within(state: Subagent, event: Event) -> Subagent:
     match event:
         case TaskQueued():
             return _queued(state, event)
-        case TaskStarted() | CancelRequested() | TaskEnded():
+        case TaskStarted() | TaskRetried() | CancelRequested() | TaskEnded():
             return _task(state, event)
+        case SteerRequested() | SteerEnded():
+            return _steer(state, event)
         case RequestOpened() | RequestClosed():
             return _request(state, event)
         case TranscriptAdded():
@@ -73,24 +93,61 @@ def _born(event: SubagentRequested) -> Subagent:
         permissions=event.permissions,
         limits=event.limits,
         requested_at=event.at,
+        note=event.order.instructions,
     )
 
 
-def _lifecycle(state: Subagent, event: Event) -> Subagent:
+def _lifecycle(state: Subagent, event: Event, before: Lifecycle) -> Subagent:
     match event:
-        case AttemptStarted() | StepReached():
-            return replace(state, attempt=event.attempt, step=event.step, deadline=event.deadline)
+        case AttemptStarted():
+            state = _attempt(state, event, before)
+        case StepReached():
+            state = replace(state, step=event.step, deadline=event.deadline)
+            if event.container:
+                state = replace(state, container=event.container, pid=event.pid)
         case SessionOpened():
-            return replace(state, session_id=event.session_id, step=None, deadline=None, idle_since=_idle(state, event))
+            state = _opened(state, event)
         case ChannelLost():
-            return replace(state, deadline=event.deadline, idle_since=None)
+            state = replace(state, deadline=event.deadline, idle_since=None, losses=state.losses + 1, lost_at=event.at)
+        case LossConfirmed():
+            state = replace(state, loss_told=True)
         case StopRequested():
             stop = Stop(event.reason, event.by, event.cause, event.failed, event.deadline, event.kind)
-            return replace(state, stop=stop, deadline=event.deadline, step=None, idle_since=None)
+            state = replace(state, stop=stop, deadline=event.deadline, step=None, idle_since=None)
         case SubagentStopped() | SubagentFailed():
-            return replace(state, confirmed=event.confirmed, deadline=None, requests=())
-        case _:
-            return state
+            state = replace(state, confirmed=event.confirmed, exported=event.exported, deadline=None, lost_at=None)
+            state = replace(state, requests=())
+    return state
+
+
+def _attempt(state: Subagent, event: AttemptStarted, before: Lifecycle) -> Subagent:
+    """Begin a start. One after the end begins everything anew but the history; any other counts as a restart."""
+    state = replace(state, attempt=event.attempt, step=event.step, deadline=event.deadline, container="", pid=None)
+    if before is Lifecycle.REQUESTED:
+        return state
+    if before.over:
+        return replace(state, stop=None, confirmed=True, exported=True, restarts=0, requested_at=event.at)
+    return replace(state, restarts=state.restarts + 1, idle_since=None)
+
+
+def _opened(state: Subagent, event: SessionOpened) -> Subagent:
+    note = _joined(state.note, FORGOTTEN) if event.opening is Opening.LOST else state.note
+    return replace(
+        state,
+        session_id=event.session_id,
+        opening=event.opening,
+        steering=event.steering,
+        note=note,
+        step=None,
+        deadline=None,
+        lost_at=None,
+        loss_told=False,
+        idle_since=_idle(state, event),
+    )
+
+
+def _joined(*notes: str) -> str:
+    return "\n\n".join(note for note in notes if note)
 
 
 def _idle(state: Subagent, event: Event) -> int | None:
@@ -103,25 +160,46 @@ def _queued(state: Subagent, event: TaskQueued) -> Subagent:
     return replace(state, tasks=(*state.tasks, task), task_count=event.number, idle_since=None)
 
 
-def _task(state: Subagent, event: TaskStarted | CancelRequested | TaskEnded) -> Subagent:
+def _task(state: Subagent, event: TaskEvent) -> Subagent:
     old = state.task(event.task_id)
     if old is None:
         raise IllegalTransition(f"{type(event).__name__} names an unknown or long ended task {event.task_id}")
     new = replace(old, state=task_after(old.state, event))
     match event:
         case TaskStarted():
-            new = replace(new, deadline=event.deadline)
+            new = replace(new, deadline=event.deadline, note=event.note, retry_at=None, cause="")
+            state = replace(state, note="")
+        case TaskRetried():
+            new = replace(new, deadline=None, remaining=None, evidence=Evidence(), cause=event.cause)
+            new = replace(new, retries=event.number, retry_at=event.retry_at)
+            state = replace(state, note=_joined(new.note, state.note))
         case CancelRequested():
             new = replace(new, deadline=event.deadline, remaining=None, goal=event.goal)
             new = replace(new, cause=event.cause, cancelled_by=event.by)
         case TaskEnded():
-            new = replace(new, deadline=None, remaining=None, cause=event.cause, verdict=event.verdict)
+            new = replace(new, deadline=None, remaining=None, retry_at=None, cause=event.cause, verdict=event.verdict)
             new = replace(new, evidence=_closed(new.evidence, event))
     after = _put(state, new)
-    if isinstance(event, TaskEnded):
-        requests = tuple(each for each in after.requests if each.task_id != new.id)
-        after = replace(after, requests=requests, idle_since=_idle(after, event))
-    return after
+    return _after_end(after, event) if isinstance(event, TaskEnded) else after
+
+
+def _after_end(state: Subagent, event: TaskEnded) -> Subagent:
+    requests = tuple(each for each in state.requests if each.task_id != event.task_id)
+    if event.outcome is TaskState.INTERRUPTED:
+        state = replace(state, note=_joined(state.note, INTERRUPTED))
+    if event.outcome is TaskState.COMPLETED:
+        state = replace(state, restarts=0)
+    return replace(state, requests=requests, idle_since=_idle(state, event))
+
+
+def _steer(state: Subagent, event: SteerRequested | SteerEnded) -> Subagent:
+    if isinstance(event, SteerRequested):
+        new = Steer(event.steer_id, event.task_id, event.text, event.deadline)
+        return replace(state, steers=(*state.steers, new), steer_count=event.number)
+    steers = [replace(each, outcome=event.outcome) if each.id == event.steer_id else each for each in state.steers]
+    told = [each.id for each in steers if each.outcome is not Steering.OPEN]
+    gone = set(told[:-MAX_STEERS_KEPT])
+    return replace(state, steers=tuple(each for each in steers if each.id not in gone))
 
 
 def _closed(evidence: Evidence, event: TaskEnded) -> Evidence:
@@ -141,7 +219,7 @@ def _put(state: Subagent, new: Task) -> Subagent:
 
 def _request(state: Subagent, event: RequestOpened | RequestClosed) -> Subagent:
     if isinstance(event, RequestOpened):
-        opened = Request(event.request_id, event.task_id, event.title, event.options, event.deadline)
+        opened = Request(event.request_id, event.task_id, event.title, event.options, event.deadline, kind=event.kind)
         # Answered ones have been sent by now; a task that asks a thousand times must not carry them all along.
         return _pause(replace(state, requests=(*state.open_requests, opened)), event.at)
     requests = tuple(
@@ -173,7 +251,7 @@ def _heard(state: Subagent, event: TranscriptAdded) -> Subagent:
     match event.entry:
         case MessageEntry(role="agent", text=text):
             joined = evidence.text + text if evidence.message_open else text
-            evidence = replace(evidence, text=joined[:MAX_RESULT_CHARS], message_open=True)
+            evidence = replace(evidence, text=joined[-MAX_RESULT_CHARS:], message_open=True)
         case ToolEntry():
             evidence = replace(evidence, tools=_tools(evidence, event.entry), message_open=False)
         case _:

@@ -148,7 +148,7 @@ class Limits:
     idle: float | None = None
     lifetime: float | None = None
     queue: int = 16
-    restarts: int = 2
+    restarts: int = 0
     retries: int = 2
 
     def __post_init__(self) -> None:
@@ -242,8 +242,8 @@ class Request:
 class Evidence:
     """What a task left behind, by which its completion is judged.
 
-    `text` is the agent's newest message, at most `MAX_RESULT_CHARS` long; `tools` maps tool call ids to their last
-    status. `files_changed` is None where it could not be counted.
+    `text` is the end of the agent's newest message, at most `MAX_RESULT_CHARS` long; `tools` maps tool call ids to
+    their last status. `files_changed` is None where it could not be counted.
     """
 
     text: str = ""
@@ -353,6 +353,19 @@ class Subagent:
     @property
     def open_requests(self) -> tuple[Request, ...]:
         return tuple(request for request in self.requests if request.open)
+
+    @property
+    def question(self) -> Request | None:
+        """The manager's own open question, which holds the queue."""
+        return next((each for each in self.open_requests if each.kind is RequestKind.QUESTION), None)
+
+    @property
+    def open_steers(self) -> tuple[Steer, ...]:
+        return tuple(each for each in self.steers if each.outcome is Steering.OPEN)
+
+    @property
+    def can_restart(self) -> bool:
+        return self.restarts < self.limits.restarts
 
     def task(self, task_id: str) -> Task | None:
         return next((task for task in self.tasks if task.id == task_id), None)

@@ -18,6 +18,14 @@ PROVIDER_ERROR: Final = re.compile(
 )
 
 
+# What a model's provider answers when the same request may go well a little later.
+TRANSIENT: Final = re.compile(
+    r"\b(?:408|409|425|429|5\d\d)\b|rate.?limit|overloaded|too many requests|timed?.?out|temporarily|unavailable"
+    r"|connection (?:error|reset|refused)|ECONN\w+|socket hang up",
+    re.IGNORECASE,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """What a task's answer amounts to, with one sentence that says why."""
@@ -47,6 +55,12 @@ def judge(stop_reason: str, evidence: Evidence) -> Judgement:
         case _:
             why = f"the agent ended with a stop reason that ACP does not know: {stop_reason[:40]!r}"
             return Judgement(TaskState.COMPLETED, Verdict.SUSPECT, why)
+
+
+def worth_retrying(cause: str, evidence: Evidence, files_changed: int | None) -> bool:
+    """Return whether a failed prompt may be given again: nothing was produced, and its cause may pass."""
+    produced = evidence.text.strip() or evidence.tools or files_changed
+    return not produced and TRANSIENT.search(cause) is not None
 
 
 def _judge_completion(evidence: Evidence) -> Judgement:

@@ -9,7 +9,9 @@ _REJECT: Final = ("reject_once", "reject_always")
 
 
 def choose(options: tuple[Option, ...], policy: Permissions) -> str | None:
-    """Return the id of the option that the policy picks, or None when none of a fitting kind was offered."""
+    """Return the id of the option that the policy picks; None when it asks, or none of its kind was offered."""
+    if policy is Permissions.ASK:
+        return None
     return _first(options, _ALLOW if policy is Permissions.ALLOW else _REJECT)
 
 

@@ -27,7 +27,7 @@ _TIMEOUTS = frozenset({Reason.START_TIMEOUT, Reason.IDLE_TIMEOUT, Reason.LIFETIM
 
 
 def status(state: Subagent) -> Status:
-    """Return the derived status. `waiting` is running with at least one open question."""
+    """Return the derived status. `waiting`: a question is open, of the agent at work or about what it is to do next."""
     match state.lifecycle:
         case Lifecycle.REQUESTED | Lifecycle.STARTING:
             return Status.STARTING
@@ -41,9 +41,9 @@ def status(state: Subagent) -> Status:
 
 def _ready(state: Subagent) -> Status:
     task = state.active
-    if task is None:
-        return Status.RUNNING if state.queued else Status.IDLE
-    return Status.WAITING if state.open_requests and task.state is TaskState.RUNNING else Status.RUNNING
+    if state.open_requests and (task is None or task.state is TaskState.RUNNING):
+        return Status.WAITING
+    return Status.IDLE if task is None and not state.queued else Status.RUNNING
 
 
 def _ended(state: Subagent) -> Status:

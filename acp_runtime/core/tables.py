@@ -14,12 +14,14 @@ from acp_runtime.core.events import (
     CancelRequested,
     ChannelLost,
     Event,
+    LossConfirmed,
     SessionOpened,
     StepReached,
     StopRequested,
     SubagentFailed,
     SubagentStopped,
     TaskEnded,
+    TaskRetried,
     TaskStarted,
 )
 from acp_runtime.core.model import Lifecycle, TaskState
@@ -30,23 +32,32 @@ LIFECYCLE: Final[dict[Lifecycle, dict[type[Event], Lifecycle]]] = {
     },
     Lifecycle.STARTING: {
         StepReached: Lifecycle.STARTING,
+        AttemptStarted: Lifecycle.STARTING,
+        LossConfirmed: Lifecycle.STARTING,
         SessionOpened: Lifecycle.READY,
         StopRequested: Lifecycle.STOPPING,
     },
     Lifecycle.READY: {
         ChannelLost: Lifecycle.LOST,
+        AttemptStarted: Lifecycle.STARTING,
         StopRequested: Lifecycle.STOPPING,
     },
     Lifecycle.LOST: {
+        LossConfirmed: Lifecycle.LOST,
         AgentDied: Lifecycle.LOST,
+        AttemptStarted: Lifecycle.STARTING,
         StopRequested: Lifecycle.STOPPING,
     },
     Lifecycle.STOPPING: {
         SubagentStopped: Lifecycle.STOPPED,
         SubagentFailed: Lifecycle.FAILED,
     },
-    Lifecycle.STOPPED: {},
-    Lifecycle.FAILED: {},
+    Lifecycle.STOPPED: {
+        AttemptStarted: Lifecycle.STARTING,
+    },
+    Lifecycle.FAILED: {
+        AttemptStarted: Lifecycle.STARTING,
+    },
 }
 
 TASK: Final[dict[TaskState, dict[str, TaskState]]] = {
@@ -58,6 +69,7 @@ TASK: Final[dict[TaskState, dict[str, TaskState]]] = {
     },
     TaskState.RUNNING: {
         "cancel_requested": TaskState.CANCELLING,
+        "retried": TaskState.QUEUED,
         "ended:completed": TaskState.COMPLETED,
         "ended:failed": TaskState.FAILED,
         "ended:refused": TaskState.REFUSED,
@@ -88,18 +100,23 @@ def lifecycle_after(state: Lifecycle, event: Event) -> Lifecycle:
     return after
 
 
-def task_trigger(event: TaskStarted | CancelRequested | TaskEnded) -> str:
+TaskEvent = TaskStarted | TaskRetried | CancelRequested | TaskEnded
+
+
+def task_trigger(event: TaskEvent) -> str:
     """Return the name under which the task table knows an event."""
     match event:
         case TaskStarted():
             return "started"
+        case TaskRetried():
+            return "retried"
         case CancelRequested():
             return "cancel_requested"
         case TaskEnded():
             return f"ended:{event.outcome}"
 
 
-def task_after(state: TaskState, event: TaskStarted | CancelRequested | TaskEnded) -> TaskState:
+def task_after(state: TaskState, event: TaskEvent) -> TaskState:
     """Return the task's state after an event. Raises `IllegalTransition` for a pair that the table does not hold."""
     trigger = task_trigger(event)
     after = TASK[state].get(trigger)

@@ -1,15 +1,16 @@
 """Which deadlines a state has, in the order of precedence, and what the state calls for.
 
-Precedence: stop, lifetime, start (or loss), request, task or cancel grace, idle. All times are monotonic milliseconds.
+Precedence: stop, lifetime, start (or loss), request, task or cancel grace, steer, retry, idle. All times are monotonic
+milliseconds.
 """
 
 from dataclasses import replace
 from typing import Literal
 
-from acp_runtime.core.effects import Answer, Cancel, Effect, Halt, Inspect, Launch, Prompt
-from acp_runtime.core.model import Lifecycle, Step, Subagent, TaskState
+from acp_runtime.core.effects import Answer, Cancel, Effect, Halt, Inspect, Launch, Prompt, Steer
+from acp_runtime.core.model import Lifecycle, RequestKind, Step, Subagent, TaskState
 
-Timer = Literal["stop", "lifetime", "start", "lost", "request", "task", "cancel", "idle"]
+Timer = Literal["stop", "lifetime", "start", "lost", "loss", "request", "task", "cancel", "steer", "retry", "idle"]
 
 
 def timers(state: Subagent) -> list[tuple[Timer, int]]:
@@ -23,17 +24,41 @@ def timers(state: Subagent) -> list[tuple[Timer, int]]:
         found.append(("lifetime", state.requested_at + milliseconds(state.limits.lifetime)))
     if state.lifecycle is Lifecycle.LOST:
         # Neither a cancel nor an answer reaches the agent: nothing can be late until its fate is known.
-        return [*found, ("lost", state.deadline)] if state.deadline is not None else found
+        found.extend([("lost", state.deadline)] if state.deadline is not None else [])
+        return [*found, *_loss(state)]
     if state.deadline is not None:
         found.append(("start", state.deadline))
+    return [*found, *_loss(state), *_at_work(state)]
+
+
+def _loss(state: Subagent) -> list[tuple[Timer, int]]:
+    """When the parent is to be told that the agent is out of reach."""
+    if state.lost_at is None or state.loss_told:
+        return []
+    return [("loss", state.lost_at + milliseconds(state.limits.loss_told))]
+
+
+def _at_work(state: Subagent) -> list[tuple[Timer, int]]:
+    found: list[tuple[Timer, int]] = []
     if state.open_requests:
         found.append(("request", min(request.deadline for request in state.open_requests)))
     task = state.active
     if task is not None and task.deadline is not None:
         found.append(("cancel" if task.state is TaskState.CANCELLING else "task", task.deadline))
+    if state.open_steers:
+        found.append(("steer", min(each.deadline for each in state.open_steers)))
+    if (retry := retry_at(state)) is not None:
+        found.append(("retry", retry))
     if state.idle_since is not None and state.limits.idle is not None:
         found.append(("idle", state.idle_since + milliseconds(state.limits.idle)))
     return found
+
+
+def retry_at(state: Subagent) -> int | None:
+    """Return when the first queued task may be given to the ready agent again, None when nothing waits for that."""
+    if state.lifecycle is not Lifecycle.READY or state.active is not None or state.question is not None:
+        return None
+    return state.queued[0].retry_at if state.queued else None
 
 
 def next_deadline(state: Subagent) -> int | None:
@@ -55,6 +80,8 @@ def rebased(state: Subagent, now: int) -> Subagent:
         requested_at=now,
         deadline=anew(state.deadline, own.get(state.lifecycle, start)),
         idle_since=anew(state.idle_since, 0),
+        lost_at=anew(state.lost_at, 0),
+        steers=tuple(replace(each, deadline=now + milliseconds(limits.steer)) for each in state.steers),
         requests=tuple(replace(each, deadline=now + milliseconds(limits.request)) for each in state.requests),
         tasks=tuple(
             replace(
@@ -62,6 +89,7 @@ def rebased(state: Subagent, now: int) -> Subagent:
                 deadline=anew(
                     each.deadline, limits.cancel_grace if each.state is TaskState.CANCELLING else limits.task
                 ),
+                retry_at=anew(each.retry_at, limits.retry_delay),
             )
             for each in state.tasks
         ),
@@ -75,12 +103,15 @@ def outstanding(state: Subagent) -> tuple[Effect, ...]:
     if state.lifecycle is Lifecycle.STOPPING:
         return (Halt(state.attempt),)
     if state.lifecycle is Lifecycle.STARTING:
-        return (Launch(state.attempt),)
+        return () if state.step is Step.BACKOFF else (Launch(state.attempt),)
     if state.lifecycle is Lifecycle.LOST:
         return (Inspect(state.attempt),)
     effects: list[Effect] = [
-        Answer(state.attempt, request.id, request.answer) for request in state.requests if request.answer is not None
+        Answer(state.attempt, request.id, request.answer)
+        for request in state.requests
+        if request.answer is not None and request.kind is RequestKind.PERMISSION
     ]
+    effects += [Steer(state.attempt, each.id) for each in state.open_steers]
     task = state.active
     if task is not None:
         effects.append(Prompt(state.attempt, task.id))

@@ -42,7 +42,7 @@ async def subagent(store: Store, random: Random, number: int) -> AsyncIterator[s
 async def turns(store: Store, clock: ManualClock, random: Random) -> AsyncIterator[str]:
     """Two parents with two doors each: turns begun, some of them acknowledged, logs read."""
     tokens: list[str] = []
-    for number in range(60):
+    for number in range(40):
         parent = random.choice(PARENTS)
         turn = await store.begin_turn(parent, random.choice(["mcp", "hook"]), f"t{number % 50}")
         tokens.append(turn.token)

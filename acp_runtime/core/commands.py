@@ -1,0 +1,104 @@
+"""What callers ask of a subagent: each command changes something, or raises `Rejected` and changes nothing."""
+
+from acp_runtime.core.draft import Draft
+from acp_runtime.core.errors import Rejected
+from acp_runtime.core.events import RequestClosed, SteerRequested
+from acp_runtime.core.inputs import AnswerRequest, CancelTask, ResumeSubagent, Send, SteerTask, StopSubagent
+from acp_runtime.core.model import Lifecycle, Option, Request, RequestKind, Step, TaskState
+
+CONTINUE = Option("continue", "Go on with the queued tasks in the new session", "allow_once")
+DROP = Option("drop", "Cancel the queued tasks", "reject_once")
+
+
+def send(draft: Draft, given: Send) -> None:
+    """Queue a task. Kinds: not_running, queue_full."""
+    _queue(draft, given.text)
+
+
+def _queue(draft: Draft, text: str) -> None:
+    state = draft.state
+    _must_run(draft)
+    if len(state.queued) >= state.limits.queue:
+        full = (
+            f"{state.name} has {len(state.queued)} queued tasks, the limit; wait for one to end or raise limits.queue"
+        )
+        raise Rejected("queue_full", full)
+    draft.queue(text)
+
+
+def _must_run(draft: Draft) -> None:
+    state = draft.state
+    if state.lifecycle is Lifecycle.STOPPING or state.lifecycle.over:
+        raise Rejected("not_running", f"Background subagent {state.name} is no longer running.")
+
+
+def steer(draft: Draft, given: SteerTask) -> None:
+    """Hand a message to the running task, or queue it where that cannot be. Kinds: not_running, queue_full."""
+    state = draft.state
+    _must_run(draft)
+    task = state.active
+    takes = state.lifecycle is Lifecycle.READY and state.steering
+    if not takes or task is None or task.state is not TaskState.RUNNING:
+        _queue(draft, given.text)
+        return
+    number = state.steer_count + 1
+    draft.emit(
+        SteerRequested(
+            at=draft.now,
+            steer_id=f"{state.id}.s{number}",
+            number=number,
+            task_id=task.id,
+            text=given.text,
+            by=given.by,
+            deadline=draft.after(state.limits.steer),
+        )
+    )
+
+
+def resume(draft: Draft, given: ResumeSubagent) -> None:
+    """Start an ended subagent again with its next task. Kinds: still_open, not_resumable."""
+    state = draft.state
+    if not state.lifecycle.over:
+        raise Rejected("still_open", f"{state.name} has not ended; send it a message instead")
+    if not state.order.keep:
+        raise Rejected("not_resumable", f"{state.name} was started for one use, so nothing of it was kept; spawn anew")
+    draft.start(Step.SANDBOX, state.limits.for_step(Step.SANDBOX), by=given.by)
+    draft.queue(given.text)
+
+
+def cancel_task(draft: Draft, given: CancelTask) -> None:
+    """Cancel one open task. Kinds: task_over."""
+    task = draft.state.task(given.task_id)
+    if task is None or task.state.over:
+        raise Rejected("task_over", f"task {given.task_id} is not open, so there is nothing to cancel")
+    if task.state is TaskState.QUEUED:
+        draft.end(task, TaskState.CANCELLED, cause=given.cause, by=given.by)
+    elif task.state is TaskState.RUNNING:
+        draft.cancel(task, goal=TaskState.CANCELLED, cause=given.cause, by=given.by)
+
+
+def stop(draft: Draft, given: StopSubagent) -> None:
+    """Begin the end of a subagent; nothing when it has begun already."""
+    if draft.state.lifecycle is Lifecycle.STOPPING or draft.state.lifecycle.over:
+        return
+    draft.stop(given.reason, by=given.by, cause=given.cause, failed=False)
+
+
+def answer(draft: Draft, given: AnswerRequest) -> None:
+    """Answer an open question with one of its options. Kinds: request_closed, option_unknown."""
+    request = next((each for each in draft.state.open_requests if each.id == given.request_id), None)
+    if request is None:
+        raise Rejected("request_closed", f"request {given.request_id} is not open any more; nothing was answered")
+    if given.option_id not in {option.id for option in request.options}:
+        offered = ", ".join(option.id for option in request.options) or "none"
+        raise Rejected("option_unknown", f"option {given.option_id!r} was not offered; offered: {offered}")
+    close(draft, request, given.option_id, by=given.by)
+
+
+def close(draft: Draft, request: Request, option_id: str, *, by: str) -> None:
+    """Close a question; `drop` as the answer to the manager's own cancels what it was about."""
+    draft.emit(RequestClosed(at=draft.now, request_id=request.id, answer=option_id, by=by))
+    if request.kind is RequestKind.QUESTION and option_id == DROP.id:
+        for task in draft.state.queued:
+            cause = "the earlier session was lost, and the queued tasks were not wanted without it"
+            draft.end(task, TaskState.CANCELLED, cause=cause, by=by)

@@ -1,0 +1,20 @@
+"""The last step of a stop: what is still open ends, and the subagent with it."""
+
+from acp_runtime.core.draft import Draft
+from acp_runtime.core.events import SubagentFailed, SubagentStopped
+from acp_runtime.core.model import TaskState
+
+
+def finish(draft: Draft, *, confirmed: bool, exported: bool) -> None:
+    """End a subagent that is being stopped. What its agent was busy with is unknown unless its end is confirmed."""
+    state, stop = draft.state, draft.state.stop
+    if stop is None:
+        return
+    task = state.active
+    if task is not None and confirmed:
+        draft.end(task, task.goal, cause=task.cause, by=task.cancelled_by)
+    elif task is not None:
+        cause = f"{stop.cause}; the removal of its sandbox could not be confirmed, so the outcome is unknown"
+        draft.end(task, TaskState.INTERRUPTED, cause=cause, by="manager")
+    end = SubagentFailed if stop.failed else SubagentStopped
+    draft.emit(end(at=draft.now, confirmed=confirmed, exported=exported))

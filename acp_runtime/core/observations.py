@@ -1,0 +1,225 @@
+"""What the shell saw of a subagent. Late and stale observations (an older attempt, an ended task) change nothing."""
+
+from dataclasses import replace
+
+from acp_runtime.core.commands import CONTINUE, DROP
+from acp_runtime.core.draft import Draft
+from acp_runtime.core.ending import finish
+from acp_runtime.core.events import (
+    AgentDied,
+    ChannelLost,
+    RequestClosed,
+    RequestOpened,
+    SessionOpened,
+    SteerEnded,
+    StepReached,
+    TaskEnded,
+    TaskRetried,
+    TranscriptAdded,
+)
+from acp_runtime.core.inputs import (
+    Asked,
+    ChannelClosed,
+    DeathProven,
+    Halted,
+    Heard,
+    PromptAnswered,
+    PromptBroke,
+    SessionReady,
+    StartBroke,
+    SteerAnswered,
+    StepBegan,
+)
+from acp_runtime.core.model import Lifecycle, Opening, Reason, RequestKind, Steering, Step, Task, TaskState
+from acp_runtime.core.outcome import Judgement, judge, worth_retrying
+from acp_runtime.core.permission import choose
+
+MANAGER_ENDED = "manager_ended"
+
+
+def _starting(draft: Draft, attempt: int) -> bool:
+    return draft.state.lifecycle is Lifecycle.STARTING and draft.state.attempt == attempt
+
+
+def step_began(draft: Draft, given: StepBegan) -> None:
+    # The pause before a restart is the core's own step: no shell reports it, and nothing is launched in it.
+    if (
+        _starting(draft, given.attempt)
+        and draft.state.step not in (given.step, Step.BACKOFF)
+        and given.step is not Step.BACKOFF
+    ):
+        deadline = draft.after(draft.state.limits.for_step(given.step))
+        draft.emit(
+            StepReached(
+                at=draft.now,
+                attempt=given.attempt,
+                step=given.step,
+                deadline=deadline,
+                container=given.container,
+                pid=given.pid,
+            )
+        )
+
+
+def session_ready(draft: Draft, given: SessionReady) -> None:
+    """Open the session. Queued tasks that counted on a session which is lost wait for the parent's word."""
+    if not _starting(draft, given.attempt):
+        return
+    after_death = draft.state.restarts > 0
+    draft.emit(
+        SessionOpened(
+            at=draft.now,
+            attempt=given.attempt,
+            session_id=given.session_id,
+            agent_name=given.agent_name,
+            agent_version=given.agent_version,
+            opening=given.opening,
+            steering=given.steering,
+        )
+    )
+    if after_death and given.opening is Opening.LOST and draft.state.queued:
+        _ask_about_queue(draft)
+
+
+def _ask_about_queue(draft: Draft) -> None:
+    state = draft.state
+    title = f"The session could not be resumed. Go on with {len(state.queued)} queued task(s) in a new one?"
+    draft.emit(
+        RequestOpened(
+            at=draft.now,
+            request_id=f"q{state.attempt}",
+            task_id="",
+            title=title,
+            options=(CONTINUE, DROP),
+            deadline=draft.after(state.limits.request),
+            kind=RequestKind.QUESTION,
+        )
+    )
+
+
+def start_broke(draft: Draft, given: StartBroke) -> None:
+    """End the subagent; try again while a restart is left, but a first start only when its manager was lost."""
+    if not _starting(draft, given.attempt):
+        return
+    if draft.state.can_restart and (draft.state.restarts > 0 or given.kind == MANAGER_ENDED):
+        draft.restart()
+    else:
+        draft.stop(Reason.START_FAILED, by="agent", cause=given.cause, failed=True, kind=given.kind)
+
+
+def heard(draft: Draft, given: Heard) -> None:
+    if given.attempt != draft.state.attempt or draft.state.lifecycle.over:
+        return
+    task = draft.state.active
+    late = task is None
+    newest = draft.state.tasks[-1] if late and draft.state.tasks else task
+    owner = newest.id if newest is not None and newest.state is not TaskState.QUEUED else None
+    for entry in given.entries:
+        draft.emit(TranscriptAdded(at=draft.now, task_id=owner, entry=entry, late=late and owner is not None))
+
+
+def asked(draft: Draft, given: Asked) -> None:
+    state = draft.state
+    task = state.active
+    known = any(request.id == given.request_id for request in state.requests)
+    if given.attempt != state.attempt or task is None or known:
+        return
+    deadline = draft.after(state.limits.request)
+    draft.emit(
+        RequestOpened(
+            at=draft.now,
+            request_id=given.request_id,
+            task_id=task.id,
+            title=given.title,
+            options=given.options,
+            deadline=deadline,
+        )
+    )
+    chosen = choose(given.options, state.permissions) if task.state is TaskState.RUNNING else ""
+    if chosen is not None:
+        draft.emit(RequestClosed(at=draft.now, request_id=given.request_id, answer=chosen, by="policy"))
+
+
+def steer_answered(draft: Draft, given: SteerAnswered) -> None:
+    """Close a steer; what the agent did not take becomes a task of its own, and so is never lost."""
+    steer = next((each for each in draft.state.open_steers if each.id == given.steer_id), None)
+    if steer is None or given.attempt != draft.state.attempt:
+        return
+    draft.emit(SteerEnded(at=draft.now, steer_id=steer.id, outcome=given.outcome))
+    if given.outcome is Steering.QUEUED:
+        draft.queue(steer.text)
+
+
+def _delivered(draft: Draft, attempt: int, task_id: str) -> Task | None:
+    task = draft.state.active
+    return task if task is not None and task.id == task_id and draft.state.attempt == attempt else None
+
+
+def prompt_answered(draft: Draft, given: PromptAnswered) -> None:
+    if task := _delivered(draft, given.attempt, given.task_id):
+        evidence = replace(task.evidence, files_changed=given.files_changed, skipped_lines=given.skipped_lines)
+        _end_prompt(draft, task, given, judge(given.stop_reason, evidence), given.stop_reason)
+
+
+def prompt_broke(draft: Draft, given: PromptBroke) -> None:
+    """Fail the task, or put it back for a while when its model failed before anything was produced."""
+    task = _delivered(draft, given.attempt, given.task_id)
+    if task is None:
+        return
+    limits = draft.state.limits
+    again = task.state is TaskState.RUNNING and task.retries < limits.retries
+    if again and worth_retrying(given.cause, task.evidence, given.files_changed):
+        at = draft.after(limits.retry_delay * 2**task.retries)
+        number = task.retries + 1
+        draft.emit(TaskRetried(at=draft.now, task_id=task.id, number=number, cause=given.cause, retry_at=at))
+    else:
+        _end_prompt(draft, task, given, Judgement(TaskState.FAILED, None, given.cause), None)
+
+
+def _end_prompt(
+    draft: Draft, task: Task, given: PromptAnswered | PromptBroke, judged: Judgement, stop_reason: str | None
+) -> None:
+    """End a task by its agent's answer: what was asked of the agent meanwhile (a cancel) goes before what it says."""
+    cancelling = task.state is TaskState.CANCELLING
+    draft.emit(
+        TaskEnded(
+            at=draft.now,
+            task_id=task.id,
+            outcome=task.goal if cancelling else judged.outcome,
+            cause=task.cause if cancelling else judged.cause,
+            by=task.cancelled_by if cancelling else "agent",
+            verdict=None if cancelling else judged.verdict,
+            stop_reason=stop_reason,
+            files_changed=given.files_changed,
+            stderr_tail=given.stderr_tail,
+            skipped_lines=given.skipped_lines,
+        )
+    )
+
+
+def channel_closed(draft: Draft, given: ChannelClosed) -> None:
+    state = draft.state
+    if given.attempt == state.attempt and state.lifecycle is Lifecycle.READY:
+        deadline = draft.after(state.limits.lost_grace)
+        draft.emit(ChannelLost(at=draft.now, attempt=given.attempt, cause=given.cause, deadline=deadline))
+
+
+def death_proven(draft: Draft, given: DeathProven) -> None:
+    """Only the delivered task is interrupted; another attempt goes on with the queue while one is left."""
+    state = draft.state
+    if given.attempt != state.attempt or state.lifecycle is not Lifecycle.LOST:
+        return
+    draft.emit(AgentDied(at=draft.now, attempt=given.attempt, exit_code=given.exit_code, cause=given.cause))
+    if not state.can_restart:
+        draft.stop(Reason.AGENT_DIED, by="agent", cause=given.cause, failed=True)
+        return
+    if (task := state.active) is not None:
+        draft.end(task, TaskState.INTERRUPTED, cause=f"{given.cause}; the outcome is unknown")
+    draft.settle()
+    if draft.state.lifecycle is Lifecycle.LOST:
+        draft.restart()
+
+
+def halted(draft: Draft, given: Halted) -> None:
+    if draft.state.lifecycle is Lifecycle.STOPPING and given.attempt == draft.state.attempt:
+        finish(draft, confirmed=given.confirmed, exported=given.exported)
