@@ -25,25 +25,28 @@ from acp_runtime.core.events import (
 )
 from acp_runtime.core.evolve import evolve
 from acp_runtime.core.model import Lifecycle, RequestKind, Subagent, TaskState
-from acp_runtime.core.nudge import nudge_for
+from acp_runtime.core.nudge import About, nudges_for
 
 
 def check_log(events: Sequence[Event], *, across_boots: bool = False) -> Subagent:
     """Fold a log from its beginning, judge it, and return the state it ends in. Time goes on within one boot only."""
     state: Subagent | None = None
     nudges: Counter[str] = Counter()
+    ended = 0
     for event in events:
         # Raises IllegalTransition for an edge that the tables do not hold.
-        state = evolve(state, event)
-        if isinstance(event, TaskEnded) and (nudge := nudge_for(state, event)) is not None:
-            nudges[nudge.id] += 1
+        before, state = state, evolve(state, event)
+        made = nudges_for(before, state, event)
+        nudges.update(nudge.id for nudge in made)
+        ended += sum(nudge.about is About.TASK for nudge in made)
+        if isinstance(event, TaskEnded):
             task = state.task(event.task_id)
             assert task is not None, f"{event.task_id} was pushed out of the state by its own end"
             assert task.state is event.outcome
     assert state is not None, "the log is empty"
     assert all(count == 1 for count in nudges.values()), f"told twice: {nudges}"
     told = [event for event in events if isinstance(event, TaskEnded) and event.by != "parent"]
-    assert len(nudges) == len(told)
+    assert ended == len(told)
     times = [event.at for event in events]
     assert across_boots or times == sorted(times), "time went backwards"
     _check_order(events)

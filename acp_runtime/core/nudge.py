@@ -1,18 +1,35 @@
-"""Nudges: which facts a parent is told, under which id, and how the telling reads.
+"""Nudges: which facts a parent is told, under which id, and which of them are no longer worth telling.
 
 A nudge is created in the transaction that makes its fact true. Its id is derived from the fact, so the same fact can
-not be told under two ids. What the parent itself did is no nudge.
+not be told under two ids. What the parent itself did is no nudge. Pure: the store writes what these functions return.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
-from acp_runtime.core.events import TaskEnded
+from acp_runtime.core.events import (
+    Event,
+    LossConfirmed,
+    RequestOpened,
+    SessionOpened,
+    StopRequested,
+    TaskEnded,
+)
 from acp_runtime.core.ids import nudge_id
-from acp_runtime.core.model import Subagent, TaskState, Verdict
-from acp_runtime.core.plaintext import quiet
+from acp_runtime.core.model import (
+    Opening,
+    Option,
+    Permissions,
+    Reason,
+    RequestKind,
+    Subagent,
+    TaskState,
+    Verdict,
+)
+from acp_runtime.core.permission import choose
 
-MAX_NUDGE_RESULT = 400
+MAX_NUDGE_RESULT: Final = 400
 
 
 class NudgeKind(StrEnum):
@@ -22,9 +39,22 @@ class NudgeKind(StrEnum):
     FAILED = "failed"
     REFUSED = "refused"
     TIMED_OUT = "timed_out"
+    NEEDS_PERMISSION = "needs_permission"
+    NEEDS_INPUT = "needs_input"
+    CHANNEL_LOST = "channel_lost"
+    RECOVERED = "recovered"
+    STOPPED = "stopped"
 
 
-_KINDS = {
+class About(StrEnum):
+    """What a nudge is about; with `Nudge.subject` it names the fact."""
+
+    TASK = "task"
+    REQUEST = "request"
+    SUBAGENT = "subagent"
+
+
+_OUTCOMES: Final = {
     TaskState.COMPLETED: NudgeKind.COMPLETED,
     TaskState.FAILED: NudgeKind.FAILED,
     TaskState.INTERRUPTED: NudgeKind.FAILED,
@@ -32,40 +62,78 @@ _KINDS = {
     TaskState.REFUSED: NudgeKind.REFUSED,
     TaskState.TIMED_OUT: NudgeKind.TIMED_OUT,
 }
+_ENDS: Final = {
+    Reason.STOPPED_BY_PARENT: NudgeKind.STOPPED,
+    Reason.STOPPED_BY_OPERATOR: NudgeKind.STOPPED,
+    Reason.START_TIMEOUT: NudgeKind.TIMED_OUT,
+    Reason.IDLE_TIMEOUT: NudgeKind.TIMED_OUT,
+    Reason.LIFETIME: NudgeKind.TIMED_OUT,
+    Reason.START_FAILED: NudgeKind.FAILED,
+    Reason.AGENT_DIED: NudgeKind.FAILED,
+    Reason.CANCEL_IGNORED: NudgeKind.FAILED,
+    Reason.CHANNEL_LOST: NudgeKind.CHANNEL_LOST,
+}
+_OPENINGS: Final = {
+    Opening.NEW: "its agent answers again",
+    Opening.RESUMED: "its agent was started again and its session was resumed",
+    Opening.LOADED: "its agent was started again and its session was loaded",
+    Opening.LOST: "its agent was started again, but its session could not be had: it knows nothing of what was before",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Nudge:
-    """One fact for a parent. `headline` is how the outcome is told; `result` the first lines of what came out."""
+    """One fact for a parent. `headline` is how the outcome is told; `result` the first lines of what came out.
+
+    `subject` is the id of the task or of the request, empty for the subagent as such. `reason` is a stable word for
+    programs; for a request `result` holds the options.
+    """
 
     id: str
     kind: NudgeKind
     parent: str
     subagent: str
     name: str
-    task_id: str
+    about: About
+    subject: str
     headline: str
     cause: str
-    result: str
+    result: str = ""
+    reason: str = ""
 
 
-def nudge_for(state: Subagent, event: TaskEnded) -> Nudge | None:
-    """Return the nudge that a task's end makes, or None when the parent caused the end itself."""
-    if event.by == "parent":
-        return None
-    kind = _KINDS[event.outcome]
-    task = state.task(event.task_id)
-    return Nudge(
-        id=nudge_id("task", event.task_id),
-        kind=kind,
-        parent=state.parent,
-        subagent=state.id,
-        name=state.name,
-        task_id=event.task_id,
-        headline=headline(event.outcome, event.verdict),
-        cause=event.cause,
-        result=task.evidence.text[: MAX_NUDGE_RESULT * 4] if task is not None else "",
-    )
+def nudges_for(before: Subagent | None, after: Subagent, event: Event) -> tuple[Nudge, ...]:
+    """Return what an event gives the parent to know; `before` and `after` are the states around it."""
+    if before is None:
+        return ()
+    match event:
+        case TaskEnded():
+            found = _task(after, event)
+        case RequestOpened():
+            found = _request(before, event)
+        case LossConfirmed():
+            found = _loss(after, event)
+        case SessionOpened():
+            found = _recovered(before, event)
+        case StopRequested():
+            found = _end(before, event)
+        case _:
+            found = None
+    return () if found is None else (found,)
+
+
+def superseded(before: Subagent | None, after: Subagent, event: Event) -> tuple[str, ...]:
+    """Return the ids of nudges that an event makes idle, whether they exist or not.
+
+    A question that is closed is asked no more; a loss is told no more once the agent is back or its end is told.
+    """
+    if before is None:
+        return ()
+    still_open = {request.id for request in after.open_requests}
+    closed = [_request_id(before, request.id) for request in before.open_requests if request.id not in still_open]
+    if isinstance(event, SessionOpened | StopRequested) and before.losses:
+        closed.append(_loss_id(before, before.losses))
+    return tuple(closed)
 
 
 def headline(outcome: TaskState, verdict: Verdict | None) -> str:
@@ -75,11 +143,99 @@ def headline(outcome: TaskState, verdict: Verdict | None) -> str:
     return outcome.replace("_", " ")
 
 
-def render_nudge(nudge: Nudge, age: str) -> str:
-    """Return one line for the parent. Everything that the child controls stands in double quotes it cannot leave."""
-    line = f"- {quiet(nudge.name, 40)} ({nudge.subagent}) task {nudge.task_id} {nudge.headline}{age}"
-    if nudge.headline != NudgeKind.COMPLETED:
-        line += f': "{quiet(nudge.cause, 200)}"'
-    if nudge.result.strip():
-        line += f'. It said: "{quiet(nudge.result, MAX_NUDGE_RESULT)}"'
-    return line
+def _task(state: Subagent, event: TaskEnded) -> Nudge | None:
+    if event.by == "parent":
+        return None
+    task = state.task(event.task_id)
+    return Nudge(
+        id=nudge_id("task", event.task_id),
+        kind=_OUTCOMES[event.outcome],
+        parent=state.parent,
+        subagent=state.id,
+        name=state.name,
+        about=About.TASK,
+        subject=event.task_id,
+        headline=headline(event.outcome, event.verdict),
+        cause=event.cause,
+        result=task.evidence.text[: MAX_NUDGE_RESULT * 4] if task is not None else "",
+        reason=event.outcome,
+    )
+
+
+def _request(state: Subagent, event: RequestOpened) -> Nudge | None:
+    permission = event.kind is RequestKind.PERMISSION
+    if permission and _answers_itself(state, event.options):
+        return None
+    kind = NudgeKind.NEEDS_PERMISSION if permission else NudgeKind.NEEDS_INPUT
+    return Nudge(
+        id=_request_id(state, event.request_id),
+        kind=kind,
+        parent=state.parent,
+        subagent=state.id,
+        name=state.name,
+        about=About.REQUEST,
+        subject=event.request_id,
+        headline="needs permission" if permission else "needs an answer",
+        cause=event.title,
+        result="; ".join(f"{option.id} = {option.name}" for option in event.options),
+        reason=kind,
+    )
+
+
+def _answers_itself(state: Subagent, options: tuple[Option, ...]) -> bool:
+    """Whether the request is closed as soon as it is opened: by the policy, or because its task is being cancelled."""
+    task = state.active
+    if task is None or task.state is not TaskState.RUNNING:
+        return True
+    return state.permissions is not Permissions.ASK and choose(options, state.permissions) is not None
+
+
+def _loss(state: Subagent, event: LossConfirmed) -> Nudge:
+    ident, words = _loss_id(state, event.number), "is out of reach"
+    return _subagent(
+        state, ident, NudgeKind.CHANNEL_LOST, words=words, cause=event.cause, reason=NudgeKind.CHANNEL_LOST
+    )
+
+
+def _recovered(before: Subagent, event: SessionOpened) -> Nudge | None:
+    """Tell a return to who was told of the loss; that a session is gone, in any case."""
+    if not before.loss_told and event.opening is not Opening.LOST:
+        return None
+    ident = nudge_id("recovered", f"{before.id}.{event.attempt}.{before.losses}")
+    cause = _OPENINGS[event.opening]
+    return _subagent(before, ident, NudgeKind.RECOVERED, words="recovered", cause=cause, reason=event.opening)
+
+
+def _end(before: Subagent, event: StopRequested) -> Nudge | None:
+    """Tell an end that none of the tasks that it ends will tell."""
+    if event.by == "parent" or event.reason is Reason.FINISHED:
+        return None
+    if any(not task.state.over and task.cancelled_by != "parent" for task in before.tasks):
+        return None
+    kind = _ENDS[event.reason]
+    ident = nudge_id("subagent", f"{before.id}.{before.attempt}")
+    words = {NudgeKind.CHANNEL_LOST: "was given up"}.get(kind, kind.replace("_", " "))
+    return _subagent(before, ident, kind, words=words, cause=event.cause, reason=event.reason)
+
+
+def _subagent(state: Subagent, ident: str, kind: NudgeKind, *, words: str, cause: str, reason: str) -> Nudge:
+    return Nudge(
+        id=ident,
+        kind=kind,
+        parent=state.parent,
+        subagent=state.id,
+        name=state.name,
+        about=About.SUBAGENT,
+        subject="",
+        headline=words,
+        cause=cause,
+        reason=reason,
+    )
+
+
+def _request_id(state: Subagent, request: str) -> str:
+    return nudge_id("request", f"{state.id}.{request}")
+
+
+def _loss_id(state: Subagent, number: int) -> str:
+    return nudge_id("channel_lost", f"{state.id}.{state.attempt}.{number}")

@@ -1,8 +1,39 @@
-"""Stored facts about a parent's turns and reading: the parent's own stream in the log."""
+"""Stored facts about a parent's turns and reading: the parent's own stream in the log; and the rules of its outbox."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from acp_runtime.core.events import Event
+
+
+class Origin(StrEnum):
+    """Who began a turn of a parent: its user, or a wake-up of ours."""
+
+    USER = "user"
+    WAKE = "wake"
+
+
+class Form(StrEnum):
+    """How a turn's text reads: the block of this project, or the original's exact text (`legacy_text`)."""
+
+    BLOCK = "block"
+    LEGACY = "legacy"
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRules:
+    """How nudges are offered. Durations are in seconds.
+
+    A door holds what it shows for `claim`. A nudge older than `aged` is shown with its age. One that was offered
+    `offers` times without being acknowledged, or whose parent took no turn for `absent`, is a dead letter. After
+    `wakes` turns in a row that a wake-up began, the parent is not woken until its user begins one.
+    """
+
+    claim: float = 600.0
+    aged: float = 600.0
+    offers: int = 20
+    absent: float = 7 * 86_400.0
+    wakes: int = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +47,7 @@ class TurnBegun(Event):
     text: str
     nudges: tuple[str, ...]
     expires: int
+    origin: Origin = Origin.USER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,4 +67,48 @@ class SubagentRead(Event):
     seq: int
 
 
-PARENT_EVENTS: tuple[type[Event], ...] = (TurnBegun, TurnCommitted, SubagentRead)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParentAliased(Event):
+    """What belongs to `alias` belongs to `parent` from now on."""
+
+    parent: str
+    alias: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NudgesDied(Event):
+    """Nudges that are not offered any more; they stay visible and can be revived."""
+
+    parent: str
+    nudges: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NudgesRevived(Event):
+    """Dead letters that are offered again."""
+
+    parent: str
+    nudges: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubagentForgotten(Event):
+    """The whole log of an ended subagent was deleted; `seq` was its newest event."""
+
+    parent: str
+    subagent: str
+    name: str
+    seq: int
+    by: str
+
+
+PARENT_EVENTS: tuple[type[Event], ...] = (
+    TurnBegun,
+    TurnCommitted,
+    SubagentRead,
+    ParentAliased,
+    NudgesDied,
+    NudgesRevived,
+    SubagentForgotten,
+)

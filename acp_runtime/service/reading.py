@@ -16,6 +16,7 @@ from acp_runtime.core.plaintext import one_line
 from acp_runtime.core.status import Status
 from acp_runtime.core.timers import milliseconds
 from acp_runtime.store.outbox import OPEN
+from acp_runtime.store.parents import OWNER
 from acp_runtime.store.store import Store
 from acp_runtime.views import NudgeView, OptionView, RequestView, SubagentView, TaskView
 
@@ -105,7 +106,6 @@ class Reading:
     def _view(
         self, row: Mapping[str, Any], tasks: Sequence[dict[str, Any]], requests: Sequence[dict[str, Any]]
     ) -> SubagentView:
-        shown = json.loads(row["shown"])
         status = Status(row["status"])
         live = self._living(row["id"])
         active = next((each["id"] for each in tasks if TaskState(each["state"]).active), None)
@@ -117,25 +117,25 @@ class Reading:
             purpose=row["purpose"],
             agent=row["agent"],
             workspace=row["workspace"],
-            cwd=shown["cwd"],
-            preset=shown["preset"],
-            model=shown["model"],
+            cwd=row["cwd"],
+            preset=row["preset"],
+            model=row["model"],
             step=row["step"],
             attempt=row["attempt"],
             session_id=row["session_id"],
-            opening=Opening(shown["opening"]) if shown["opening"] else None,
-            steering=shown["steering"],
-            container=shown["container"],
-            pid=shown["pid"],
+            opening=Opening(row["opening"]) if row["opening"] else None,
+            steering=bool(row["steering"]),
+            container=row["container"],
+            pid=row["pid"],
             reason=row["reason"],
             error_kind=row["error_kind"],
             cause=row["cause"],
             confirmed=bool(row["confirmed"]),
-            exported=shown["exported"],
-            resumable=status.over and shown["keep"],
-            one_shot=shown["one_shot"],
-            output_file=shown["output_file"],
-            queued=sum(each["state"] == TaskState.QUEUED for each in tasks),
+            exported=bool(row["exported"]),
+            resumable=status.over and bool(row["keep"]),
+            one_shot=bool(row["one_shot"]),
+            output_file=row["output_file"],
+            queued=row["queued"],
             unread=row["unread"],
             current_task=active,
             started_at=f"{row['created_wall']}Z",
@@ -162,7 +162,7 @@ def unknown(subagent: str) -> Rejected:
 
 
 def _scope(caller: Caller) -> tuple[str, tuple[str, ...]]:
-    return ("1", ()) if isinstance(caller, Operator) else ("parent = ?", (caller,))
+    return ("1", ()) if isinstance(caller, Operator) else (f"parent = {OWNER}", (caller, caller))
 
 
 def _of(row: Mapping[str, Any], each: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

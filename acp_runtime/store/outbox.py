@@ -1,23 +1,33 @@
 """Turns of parents: the outbox of nudges, claimed by one door at a time and told until acknowledged.
 
-Promise: a nudge is recorded once, acknowledged once, and shown again only while it is unacknowledged.
+Promise: a nudge is recorded once, acknowledged once, and shown again only while it is unacknowledged. What can not be
+told is a dead letter: it stays visible with its reason and can be revived.
 """
 
 import json
 import sqlite3
 from dataclasses import dataclass
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from acp_runtime.core.ids import turn_token
-from acp_runtime.core.nudge import Nudge, NudgeKind
+from acp_runtime.core.legacy_text import LegacyLine, LegacyNudge, render_text
+from acp_runtime.core.nudge import About, Nudge, NudgeKind
+from acp_runtime.core.nudge_line import age
 from acp_runtime.core.roster import RosterLine, render_block
-from acp_runtime.core.turns import TurnBegun
+from acp_runtime.core.timers import milliseconds
+from acp_runtime.core.turns import Form, NudgesDied, Origin, OutboxRules, TurnBegun
 
-CLAIM_MS: Final = 10 * 60 * 1000
 MAX_NUDGES: Final = 20
 MAX_LINES: Final = 50
 # The ends of `Status`, as the partial index of the schema has them.
 OPEN: Final = "status NOT IN ('completed', 'stopped', 'timed_out', 'error')"
+_CLAIMABLE: Final = (
+    "SELECT nudge.*, subagent.output_file FROM nudge LEFT JOIN turn ON turn.token = nudge.turn "
+    "LEFT JOIN subagent ON subagent.id = nudge.subagent AND subagent.one_shot WHERE nudge.parent = ? AND "
+    "nudge.state IN ('pending', 'claimed') AND (nudge.state = 'pending' OR "
+    "turn.expires <= ? OR turn.boot <> ? OR turn.door = ?)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +39,39 @@ class TurnContext:
     nudges: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One moment on each clock, and the boot that the monotonic one belongs to."""
+
+    now: int
+    boot: str
+    wall: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Who begins a turn, and how its text is to read."""
+
+    parent: str
+    door: str
+    turn_id: str
+    origin: Origin = Origin.USER
+    form: Form = Form.BLOCK
+
+
+@dataclass(frozen=True, slots=True)
+class Wakeable:
+    """What would wake a parent now; `again` is the monotonic moment when a claim runs out, None without one."""
+
+    nudges: tuple[str, ...]
+    again: int | None
+
+
+def wall_text(moment: datetime) -> str:
+    """Return a time of day as every table has it."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "")
+
+
 def known_turn(connection: sqlite3.Connection, parent: str, turn_id: str) -> TurnContext | None:
     """Return the turn as it was begun, so that beginning it again gives the same bytes."""
     row = connection.execute(
@@ -37,65 +80,147 @@ def known_turn(connection: sqlite3.Connection, parent: str, turn_id: str) -> Tur
     return TurnContext(row["token"], row["text"], tuple(json.loads(row["nudges"]))) if row else None
 
 
-def draft_turn(
-    connection: sqlite3.Connection, *, parent: str, door: str, turn_id: str, now: int, boot: str
-) -> TurnBegun:
-    """Return the fact of a new turn: the nudges this door may claim now, and the block that tells them."""
-    nudges = _claimable(connection, parent=parent, door=door, now=now, boot=boot)
-    text = render_block(_lines(connection, parent), tuple((nudge, "") for nudge in nudges))
+def draft_turn(connection: sqlite3.Connection, asking: Asking, at: Moment, rules: OutboxRules) -> TurnBegun:
+    """Return the fact of a new turn: the nudges this door may claim now, and the text that tells them."""
+    rows = connection.execute(
+        f"{_CLAIMABLE} ORDER BY nudge.created_seq LIMIT ?",
+        (asking.parent, at.now, at.boot, asking.door, MAX_NUDGES),
+    ).fetchall()
     return TurnBegun(
-        at=now,
-        token=turn_token(parent, turn_id),
-        parent=parent,
-        door=door,
-        turn_id=turn_id,
-        text=text,
-        nudges=tuple(nudge.id for nudge in nudges),
-        expires=now + CLAIM_MS,
+        at=at.now,
+        token=turn_token(asking.parent, asking.turn_id),
+        parent=asking.parent,
+        door=asking.door,
+        turn_id=asking.turn_id,
+        text=_text(connection, asking, rows, tuple(_age(row, at.wall, rules) for row in rows)),
+        nudges=tuple(row["id"] for row in rows),
+        expires=at.now + milliseconds(rules.claim),
+        origin=asking.origin,
     )
 
 
-def _claimable(connection: sqlite3.Connection, *, parent: str, door: str, now: int, boot: str) -> list[Nudge]:
-    """Return what may be told now. A claim ends when it or its boot is over, or when its door begins another turn."""
+def worn_out(connection: sqlite3.Connection, asking: Asking, at: Moment, rules: OutboxRules) -> NudgesDied | None:
+    """Return the fact that nudges were offered too often: this door could claim them, but nobody acknowledges them."""
     rows = connection.execute(
-        "SELECT nudge.* FROM nudge LEFT JOIN turn ON turn.token = nudge.turn WHERE nudge.parent = ? AND "
-        "nudge.state IN ('pending', 'claimed') AND (nudge.state = 'pending' OR "
-        "turn.expires <= ? OR turn.boot <> ? OR turn.door = ?) ORDER BY nudge.created_seq LIMIT ?",
-        (parent, now, boot, door, MAX_NUDGES),
+        f"{_CLAIMABLE} AND nudge.offers >= ?", (asking.parent, at.now, at.boot, asking.door, max(1, rules.offers))
     ).fetchall()
-    return [
-        Nudge(
-            id=row["id"],
-            kind=NudgeKind(row["kind"]),
-            parent=row["parent"],
-            subagent=row["subagent"],
-            name=row["name"],
-            task_id=row["subject"],
-            headline=row["headline"],
-            cause=row["cause"],
-            result=row["result"],
-        )
-        for row in rows
-    ]
+    reason = f"shown in {max(1, rules.offers)} turns, and none of them was acknowledged"
+    nudges = tuple(row["id"] for row in rows)
+    return NudgesDied(at=at.now, parent=asking.parent, nudges=nudges, reason=reason) if nudges else None
 
 
-def _lines(connection: sqlite3.Connection, parent: str) -> tuple[RosterLine, ...]:
+def abandoned(connection: sqlite3.Connection, at: Moment, rules: OutboxRules) -> list[NudgesDied]:
+    """Return the facts that nudges wait for parents that took no turn for too long, one for each parent."""
+    since = wall_text(at.wall - timedelta(seconds=rules.absent))
     rows = connection.execute(
-        "SELECT subagent.*, coalesce(cursor.read_seq, 0) < (SELECT coalesce(max(ended_seq), 0) FROM task "  # noqa: S608 - OPEN
-        "WHERE task.subagent = subagent.id) AS unread FROM subagent LEFT JOIN cursor "
+        "SELECT nudge.id, nudge.parent FROM nudge LEFT JOIN parent ON parent.id = nudge.parent "
+        "WHERE nudge.state IN ('pending', 'claimed') AND nudge.created_wall < ? "
+        "AND coalesce(parent.turn_wall, '') < ? ORDER BY nudge.created_seq",
+        (since, since),
+    ).fetchall()
+    waiting: dict[str, list[str]] = {}
+    for row in rows:
+        waiting.setdefault(row["parent"], []).append(row["id"])
+    reason = f"its parent took no turn for {age(rules.absent, 0) or 'a moment'}"
+    return [NudgesDied(at=at.now, parent=each, nudges=tuple(ids), reason=reason) for each, ids in waiting.items()]
+
+
+def wakeable(connection: sqlite3.Connection, parent: str, at: Moment, rules: OutboxRules) -> Wakeable:
+    """Return what would wake a parent: what no door holds. Nothing after too many turns that only wake-ups began."""
+    guard = connection.execute("SELECT wakes FROM parent WHERE id = ?", (parent,)).fetchone()
+    if guard is not None and guard["wakes"] >= max(1, rules.wakes):
+        return Wakeable((), None)
+    rows = connection.execute(
+        "SELECT nudge.id, nudge.state, turn.expires, turn.boot FROM nudge LEFT JOIN turn ON turn.token = nudge.turn "
+        "WHERE nudge.parent = ? AND nudge.state IN ('pending', 'claimed') ORDER BY nudge.created_seq",
+        (parent,),
+    ).fetchall()
+    held = [row for row in rows if row["state"] == "claimed" and row["boot"] == at.boot and row["expires"] > at.now]
+    free = tuple(row["id"] for row in rows if row not in held)
+    return Wakeable(free, min((row["expires"] for row in held), default=None))
+
+
+def _nudge(row: sqlite3.Row) -> Nudge:
+    return Nudge(
+        id=row["id"],
+        kind=NudgeKind(row["kind"]),
+        parent=row["parent"],
+        subagent=row["subagent"],
+        name=row["name"],
+        about=About(row["about"]),
+        subject=row["subject"],
+        headline=row["headline"],
+        cause=row["cause"],
+        result=row["result"],
+        reason=row["reason"],
+    )
+
+
+def _age(row: sqlite3.Row, wall: datetime, rules: OutboxRules) -> str:
+    created = datetime.fromisoformat(row["created_wall"] + "+00:00")
+    return age((wall - created).total_seconds(), rules.aged)
+
+
+def _text(connection: sqlite3.Connection, asking: Asking, told: list[sqlite3.Row], ages: tuple[str, ...]) -> str:
+    rows = connection.execute(
+        "SELECT subagent.*, coalesce(cursor.read_seq, 0) AS read_seq FROM subagent LEFT JOIN cursor "  # noqa: S608 - OPEN
         "ON cursor.subagent = subagent.id AND cursor.parent = subagent.parent "
         f"WHERE subagent.parent = ? AND subagent.{OPEN} ORDER BY created_seq LIMIT ?",
-        (parent, MAX_LINES),
+        (asking.parent, MAX_LINES),
     ).fetchall()
-    return tuple(
-        RosterLine(
-            id=row["id"],
-            name=row["name"],
-            status=row["status"],
-            agent=row["agent"],
-            unread=bool(row["unread"]),
-            purpose=row["purpose"],
-            started=row["created_wall"][5:16] + "Z",
-        )
-        for row in rows
+    if asking.form is Form.LEGACY:
+        updates = tuple(LegacyNudge(_nudge(row), row["output_file"] or "") for row in told)
+        return render_text(tuple(_legacy_line(connection, row) for row in rows), updates)
+    more = 0
+    if len(rows) == MAX_LINES:
+        counted = f"SELECT count(*) FROM subagent WHERE parent = ? AND {OPEN}"  # noqa: S608 - a constant
+        more = connection.execute(counted, (asking.parent,)).fetchone()[0] - MAX_LINES
+    nudges = tuple((_nudge(row), old) for row, old in zip(told, ages, strict=True))
+    return render_block(tuple(_line(connection, row) for row in rows), nudges, more=more)
+
+
+def _line(connection: sqlite3.Connection, row: sqlite3.Row) -> RosterLine:
+    newest = connection.execute("SELECT max(ended_seq) FROM task WHERE subagent = ?", (row["id"],)).fetchone()[0]
+    return RosterLine(
+        id=row["id"],
+        name=row["name"],
+        status=row["status"],
+        agent=row["agent"],
+        unread=row["read_seq"] < (newest or 0),
+        purpose=row["purpose"],
+        started=row["created_wall"][5:16] + "Z",
     )
+
+
+def _legacy_line(connection: sqlite3.Connection, row: sqlite3.Row) -> LegacyLine:
+    task = current_task(connection, row["id"]) or ""
+    output_file = (row["output_file"] or "") if row["one_shot"] else ""
+    return LegacyLine(
+        id=row["id"],
+        name=row["name"],
+        status=row["status"],
+        agent=row["agent"],
+        cwd=row["cwd"] or ".",
+        unread=unread(connection, row["id"], row["read_seq"]),
+        purpose=(task or row["purpose"]) if output_file else row["purpose"],
+        current_task=task,
+        output_file=output_file,
+    )
+
+
+def unread(connection: sqlite3.Connection, subagent: str, read: int) -> int:
+    """Return how many events of a subagent stand after the cursor `read`."""
+    values: tuple[Any, ...] = (subagent,)
+    newest = connection.execute("SELECT max(version) FROM event WHERE stream = ?", values).fetchone()[0]
+    seen = connection.execute(
+        "SELECT version FROM event WHERE stream = ? AND seq <= ? ORDER BY seq DESC LIMIT 1", (subagent, read)
+    ).fetchone()
+    return int(newest or 0) - int(seen[0] if seen is not None else 0)
+
+
+def current_task(connection: sqlite3.Connection, subagent: str) -> str | None:
+    """Return the text of the task that the agent is busy with."""
+    row = connection.execute(
+        "SELECT text FROM task WHERE subagent = ? AND state IN ('running', 'cancelling')", (subagent,)
+    ).fetchone()
+    return str(row[0]) if row is not None else None

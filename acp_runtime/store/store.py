@@ -1,23 +1,39 @@
-"""The event log with its projections: the only thing that is written, and what is read back from it."""
+"""The event log with its projections: the only thing that is written, and what is read back from it.
+
+Wherever a parent is named, one of its aliases will do.
+"""
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from acp_runtime.clock import Clock
+from acp_runtime.core.admission import Admission
 from acp_runtime.core.errors import Rejected
-from acp_runtime.core.events import Event
+from acp_runtime.core.events import Event, SubagentRequested
 from acp_runtime.core.evolve import evolve
 from acp_runtime.core.model import Subagent
-from acp_runtime.core.turns import SubagentRead, TurnCommitted
+from acp_runtime.core.turns import (
+    Form,
+    NudgesRevived,
+    Origin,
+    OutboxRules,
+    ParentAliased,
+    SubagentRead,
+    TurnCommitted,
+)
+from acp_runtime.store import outbox
+from acp_runtime.store.admission import check_admission
 from acp_runtime.store.codec import decode, encode, storable
-from acp_runtime.store.db import Database
-from acp_runtime.store.outbox import TurnContext, draft_turn, known_turn
-from acp_runtime.store.projections import Row, fold, fold_parent, rebuild
+from acp_runtime.store.db import Database, T
+from acp_runtime.store.outbox import Asking, Moment, TurnContext, wall_text
+from acp_runtime.store.parents import fold_parent, resolve, stream_of
+from acp_runtime.store.projections import Row, fold
+from acp_runtime.store.rebuild import rebuild
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +47,20 @@ class Committed:
 class Store:
     """One store, owned by this process until `close`. Commits are serialised; readers are woken after each."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, rules: OutboxRules) -> None:
         self._database = database
         self._clock = clock
+        self._rules = rules
         self._changed = asyncio.Condition()
         self.tick = 0
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, path: Path, clock: Clock) -> AsyncIterator["Store"]:
+    async def open(cls, path: Path, clock: Clock, rules: OutboxRules | None = None) -> AsyncIterator["Store"]:
         """Own the store at `path` inside the block. Raises the `StoreError`s of `Database.open`."""
         database = await Database.open(path)
         try:
-            yield cls(database, clock)
+            yield cls(database, clock, rules or OutboxRules())
         finally:
             await database.close()
 
@@ -57,14 +74,27 @@ class Store:
         """The store's own name, made with it: eight hexadecimal digits."""
         return self._database.store_id
 
-    async def commit(self, stream: str, before: Subagent | None, version: int, events: Sequence[Event]) -> Committed:
+    # ---- the log
+
+    async def commit(
+        self,
+        stream: str,
+        before: Subagent | None,
+        version: int,
+        events: Sequence[Event],
+        *,
+        admit: Admission | None = None,
+    ) -> Committed:
         """Append a subagent's events after `version` and project them, durably and at once.
 
-        Raises `StoreConflict` when the stream has moved on (another writer) and other `StoreError`s when the disk
-        refuses; nothing is kept then.
+        With `admit` the subagent takes a place first, in the same transaction. Raises `Rejected` (limit_reached),
+        `StoreConflict` when the stream has moved on (another writer) and other `StoreError`s when the disk refuses;
+        nothing is kept then.
         """
 
         def work(connection: sqlite3.Connection) -> Subagent:
+            if admit is not None:
+                check_admission(connection, admit, storable(_parent_of(before, events)), stream)
             return fold(connection, before, self._append(connection, stream, version, events))
 
         state = await self._database.write(work)
@@ -72,7 +102,7 @@ class Store:
         return Committed(state, version + len(events))
 
     def _append(self, connection: sqlite3.Connection, stream: str, version: int, events: Sequence[Event]) -> list[Row]:
-        wall = self._clock.wall().isoformat(timespec="milliseconds").replace("+00:00", "")
+        wall = wall_text(self._clock.wall())
         rows = []
         for offset, event in enumerate(events, start=1):
             # What is folded is what the next owner will read, so that memory, projections and log say the same.
@@ -84,55 +114,11 @@ class Store:
             rows.append(Row(cursor.lastrowid or 0, stream, version + offset, kept, wall, self._clock.boot))
         return rows
 
-    async def begin_turn(self, parent: str, door: str, turn_id: str) -> TurnContext:
-        """Return what this turn shows; nudges in it are claimed by the door. Idempotent by (parent, turn_id)."""
-        parent, door, turn_id = storable(parent), storable(door), storable(turn_id)
-
-        def work(connection: sqlite3.Connection) -> TurnContext:
-            known = known_turn(connection, parent, turn_id)
-            if known is not None:
-                return known
-            now, boot = self._clock.now(), self._clock.boot
-            event = draft_turn(connection, parent=parent, door=door, turn_id=turn_id, now=now, boot=boot)
-            self._append_parent(connection, parent, event)
-            return TurnContext(event.token, event.text, event.nudges)
-
-        return await self._database.write(work)
-
-    async def commit_turn(self, token: str) -> None:
-        """Acknowledge a turn: its nudges are never shown again. Idempotent; raises `Rejected` for an unknown token."""
-        token = storable(token)
-
-        def work(connection: sqlite3.Connection) -> None:
-            row = connection.execute("SELECT parent, committed_seq FROM turn WHERE token = ?", (token,)).fetchone()
-            if row is None:
-                raise Rejected("unknown_turn", f"no turn has the token {token!r}; use the one that begin_turn returned")
-            if row["committed_seq"] is None:
-                event = TurnCommitted(at=self._clock.now(), token=token, parent=row["parent"])
-                self._append_parent(connection, row["parent"], event)
-
-        await self._database.write(work)
-
-    async def read_up_to(self, parent: str, subagent: str) -> int:
-        """Return how far a parent has read a subagent's log; 0 when it never did."""
-        rows = await self.query("SELECT read_seq FROM cursor WHERE parent = ? AND subagent = ?", parent, subagent)
-        return int(rows[0]["read_seq"]) if rows else 0
-
-    async def mark_read(self, parent: str, subagent: str, seq: int) -> None:
-        """Record that a parent has read a subagent's log up to `seq`."""
-        parent, subagent = storable(parent), storable(subagent)
-
-        def work(connection: sqlite3.Connection) -> None:
-            event = SubagentRead(at=self._clock.now(), parent=parent, subagent=subagent, seq=seq)
-            self._append_parent(connection, parent, event)
-
-        await self._database.write(work)
-
     def _append_parent(self, connection: sqlite3.Connection, parent: str, event: Event) -> None:
-        stream = f"parent:{parent}"
+        stream = stream_of(parent)
         last = connection.execute("SELECT coalesce(max(version), 0) FROM event WHERE stream = ?", (stream,)).fetchone()
         for row in self._append(connection, stream, last[0], [event]):
-            fold_parent(connection, row)
+            fold_parent(connection, row.event, seq=row.seq, wall=row.wall, boot=row.boot)
 
     async def load(self, subagent: str) -> Committed | None:
         """Return a subagent as its log tells it, or None when the log does not know it."""
@@ -160,6 +146,134 @@ class Store:
 
         return await self._database.read(work)
 
+    # ---- turns of parents
+
+    async def begin_turn(
+        self, parent: str, door: str, turn_id: str, *, origin: Origin = Origin.USER, form: Form = Form.BLOCK
+    ) -> TurnContext:
+        """Return what this turn shows; nudges in it are claimed by the door. Idempotent by (parent, turn_id)."""
+        parent, door, turn_id = storable(parent), storable(door), storable(turn_id)
+
+        def work(connection: sqlite3.Connection) -> TurnContext:
+            asking = Asking(resolve(connection, parent), door, turn_id, origin, form)
+            known = outbox.known_turn(connection, asking.parent, turn_id)
+            if known is not None:
+                return known
+            at = self._moment()
+            if (died := outbox.worn_out(connection, asking, at, self._rules)) is not None:
+                self._append_parent(connection, asking.parent, died)
+            event = outbox.draft_turn(connection, asking, at, self._rules)
+            self._append_parent(connection, asking.parent, event)
+            return TurnContext(event.token, event.text, event.nudges)
+
+        return await self._write_and_wake(work)
+
+    async def commit_turn(self, token: str) -> None:
+        """Acknowledge a turn: its nudges are never shown again. Idempotent; raises `Rejected` for an unknown token."""
+        token = storable(token)
+
+        def work(connection: sqlite3.Connection) -> None:
+            row = connection.execute("SELECT parent, committed_seq FROM turn WHERE token = ?", (token,)).fetchone()
+            if row is None:
+                raise Rejected("unknown_turn", f"no turn has the token {token!r}; use the one that begin_turn returned")
+            if row["committed_seq"] is None:
+                event = TurnCommitted(at=self._clock.now(), token=token, parent=row["parent"])
+                self._append_parent(connection, row["parent"], event)
+
+        await self._write_and_wake(work)
+
+    async def alias(self, parent: str, alias: str) -> None:
+        """Let `alias` name `parent` too, with all that it owned itself. Idempotent.
+
+        Raises `Rejected` (alias_taken) for a name that another parent has as its alias.
+        """
+        parent, alias = storable(parent), storable(alias)
+
+        def work(connection: sqlite3.Connection) -> None:
+            owner, known = resolve(connection, parent), resolve(connection, alias)
+            if known == owner:
+                return
+            if known != alias:
+                raise Rejected("alias_taken", f"{alias!r} is another name of another parent; use a name of its own")
+            event = ParentAliased(at=self._clock.now(), parent=owner, alias=alias)
+            self._append_parent(connection, owner, event)
+
+        await self._write_and_wake(work)
+
+    async def resolve(self, parent: str) -> str:
+        """Return the parent that a name belongs to: the name itself where it is no alias."""
+        return await self._database.read(lambda connection: resolve(connection, storable(parent)))
+
+    async def wakeable(self, parent: str) -> outbox.Wakeable:
+        """Return the nudges that would wake a parent now; none once the loop guard holds."""
+
+        def work(connection: sqlite3.Connection) -> outbox.Wakeable:
+            return outbox.wakeable(connection, resolve(connection, storable(parent)), self._moment(), self._rules)
+
+        return await self._database.read(work)
+
+    async def bury(self) -> tuple[str, ...]:
+        """Make dead letters of nudges whose parents took no turn for too long; return their ids."""
+
+        def work(connection: sqlite3.Connection) -> tuple[str, ...]:
+            facts = outbox.abandoned(connection, self._moment(), self._rules)
+            for fact in facts:
+                self._append_parent(connection, fact.parent, fact)
+            return tuple(nudge for fact in facts for nudge in fact.nudges)
+
+        return await self._write_and_wake(work)
+
+    async def revive(self, nudge: str) -> None:
+        """Offer a dead letter again. Raises `Rejected` (not_dead) for a nudge that is none."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            row = connection.execute("SELECT parent, state FROM nudge WHERE id = ?", (storable(nudge),)).fetchone()
+            if row is None or row["state"] != "dead":
+                state = "unknown" if row is None else row["state"]
+                raise Rejected("not_dead", f"the nudge {nudge!r} is {state}; only a dead one can be offered again")
+            event = NudgesRevived(at=self._clock.now(), parent=row["parent"], nudges=(nudge,))
+            self._append_parent(connection, row["parent"], event)
+
+        await self._write_and_wake(work)
+
+    # ---- subagents
+
+    async def forgotten(self, parent: str | None, subagent: str) -> bool:
+        """Return whether a subagent's log was deleted: a cursor into it has expired. None asks for any parent's."""
+
+        def work(connection: sqlite3.Connection) -> bool:
+            row = connection.execute(
+                "SELECT parent FROM forgotten WHERE subagent = ?", (storable(subagent),)
+            ).fetchone()
+            return row is not None and (parent is None or resolve(connection, storable(parent)) == row[0])
+
+        return await self._database.read(work)
+
+    async def read_up_to(self, parent: str, subagent: str) -> int:
+        """Return how far a parent has read a subagent's log; 0 when it never did."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            row = connection.execute(
+                "SELECT read_seq FROM cursor WHERE parent = ? AND subagent = ?",
+                (resolve(connection, storable(parent)), storable(subagent)),
+            ).fetchone()
+            return int(row[0]) if row is not None else 0
+
+        return await self._database.read(work)
+
+    async def mark_read(self, parent: str, subagent: str, seq: int) -> None:
+        """Record that a parent has read a subagent's log up to `seq`."""
+        parent, subagent = storable(parent), storable(subagent)
+
+        def work(connection: sqlite3.Connection) -> None:
+            owner = resolve(connection, parent)
+            event = SubagentRead(at=self._clock.now(), parent=owner, subagent=subagent, seq=seq)
+            self._append_parent(connection, owner, event)
+
+        await self._database.write(work)
+
+    # ---- the rest
+
     async def query(self, sql: str, *values: Any) -> list[dict[str, Any]]:
         """Return the rows of a SELECT over the projections."""
         (rows,) = await self.queries((sql, values))
@@ -169,7 +283,10 @@ class Store:
         """Return the rows of several SELECTs, all as of one moment: no commit comes between them."""
 
         def work(connection: sqlite3.Connection) -> list[list[dict[str, Any]]]:
-            return [[dict(row) for row in connection.execute(sql, _storable(values))] for sql, values in asked]
+            return [
+                [dict(row) for row in connection.execute(sql, tuple(_storable(each) for each in values))]
+                for sql, values in asked
+            ]
 
         return await self._database.read(work)
 
@@ -177,16 +294,31 @@ class Store:
         """Make every projection again from the log, in one transaction."""
         await self._database.write(rebuild)
 
+    def _moment(self) -> Moment:
+        return Moment(self._clock.now(), self._clock.boot, self._clock.wall())
+
+    async def _write_and_wake(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        result = await self._database.write(work)
+        await self._wake()
+        return result
+
     async def _wake(self) -> None:
         async with self._changed:
             self.tick += 1
             self._changed.notify_all()
 
     async def changed(self, tick: int) -> None:
-        """Return when a subagent's events were committed after `tick` was read. Unbounded: the caller bounds it."""
+        """Return when something was committed after `tick` was read. Unbounded: the caller bounds it."""
         async with self._changed:
             await self._changed.wait_for(lambda: self.tick > tick)
 
 
-def _storable(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(storable(each) if isinstance(each, str) else each for each in values)
+def _parent_of(before: Subagent | None, events: Sequence[Event]) -> str:
+    if before is not None:
+        return before.parent
+    first = events[0]
+    return first.parent if isinstance(first, SubagentRequested) else ""
+
+
+def _storable(value: Any) -> Any:
+    return storable(value) if isinstance(value, str) else value

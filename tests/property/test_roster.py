@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acp_runtime.core.ids import display_name, subagent_id, task_id
-from acp_runtime.core.nudge import Nudge, NudgeKind
+from acp_runtime.core.nudge import About, Nudge, NudgeKind
 from acp_runtime.core.roster import CLOSE_TAG, OPEN_TAG, RosterLine, render_block, strip_block
 from acp_runtime.core.status import Status
 from tests.property.test_plaintext import HOSTILE, hostile
@@ -43,7 +43,8 @@ def told(draw: st.DrawFn) -> Nudge:
         parent="p",
         subagent=ident,
         name=display_name(ident),
-        task_id=task_id(ident, draw(st.integers(1, 99))),
+        about=About.TASK,
+        subject=task_id(ident, draw(st.integers(1, 99))),
         headline=draw(st.sampled_from(["completed", "completed (empty)", "timed out", "interrupted"])),
         cause=draw(said),
         result=draw(said),
@@ -64,7 +65,7 @@ def test_a_block_reads_back_as_what_it_was_made_of(lines: list[RosterLine], nudg
     for nudge, line in zip(nudges, items, strict=False):
         match = TOLD.fullmatch(line)
         assert match is not None, line
-        assert match.group(1, 2, 3) == (nudge.subagent, nudge.task_id, nudge.headline)
+        assert match.group(1, 2, 3) == (nudge.subagent, nudge.subject, nudge.headline)
     for child, line in zip(lines, items[len(nudges) :], strict=True):
         match = CHILD.fullmatch(line)
         assert match is not None, line

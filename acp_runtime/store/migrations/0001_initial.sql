@@ -26,18 +26,28 @@ CREATE TABLE subagent (
     name TEXT NOT NULL,
     purpose TEXT NOT NULL,
     agent TEXT NOT NULL,
+    model TEXT,
     workspace TEXT NOT NULL,
+    cwd TEXT NOT NULL,
+    preset TEXT NOT NULL,
+    keep INTEGER NOT NULL,
+    one_shot INTEGER NOT NULL,
+    output_file TEXT,
     lifecycle TEXT NOT NULL,
     status TEXT NOT NULL,
     attempt INTEGER NOT NULL,
     step TEXT,
     session_id TEXT,
+    container TEXT NOT NULL,
+    pid INTEGER,
+    opening TEXT,
+    steering INTEGER NOT NULL,
     reason TEXT,
     error_kind TEXT,
     cause TEXT NOT NULL,
     confirmed INTEGER NOT NULL,
-    -- What is shown of one subagent and never searched for: JSON, see `_shown` in projections.py.
-    shown TEXT NOT NULL,
+    exported INTEGER NOT NULL,
+    queued INTEGER NOT NULL,
     created_seq INTEGER NOT NULL,
     created_wall TEXT NOT NULL,
     updated_seq INTEGER NOT NULL,
@@ -50,6 +60,13 @@ CREATE INDEX subagent_parent ON subagent (parent, created_seq);
 CREATE INDEX subagent_open ON subagent (parent, created_seq)
 WHERE status NOT IN ('completed', 'stopped', 'timed_out', 'error');
 
+-- Admission counts what may still hold a sandbox, also one that is being stopped.
+CREATE INDEX subagent_alive ON subagent (parent, created_seq) WHERE lifecycle NOT IN ('stopped', 'failed');
+
+-- What has ended is looked through when streams are deleted.
+CREATE INDEX subagent_over ON subagent (updated_wall) WHERE lifecycle IN ('stopped', 'failed');
+
+-- `transcript`: what was said in an ended task, cut; it is there to be searched.
 CREATE TABLE task (
     id TEXT PRIMARY KEY,
     subagent TEXT NOT NULL,
@@ -64,8 +81,12 @@ CREATE TABLE task (
     tools_failed INTEGER NOT NULL,
     files_changed INTEGER,
     stderr_tail TEXT NOT NULL,
+    retries INTEGER NOT NULL,
+    transcript TEXT NOT NULL,
     queued_seq INTEGER NOT NULL,
     queued_wall TEXT NOT NULL,
+    started_seq INTEGER,
+    started_wall TEXT,
     ended_seq INTEGER,
     ended_wall TEXT
 ) STRICT, WITHOUT ROWID;
@@ -74,6 +95,8 @@ CREATE INDEX task_subagent ON task (subagent, number);
 
 -- Whether something is unread is asked at every turn; without this the long texts of all tasks would be read for it.
 CREATE INDEX task_ended ON task (subagent, ended_seq);
+
+CREATE INDEX task_active ON task (subagent, number) WHERE state IN ('running', 'cancelling');
 
 CREATE TABLE request (
     subagent TEXT NOT NULL,
@@ -85,13 +108,15 @@ CREATE TABLE request (
     answer TEXT,
     answered_by TEXT,
     opened_seq INTEGER NOT NULL,
+    opened_wall TEXT NOT NULL,
     closed_seq INTEGER,
     PRIMARY KEY (subagent, id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX request_open ON request (subagent, opened_seq) WHERE closed_seq IS NULL;
 
--- The outbox. One row for each fact that a parent must be told; `id` is derived from the fact.
+-- The outbox. One row for each fact that a parent must be told; `id` is derived from the fact. `dead` says why it is
+-- not offered any more.
 CREATE TABLE nudge (
     id TEXT PRIMARY KEY,
     kind TEXT NOT NULL CHECK (kind IN (
@@ -100,13 +125,17 @@ CREATE TABLE nudge (
     )),
     parent TEXT NOT NULL,
     subagent TEXT NOT NULL,
+    about TEXT NOT NULL,
     subject TEXT NOT NULL,
     name TEXT NOT NULL,
     headline TEXT NOT NULL,
     cause TEXT NOT NULL,
     result TEXT NOT NULL,
+    reason TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('pending', 'claimed', 'committed', 'superseded', 'dead')),
     turn TEXT,
+    offers INTEGER NOT NULL,
+    dead TEXT NOT NULL,
     created_seq INTEGER NOT NULL,
     created_wall TEXT NOT NULL,
     closed_seq INTEGER
@@ -114,20 +143,46 @@ CREATE TABLE nudge (
 
 CREATE INDEX nudge_parent ON nudge (parent, state, created_seq);
 
+CREATE INDEX nudge_subagent ON nudge (subagent, state);
+
+CREATE INDEX nudge_turn ON nudge (turn);
+
+-- For the operator, who sees those of all parents in the order in which they were made.
+CREATE INDEX nudge_made ON nudge (created_seq);
+
 -- A turn of a parent: what was shown in it, by which door, and whether it was acknowledged.
 CREATE TABLE turn (
     token TEXT PRIMARY KEY,
     parent TEXT NOT NULL,
     door TEXT NOT NULL,
     turn_id TEXT NOT NULL,
+    origin TEXT NOT NULL,
     text TEXT NOT NULL,
     nudges TEXT NOT NULL,
     boot TEXT NOT NULL,
     expires INTEGER NOT NULL,
     begun_seq INTEGER NOT NULL,
+    begun_wall TEXT NOT NULL,
     committed_seq INTEGER,
     UNIQUE (parent, turn_id)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX turn_begun ON turn (begun_wall);
+
+-- Who has begun turns: `wakes` counts the newest ones in a row that a wake-up began.
+CREATE TABLE parent (
+    id TEXT PRIMARY KEY,
+    wakes INTEGER NOT NULL,
+    turn_wall TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Other names of a parent. Never a chain: `parent` is no alias itself.
+CREATE TABLE alias (
+    alias TEXT PRIMARY KEY,
+    parent TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX alias_parent ON alias (parent);
 
 -- How far each parent has read each of its subagents.
 CREATE TABLE cursor (
@@ -136,3 +191,29 @@ CREATE TABLE cursor (
     read_seq INTEGER NOT NULL,
     PRIMARY KEY (parent, subagent)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX cursor_subagent ON cursor (subagent);
+
+-- Subagents whose log was deleted, so that a cursor into it is answered.
+CREATE TABLE forgotten (
+    subagent TEXT PRIMARY KEY,
+    parent TEXT NOT NULL,
+    name TEXT NOT NULL,
+    last_seq INTEGER NOT NULL,
+    wall TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX forgotten_parent ON forgotten (parent);
+
+-- What can be searched, one row for each task. The index holds words only; texts are read from the tables.
+CREATE UNIQUE INDEX task_queued ON task (queued_seq);
+
+CREATE VIEW document AS
+SELECT task.queued_seq AS id, subagent.name || ' ' || subagent.purpose AS name, task.text AS text,
+    task.result AS result, task.transcript AS transcript
+FROM task JOIN subagent ON subagent.id = task.subagent;
+
+CREATE VIRTUAL TABLE search USING fts5(
+    name, text, result, transcript,
+    content = 'document', content_rowid = 'id', tokenize = 'unicode61 remove_diacritics 2'
+);

@@ -10,7 +10,7 @@ import pytest
 from acp_runtime.clock import ManualClock
 from acp_runtime.core.decide import decide
 from acp_runtime.core.inputs import Input, Spawn
-from acp_runtime.store.projections import TABLES
+from acp_runtime.store.rebuild import TABLES
 from acp_runtime.store.store import Committed, Store
 from tests.histories import spawn
 
@@ -62,8 +62,10 @@ class Line:
 
 
 async def dump(store: Store) -> dict[str, list[dict[str, Any]]]:
-    """Return every row of every projection."""
-    return {table: await store.query(f"SELECT * FROM {table} ORDER BY 1, 2") for table in TABLES}
+    """Return every row of every projection, and every word that can be searched."""
+    await store.query("CREATE VIRTUAL TABLE IF NOT EXISTS temp.words USING fts5vocab(main, search, instance)")
+    tables = {table: await store.query(f"SELECT * FROM {table} ORDER BY 1, 2") for table in TABLES}
+    return tables | {"search": await store.query("SELECT * FROM words")}
 
 
 def look(path: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:

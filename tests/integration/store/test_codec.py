@@ -14,6 +14,7 @@ from acp_runtime.core.turns import PARENT_EVENTS
 from acp_runtime.store.codec import decode, encode, kind_of
 
 ALL = (*SUBAGENT_EVENTS, *PARENT_EVENTS)
+NUMBERS = ("queue", "restarts", "retries")
 seconds = st.floats(min_value=0.001, max_value=1e9, allow_nan=False)
 st.register_type_strategy(
     Limits,
@@ -22,9 +23,9 @@ st.register_type_strategy(
         **{
             each.name: (seconds | st.none()) if each.default is None or each.name == "task" else seconds
             for each in fields(Limits)
-            if each.name not in ("queue", "restarts", "retries")
+            if each.name not in NUMBERS
         },
-        **dict.fromkeys(("queue", "restarts", "retries"), st.integers(0, 1000)),
+        **dict.fromkeys(NUMBERS, st.integers(0, 1000)),
     ),
 )
 st.register_type_strategy(int, st.integers(-(2**63), 2**63 - 1))
@@ -44,10 +45,11 @@ def test_every_event_comes_back_as_it_was(event_type: type[Event]) -> None:
 
 def test_kinds_are_distinct_and_these_for_ever() -> None:
     assert sorted(kind_of(each) for each in ALL) == [
-        "agent_died", "attempt_started", "cancel_requested", "channel_lost", "loss_confirmed", "request_closed",
-        "request_opened", "session_opened", "steer_ended", "steer_requested", "step_reached", "stop_requested",
-        "subagent_failed", "subagent_read", "subagent_requested", "subagent_stopped", "task_ended", "task_queued",
-        "task_retried", "task_started", "transcript_added", "turn_begun", "turn_committed",
+        "agent_died", "attempt_started", "cancel_requested", "channel_lost", "loss_confirmed", "nudges_died",
+        "nudges_revived", "parent_aliased", "request_closed", "request_opened", "session_opened", "steer_ended",
+        "steer_requested", "step_reached", "stop_requested", "subagent_failed", "subagent_forgotten", "subagent_read",
+        "subagent_requested", "subagent_stopped", "task_ended", "task_queued", "task_retried", "task_started",
+        "transcript_added", "turn_begun", "turn_committed",
     ]  # fmt: skip
 
 

@@ -10,11 +10,14 @@ from acp_runtime.clock import ManualClock
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.inputs import CancelTask, Halted, PromptAnswered, Send, SessionReady, StopSubagent
 from acp_runtime.core.model import Reason
-from acp_runtime.store.outbox import CLAIM_MS, MAX_NUDGES
+from acp_runtime.core.timers import milliseconds
+from acp_runtime.core.turns import OutboxRules
+from acp_runtime.store.outbox import MAX_NUDGES
 from acp_runtime.store.store import Store
 from tests.histories import spawn
 from tests.integration.store.conftest import PARENT, Line, look
 
+CLAIM_MS = milliseconds(OutboxRules().claim)
 READY = SessionReady(1, "s", "agent", "1")
 
 

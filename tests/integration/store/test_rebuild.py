@@ -12,7 +12,7 @@ from acp_runtime.core.errors import StoreError
 from acp_runtime.core.events import Event
 from acp_runtime.core.inputs import Halted, PromptAnswered, Send, SessionReady, StopSubagent
 from acp_runtime.core.model import Limits, Permissions, Reason
-from acp_runtime.store.projections import TABLES
+from acp_runtime.store.rebuild import TABLES
 from acp_runtime.store.store import Store
 from tests.histories import spawn, walk
 from tests.integration.store.conftest import Line, dump
@@ -43,7 +43,9 @@ async def turns(store: Store, clock: ManualClock, random: Random) -> AsyncIterat
     """Two parents with two doors each: turns begun, some of them acknowledged, logs read."""
     tokens: list[str] = []
     for number in range(40):
-        parent = random.choice(PARENTS)
+        parent = random.choice([*PARENTS, "one again"])
+        if number == 20:
+            await store.alias("one", "one again")
         turn = await store.begin_turn(parent, random.choice(["mcp", "hook"]), f"t{number % 50}")
         tokens.append(turn.token)
         if random.random() < 0.4:
@@ -66,9 +68,9 @@ async def rich_history(store: Store, clock: ManualClock, random: Random) -> None
 async def test_a_rebuild_gives_what_the_live_writes_left(store: Store, clock: ManualClock, seed: int) -> None:
     await rich_history(store, clock, Random(seed))
     live = await dump(store)
-    assert all(live[table] for table in TABLES), "a table that stays empty proves nothing"
+    assert all(live[table] for table in TABLES if table != "forgotten"), "a table that stays empty proves nothing"
     assert len({row["state"] for row in live["task"]}) >= 4
-    assert len({row["state"] for row in live["nudge"]} & {"pending", "claimed", "committed"}) >= 2
+    assert len({row["state"] for row in live["nudge"]}) >= 2
     await store.rebuild()
     assert await dump(store) == live
     for row in live["subagent"]:

@@ -6,7 +6,8 @@ import pytest
 
 from acp_runtime.core.events import TaskEnded
 from acp_runtime.core.model import Evidence, Subagent, Task, TaskState, Verdict
-from acp_runtime.core.nudge import NudgeKind, headline, nudge_for, render_nudge
+from acp_runtime.core.nudge import Nudge, NudgeKind, headline, nudges_for
+from acp_runtime.core.nudge_line import nudge_line, render_line
 from tests.histories import born
 
 TASK = "bg-0000000000.t1"
@@ -14,6 +15,16 @@ TASK = "bg-0000000000.t1"
 
 def ended(outcome: TaskState, by: str = "agent", verdict: Verdict | None = None) -> TaskEnded:
     return TaskEnded(at=1, task_id=TASK, outcome=outcome, cause="because", by=by, verdict=verdict)
+
+
+def nudge_for(state: Subagent, event: TaskEnded) -> Nudge | None:
+    found = nudges_for(state, state, event)
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+def render_nudge(nudge: Nudge, age: str) -> str:
+    return render_line(nudge_line(nudge, age))
 
 
 def worked(text: str = "Here it is.") -> Subagent:
@@ -34,7 +45,7 @@ def worked(text: str = "Here it is.") -> Subagent:
 def test_every_end_of_a_task_is_told_as_one_kind(outcome: TaskState, kind: NudgeKind) -> None:
     nudge = nudge_for(worked(), ended(outcome))
     assert nudge is not None
-    assert (nudge.kind, nudge.task_id, nudge.cause, nudge.result) == (kind, TASK, "because", "Here it is.")
+    assert (nudge.kind, nudge.subject, nudge.cause, nudge.result) == (kind, TASK, "because", "Here it is.")
 
 
 def test_the_kinds_cover_every_end_that_a_task_can_have() -> None:
@@ -88,4 +99,4 @@ def test_a_nudge_names_subagent_task_outcome_cause_and_first_words() -> None:
 def test_a_full_completion_needs_no_cause_and_a_silent_one_quotes_nothing() -> None:
     nudge = nudge_for(worked(" \n "), ended(TaskState.COMPLETED, verdict=Verdict.FULL))
     assert nudge is not None
-    assert render_nudge(nudge, " (2 h ago)") == f"- amber-fox (bg-0000000000) task {TASK} completed (2 h ago)"
+    assert render_nudge(nudge, "2 h") == f"- amber-fox (bg-0000000000) task {TASK} completed (2 h ago)"

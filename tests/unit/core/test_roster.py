@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from acp_runtime.core.ids import LEFT, RIGHT
-from acp_runtime.core.nudge import Nudge, NudgeKind
+from acp_runtime.core.nudge import About, Nudge, NudgeKind
 from acp_runtime.core.roster import CLOSE_TAG, OPEN_TAG, RosterLine, render_block, strip_block
 from acp_runtime.core.status import Status
 
@@ -24,7 +24,8 @@ NUDGE = Nudge(
     parent="p",
     subagent=LINE.id,
     name=LINE.name,
-    task_id=f"{LINE.id}.t1",
+    about=About.TASK,
+    subject=f"{LINE.id}.t1",
     headline="completed",
     cause="the agent ended its turn",
     result="All sheep are counted.",

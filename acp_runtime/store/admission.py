@@ -1,0 +1,22 @@
+"""Admission where it counts: in the transaction that lets a subagent in, so two at once cannot both be the last."""
+
+import sqlite3
+from typing import Final
+
+from acp_runtime.core.admission import Admission, Alive, admit
+from acp_runtime.store.parents import resolve
+
+# What may still hold a sandbox, as the partial index of the schema has it.
+ALIVE: Final = "lifecycle NOT IN ('stopped', 'failed')"
+
+
+def check_admission(connection: sqlite3.Connection, limits: Admission, parent: str, subagent: str) -> None:
+    """Let a subagent of a parent in, or raise `Rejected` (limit_reached)."""
+    rows = connection.execute(
+        "SELECT id, name, status, purpose, agent AS agent_kind, created_wall || 'Z' AS started_at FROM subagent "  # noqa: S608
+        f"WHERE parent = ? AND {ALIVE} AND id <> ? ORDER BY created_seq",
+        (resolve(connection, parent), subagent),
+    ).fetchall()
+    counted = f"SELECT count(*) FROM subagent WHERE {ALIVE} AND id <> ?"  # noqa: S608 - a constant
+    total = connection.execute(counted, (subagent,)).fetchone()[0]
+    admit(limits, own=[Alive(**dict(row)) for row in rows], total=total)

@@ -1,0 +1,25 @@
+"""The projections made again from the log: the proof that the log is the only truth."""
+
+import sqlite3
+from typing import Final
+
+from acp_runtime.core.model import Subagent
+from acp_runtime.store.codec import decode
+from acp_runtime.store.parents import PREFIX, fold_parent
+from acp_runtime.store.projections import Row, fold
+
+TABLES: Final = ("subagent", "task", "request", "nudge", "turn", "parent", "alias", "cursor", "forgotten")
+
+
+def rebuild(connection: sqlite3.Connection) -> None:
+    """Empty every projection and fold the whole log again. Runs inside the caller's transaction."""
+    for table in TABLES:
+        connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names from the constant above
+    connection.execute("INSERT INTO search(search) VALUES ('delete-all')")
+    states: dict[str, Subagent] = {}
+    for raw in connection.execute("SELECT seq, stream, version, kind, data, wall, boot FROM event ORDER BY seq"):
+        row = Row(raw[0], raw[1], raw[2], decode(raw[3], raw[4]), raw[5], raw[6])
+        if row.stream.startswith(PREFIX):
+            fold_parent(connection, row.event, seq=row.seq, wall=row.wall, boot=row.boot)
+        else:
+            states[row.stream] = fold(connection, states.get(row.stream), [row])
