@@ -4,6 +4,8 @@ A test may be skipped only for a reason that stands in `EXPECTED_SKIPS`; any oth
 cannot turn green by not running.
 """
 
+import signal
+
 import pytest
 
 EXPECTED_SKIPS = (
@@ -39,5 +41,14 @@ class SkipGate:
             terminalreporter.write_line(f"UNEXPECTED SKIP {line}", red=True)
 
 
+def _obey_signals() -> None:
+    """Have commands under test obey signals also where the run itself ignores them (`nohup`, a script's `&`)."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            # A handler is not handed down to a child, while being ignored is.
+            signal.signal(number, lambda *_: None)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    _obey_signals()
     config.pluginmanager.register(SkipGate(), "skip-gate")

@@ -251,6 +251,10 @@ async def test_hung_up_and_waiting_sides_cost_no_processor_time(relay):
         assert_at_rest(relay)
         relay.limit_files(1000)
         done.set()
+        for reader, writer in waiting:
+            # The host has had them too when they end: nobody comes to it after the test.
+            writer.write_eof()
+            assert await reader.read() == b""
         for _, writer in [ended, slow, *waiting]:
             await close(writer)
 
