@@ -62,8 +62,9 @@ class SubagentView:
     """One subagent as its owner sees it, with its tasks in order. `seq` is the cursor after its newest event.
 
     `queued` counts tasks that wait, `unread` the events that its parent has not polled. `current_task` is the id of the
-    task that is with the agent. `steering`: the agent takes messages while it works. `resumable`: it ended, and can be
-    started again with what was kept of it. `exported` is False when its work could not be taken out.
+    task that is with the agent. `steering`: the agent takes messages while it works. `keep`: home and work outlast its
+    end. `resumable`: it ended, and can be started again with what was kept. `exported` is False when its work could not
+    be taken out.
     """
 
     id: str
@@ -88,6 +89,7 @@ class SubagentView:
     cause: str
     confirmed: bool
     exported: bool
+    keep: bool
     resumable: bool
     one_shot: bool
     output_file: str | None

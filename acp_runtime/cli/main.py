@@ -35,6 +35,7 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
     _add_run(verbs)
+    _add_serve(verbs)
     return parser
 
 
@@ -66,6 +67,26 @@ def _add_run(verbs: "argparse._SubParsersAction[Parser]") -> None:
     )
 
 
+def _add_serve(verbs: "argparse._SubParsersAction[Parser]") -> None:
+    about = "start the daemon that owns this user's subagents; other verbs start it by themselves"
+    serve = verbs.add_parser("serve", help=about, description=about.capitalize() + ".", allow_abbrev=False)
+    serve.add_argument("--foreground", action="store_true", help="stay on the terminal and log to standard error")
+    serve.add_argument("--replace", action="store_true", help="take over from the daemon that runs, with its subagents")
+    serve.add_argument(
+        "--idle-exit",
+        type=float,
+        default=3600.0,
+        metavar="SECONDS",
+        help="end when nothing is open and nobody is connected for so long; 0 for never (default: 3600)",
+    )
+    serve.add_argument("--config", metavar="FILE", help="configuration file")
+    serve.add_argument(
+        "--unsafe-local",
+        action="store_true",
+        help="UNSAFE: run agents as processes of this machine, without containers (tests and development)",
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     try:
@@ -87,6 +108,10 @@ def _main(argv: Sequence[str] | None) -> int:
     if options.verb is None:
         parser.print_help(sys.stderr)
         return Exit.USAGE
+    if options.verb == "serve":
+        from acp_runtime.cli.serve import serve  # noqa: PLC0415 - a verb loads only what it needs
+
+        return serve(options)
     from acp_runtime.cli.run import run  # noqa: PLC0415 - a wrong command line is told without loading the runtime
 
     return run(options)

@@ -1,4 +1,4 @@
-"""A listening unix socket that a group may connect to, in a folder that is closed to others.
+"""A listening unix socket that a group may connect to, or its user alone, in a folder that is closed to others.
 
 Promises that the path may be longer than the 108 bytes of a socket's address, that a socket left behind by a dead
 process is replaced and a living one is not, and that `close` removes its own file only.
@@ -14,9 +14,9 @@ from acp_runtime.core.errors import Rejected
 
 __all__ = ["UnixListener"]
 
-_FOLDER_MODE = 0o750
-_SOCKET_MODE = 0o660
-_FORBIDDEN = 0o027  # nobody but the owner may change what is in the folder, and others do not get in
+# Modes of folder and socket, and what the folder's may not hold: nobody but the owner may change what is in it.
+_GROUPS = (0o750, 0o660, 0o027)
+_OWNERS = (0o700, 0o600, 0o077)
 _MAX_ADDRESS = 107
 _BACKLOG = 128
 
@@ -24,12 +24,17 @@ _BACKLOG = 128
 class UnixListener:
     """The listening socket, its file and its folder."""
 
-    def __init__(self, path: Path, gid: int) -> None:
+    def __init__(self, path: Path, gid: int | None, *, take: bool = False) -> None:
         """Bind at `path` for the group `gid`; the folder is made (0750) when only it is missing.
 
-        Raises Rejected (`socket_refused`) with one sentence when that cannot be done.
+        Without a group the socket is 0600 and its folder 0700. `take`: the process that still listens there has been
+        replaced, its socket gives way too. Raises Rejected (`socket_refused`) with one sentence when that cannot be
+        done.
         """
+        self.path = path
         self._name = path.name
+        self._mode, self._socket_mode, self._forbidden = _GROUPS if gid is not None else _OWNERS
+        self._take = take
         self._made: Path | None = None
         try:
             self._folder = self._open_folder(path.parent, gid)
@@ -45,10 +50,14 @@ class UnixListener:
 
     def close(self) -> None:
         """Close the socket, remove its file, and the folder if it was made here and is empty."""
+        self.withdraw()
+        self._leave()
+
+    def withdraw(self) -> None:
+        """Remove the socket's file, so that nobody new finds it; who has found it is still served."""
         with contextlib.suppress(FileNotFoundError):
             if self._stat().st_ino == self._inode:
                 os.unlink(self._name, dir_fd=self._folder)
-        self._leave()
 
     def _leave(self) -> None:
         self.socket.close()
@@ -57,22 +66,22 @@ class UnixListener:
             with contextlib.suppress(OSError):
                 self._made.rmdir()
 
-    def _open_folder(self, folder: Path, gid: int) -> int:
+    def _open_folder(self, folder: Path, gid: int | None) -> int:
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
             self._made = folder
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         if self._made is not None:
             try:
-                os.fchown(descriptor, -1, gid)
-                os.fchmod(descriptor, _FOLDER_MODE)
+                os.fchown(descriptor, -1, -1 if gid is None else gid)
+                os.fchmod(descriptor, self._mode)
             except OSError:
                 os.close(descriptor)
                 folder.rmdir()
                 raise
         return descriptor
 
-    def _bind(self, path: Path, gid: int) -> None:
+    def _bind(self, path: Path, gid: int | None) -> None:
         # Through the open folder the address is short, however long the path is.
         address = f"/proc/self/fd/{self._folder}/{self._name}"
         if len(os.fsencode(address)) > _MAX_ADDRESS:
@@ -81,8 +90,8 @@ class UnixListener:
         self._make_way(path, address)
         try:
             self.socket.bind(address)
-            os.chown(self._name, -1, gid, dir_fd=self._folder, follow_symlinks=False)
-            os.chmod(self._name, _SOCKET_MODE, dir_fd=self._folder)
+            os.chown(self._name, -1, -1 if gid is None else gid, dir_fd=self._folder, follow_symlinks=False)
+            os.chmod(self._name, self._socket_mode, dir_fd=self._folder)
             self.socket.listen(_BACKLOG)
         except OSError as error:
             with contextlib.suppress(FileNotFoundError):
@@ -91,9 +100,9 @@ class UnixListener:
 
     def _check_folder(self, path: Path) -> None:
         found = os.fstat(self._folder)
-        if found.st_uid != os.geteuid() or found.st_mode & _FORBIDDEN:
-            mode = stat.S_IMODE(found.st_mode)
-            raise _refused(path, f"its folder is open to others (mode {mode:04o}, owner {found.st_uid}); use 0750")
+        if found.st_uid != os.geteuid() or found.st_mode & self._forbidden:
+            what = f"its folder is open to others (mode {stat.S_IMODE(found.st_mode):04o}, owner {found.st_uid})"
+            raise _refused(path, f"{what}; use {self._mode:04o}")
 
     def _make_way(self, path: Path, address: str) -> None:
         try:
@@ -102,6 +111,9 @@ class UnixListener:
             return
         if not stat.S_ISSOCK(found.st_mode):
             raise _refused(path, "there is something else in its place; remove it or choose another path")
+        if self._take:
+            os.unlink(self._name, dir_fd=self._folder)
+            return
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
             try:
                 probe.connect(address)

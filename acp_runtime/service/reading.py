@@ -24,13 +24,11 @@ TASKS_SHOWN: Final = 20
 LISTED: Final = 1_000
 CANDIDATES: Final = 10
 
-_NEWEST: Final = "coalesce((SELECT max(version) FROM event WHERE stream = subagent.id), 0)"
-_READ: Final = (
-    "coalesce((SELECT version FROM event WHERE stream = subagent.id AND seq <= "
-    "(SELECT read_seq FROM cursor WHERE parent = subagent.parent AND cursor.subagent = subagent.id) "
-    "ORDER BY seq DESC LIMIT 1), 0)"
+_COLUMNS: Final = (
+    "SELECT subagent.*, (SELECT count(*) FROM (SELECT 1 FROM event WHERE stream = subagent.id AND seq > "
+    "coalesce((SELECT read_seq FROM cursor WHERE parent = subagent.parent AND cursor.subagent = subagent.id), 0) "
+    "LIMIT 1000)) AS unread FROM subagent"
 )
-_COLUMNS: Final = f"SELECT subagent.*, {_NEWEST} - {_READ} AS unread FROM subagent"  # noqa: S608 - constants
 _OPEN_REQUESTS: Final = "SELECT * FROM request WHERE closed_seq IS NULL AND subagent"
 
 
@@ -134,6 +132,7 @@ class Reading:
             cause=row["cause"],
             confirmed=bool(row["confirmed"]),
             exported=bool(row["exported"]),
+            keep=bool(row["keep"]),
             resumable=status.over and bool(row["keep"]),
             one_shot=bool(row["one_shot"]),
             output_file=row["output_file"],

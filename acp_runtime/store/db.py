@@ -2,10 +2,12 @@
 
 WAL with `synchronous=FULL`: a commit that returned survives a power cut. Every write transaction checks that this
 owner's epoch is still the newest, so an owner that was replaced while it slept cannot write any more.
+
+The lock file belongs to the process that holds the flock on it. An owner that promised to renew a lease and does not
+is stalled: who asks for it by name may take the store, with a lock file of its own.
 """
 
 import asyncio
-import fcntl
 import os
 import secrets
 import sqlite3
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from acp_runtime.core.errors import StoreConflict, StoreError, StoreOwned, StoreTooNew
+from acp_runtime.store.ownership import Reading, own, put_lease
 
 T = TypeVar("T")
 SCHEMA_VERSION: Final = 1
@@ -33,12 +36,13 @@ class Database:
         self._worker = worker
 
     @classmethod
-    async def open(cls, path: Path) -> "Database":
+    async def open(cls, path: Path, *, supplant_at: Reading | None = None) -> "Database":
         """Own the store at `path`, made when absent (mode 0600).
 
-        Raises `StoreOwned` (naming the owner's pid), `StoreTooNew`, or `StoreError` when the file cannot be used.
+        With `supplant_at` an owner whose lease is over at that reading of the clock is replaced. Raises `StoreOwned`
+        (naming the owner's pid), `StoreTooNew`, or `StoreError` when the file cannot be used.
         """
-        lock = _own(path)
+        lock = own(path, supplant_at)
         worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         try:
             connection = await asyncio.get_running_loop().run_in_executor(worker, _connect, path)
@@ -66,6 +70,10 @@ class Database:
         if self._lock < 0:
             raise StoreError(f"the store {self.path} is closed; open it again")
         return asyncio.get_running_loop().run_in_executor(self._worker, run, *values)
+
+    async def renew(self, until: Reading) -> None:
+        """Promise to renew again before `until`. Raises `StoreOwned` when this owner was replaced."""
+        await self.write(lambda connection: put_lease(connection, until))
 
     async def close(self) -> None:
         """Close the file and give the ownership up. Idempotent."""
@@ -107,23 +115,6 @@ class Database:
             raise StoreOwned(f"the store {self.path} was taken over (epoch {newest}, this process has {self.epoch})")
 
 
-def _own(path: Path) -> int:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreError(f"the store {path} cannot be used: {error.strerror}; choose another folder") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        owner = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
-        os.close(lock)
-        raise StoreOwned(f"the store {path} is owned by the running process {owner}; stop it or use another") from error
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    return lock
-
-
 def _connect(path: Path) -> sqlite3.Connection:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -161,7 +152,8 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 
 def _take_over(connection: sqlite3.Connection) -> tuple[int, str]:
-    """Raise the epoch, and give a new store its id; return both."""
+    """Raise the epoch, and give a new store its id; return both. A lease of the owner before means nothing now."""
+    connection.execute("DELETE FROM meta WHERE key = 'lease'")
     connection.execute(
         "INSERT INTO meta (key, value) VALUES ('epoch', '1') "
         "ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1"

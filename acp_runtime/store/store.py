@@ -17,6 +17,7 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.core.events import Event, SubagentRequested
 from acp_runtime.core.evolve import evolve
 from acp_runtime.core.model import Subagent
+from acp_runtime.core.timers import milliseconds
 from acp_runtime.core.turns import (
     Form,
     NudgesRevived,
@@ -56,9 +57,14 @@ class Store:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, path: Path, clock: Clock, rules: OutboxRules | None = None) -> AsyncIterator["Store"]:
-        """Own the store at `path` inside the block. Raises the `StoreError`s of `Database.open`."""
-        database = await Database.open(path)
+    async def open(
+        cls, path: Path, clock: Clock, rules: OutboxRules | None = None, *, supplant: bool = False
+    ) -> AsyncIterator["Store"]:
+        """Own the store at `path` inside the block; with `supplant` also when its owner has let its lease lapse.
+
+        Raises the `StoreError`s of `Database.open`.
+        """
+        database = await Database.open(path, supplant_at=(clock.boot, clock.now()) if supplant else None)
         try:
             yield cls(database, clock, rules or OutboxRules())
         finally:
@@ -73,6 +79,10 @@ class Store:
     def id(self) -> str:
         """The store's own name, made with it: eight hexadecimal digits."""
         return self._database.store_id
+
+    async def renew_lease(self, seconds: float) -> None:
+        """Promise to renew again within `seconds`; who does not may be replaced. Raises `StoreOwned` when it was."""
+        await self._database.renew((self._clock.boot, self._clock.now() + milliseconds(seconds)))
 
     # ---- the log
 

@@ -1,0 +1,220 @@
+"""The daemon: owns one store, answers on one socket, and ends when it is told to, replaced, or idle for long.
+
+Promises: the socket is there only while the store is owned; a request that was taken is answered before the end; the
+idle end comes only when no subagent is open and nobody is connected. A daemon that leaves its subagents to the next
+owner ends like one that was killed, after its answers are out: what the next owner does then is the same.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable, Generator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Final, NoReturn
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from acp_runtime import __version__
+from acp_runtime.api.server import Front, application
+from acp_runtime.api.unix_socket import NAME, peer
+from acp_runtime.callers import OPERATOR
+from acp_runtime.clock import Clock, SystemClock
+from acp_runtime.config import Config
+from acp_runtime.core.errors import StoreError, StoreOwned, SubagentsError
+from acp_runtime.manager.launcher import Launcher
+from acp_runtime.models.unix_listener import UnixListener
+from acp_runtime.service import Runtime
+from acp_runtime.store.db import SCHEMA_VERSION
+from acp_runtime.views import SubagentView
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS: Final = 30.0
+RENEW_SECONDS: Final = 10.0
+ANSWER_SECONDS: Final = 20
+STOP_SECONDS: Final = 60.0
+KEEP_ALIVE_SECONDS: Final = 5
+MAX_CONNECTIONS: Final = 1_000
+STORE: Final = "store.db"
+
+
+class Ending(Enum):
+    """Why a daemon ends, and what becomes of its subagents."""
+
+    STOP = auto()  # those that can be resumed are left to the next owner, the others are stopped
+    HAND_OVER = auto()  # all are left
+    REPLACED = auto()  # another owns the store already: all are its
+    IDLE = auto()  # there are none
+
+
+class _Protocol(H11Protocol):
+    """Talks to processes of this user only."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # a stream, no datagrams
+        connection: socket.socket = transport.get_extra_info("socket")
+        _, uid = peer(connection)
+        if uid != os.geteuid():
+            log.warning("a process of user %d was turned away", uid)
+            transport.abort()
+            return
+        super().connection_made(transport)
+        self.loop.call_later(ANSWER_SECONDS, self._expect_request)
+
+    def _expect_request(self) -> None:
+        cycle: object = self.cycle
+        if cycle is None and not self.transport.is_closing():
+            self.transport.abort()
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals of the process alone."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a daemon is run. `idle_exit` in seconds, None for never; `supplant` replaces a stalled owner of the store."""
+
+    idle_exit: float | None
+    supplant: bool = False
+
+
+class Daemon:
+    """One daemon, from the ownership of its store to its end. `end` may be called from a signal handler."""
+
+    def __init__(self, config: Config, launcher: Launcher, terms: Terms, clock: Clock | None = None) -> None:
+        self._config = config
+        self._launcher = launcher
+        self._terms = terms
+        self._clock = clock or SystemClock()
+        self._ending: asyncio.Future[Ending] | None = None
+        self._early: Ending | None = None
+
+    def end(self, ending: Ending) -> None:
+        """Have the daemon end. The first call counts."""
+        if self._ending is None:
+            self._early = self._early or ending
+        elif not self._ending.done():
+            self._ending.set_result(ending)
+
+    async def run(self, ready: Callable[[], None], leave: Callable[[], NoReturn]) -> None:
+        """Own, serve, and end. `ready` is called once requests are taken; `leave` ends the process as it is.
+
+        Raises `StoreError` and `Rejected` (socket_refused) when it cannot begin.
+        """
+        self._ending = asyncio.get_running_loop().create_future()
+        if self._early is not None:
+            self.end(self._early)
+        async with AsyncExitStack() as stack:
+            opened = Runtime.open(
+                self._config.state_dir / STORE,
+                launcher=self._launcher,
+                config=self._config,
+                clock=self._clock,
+                progress=log.info,
+                supplant=self._terms.supplant,
+            )
+            runtime = await stack.enter_async_context(opened)
+            await runtime.renew_lease(LEASE_SECONDS)
+            ending = await self._serve(runtime, ready, self._ending)
+            log.info("ends: %s", ending.name.lower())
+            if await self._leaves(runtime, ending):
+                leave()
+
+    async def _serve(self, runtime: Runtime, ready: Callable[[], None], ending: asyncio.Future[Ending]) -> Ending:
+        front = Front(runtime, _hello(runtime), lambda: self.end(Ending.HAND_OVER))
+        listener = UnixListener(self._config.runtime_dir / NAME, None, take=self._terms.supplant)
+        server = _Server(_settings(front))
+        serving = asyncio.create_task(server.serve([listener.socket]))
+        watching = [
+            asyncio.create_task(self._renew(runtime)),
+            asyncio.create_task(self._watch_idle(runtime, front, server)),
+        ]
+        try:
+            log.info("listens on %s for store %s, epoch %d", listener.path, *runtime.ownership)
+            ready()
+            await asyncio.wait((ending, serving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in watching:
+                each.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
+            listener.withdraw()
+            front.closing.set()
+            server.should_exit = True
+            await asyncio.wait((serving,), timeout=2 * ANSWER_SECONDS)
+            listener.close()
+        return ending.result() if ending.done() else Ending.STOP
+
+    async def _renew(self, runtime: Runtime) -> None:
+        """Keep the lease. A disk that refuses is no reason to end: it is tried again until somebody else owns it."""
+        while True:
+            await self._clock.until(self._clock.now() + round(RENEW_SECONDS * 1000))
+            try:
+                await runtime.renew_lease(LEASE_SECONDS)
+            except StoreOwned as error:
+                log.warning("%s", error)
+                self.end(Ending.REPLACED)
+                return
+            except StoreError as error:
+                log.warning("the lease could not be renewed: %s", error)
+
+    async def _watch_idle(self, runtime: Runtime, front: Front, server: uvicorn.Server) -> None:
+        if self._terms.idle_exit is None:
+            return
+        calls = -1
+        while True:
+            await self._clock.until(self._clock.now() + round(self._terms.idle_exit * 1000))
+            busy = front.calls != calls or bool(server.server_state.connections)
+            if not busy and not await runtime.list_subagents(OPERATOR):
+                self.end(Ending.IDLE)
+                return
+            calls = front.calls
+
+    async def _leaves(self, runtime: Runtime, ending: Ending) -> bool:
+        """Stop what is not to be left; return whether something is."""
+        if ending is Ending.REPLACED:
+            return True
+        views = await runtime.list_subagents(OPERATOR)
+        if ending is Ending.HAND_OVER:
+            return bool(views)
+        stopped = [self._stopped(runtime, view) for view in views if not view.keep]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await asyncio.gather(*stopped)
+        return any(view.keep for view in views)
+
+    async def _stopped(self, runtime: Runtime, view: SubagentView) -> None:
+        try:
+            await runtime.stop(OPERATOR, view.id, reason="the daemon was stopped")
+        except SubagentsError as error:
+            log.warning("%s could not be stopped: %s", view.id, error)
+
+
+def _hello(runtime: Runtime) -> dict[str, Any]:
+    store, epoch = runtime.ownership
+    return {"version": __version__, "schema": SCHEMA_VERSION, "pid": os.getpid(), "store": store, "epoch": epoch}
+
+
+def _settings(front: Front) -> uvicorn.Config:
+    return uvicorn.Config(
+        application(front),
+        http=_Protocol,
+        ws="none",
+        lifespan="off",
+        loop="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=ANSWER_SECONDS,
+        limit_concurrency=MAX_CONNECTIONS,
+    )

@@ -1,0 +1,110 @@
+"""The one table of what the daemon exposes: methods of `Runtime`, with shapes read off its signatures.
+
+A method that is not named here cannot be called. Server and clients use the same table, so a value that one of them
+writes is one that the other reads.
+"""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Final, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+
+from acp_runtime.callers import OPERATOR, Caller
+from acp_runtime.core.errors import Rejected
+from acp_runtime.core.plaintext import one_line
+from acp_runtime.service import Runtime
+
+EXPOSED: Final = (
+    "spawn", "send", "cancel", "stop", "answer", "resume", "remove",
+    "status", "list_subagents", "find", "wait", "poll", "transcript", "search", "work", "check",
+    "begin_turn", "commit_turn", "nudges", "alias", "prune", "usage",
+)  # fmt: skip
+_PLAIN: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+_STRICT: Final = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=False)
+
+
+class CallerShape(BaseModel):
+    """`{"parent": NAME}` or `{"operator": true}`."""
+
+    model_config = _STRICT
+
+    parent: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
+    operator: bool = False
+
+    def caller(self) -> Caller:
+        """Return who it is. Raises `Rejected` when it is not exactly one of the two."""
+        if self.parent is not None and not self.operator:
+            return self.parent
+        if self.parent is None and self.operator:
+            return OPERATOR
+        raise Rejected("invalid", 'caller is either {"parent": NAME} or {"operator": true}')
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One exposed method: how its arguments are read, and its result written and read again."""
+
+    name: str
+    arguments: type[BaseModel]
+    takes_caller: bool
+    result: TypeAdapter[Any]
+
+    def read(self, body: bytes) -> dict[str, Any]:
+        """Return the keyword arguments that a body holds. Raises `Rejected` (invalid) naming what is wrong."""
+        try:
+            given = self.arguments.model_validate_json(body)
+        except ValidationError as error:
+            raise Rejected("invalid", f"{self.name}: {_mistake(error)}") from error
+        shape = given.caller  # type: ignore[attr-defined]  # each model has it, see `_arguments`
+        caller = shape.caller() if shape is not None else None
+        if self.takes_caller and caller is None:
+            raise Rejected(
+                "invalid", f'{self.name}: caller is missing; give {{"parent": NAME}} or {{"operator": true}}'
+            )
+        values = {name: getattr(given, name) for name in given.model_fields_set if name != "caller"}
+        return {"caller": caller, **values} if self.takes_caller else values
+
+    def write_arguments(self, caller: Caller | None, values: Mapping[str, Any]) -> bytes:
+        """Return the body that asks for this method. Raises `Rejected` (invalid) for a value that has no JSON form."""
+        shape = None if caller is None else _shape(caller)
+        given = self.arguments.model_construct(caller=shape, **values)
+        try:
+            return given.model_dump_json(exclude_unset=True).encode()
+        except (ValueError, UnicodeError) as error:
+            raise Rejected("invalid", f"{self.name}: {one_line(str(error), 200)}") from error
+
+
+@cache
+def methods() -> dict[str, Method]:
+    """Return the table."""
+    return {name: _method(name) for name in EXPOSED}
+
+
+def _method(name: str) -> Method:
+    function = getattr(Runtime, name)
+    hints = get_type_hints(function)
+    parameters = [each for each in inspect.signature(function).parameters.values() if each.name != "self"]
+    takes_caller = parameters[0].name == "caller"
+    shapes: dict[str, Any] = {
+        each.name: (hints[each.name], ... if each.default is each.empty else each.default)
+        for each in parameters
+        if each.name != "caller"
+    }
+    shapes["caller"] = (CallerShape | None, None)
+    arguments = create_model(f"{name}_arguments", __config__=_STRICT, **shapes)
+    # A union, also where None never is: the configuration of an adapter does not reach a bare dataclass.
+    return Method(name, arguments, takes_caller, TypeAdapter(hints["return"] | None, config=_PLAIN))
+
+
+def _shape(caller: Caller) -> CallerShape:
+    return CallerShape(parent=caller) if isinstance(caller, str) else CallerShape(operator=True)
+
+
+def _mistake(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the body"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return one_line(f"{where}: {first['msg']}{more}", 300)

@@ -1,0 +1,165 @@
+"""`subagents serve`: starts the daemon, in the background unless told otherwise, and returns once it answers.
+
+Promises: of any number of starts at once one daemon comes out; a daemon that answers is left alone unless it is to be
+replaced; what keeps one from starting is told in one sentence.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NoReturn
+
+from acp_runtime import __version__
+from acp_runtime.api.errors import DaemonError
+from acp_runtime.api.unix_client import UnixClient
+from acp_runtime.api.unix_socket import NAME
+from acp_runtime.cli.background import Report, detach, log_to_file, start_lock, wait_for_end
+from acp_runtime.cli.exit_codes import Exit
+from acp_runtime.cli.talk import Talk
+from acp_runtime.config import Config, ConfigError, load
+from acp_runtime.core.errors import StoreOwned, SubagentsError
+from acp_runtime.manager.launcher import Launcher
+from acp_runtime.places import environment
+
+YEAR: Final = 31_536_000
+OWNED_TRIES: Final = 40  # of 250 ms: an owner that is ending is waited for
+STALLED_TRIES: Final = 160  # and one that stalls until its lease is over
+TRY_SECONDS: Final = 0.25
+END_SECONDS: Final = 90.0
+
+
+class _Refusal(Exception):  # noqa: N818 - reads as what happened
+    """The daemon is not started; the text says why."""
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Start the daemon and return the exit code."""
+    talk = Talk()
+    try:
+        config = load(Path(options.config) if options.config is not None else None, environment())
+    except ConfigError as error:
+        talk.tell(f"subagents serve: {error}")
+        return Exit.USAGE
+    if not 0 <= options.idle_exit <= YEAR:
+        talk.tell(f"subagents serve: --idle-exit is {options.idle_exit:g}; give a number of seconds, 0 for never")
+        return Exit.USAGE
+    try:
+        return _start(options, config, talk)
+    except (_Refusal, SubagentsError) as error:
+        talk.tell(f"subagents serve: {error}")
+        return Exit.FAILED
+
+
+def _start(options: argparse.Namespace, config: Config, talk: Talk) -> int:
+    with start_lock(config.runtime_dir) as lock:
+        running = _Running(UnixClient(config.runtime_dir / NAME, start=False))
+        if not options.replace and not running.may_be_started(foreground=options.foreground):
+            talk.tell(f"the daemon runs already (process {running.pid})")
+            return Exit.DONE
+        supplant = options.replace and not running.make_way()
+        if options.foreground:
+            talk.log()
+            return _run(options, config, supplant=supplant, ready=lock.release, failed=talk.tell)
+        report = Report()
+        if detach():
+            lock.drop()
+            log_to_file(config.state_dir)
+            os._exit(_run(options, config, supplant=supplant, ready=report.good, failed=report.bad))
+        if said := report.read():
+            raise _Refusal(said)
+        talk.tell("the daemon runs")
+        return Exit.DONE
+
+
+class _Running:
+    """The daemon that is there already, if any: its pid, or that it does not answer."""
+
+    def __init__(self, client: UnixClient) -> None:
+        self._client = client
+        self._version = ""
+        self.pid: int | None = None
+        self.stalled = False
+        try:
+            hello = client.hello()
+            self.pid, self._version = int(hello["pid"]), str(hello["version"])
+        except DaemonError as error:
+            if error.kind == "socket_unsafe":
+                raise
+            self.stalled = error.kind == "daemon_lost"
+
+    def may_be_started(self, *, foreground: bool) -> bool:
+        """Return whether there is none. Raises `_Refusal` when the one that is there will not do."""
+        if self.stalled:
+            raise _Refusal("a daemon holds the socket and does not answer; --replace takes its place")
+        if self.pid is not None and foreground:
+            raise _Refusal(f"a daemon answers already (process {self.pid}); end it, or use --replace")
+        if self.pid is not None and self._version != __version__:
+            theirs = f"the daemon that runs is version {self._version}, this is {__version__}"
+            raise _Refusal(f"{theirs}; run `subagents serve --replace` to go on with this one")
+        return self.pid is None
+
+    def make_way(self) -> bool:
+        """Have it hand over and end. Return False when it holds on to the store and has to be supplanted."""
+        if self.pid is None:
+            return not self.stalled
+        self._client.hand_over()
+        return wait_for_end(self.pid, END_SECONDS)
+
+
+def _run(
+    options: argparse.Namespace,
+    config: Config,
+    *,
+    supplant: bool,
+    ready: Callable[[], None],
+    failed: Callable[[str], None],
+) -> int:
+    """Be the daemon, and return the exit code at its end."""
+    try:
+        asyncio.run(_serve(options, config, supplant=supplant, ready=ready))
+    except (SubagentsError, OSError) as error:
+        failed(str(error))
+        return Exit.FAILED
+    except Exception as error:  # noqa: BLE001 - the last door: what gets here is a bug, and is told as one
+        failed(f"this is a bug, please report it: {type(error).__name__}: {error}\n{traceback.format_exc()}")
+        return Exit.FAILED
+    return Exit.DONE
+
+
+async def _serve(options: argparse.Namespace, config: Config, *, supplant: bool, ready: Callable[[], None]) -> None:
+    from acp_runtime.api.daemon import Daemon, Ending, Terms  # noqa: PLC0415 - after the fork: the parent only waits
+
+    terms = Terms(idle_exit=options.idle_exit or None, supplant=supplant)
+    loop = asyncio.get_running_loop()
+    left = STALLED_TRIES if supplant else OWNED_TRIES
+    while True:
+        daemon = Daemon(config, _launcher(options, config), terms)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, daemon.end, Ending.STOP)
+        try:
+            await daemon.run(ready, _leave)
+        except StoreOwned:
+            left -= 1
+            if left == 0:
+                raise
+            await asyncio.sleep(TRY_SECONDS)
+        else:
+            return
+
+
+def _launcher(options: argparse.Namespace, config: Config) -> Launcher:
+    if options.unsafe_local:
+        from acp_runtime.manager.local_launcher import LocalLauncher  # noqa: PLC0415 - one of two is loaded
+
+        return LocalLauncher(config.state_dir / "local", environment())
+    from acp_runtime.manager.docker_launcher import DockerLauncher  # noqa: PLC0415
+
+    return DockerLauncher(config, environment())
+
+
+def _leave() -> NoReturn:
+    os._exit(Exit.DONE)

@@ -1,0 +1,100 @@
+"""Who owns a store: the process that holds the flock on its lock file, which names it.
+
+A lease tells a stalled owner from a living one: a moment on the clock of one boot, kept in the store, before which the
+owner promised to renew it. An owner without a lease is never replaced while it holds the lock. A replaced owner keeps
+its flock, but on a file that is not the lock file any more; the epoch keeps it from writing.
+"""
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from acp_runtime.core.errors import StoreError, StoreOwned
+
+Reading: TypeAlias = tuple[str, int]
+"""A boot, and monotonic milliseconds of it."""
+
+_TRIES: Final = 8
+
+
+def own(path: Path, supplant_at: Reading | None) -> int:
+    """Return the descriptor that holds the store. Raises `StoreOwned` and `StoreError`."""
+    name = path.with_name(path.name + ".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = _lock(name)
+        if lock is None and supplant_at is not None:
+            lock = _supplant(path, name, supplant_at)
+    except OSError as error:
+        raise StoreError(f"the store {path} cannot be used: {error.strerror}; choose another folder") from error
+    except sqlite3.Error as error:
+        raise StoreError(f"the store {path} cannot be taken from its owner: {error}") from error
+    if lock is None:
+        owner = name.read_text(errors="replace")[:32].strip() or "unknown"
+        raise StoreOwned(f"the store {path} is owned by the running process {owner}; stop it or use another")
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
+
+
+def put_lease(connection: sqlite3.Connection, until: Reading) -> None:
+    """Keep the promise of an owner, inside of a transaction."""
+    boot, moment = until
+    connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('lease', ?)", (f"{boot} {moment}",))
+
+
+def _lock(name: Path) -> int | None:
+    """Return a lock on the file of that name, or None when another holds it."""
+    for _ in range(_TRIES):
+        lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # It may have been put aside between the open and the flock.
+            if os.fstat(lock).st_ino == name.stat().st_ino:
+                return lock
+        except BlockingIOError:
+            os.close(lock)
+            return None
+        except FileNotFoundError:
+            pass
+        os.close(lock)
+    return None
+
+
+def _supplant(path: Path, name: Path, now: Reading) -> int | None:
+    """Put the lock file of a stalled owner aside and return a lock on a new one; None when the owner is not stalled."""
+    if (turn := _lock(name.with_name(name.name + ".next"))) is None:
+        return None
+    try:
+        if not _lapsed(path, now):
+            return None
+        fresh = name.with_name(f"{name.name}.{os.getpid()}")
+        lock = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fresh.rename(name)
+            _forget(path)
+        except BaseException:
+            os.close(lock)
+            raise
+        return lock
+    finally:
+        os.close(turn)
+
+
+def _lapsed(path: Path, now: Reading) -> bool:
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        found = connection.execute("SELECT value FROM meta WHERE key = 'lease'").fetchone()
+    if found is None:
+        return False
+    boot, _, moment = str(found[0]).rpartition(" ")
+    return boot != now[0] or int(moment) < now[1]
+
+
+def _forget(path: Path) -> None:
+    """Take the lease away, so that the next one to look does not think the new owner stalled."""
+    with contextlib.closing(sqlite3.connect(path, timeout=5)) as connection, connection:
+        connection.execute("DELETE FROM meta WHERE key = 'lease'")
