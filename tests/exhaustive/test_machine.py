@@ -55,6 +55,7 @@ from acp_runtime.core.timers import next_deadline, outstanding, timers
 from acp_runtime.core.transcript import MessageEntry, ToolEntry
 
 MAX_TASKS = 2
+STOP_REASONS = ("end_turn", "refusal", "max_tokens", "cancelled", "made_up")
 TASK_EVENTS = ("TaskStarted", "TaskRetried", "CancelRequested", "TaskEnded")
 
 
@@ -99,7 +100,7 @@ def spawn(permissions: Permissions = Permissions.ALLOW, ground: Ground = GROUNDS
 def observations(state: Subagent, attempt: int, ground: Ground) -> Iterator[Input]:
     ids = [task.id for task in state.tasks] or ["none"]
     allow, reject = Option("a", "Allow", "allow_always"), Option("r", "Reject", "reject_once")
-    yield from (StepBegan(attempt, step) for step in Step)
+    yield from (StepBegan(attempt, step) for step in (Step if ground.asks else (Step.BACKOFF, Step.SESSION)))
     yield SessionReady(attempt, "s", "agent", "1", steering=ground.steers > 0)
     if ground.attempts > 1:
         yield SessionReady(attempt, "s", "agent", "1", opening=Opening.LOST)
@@ -114,7 +115,7 @@ def observations(state: Subagent, attempt: int, ground: Ground) -> Iterator[Inpu
         yield PromptBroke(attempt, task, "error")
         if ground.retries:
             yield PromptBroke(attempt, task, "429 too many requests")
-        for reason in ("end_turn", "refusal", "max_tokens", "cancelled", "made_up"):
+        for reason in STOP_REASONS if ground.asks else STOP_REASONS[:1]:
             yield PromptAnswered(attempt, task, reason, files_changed=1)
     yield ChannelClosed(attempt, "eof")
     yield DeathProven(attempt, 137, "killed")
@@ -135,7 +136,8 @@ def commands(state: Subagent, ground: Ground) -> Iterator[Input]:
     yield CancelTask(f"{state.id}.t1", "parent", "enough")
     yield CancelTask(f"{state.id}.t2", "parent", "enough")
     yield StopSubagent(Reason.STOPPED_BY_PARENT, "parent", "enough")
-    yield StopSubagent(Reason.FINISHED, "manager", "done")
+    if ground.asks:
+        yield StopSubagent(Reason.FINISHED, "manager", "done")
     if ground.asks:
         yield AnswerRequest(f"{state.attempt}-1", "a", "parent")
         yield AnswerRequest(f"{state.attempt}-2", "r", "operator")
@@ -177,7 +179,7 @@ class Walk:
         self.states: dict[tuple[object, ...], Subagent] = {}
         self.edges: list[tuple[Subagent, Input, tuple[Event, ...], Subagent]] = []
         frontier: list[Subagent] = []
-        for policy in Permissions if ground.asks else (Permissions.ALLOW,):
+        for policy in (Permissions.ALLOW, Permissions.ASK) if ground.asks else (Permissions.ALLOW,):
             events, _ = decide(None, spawn(policy, ground), 0)
             start = fold(None, events)
             self.states[(policy, key(start))] = start
