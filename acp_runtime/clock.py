@@ -7,7 +7,7 @@ clock is for people.
 
 import asyncio
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -74,8 +74,9 @@ class ManualClock:
             self._waiting.discard(entry)
 
     def advance(self, milliseconds: int) -> None:
-        """Let time pass; everything that waits for a moment up to the new one is released."""
+        """Let time pass on both clocks; everything that waits for a moment up to the new one is released."""
         self._now += milliseconds
+        self._wall += timedelta(milliseconds=milliseconds)
         for moment, future in tuple(self._waiting):
             if moment <= self._now and not future.done():
                 future.set_result(None)

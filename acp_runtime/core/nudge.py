@@ -20,7 +20,6 @@ from acp_runtime.core.ids import nudge_id
 from acp_runtime.core.model import (
     Opening,
     Option,
-    Permissions,
     Reason,
     RequestKind,
     Subagent,
@@ -187,7 +186,7 @@ def _answers_itself(state: Subagent, options: tuple[Option, ...]) -> bool:
     task = state.active
     if task is None or task.state is not TaskState.RUNNING:
         return True
-    return state.permissions is not Permissions.ASK and choose(options, state.permissions) is not None
+    return choose(options, state.permissions) is not None
 
 
 def _loss(state: Subagent, event: LossConfirmed) -> Nudge:
@@ -210,7 +209,11 @@ def _end(before: Subagent, event: StopRequested) -> Nudge | None:
     """Tell an end that none of the tasks that it ends will tell."""
     if event.by == "parent" or event.reason is Reason.FINISHED:
         return None
-    if any(not task.state.over and task.cancelled_by != "parent" for task in before.tasks):
+    told = [task for task in before.tasks if not task.state.over]
+    if event.reason not in (Reason.AGENT_DIED, Reason.CHANNEL_LOST):
+        # What the parent has cancelled ends by its parent, whoever ends the subagent meanwhile.
+        told = [task for task in told if task.cancelled_by != "parent"]
+    if told:
         return None
     kind = _ENDS[event.reason]
     ident = nudge_id("subagent", f"{before.id}.{before.attempt}")
@@ -238,4 +241,4 @@ def _request_id(state: Subagent, request: str) -> str:
 
 
 def _loss_id(state: Subagent, number: int) -> str:
-    return nudge_id("channel_lost", f"{state.id}.{state.attempt}.{number}")
+    return nudge_id("channel_lost", f"{state.id}.{number}")

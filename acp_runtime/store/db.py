@@ -123,7 +123,13 @@ def _connect(path: Path) -> sqlite3.Connection:
         raise StoreError(f"the store {path} cannot be opened: {error}") from error
     try:
         connection.row_factory = sqlite3.Row
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 5000"):
+        for pragma in (
+            "auto_vacuum = INCREMENTAL",
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "busy_timeout = 5000",
+        ):
             connection.execute(f"PRAGMA {pragma}")
         migrate(connection)
     except BaseException as error:

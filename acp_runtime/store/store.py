@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from acp_runtime.core.turns import (
     SubagentRead,
     TurnCommitted,
 )
-from acp_runtime.store import outbox
+from acp_runtime.store import outbox, retention
 from acp_runtime.store.admission import check_admission
 from acp_runtime.store.codec import decode, encode, storable
 from acp_runtime.store.db import Database, T
@@ -35,6 +36,8 @@ from acp_runtime.store.outbox import Asking, Moment, TurnContext, wall_text
 from acp_runtime.store.parents import fold_parent, resolve, stream_of
 from acp_runtime.store.projections import Row, fold
 from acp_runtime.store.rebuild import rebuild
+from acp_runtime.store.retention import Ended, Figures
+from acp_runtime.store.search import Found, search
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +261,50 @@ class Store:
             return row is not None and (parent is None or resolve(connection, storable(parent)) == row[0])
 
         return await self._database.read(work)
+
+    async def search(self, parent: str | None, query: str, *, limit: int = 20) -> list[Found]:
+        """Return tasks in which the words of a query stand, best first; None searches those of all parents."""
+        query = storable(query)
+        return await self._database.read(lambda connection: search(connection, _storable(parent), query, limit))
+
+    async def prune(self, parent: str | None, *, older_than: float, dry_run: bool = False) -> tuple[Ended, ...]:
+        """Delete whole logs of what ended more than `older_than` seconds ago and has nothing to tell any more.
+
+        Returns what was, or with `dry_run` would be deleted, at most `retention.MAX_AT_ONCE`; volumes of what is `kept`
+        are the caller's to discard. None prunes for all parents.
+        """
+
+        def work(connection: sqlite3.Connection) -> tuple[Ended, ...]:
+            before = wall_text(self._clock.wall() - timedelta(seconds=older_than))
+            found = retention.deletable(connection, _storable(parent), before)
+            if not dry_run:
+                for ended in found:
+                    self._forget(connection, ended, "retention")
+                retention.forget_turns(connection, before)
+            return tuple(found)
+
+        if dry_run:
+            return await self._database.read(work)
+        found = await self._write_and_wake(work)
+        # As a script: a statement would be stepped once, which frees one page.
+        await self._database.read(lambda connection: connection.executescript("PRAGMA incremental_vacuum"))
+        return found
+
+    async def remove(self, subagent: str, *, by: str) -> None:
+        """Delete the whole log of one ended subagent. Raises `Rejected` (still_open, not_acknowledged)."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            self._forget(connection, retention.removable(connection, storable(subagent), by=by), by)
+
+        await self._write_and_wake(work)
+
+    def _forget(self, connection: sqlite3.Connection, ended: Ended, by: str) -> None:
+        fact = retention.forget(connection, ended, by=by, now=self._clock.now())
+        self._append_parent(connection, ended.parent, fact)
+
+    async def usage(self, parent: str | None) -> Figures:
+        """Return what the store holds of a parent, or of all for None, and how large it is."""
+        return await self._database.read(lambda connection: retention.figures(connection, _storable(parent)))
 
     async def read_up_to(self, parent: str, subagent: str) -> int:
         """Return how far a parent has read a subagent's log; 0 when it never did."""

@@ -1,0 +1,149 @@
+"""What is deleted, and when: whole logs of subagents some time after their end, once nothing of them is to be told.
+
+A log is deleted with everything that was made from it; what stays is one fact in its parent's stream, so that a cursor
+into it is answered. Turns go when no nudge that they told is left. Works on what the log says, so that `rebuild` gives
+the same afterwards.
+"""
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Final
+
+from acp_runtime.core.errors import Rejected
+from acp_runtime.core.turns import SubagentForgotten
+from acp_runtime.store.parents import resolve
+from acp_runtime.store.search import forget_tasks
+
+MAX_AT_ONCE: Final = 1_000
+_OVER: Final = "subagent.lifecycle IN ('stopped', 'failed')"
+_NOTHING_TO_TELL: Final = (
+    "NOT EXISTS (SELECT 1 FROM nudge WHERE nudge.subagent = subagent.id AND nudge.state IN ('pending', 'claimed'))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A subagent that has ended. `kept` says that volumes of it may be left; `size` is that of its log in bytes."""
+
+    id: str
+    parent: str
+    name: str
+    kept: bool
+    wall: str
+    last_seq: int
+    events: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a store holds. Counts are of the caller's own, sizes in bytes of the whole store; `free` is reusable."""
+
+    subagents: int
+    open_subagents: int
+    events: int
+    nudges_open: int
+    nudges_dead: int
+    size: int
+    free: int
+
+
+def deletable(connection: sqlite3.Connection, parent: str | None, before: str) -> list[Ended]:
+    """Return what ended before a wall time and has nothing to tell any more, oldest first, at most `MAX_AT_ONCE`.
+
+    What could not be exported stays: its volume is all that there is of its work.
+    """
+    owner = None if parent is None else resolve(connection, parent)
+    rows = connection.execute(
+        f"SELECT id FROM subagent WHERE {_OVER} AND updated_wall < ? AND exported AND (? IS NULL OR parent = ?) "  # noqa: S608
+        f"AND {_NOTHING_TO_TELL} ORDER BY updated_wall LIMIT ?",
+        (before, owner, owner, MAX_AT_ONCE),
+    ).fetchall()
+    return [_ended(connection, row["id"]) for row in rows]
+
+
+def removable(connection: sqlite3.Connection, subagent: str, *, by: str) -> Ended:
+    """Return a subagent that a caller may delete now.
+
+    Raises `Rejected`: still_open, and not_acknowledged where anybody but its parent would delete what its parent was
+    not told yet.
+    """
+    row = connection.execute(
+        f"SELECT name, {_OVER} AS over, {_NOTHING_TO_TELL} AS told FROM subagent WHERE id = ?",  # noqa: S608 - constants
+        (subagent,),
+    ).fetchone()
+    if row is None:
+        raise Rejected("unknown_subagent", f"Unknown background subagent: {subagent}")
+    if not row["over"]:
+        raise Rejected("still_open", f"{row['name']} has not ended; stop it first")
+    if by != "parent" and not row["told"]:
+        sentence = f"{row['name']} has nudges that its parent has not acknowledged; they would be lost with it"
+        raise Rejected("not_acknowledged", sentence)
+    return _ended(connection, subagent)
+
+
+def _ended(connection: sqlite3.Connection, subagent: str) -> Ended:
+    row = connection.execute(
+        "SELECT id, parent, name, keep OR NOT exported AS kept, updated_wall, updated_seq FROM subagent WHERE id = ?",
+        (subagent,),
+    ).fetchone()
+    count, size = connection.execute(
+        "SELECT count(*), coalesce(sum(length(data)), 0) FROM event WHERE stream = ?", (subagent,)
+    ).fetchone()
+    return Ended(
+        row["id"], row["parent"], row["name"], bool(row["kept"]), row["updated_wall"], row["updated_seq"], count, size
+    )
+
+
+def forget(connection: sqlite3.Connection, ended: Ended, *, by: str, now: int) -> SubagentForgotten:
+    """Delete a subagent's log and all that was made from it; return the fact to be stored instead."""
+    forget_tasks(connection, ended.id)
+    connection.execute("DELETE FROM event WHERE stream = ?", (ended.id,))
+    for table in ("task", "request", "nudge", "cursor"):
+        connection.execute(f"DELETE FROM {table} WHERE subagent = ?", (ended.id,))  # noqa: S608 - names of this line
+    connection.execute("DELETE FROM subagent WHERE id = ?", (ended.id,))
+    return SubagentForgotten(at=now, parent=ended.parent, subagent=ended.id, name=ended.name, seq=ended.last_seq, by=by)
+
+
+def forget_turns(connection: sqlite3.Connection, before: str) -> None:
+    """Delete turns begun before a wall time that no nudge names, and marks of reading that say nothing any more.
+
+    A turn after which its parent's user began none stays: it says when the parent was last seen, and who began it.
+    """
+    rows = connection.execute(
+        "SELECT token, begun_seq, committed_seq FROM turn WHERE begun_wall < ? "
+        "AND NOT EXISTS (SELECT 1 FROM nudge WHERE nudge.turn = turn.token) "
+        "AND EXISTS (SELECT 1 FROM turn AS later WHERE later.parent = turn.parent AND later.origin = 'user' "
+        "AND later.begun_seq > turn.begun_seq) LIMIT ?",
+        (before, 10 * MAX_AT_ONCE),
+    ).fetchall()
+    for row in rows:
+        connection.execute("DELETE FROM event WHERE seq IN (?, ?)", (row["begun_seq"], row["committed_seq"]))
+        connection.execute("DELETE FROM turn WHERE token = ?", (row["token"],))
+    connection.execute(
+        "DELETE FROM event WHERE kind = 'subagent_read' AND wall < ? AND NOT EXISTS (SELECT 1 FROM cursor "
+        "WHERE cursor.subagent = json_extract(data, '$.subagent') AND cursor.read_seq = json_extract(data, '$.seq'))",
+        (before,),
+    )
+
+
+def figures(connection: sqlite3.Connection, parent: str | None) -> Figures:
+    """Return what the store holds of a parent, or of all, and how large it is."""
+    owner = None if parent is None else resolve(connection, parent)
+    mine = (owner, owner)
+    subagents, still_open = connection.execute(
+        f"SELECT count(*), coalesce(sum(NOT {_OVER}), 0) FROM subagent WHERE ? IS NULL OR parent = ?",  # noqa: S608
+        mine,
+    ).fetchone()
+    waiting, dead = connection.execute(
+        "SELECT coalesce(sum(state IN ('pending', 'claimed')), 0), coalesce(sum(state = 'dead'), 0) FROM nudge "
+        "WHERE ? IS NULL OR parent = ?",
+        mine,
+    ).fetchone()
+    (events,) = connection.execute(
+        "SELECT count(*) FROM event WHERE ? IS NULL OR stream IN (SELECT id FROM subagent WHERE parent = ?)", mine
+    ).fetchone()
+    page, pages, free = (
+        connection.execute(f"PRAGMA {each}").fetchone()[0] for each in ("page_size", "page_count", "freelist_count")
+    )
+    return Figures(subagents, still_open, events, waiting, dead, page * pages, page * free)
