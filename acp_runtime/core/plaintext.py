@@ -25,7 +25,7 @@ _UNDRAWN: Final = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
 )
 # Angle brackets, double quotes and what looks like them (full-width, small, struck through, other scripts' brackets and
-# quotation marks) become single quotation marks: no tag can be formed, no quote closed, for a model no more than for us.
+# quotation marks) become single quotation marks: no tag can be formed, no quote closed, as a model reads it either.
 _OPENING: Final = "<\uff1c\ufe64\u226e\u02c2\u2329\u3008\u27e8\u276c\u276e\u2770"
 _CLOSING: Final = ">\uff1e\ufe65\u226f\u02c3\u232a\u3009\u27e9\u276d\u276f\u2771"
 _QUOTES: Final = '"\uff02\u201c\u201d\u201e\u201f\u2033\u2036\u301d\u301e\u301f\u275d\u275e'
