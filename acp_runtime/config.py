@@ -6,7 +6,7 @@ Every mistake is told with the file, the line, the key and what is allowed. Unkn
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticCustomError
 
 from acp_runtime import __version__
+from acp_runtime.core.admission import Admission
 from acp_runtime.core.errors import Culprit, SubagentsError
 from acp_runtime.core.model import Limits
 from acp_runtime.places import cache_dir, config_dir, runtime_dir, state_dir
@@ -94,7 +95,7 @@ class FileTable(_Table):
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What was configured: limits, the catalogue of agent kinds, and where files go."""
+    """What was configured: limits, the catalogue of agent kinds, how many subagents there may be, where files go."""
 
     limits: Limits
     catalogue: Catalogue
@@ -102,6 +103,8 @@ class Config:
     state_dir: Path
     runtime_dir: Path
     cache_dir: Path
+    admission: Admission = field(default_factory=Admission)
+    one_shots: Admission = field(default_factory=lambda: Admission(2, 4, one_shot=True))
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:

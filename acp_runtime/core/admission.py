@@ -8,10 +8,11 @@ from acp_runtime.core.errors import Rejected
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The limits of one admission; numbers below one count as one."""
+    """The limits of one admission; numbers below one count as one. One-shot subagents are counted apart."""
 
     per_parent: int = 8
     total: int = 16
+    one_shot: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ def check_admission(connection: sqlite3.Connection, limits: Admission, parent: s
     """Let a subagent of a parent in, or raise `Rejected` (limit_reached)."""
     rows = connection.execute(
         "SELECT id, name, status, purpose, agent AS agent_kind, created_wall || 'Z' AS started_at FROM subagent "  # noqa: S608
-        f"WHERE parent = ? AND {ALIVE} AND id <> ? ORDER BY created_seq",
-        (resolve(connection, parent), subagent),
+        f"WHERE parent = ? AND {ALIVE} AND id <> ? AND one_shot = ? ORDER BY created_seq",
+        (resolve(connection, parent), subagent, limits.one_shot),
     ).fetchall()
-    counted = f"SELECT count(*) FROM subagent WHERE {ALIVE} AND id <> ?"  # noqa: S608 - a constant
-    total = connection.execute(counted, (subagent,)).fetchone()[0]
+    counted = f"SELECT count(*) FROM subagent WHERE {ALIVE} AND id <> ? AND one_shot = ?"  # noqa: S608 - a constant
+    total = connection.execute(counted, (subagent, limits.one_shot)).fetchone()[0]
     admit(limits, own=[Alive(**dict(row)) for row in rows], total=total)
