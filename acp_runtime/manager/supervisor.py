@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 from acp_runtime.clock import Clock
+from acp_runtime.core.admission import Admission
 from acp_runtime.core.decide import decide
 from acp_runtime.core.errors import Rejected, StoreOwned
 from acp_runtime.core.inputs import (
@@ -16,6 +17,7 @@ from acp_runtime.core.inputs import (
     Halted,
     Input,
     Observation,
+    ResumeSubagent,
     Spawn,
     StartBroke,
     StopSubagent,
@@ -66,19 +68,37 @@ class Supervisor:
             finally:
                 await launcher.close()
 
-    async def spawn(self, given: Spawn) -> None:
-        """Admit a subagent: durable when this returns, starting in the background. Raises `Rejected` (closing)."""
+    async def spawn(self, given: Spawn, admit: Admission | None = None) -> None:
+        """Admit a subagent: durable when this returns, starting in the background.
+
+        Raises `Rejected` (closing, limit_reached).
+        """
+        await self._admitted(self._admit(given, admit))
+
+    async def resume(self, subagent: str, given: ResumeSubagent, admit: Admission | None = None) -> None:
+        """Start an ended subagent again. Raises `Rejected` (closing, still_open, not_resumable, limit_reached)."""
+        await self._admitted(self._admit_again(subagent, given, admit))
+
+    async def _admitted(self, admitting: Coroutine[None, None, None]) -> None:
         if self._closing:
+            admitting.close()
             raise Rejected("closing", "the manager is being closed; nothing was started")
         # What is stored must have its actor, also when the caller does not wait for it any more.
-        task = asyncio.create_task(self._admit(given))
+        task = asyncio.create_task(admitting)
         self._admitting.add(task)
         task.add_done_callback(self._admitting.discard)
         await asyncio.shield(task)
 
-    async def _admit(self, given: Spawn) -> None:
+    async def _admit(self, given: Spawn, admit: Admission | None) -> None:
         events, _ = decide(None, given, self._clock.now())
-        self._start(await self._store.commit(given.id, None, 0, events))
+        self._start(await self._store.commit(given.id, None, 0, events, admit=admit))
+
+    async def _admit_again(self, subagent: str, given: ResumeSubagent, admit: Admission | None) -> None:
+        committed = await self._store.load(subagent)
+        if committed is None or subagent in self._actors:
+            raise Rejected("still_open", f"subagent {subagent} has not ended; send it a message instead")
+        events, _ = decide(committed.state, given, self._clock.now())
+        self._start(await self._store.commit(subagent, committed.state, committed.version, events, admit=admit))
 
     async def ask(self, subagent: str, given: Input) -> None:
         """Have a command decided by a subagent's actor. Raises `Rejected`, also for one that ended long ago."""

@@ -27,8 +27,9 @@ class SpawnRequest:
     """What to spawn. `workspace` is a folder of this machine, `cwd` the agent's folder below it ("" for the whole).
 
     `purpose` is for people, the task's start by default. `keep`: home and work outlast the end, so that `resume` can go
-    on with them. `one_shot`: the subagent ends with its first task; `output_file` is relative to the workspace and told
-    as the original tells it. `instructions` are put before the first task.
+    on with them. `one_shot`: the subagent ends with its first task, or after `max_duration` seconds; how it stands is
+    kept in `output_file`, relative to the workspace, where `{id}` becomes the subagent's id. `instructions` are put
+    before the first task.
     """
 
     agent: str
@@ -47,6 +48,7 @@ class SpawnRequest:
     model_key_env: str | None = None
     permissions: Permissions = Permissions.ALLOW
     limits: Limits | None = None
+    max_duration: float | None = None
 
 
 def spawn_input(config: Config, *, ident: str, parent: str, request: SpawnRequest) -> Spawn:
@@ -63,7 +65,7 @@ def spawn_input(config: Config, *, ident: str, parent: str, request: SpawnReques
         preset=request.preset,
         keep=request.keep,
         one_shot=request.one_shot,
-        output_file=request.output_file,
+        output_file=_output_file(request.output_file, ident),
         instructions=request.instructions,
         image=request.image,
         model=request.model,
@@ -77,7 +79,7 @@ def spawn_input(config: Config, *, ident: str, parent: str, request: SpawnReques
         purpose=one_line(request.purpose or task, MAX_NAME_CHARS),
         order=order,
         permissions=request.permissions,
-        limits=_limits(kind, request.limits or config.limits),
+        limits=_limits(kind, request.limits or config.limits, request.max_duration),
         task=task,
     )
 
@@ -94,8 +96,19 @@ def text_of(name: str, value: str) -> str:
     return text
 
 
-def _limits(kind: AgentKind, limits: Limits) -> Limits:
+def _limits(kind: AgentKind, limits: Limits, max_duration: float | None) -> Limits:
+    if max_duration is not None:
+        limits = replace(limits, lifetime=min(max_duration, limits.lifetime or max_duration))
     return replace(limits, initialize=limits.initialize_cold) if kind.cold_start else limits
+
+
+def _output_file(name: str | None, ident: str) -> str | None:
+    if name is None:
+        return None
+    path = PurePosixPath(name.replace("{id}", ident))
+    if path.is_absolute() or ".." in path.parts or not path.name or "\0" in name or storable(name) != name:
+        raise Rejected("invalid", f"the output file {one_line(name, 200)!r} is no file below the workspace; name one")
+    return str(path)
 
 
 def _folder(path: Path) -> Path:

@@ -17,7 +17,6 @@ from acp_runtime.views import EventView, Page, Transcript
 MAX_ROWS: Final = 1_000
 TRANSCRIPT_ROWS: Final = 20_000
 TRANSCRIPT_CHARS: Final = 4 * 1_048_576
-LEFT_COUNTED: Final = 1_000
 
 
 async def read_page(store: Store, subagent: str, *, since: int, limit: int) -> Page:
@@ -26,12 +25,8 @@ async def read_page(store: Store, subagent: str, *, since: int, limit: int) -> P
     if not rows:
         return Page((), since, 0)
     texts = await _texts(store, subagent)
-    last = rows[-1].seq
-    left = await store.query(
-        f"SELECT count(*) AS n FROM (SELECT 1 FROM event WHERE stream = ? AND seq > ? LIMIT {LEFT_COUNTED})",  # noqa: S608
-        subagent, last,
-    )  # fmt: skip
-    return Page(tuple(told(rows, texts)), last, int(left[0]["n"]))
+    newest = await store.query("SELECT max(version) AS version FROM event WHERE stream = ?", subagent)
+    return Page(tuple(told(rows, texts)), rows[-1].seq, int(newest[0]["version"]) - rows[-1].version)
 
 
 async def read_transcript(store: Store, subagent: str, *, task: str | None) -> Transcript:

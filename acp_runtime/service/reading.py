@@ -24,11 +24,13 @@ TASKS_SHOWN: Final = 20
 LISTED: Final = 1_000
 CANDIDATES: Final = 10
 
-_COLUMNS: Final = (
-    "SELECT subagent.*, (SELECT count(*) FROM (SELECT 1 FROM event WHERE stream = subagent.id AND seq > "
-    "coalesce((SELECT read_seq FROM cursor WHERE parent = subagent.parent AND cursor.subagent = subagent.id), 0) "
-    "LIMIT 1000)) AS unread FROM subagent"
+_NEWEST: Final = "coalesce((SELECT max(version) FROM event WHERE stream = subagent.id), 0)"
+_READ: Final = (
+    "coalesce((SELECT version FROM event WHERE stream = subagent.id AND seq <= "
+    "(SELECT read_seq FROM cursor WHERE parent = subagent.parent AND cursor.subagent = subagent.id) "
+    "ORDER BY seq DESC LIMIT 1), 0)"
 )
+_COLUMNS: Final = f"SELECT subagent.*, {_NEWEST} - {_READ} AS unread FROM subagent"  # noqa: S608 - constants
 _OPEN_REQUESTS: Final = "SELECT * FROM request WHERE closed_seq IS NULL AND subagent"
 
 

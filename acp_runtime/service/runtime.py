@@ -9,29 +9,31 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Literal
 
 from acp_runtime.callers import Caller, Operator, parent_of, word_of
 from acp_runtime.clock import Clock, SystemClock
 from acp_runtime.config import Config
+from acp_runtime.core.admission import Admission
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.ids import subagent_id
-from acp_runtime.core.inputs import AnswerRequest, CancelTask, Input, Send, StopSubagent
-from acp_runtime.core.model import Reason, Subagent, TaskState
+from acp_runtime.core.inputs import AnswerRequest, CancelTask, Input, ResumeSubagent, StopSubagent
+from acp_runtime.core.model import Reason, Subagent
+from acp_runtime.core.turns import Form, Origin
 from acp_runtime.manager.launcher import CheckResult, Launcher, Work
 from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.manager.work import read_work
+from acp_runtime.service.facade import SendMode, WaitMode
 from acp_runtime.service.order import SpawnRequest, spawn_input, text_of
 from acp_runtime.service.paging import read_page, read_transcript
 from acp_runtime.service.reading import Reading
-from acp_runtime.service.waiting import Waiting, WaitMode
+from acp_runtime.service.sending import Sending
+from acp_runtime.service.waiting import Waiting
 from acp_runtime.store.outbox import TurnContext
 from acp_runtime.store.projections import Row
 from acp_runtime.store.store import Store
 from acp_runtime.views import (
     Hit,
     NudgeView,
-    Outcome,
     Page,
     Pruned,
     Sent,
@@ -42,9 +44,6 @@ from acp_runtime.views import (
     Wakeup,
 )
 
-SendMode = Literal["queue", "steer"]
-Origin = Literal["user", "wake"]
-
 
 class Runtime:
     """Owns one store and the subagents in it. Use `async with Runtime.open(...)`."""
@@ -54,6 +53,7 @@ class Runtime:
         self._supervisor = supervisor
         self._config = config
         self._keep = keep
+        self._clock = clock
         self._reading = Reading(store, clock, self._living)
 
     @classmethod
@@ -104,7 +104,8 @@ class Runtime:
         Raises `Rejected` (unknown_agent, invalid, limit_reached, closing) and then nothing was started.
         """
         ident = subagent_id(secrets.token_bytes(5))
-        await self._supervisor.spawn(spawn_input(self._config, ident=ident, parent=parent_of(caller), request=request))
+        given = spawn_input(self._config, ident=ident, parent=parent_of(caller), request=request)
+        await self._supervisor.spawn(given, Admission())
         return await self.status(caller, ident)
 
     async def send(self, caller: Caller, subagent: str, text: str, *, mode: SendMode = "queue") -> Sent:
@@ -113,9 +114,11 @@ class Runtime:
         Raises `Rejected` (unknown_subagent, invalid, not_running, queue_full).
         """
         message = text_of("message", text)
-        if mode == "steer":
-            raise Rejected("steering_unavailable", "steering is not built yet")
-        return _sent(await self._ask(caller, subagent, Send(message)))
+        view = await self.status(caller, subagent)
+        try:
+            return await Sending(self._store, self._supervisor, self._reading, caller).run(view, message, mode)
+        except Rejected as error:
+            raise _with_remedy(error, await self.status(caller, subagent)) from error
 
     async def cancel(self, caller: Caller, subagent: str, cause: str = "") -> SubagentView:
         """Cancel the running task, else the first that is queued. Raises `Rejected` (unknown_subagent, task_over)."""
@@ -145,9 +148,10 @@ class Runtime:
 
         Raises `Rejected` (unknown_subagent, invalid, still_open, not_resumable, limit_reached).
         """
-        text_of("message", text)
+        message = text_of("message", text)
         await self.status(caller, subagent)
-        raise Rejected("not_resumable", "resuming is not built yet")
+        await self._supervisor.resume(subagent, ResumeSubagent(message, word_of(caller)), Admission())
+        return await self.status(caller, subagent)
 
     async def remove(self, caller: Caller, subagent: str) -> None:
         """Delete what is left of an ended subagent: its volumes, its exported work and its log.
@@ -248,13 +252,20 @@ class Runtime:
 
     # ---- turns of the parent
 
-    async def begin_turn(self, caller: Caller, door: str, turn_id: str, *, origin: Origin = "user") -> TurnContext:
+    async def begin_turn(
+        self,
+        caller: Caller,
+        door: str,
+        turn_id: str,
+        *,
+        origin: Origin = Origin.USER,
+        form: Form = Form.BLOCK,
+    ) -> TurnContext:
         """Return the roster and the nudges for one turn of a parent; the same turn id gives the same bytes.
 
-        `origin` says whether a person or a wake-up began the turn. Raises `Rejected` (no_turns) for the operator.
+        `origin` says who began the turn: its user, or a wake-up. Raises `Rejected` (no_turns) for the operator.
         """
-        _ = origin
-        return await self._store.begin_turn(_parent("turn", caller), door, turn_id)
+        return await self._store.begin_turn(_parent("turn", caller), door, turn_id, origin=origin, form=form)
 
     async def commit_turn(self, token: str) -> None:
         """Acknowledge a turn. Idempotent. Raises `Rejected` (unknown_turn)."""
@@ -268,24 +279,41 @@ class Runtime:
         await self.commit_turn(context.token)
 
     async def wakeups(self, caller: Caller) -> AsyncIterator[Wakeup]:
-        """Say each time that there is something new to tell an idle parent; ends when its reader stops."""
+        """Say each time that there is something new to tell an idle parent; goes on until its reader leaves.
+
+        Nothing is said any more after too many turns in a row that wake-ups began (`OutboxRules.wakes`), until the
+        parent's user begins one. What is not read here is told at the parent's next turn all the same.
+        """
         parent = _parent("wake-up", caller)
         told: frozenset[str] = frozenset()
         while True:
             tick = self._store.tick
-            pending = frozenset(each.id for each in await self.nudges(parent, state="pending"))
-            if pending - told:
-                yield Wakeup(tuple(sorted(pending)))
-            told = pending
-            await self._store.changed(tick)
+            found = await self._store.wakeable(parent)
+            if not told.issuperset(found.nudges):
+                yield Wakeup(found.nudges)
+            told = frozenset(found.nudges)
+            await self._woken(tick, found.again)
+
+    async def _woken(self, tick: int, again: int | None) -> None:
+        """Return when something was committed, or when a claim runs out at the moment `again`."""
+        changed = asyncio.ensure_future(self._store.changed(tick))
+        both = {changed} if again is None else {changed, asyncio.ensure_future(self._clock.until(again))}
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in both:
+                each.cancel()
 
     async def nudges(self, caller: Caller, *, state: str | None = None, limit: int = 100) -> list[NudgeView]:
         """Return nudges and how far they got, newest first; the operator sees all parents'. Changes nothing."""
         return await self._reading.nudges(caller, state=state, limit=limit)
 
     async def alias(self, parent: str, alias: str) -> None:
-        """Let a parent be called by another name too: its host has given its session a new id."""
-        raise _unbuilt(parent, alias)
+        """Let a parent be called by another name too: its host has given its session a new id. Idempotent.
+
+        Raises `Rejected` (alias_taken) for a name that another parent has as its alias.
+        """
+        await self._store.alias(parent, alias)
 
     # ---- the store
 
@@ -313,11 +341,14 @@ def _parent(what: str, caller: Caller) -> str:
     return caller
 
 
-def _sent(view: SubagentView) -> Sent:
-    if view.newest.state is TaskState.QUEUED:
-        sentence = f"{view.name} has {view.queued} task(s) in its queue, with this one."
-        return Sent(view, Outcome.QUEUED, view.queued, sentence)
-    return Sent(view, Outcome.DISPATCHED, view.queued, f"{view.name} works on it now.")
+def _with_remedy(error: Rejected, view: SubagentView) -> Rejected:
+    """Return the refusal of a message; that to an ended subagent says how it can be started again."""
+    if error.kind != "not_running":
+        return error
+    sentence = f"Background subagent {view.name} is no longer running."
+    if view.resumable:
+        sentence += f" Its work was kept: `subagents resume {view.id}` starts it again with its next task."
+    return Rejected(error.kind, sentence, {"id": view.id, "name": view.name, "resumable": view.resumable})
 
 
 def _unbuilt(*_: object) -> Rejected:

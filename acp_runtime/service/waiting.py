@@ -3,15 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final, Literal
+from typing import Final
 
 from acp_runtime.callers import Caller
 from acp_runtime.core.errors import Rejected
+from acp_runtime.service.facade import WaitMode
 from acp_runtime.service.reading import Reading
 from acp_runtime.store.store import Store
 from acp_runtime.views import SubagentView, Waited, WaitReason
-
-WaitMode = Literal["any_change", "all", "first"]
 
 MAX_WAITED: Final = 100
 

@@ -1,0 +1,81 @@
+"""A message to a subagent, and the honest answer to what became of it."""
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+from acp_runtime.callers import Caller, word_of
+from acp_runtime.core.events import Event, SteerEnded, SteerRequested, TaskQueued
+from acp_runtime.core.inputs import Send, SteerTask
+from acp_runtime.core.model import Steering, TaskState
+from acp_runtime.manager.supervisor import Supervisor
+from acp_runtime.service.facade import SendMode
+from acp_runtime.service.reading import Reading
+from acp_runtime.store.store import Store
+from acp_runtime.views import Outcome, Sent, SubagentView
+
+STEER_SECONDS: Final = 30.0
+
+_STEERED: Final = {
+    Steering.INJECTED: (Outcome.INJECTED, "{} has taken it into the task that it works on."),
+    Steering.QUEUED: (Outcome.QUEUED, "{} could not take it into the running task; it is the next task."),
+    Steering.UNKNOWN: (
+        Outcome.UNKNOWN,
+        "{} did not say whether it took it; look at what it does before you repeat it.",
+    ),
+    Steering.OPEN: (Outcome.UNKNOWN, "{} has not said yet whether it took it; look at what it does."),
+}
+
+
+class Sending:
+    """One message of one caller to a subagent that it may see."""
+
+    def __init__(self, store: Store, supervisor: Supervisor, reading: Reading, caller: Caller) -> None:
+        self._store = store
+        self._supervisor = supervisor
+        self._reading = reading
+        self._caller = caller
+
+    async def run(self, before: SubagentView, message: str, mode: SendMode) -> Sent:
+        """Hand the message over and return what is known of it. Raises `Rejected` (not_running, queue_full)."""
+        given = Send(message) if mode == "queue" else SteerTask(message, word_of(self._caller))
+        await self._supervisor.ask(before.id, given)
+        made = await self._made(before, message)
+        if isinstance(made, SteerRequested):
+            return await self._steered(before, made)
+        view = await self._reading.status(self._caller, before.id)
+        task = next((each for each in view.tasks if isinstance(made, TaskQueued) and each.id == made.task_id), None)
+        if task is None or task.state is not TaskState.QUEUED:
+            return Sent(view, Outcome.DISPATCHED, view.queued, f"{view.name} works on it now.")
+        ahead = sum(each.state is TaskState.QUEUED and each.number < task.number for each in view.tasks)
+        return Sent(view, Outcome.QUEUED, view.queued, _waits(view, ahead))
+
+    async def _made(self, before: SubagentView, message: str) -> Event | None:
+        """Return the fact that the message became."""
+        for row in await self._store.events(before.id, before.seq, None):
+            if isinstance(row.event, SteerRequested | TaskQueued) and row.event.text == message:
+                return row.event
+        return None
+
+    async def _steered(self, before: SubagentView, made: SteerRequested) -> Sent:
+        """Wait for the agent's word; the core's own deadline (limits.steer) ends this first."""
+        outcome = Steering.OPEN
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STEER_SECONDS):
+                while outcome is Steering.OPEN:
+                    tick = self._store.tick
+                    rows = await self._store.events(before.id, before.seq, None)
+                    ends = [row.event for row in rows if isinstance(row.event, SteerEnded)]
+                    outcome = next((each.outcome for each in ends if each.steer_id == made.steer_id), outcome)
+                    if outcome is Steering.OPEN:
+                        await self._store.changed(tick)
+        view = await self._reading.status(self._caller, before.id)
+        word, sentence = _STEERED[outcome]
+        return Sent(view, word, view.queued, sentence.format(view.name))
+
+
+def _waits(view: SubagentView, ahead: int) -> str:
+    busy = view.current_task is not None
+    if not busy and ahead == 0:
+        return f"{view.name} works on it as soon as it is ready."
+    return f"{view.name} works on it after {ahead + busy} other task(s)."

@@ -1,0 +1,220 @@
+"""The default set: eight tools with which a model has subagents work for it. Names and fields are the original's."""
+
+import asyncio
+from typing import Final
+
+from acp_runtime.core.errors import Rejected
+from acp_runtime.core.model import TaskState
+from acp_runtime.core.status import Status
+from acp_runtime.service.order import SpawnRequest
+from acp_runtime.tools import answers
+from acp_runtime.tools.inputs import (
+    AnswerInput,
+    ListInput,
+    PollInput,
+    SendInput,
+    SpawnInput,
+    StatusInput,
+    StopInput,
+    WaitInput,
+)
+from acp_runtime.tools.orders import order_of
+from acp_runtime.tools.tool import Answer, Desk, Tool
+from acp_runtime.views import Outcome, SubagentView
+
+POLL_EVENTS: Final = 400
+FOR_GOOD: Final = frozenset({"allow_always"})
+STOPPED: Final = "stopped_by_parent"
+
+
+async def spawn(desk: Desk, given: SpawnInput) -> Answer:
+    """Start one subagent or several. All are checked before the first is started; limits refuse each on its own."""
+    if not desk.enabled:
+        return answers.failure("Background ACP subagents are disabled in config.", "disabled")
+    orders = [order_of(desk, each) for each in (given, *(given.tasks or ()))]
+    told = await asyncio.gather(*(start(desk, order) for order in orders))
+    if given.tasks is None:
+        return told[0]
+    return {"success": all(each["success"] for each in told), "subagents": list(told)}
+
+
+async def start(desk: Desk, order: SpawnRequest) -> Answer:
+    """Spawn one and give its start a moment."""
+    try:
+        view = await _started(desk, await desk.runtime.spawn(desk.parent, order))
+    except Rejected as error:
+        return answers.refusal(error)
+    if view.status is Status.ERROR or (view.status.over and view.session_id is None):
+        sentence = f"Failed to start background ACP subagent: {view.cause}"
+        return answers.failure(sentence, view.error_kind or view.reason or "start_failed", {"id": view.id})
+    first = view.tasks[0]
+    told = answers.head(view) | {
+        "purpose": view.purpose,
+        "cwd": answers.folder(view),
+        "agent_kind": view.agent,
+        "container_id": view.container or None,
+        "acp_session_id": view.session_id,
+        "initial_dispatch": answers.head(view)
+        | {"queued": first.state is TaskState.QUEUED, "queued_messages": view.queued},
+    }
+    if view.one_shot:
+        told |= {
+            "mode": "async",
+            "goal": view.purpose,
+            "output_file": view.output_file,
+            "workspace_root": view.workspace,
+            "max_duration_at": view.max_lifetime_at,
+        }
+    return told
+
+
+async def _started(desk: Desk, view: SubagentView) -> SubagentView:
+    """Return the subagent when its session is open, it has failed, or `start_wait` is over."""
+    now = asyncio.get_running_loop().time
+    last, seq = now() + desk.start_wait, view.seq
+    while view.status is Status.STARTING and (left := last - now()) > 0:
+        waited = await desk.runtime.wait(desk.parent, [view.id], mode="any_change", seconds=left, since=seq)
+        view, seq = waited.views[0], waited.seq
+    return view
+
+
+async def show_all(desk: Desk, _given: ListInput) -> Answer:
+    """List the open ones."""
+    views = await desk.runtime.list_subagents(desk.parent)
+    return {"success": True, "subagents": [answers.summary(view) for view in views]}
+
+
+async def send(desk: Desk, given: SendInput) -> Answer:
+    """Hand over a message and say what became of it."""
+    if not given.message.strip():
+        raise Rejected("invalid", "message is required.")
+    sent = await desk.runtime.send(desk.parent, given.id, given.message, mode=given.mode)
+    told = answers.head(sent.view) | {"queued": sent.outcome is Outcome.QUEUED, "queued_messages": sent.queued}
+    return told | {"outcome": str(sent.outcome), "note": sent.sentence}
+
+
+async def poll(desk: Desk, given: PollInput) -> Answer:
+    """Return what is new, or what follows a cursor."""
+    page = await desk.runtime.poll(desk.parent, given.id, since=given.since_seq, limit=POLL_EVENTS)
+    view = await desk.runtime.status(desk.parent, given.id)
+    told = answers.head(view) | {
+        "events": [answers.event(view, each) for each in page.rows],
+        "unread_count": page.unread,
+        "transport_alive": answers.alive(view),
+        "next_seq": page.next_seq,
+    }
+    if page.expired:
+        told["expired"] = True
+    end = answers.ending(view)
+    if page.rows:
+        # What the agent said stands in the events already.
+        end.pop("result", None)
+    return told | (end if not page.unread else {})
+
+
+async def status(desk: Desk, given: StatusInput) -> Answer:
+    """Return all that is known of one."""
+    view = await desk.runtime.status(desk.parent, given.id)
+    told = {"success": True, **answers.summary(view)}
+    told |= {"transport_alive": answers.alive(view), "queued_messages": view.queued}
+    if (error := answers.last_error(view)) is not None:
+        told["last_error"] = error
+    return told | answers.ending(view, given.result_offset)
+
+
+async def stop(desk: Desk, given: StopInput) -> Answer:
+    """Stop a subagent, or cancel its current task."""
+    if given.scope == "task":
+        cause = given.reason or "cancelled by its parent"
+        view = await desk.runtime.cancel(desk.parent, given.id, cause)
+        return answers.head(view) | {"reason": cause, "scope": "task", "queued_messages": view.queued}
+    view = await desk.runtime.stop(desk.parent, given.id, reason=given.reason or STOPPED)
+    told = answers.head(view) | {"reason": answers.terminal_reason(view)}
+    return told | answers.ending(view)
+
+
+async def wait(desk: Desk, given: WaitInput) -> Answer:
+    """Wait for tasks to end, questions or changes, within the bound of a tool."""
+    ids = given.ids
+    if ids is None:
+        ids = [view.id for view in await desk.runtime.list_subagents(desk.parent)]
+    if not ids:
+        return {"success": True, "reason": "ended", "subagents": [], "note": "You have no open subagents."}
+    waited = await desk.runtime.wait(
+        desk.parent, ids, mode=given.mode, seconds=desk.bounded(given.timeout), since=given.since_seq
+    )
+    told = [{**answers.head(view), **answers.ending(view)} for view in waited.views]
+    for each in told:
+        del each["success"]
+    return {"success": True, "reason": str(waited.reason), "subagents": told, "next_seq": waited.seq}
+
+
+async def answer(desk: Desk, given: AnswerInput) -> Answer:
+    """Answer a question of a subagent, for this task only."""
+    view = await desk.runtime.status(desk.parent, given.id)
+    options = [one for each in view.requests if each.id == given.request_id for one in each.options]
+    if any(one.id == given.option_id and one.kind in FOR_GOOD for one in options):
+        sentence = f"Option {given.option_id} would hold for good, which only the operator may allow; choose another."
+        return answers.failure(sentence, "needs_operator")
+    return answers.head(await desk.runtime.answer(desk.parent, given.id, given.request_id, given.option_id))
+
+
+BACKGROUND: Final = (
+    Tool(
+        "spawn_background_subagent",
+        "Start a coding agent in a container of its own that works while you go on. For work that takes minutes and "
+        "needs little from you; not for what you can do in a few calls. Its end is told to you: do not poll in a loop.",
+        SpawnInput,
+        spawn,
+        "execute",
+    ),
+    Tool(
+        "list_background_subagents",
+        "List your open subagents. Not needed each turn: you are told what changes.",
+        ListInput,
+        show_all,
+        "read",
+    ),
+    Tool(
+        "send_background_subagent",
+        "Give a subagent its next task or a message; the answer says what became of it.",
+        SendInput,
+        send,
+        "execute",
+    ),
+    Tool(
+        "poll_background_subagent",
+        "Read what a subagent said and did since you last read. To look in once, never in a loop: wait instead.",
+        PollInput,
+        poll,
+        "read",
+    ),
+    Tool(
+        "get_background_subagent_status",
+        "Show a subagent's state, open questions and, once its task is over, the result.",
+        StatusInput,
+        status,
+        "read",
+    ),
+    Tool(
+        "stop_background_subagent",
+        "End a subagent you need no more, or cancel its current task. Its work is kept.",
+        StopInput,
+        stop,
+        "execute",
+    ),
+    Tool(
+        "wait_background_subagents",
+        "Wait until a subagent has finished or asks. Only when you can do nothing else; call again after a timeout.",
+        WaitInput,
+        wait,
+        "read",
+    ),
+    Tool(
+        "answer_background_subagent",
+        "Answer a subagent's open question with one of the options it offered.",
+        AnswerInput,
+        answer,
+        "execute",
+    ),
+)

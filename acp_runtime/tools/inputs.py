@@ -1,0 +1,74 @@
+"""What the eight tools of the default set take. Models read the descriptions: they say only what names leave open."""
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from acp_runtime.tools.tool import Input
+
+MAX_MORE: Final = 15
+MAX_WAITED: Final = 100
+
+Cursor = Annotated[int, Field(ge=0)]
+
+
+class TaskInput(Input):
+    """One subagent to start; what is not given is the operator's setting."""
+
+    purpose: str
+    initial_task: str
+    cwd: str
+    agent_kind: str | None = None
+    model: str | None = None
+    preset: str | None = None
+    one_shot: bool = False
+
+
+class SpawnInput(TaskInput):
+    purpose: str = Field(description="Why it exists, in a few words.")
+    initial_task: str = Field(description="Complete: it sees nothing of this conversation.")
+    cwd: str = Field(description="/workspace or a folder below it.")
+    one_shot: bool = Field(default=False, description="End after this task and write the result to a file.")
+    tasks: Annotated[list[TaskInput], Field(max_length=MAX_MORE)] | None = Field(
+        default=None, description="More subagents to start in this call."
+    )
+
+
+class ListInput(Input):
+    pass
+
+
+class IdInput(Input):
+    id: str
+
+
+class SendInput(IdInput):
+    message: str
+    mode: Literal["queue", "steer"] = Field(
+        default="queue", description="queue: its next task. steer: into the running one, if its agent takes that."
+    )
+
+
+class PollInput(IdInput):
+    since_seq: Cursor | None = Field(default=None, description="Replay what follows this seq; 0: all.")
+
+
+class StatusInput(IdInput):
+    result_offset: Cursor = Field(default=0, description="Where to go on in a long result.")
+
+
+class StopInput(IdInput):
+    reason: str | None = None
+    scope: Literal["agent", "task"] = Field(default="agent", description="task: cancel only its current task.")
+
+
+class WaitInput(Input):
+    ids: Annotated[list[str], Field(max_length=MAX_WAITED)] | None = Field(default=None, description="Default: all.")
+    mode: Literal["first", "all", "any_change"] = "first"
+    timeout: float = Field(default=30.0, ge=0, description="Seconds, at most 40.")
+    since_seq: Cursor | None = Field(default=None, description="next_seq of your last wait.")
+
+
+class AnswerInput(IdInput):
+    request_id: str
+    option_id: str

@@ -1,0 +1,97 @@
+"""What a tool is: a name, a sentence that says when to use it, an input, and a handler over the facade."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from acp_runtime.clock import SystemClock
+from acp_runtime.service.facade import Facade
+
+Answer = dict[str, Any]
+
+START_SECONDS: Final = 20.0
+# Hosts give a tool about a minute; what waits ends well before.
+LONGEST_WAIT: Final = 40.0
+
+
+class Input(BaseModel):
+    """Base of the inputs. A parameter that a tool does not know is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a spawn takes where the call does not say it.
+
+    `output_dir` is relative to the workspace; `max_duration` is how long a one-shot subagent may work, in seconds.
+    """
+
+    agent: str = "opencode"
+    model: str | None = None
+    model_url: str | None = None
+    model_key_env: str | None = None
+    preset: str = ""
+    output_dir: str = ".hermes-async-delegates"
+    max_duration: float = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """For whom tools work: one parent and its workspace, and how long they may take.
+
+    `longest_wait` bounds the tools that wait; None for a host in Python, which may wait as long as it asks for.
+    """
+
+    runtime: Facade
+    parent: str
+    workspace: Path
+    defaults: Defaults = Defaults()
+    enabled: bool = True
+    longest_wait: float | None = LONGEST_WAIT
+    start_wait: float = START_SECONDS
+    wall: Callable[[], datetime] = field(default_factory=lambda: SystemClock().wall)
+
+    def bounded(self, seconds: float) -> float:
+        """Return how long a tool may wait when its caller asks for `seconds`."""
+        return seconds if self.longest_wait is None else min(seconds, self.longest_wait)
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One row of a table. `kind` says in ACP's word whether it changes something."""
+
+    name: str
+    sentence: str
+    model: type[Input]
+    handler: Callable[[Desk, Any], Awaitable[Answer]]
+    kind: Literal["read", "execute"]
+
+    def schema(self) -> Answer:
+        """Return the tool as models are told about it: JSON Schema without what only programs want."""
+        schema = self.model.model_json_schema()
+        return {"name": self.name, "description": self.sentence, "parameters": _bare(schema, schema.get("$defs", {}))}
+
+
+def _bare(schema: Any, shared: dict[str, Any]) -> Any:
+    """Return a schema with definitions put in place, and without titles, defaults and the null of optional fields."""
+    if isinstance(schema, list):
+        return [_bare(each, shared) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _bare(shared[schema["$ref"].rpartition("/")[2]], shared)
+    kept = {name: each for name, each in schema.items() if name not in ("title", "default", "$defs", "description")}
+    if "description" in schema and "properties" not in schema:
+        kept["description"] = schema["description"]
+    if "anyOf" in kept:
+        (only,) = (each for each in kept.pop("anyOf") if each != {"type": "null"})
+        kept = {**_bare(only, shared), **kept}
+    if "properties" in kept:
+        properties = {name: _bare(each, shared) for name, each in kept.pop("properties").items()}
+        return {**{name: _bare(each, shared) for name, each in kept.items()}, "properties": properties}
+    return {name: _bare(each, shared) for name, each in kept.items()}
