@@ -111,8 +111,8 @@ class SubagentView:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing goes on without a word of its parent: every task is over, or the subagent is."""
-        return self.status.over or all(task.state.over for task in self.tasks)
+        """Whether nothing goes on without a word of its parent: every task is over. An ended subagent has no other."""
+        return self.queued == 0 and all(task.state.over for task in self.tasks)
 
 
 class Outcome(StrEnum):

@@ -20,6 +20,7 @@ from acp_runtime.core.inputs import AnswerRequest, CancelTask, Input, ResumeSuba
 from acp_runtime.core.model import Reason, Subagent
 from acp_runtime.core.turns import Form, Origin
 from acp_runtime.manager.launcher import CheckResult, Launcher, Work
+from acp_runtime.manager.output_file import OutputFiles
 from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.manager.work import read_work
 from acp_runtime.service.facade import SendMode, WaitMode
@@ -77,6 +78,7 @@ class Runtime:
         keep = path.with_name("work")
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(Store.open(path, clock, supplant=supplant))
+            await stack.enter_async_context(OutputFiles.kept(store))
             supervisor = await stack.enter_async_context(
                 Supervisor.open(store, clock, launcher, config.catalogue, keep=keep, progress=progress)
             )
@@ -105,7 +107,7 @@ class Runtime:
         """
         ident = subagent_id(secrets.token_bytes(5))
         given = spawn_input(self._config, ident=ident, parent=parent_of(caller), request=request)
-        await self._supervisor.spawn(given, Admission())
+        await self._supervisor.spawn(given, self._admission(one_shot=request.one_shot))
         return await self.status(caller, ident)
 
     async def send(self, caller: Caller, subagent: str, text: str, *, mode: SendMode = "queue") -> Sent:
@@ -149,8 +151,9 @@ class Runtime:
         Raises `Rejected` (unknown_subagent, invalid, still_open, not_resumable, limit_reached).
         """
         message = text_of("message", text)
-        await self.status(caller, subagent)
-        await self._supervisor.resume(subagent, ResumeSubagent(message, word_of(caller)), Admission())
+        view = await self.status(caller, subagent)
+        given = ResumeSubagent(message, word_of(caller))
+        await self._supervisor.resume(subagent, given, self._admission(one_shot=view.one_shot))
         return await self.status(caller, subagent)
 
     async def remove(self, caller: Caller, subagent: str) -> None:
@@ -324,6 +327,9 @@ class Runtime:
     async def usage(self, caller: Caller) -> Usage:
         """Return what the store holds and how much disk it takes."""
         raise _unbuilt(caller)
+
+    def _admission(self, *, one_shot: bool) -> Admission:
+        return self._config.one_shots if one_shot else self._config.admission
 
     def _living(self, subagent: str) -> Subagent | None:
         actor = self._supervisor.actor(subagent)

@@ -62,10 +62,16 @@ async def delegate(desk: Desk, given: DelegateInput) -> Answer:
         raise Rejected("invalid", "goal is required.")
     more, notes = instructions(given.model_dump())
     order = request(desk, task=given.goal, purpose=given.goal, model=given.model, one_shot=True, more=more)
-    view = await desk.runtime.spawn(desk.parent, order)
+    try:
+        view = await desk.runtime.spawn(desk.parent, order)
+    except Rejected as error:
+        told = answers.refusal(error)
+        if "stoppable_subagents" in told:
+            told["active_delegates"] = told.pop("stoppable_subagents")
+        return told
     sentence = f"Background task started. Use check_task('{view.id}') to monitor."
-    told: Answer = {"task_id": view.id, "status": word(view), "message": sentence, "output_file": view.output_file}
-    return told | ({"notes": notes} if notes else {})
+    started: Answer = {"task_id": view.id, "status": word(view), "message": sentence, "output_file": view.output_file}
+    return started | ({"notes": notes} if notes else {})
 
 
 async def check(desk: Desk, given: TaskIdInput) -> Answer:
