@@ -24,7 +24,7 @@ from acp_runtime.api.errors import BUG
 from acp_runtime.api.failures import OtherVersion, TooLate, failure
 from acp_runtime.api.methods import Method, methods
 from acp_runtime.api.stream import Stream, stream_of
-from acp_runtime.api.unix_client import CALL_SECONDS, VERSION_HEADER
+from acp_runtime.api.unix_client import CALL_SECONDS, TICK_HEADER, VERSION_HEADER
 from acp_runtime.core.errors import Rejected, SubagentsError
 from acp_runtime.core.plaintext import one_line
 from acp_runtime.manager.launcher import LaunchError
@@ -46,6 +46,11 @@ class Front:
     hand_over: Callable[[], None]
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     calls: int = 0
+
+    @property
+    def tick(self) -> int:
+        """Changes with every commit, and with every owner of the store."""
+        return (self.runtime.ownership[1] << 32) + self.runtime.tick
 
 
 def application(front: Front) -> Starlette:
@@ -73,10 +78,11 @@ def application(front: Front) -> Starlette:
     async def changed(request: Request) -> Response:
         _begin(front, request)
         tick = _tick(await _body(request))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CHANGED_SECONDS):
-                await _unless_left(front, request, front.runtime.changed(tick))
-        return JSONResponse(front.runtime.tick)
+        if tick == front.tick:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CHANGED_SECONDS):
+                    await _unless_left(front, request, front.runtime.changed(front.runtime.tick))
+        return JSONResponse({}, headers=_moment(front))
 
     async def stream(request: Request) -> Response:
         _begin(front, request)
@@ -171,8 +177,11 @@ async def _left(request: Request) -> None:
 
 
 def _plain(front: Front, result: TypeAdapter[Any], value: Any) -> Response:
-    headers = {"X-Subagents-Tick": str(front.runtime.tick)}
-    return Response(result.dump_json(value), media_type="application/json", headers=headers)
+    return Response(result.dump_json(value), media_type="application/json", headers=_moment(front))
+
+
+def _moment(front: Front) -> dict[str, str]:
+    return {TICK_HEADER: str(front.tick)}
 
 
 async def _tell(_: Request, error: Exception) -> Response:

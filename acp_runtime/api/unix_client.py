@@ -19,6 +19,7 @@ from acp_runtime.api.unix_socket import connect, usual_socket
 from acp_runtime.callers import Caller, Operator
 
 VERSION_HEADER: Final = "X-Subagents-Version"
+TICK_HEADER: Final = "X-Subagents-Tick"
 CALL_SECONDS: Final = 150.0
 HELLO_SECONDS: Final = 10.0
 SILENCE_SECONDS: Final = 60.0  # a stream says something every 15 s, if only that it is still there
@@ -72,10 +73,8 @@ class UnixClient:
         connection = HTTPConnection("localhost", timeout=seconds)
         try:
             connection.sock = self._connect(seconds)
-        except FileNotFoundError as error:
-            raise self._unreachable("nobody listens there") from error
         except OSError as error:
-            raise self._unreachable(error.strerror or "no answer in time") from error
+            raise unreachable(self._path, error) from error
         return connection
 
     def _connect(self, seconds: float) -> socket.socket:
@@ -89,17 +88,13 @@ class UnixClient:
         start_daemon()
         return connect(self._path, seconds)
 
-    def _unreachable(self, why: str) -> DaemonError:
-        sentence = f"no daemon can be reached at {self._path}: {why}; start it with `subagents serve`"
-        return DaemonError("daemon_unreachable", sentence)
-
     def _answer(self, connection: HTTPConnection, verb: str, path: str, body: bytes | None) -> HTTPResponse:
         headers = {VERSION_HEADER: __version__, "Content-Type": "application/json"}
         try:
             connection.request(verb, path, body, headers)
             return connection.getresponse()
         except (OSError, HTTPException) as error:
-            raise _lost(error) from error
+            raise lost(error) from error
 
 
 def caller_words(caller: Caller) -> dict[str, Any]:
@@ -111,7 +106,7 @@ def _read(response: HTTPResponse) -> Any:
     try:
         return json.loads(response.read())
     except (OSError, HTTPException, ValueError) as error:
-        raise _lost(error) from error
+        raise lost(error) from error
 
 
 def _events(response: HTTPResponse) -> Iterator[dict[str, Any]]:
@@ -124,10 +119,18 @@ def _events(response: HTTPResponse) -> Iterator[dict[str, Any]]:
                     raise told(int(event.get("status", BUG)), event)
                 yield event
     except (OSError, HTTPException, ValueError) as error:
-        raise _lost(error) from error
+        raise lost(error) from error
 
 
-def _lost(error: Exception) -> DaemonError:
+def unreachable(path: Path, error: OSError) -> DaemonError:
+    """Return the error for a daemon that cannot be connected to."""
+    why = "nobody listens there" if isinstance(error, FileNotFoundError) else error.strerror or "no answer in time"
+    sentence = f"no daemon can be reached at {path}: {why}; start it with `subagents serve`"
+    return DaemonError("daemon_unreachable", sentence)
+
+
+def lost(error: Exception) -> DaemonError:
+    """Return the error for a daemon that went away in the middle of a call."""
     why = "it was silent for too long" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
     sentence = f"the daemon was lost in the middle of a call ({why}); look at what it did before you ask again"
     return DaemonError("daemon_lost", sentence)

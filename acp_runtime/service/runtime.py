@@ -6,9 +6,10 @@ A subagent that belongs to another parent answers exactly like one that does not
 import asyncio
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from acp_runtime.callers import Caller, Operator, parent_of, word_of
 from acp_runtime.clock import Clock, SystemClock
@@ -44,6 +45,9 @@ from acp_runtime.views import (
     Waited,
     Wakeup,
 )
+
+if TYPE_CHECKING:
+    from acp_runtime.client import RemoteRuntime
 
 
 class Runtime:
@@ -83,6 +87,13 @@ class Runtime:
                 Supervisor.open(store, clock, launcher, config.catalogue, keep=keep, progress=progress)
             )
             yield cls(store, supervisor, config, keep, clock)
+
+    @classmethod
+    def connect(cls, socket: Path | None = None, *, start: bool = True) -> "AbstractAsyncContextManager[RemoteRuntime]":
+        """Ask the daemon that owns this user's store, see `RemoteRuntime.connect`; it is started when none answers."""
+        from acp_runtime.client import RemoteRuntime  # noqa: PLC0415 - the other end of this facade, and above it
+
+        return RemoteRuntime.connect(socket, start=start)
 
     @property
     def config(self) -> Config:
@@ -281,7 +292,7 @@ class Runtime:
         yield context
         await self.commit_turn(context.token)
 
-    async def wakeups(self, caller: Caller) -> AsyncIterator[Wakeup]:
+    async def wakeups(self, caller: Caller) -> AsyncGenerator[Wakeup]:
         """Say each time that there is something new to tell an idle parent; goes on until its reader leaves.
 
         Nothing is said any more after too many turns in a row that wake-ups began (`OutboxRules.wakes`), until the

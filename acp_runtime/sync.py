@@ -1,0 +1,264 @@
+"""`SyncRuntime`: the facade for programs without an event loop, over the daemon or over a store of its own.
+
+Same methods, arguments, results and errors as `Runtime`. The work happens on an event loop in a thread that ends with
+the block. Calls may come from any thread. A call that is interrupted (Ctrl-C) is cancelled and waited for.
+"""
+
+import asyncio
+import secrets
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, TypeAlias, TypeVar
+
+from acp_runtime.callers import Caller
+from acp_runtime.client import RemoteRuntime
+from acp_runtime.clock import Clock
+from acp_runtime.config import Config
+from acp_runtime.core.turns import Form, Origin
+from acp_runtime.manager.launcher import CheckResult, Launcher, Work
+from acp_runtime.service import Runtime, SpawnRequest
+from acp_runtime.service.facade import SendMode, WaitMode
+from acp_runtime.store.outbox import TurnContext
+from acp_runtime.views import Hit, NudgeView, Page, Pruned, Sent, SubagentView, Transcript, Usage, Waited, Wakeup
+
+T = TypeVar("T")
+CANCEL_SECONDS: Final = 10.0
+
+Either: TypeAlias = Runtime | RemoteRuntime
+
+
+class SyncRuntime:
+    """The facade without `await`. Use `with SyncRuntime.connect()` or `with SyncRuntime.open(...)`."""
+
+    def __init__(self, runtime: Either, loop: asyncio.AbstractEventLoop) -> None:
+        self._runtime = runtime
+        self._loop = loop
+
+    @classmethod
+    @contextmanager
+    def connect(cls, socket: Path | None = None, *, start: bool = True) -> Iterator["SyncRuntime"]:
+        """Ask the daemon, see `Runtime.connect`."""
+        with _in_thread(lambda: Runtime.connect(socket, start=start)) as (runtime, loop):
+            yield cls(runtime, loop)
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls,
+        path: Path,
+        *,
+        launcher: Launcher,
+        config: Config,
+        clock: Clock | None = None,
+        progress: Callable[[str], None] = lambda _sentence: None,
+    ) -> Iterator["SyncRuntime"]:
+        """Own the store at `path` inside the block, see `Runtime.open`. `progress` is called on another thread."""
+
+        def opened() -> AbstractAsyncContextManager[Either]:
+            return Runtime.open(path, launcher=launcher, config=config, clock=clock, progress=progress)
+
+        with _in_thread(opened) as (runtime, loop):
+            yield cls(runtime, loop)
+
+    # ---- subagents: commands
+
+    def spawn(self, caller: Caller, request: SpawnRequest) -> SubagentView:
+        """See `Runtime.spawn`."""
+        return self._do(self._runtime.spawn(caller, request))
+
+    def send(self, caller: Caller, subagent: str, text: str, *, mode: SendMode = "queue") -> Sent:
+        """See `Runtime.send`."""
+        return self._do(self._runtime.send(caller, subagent, text, mode=mode))
+
+    def cancel(self, caller: Caller, subagent: str, cause: str = "") -> SubagentView:
+        """See `Runtime.cancel`."""
+        return self._do(self._runtime.cancel(caller, subagent, cause))
+
+    def stop(self, caller: Caller, subagent: str, *, reason: str = "", finished: bool = False) -> SubagentView:
+        """See `Runtime.stop`."""
+        return self._do(self._runtime.stop(caller, subagent, reason=reason, finished=finished))
+
+    def answer(self, caller: Caller, subagent: str, request: str, option: str) -> SubagentView:
+        """See `Runtime.answer`."""
+        return self._do(self._runtime.answer(caller, subagent, request, option))
+
+    def resume(self, caller: Caller, subagent: str, text: str) -> SubagentView:
+        """See `Runtime.resume`."""
+        return self._do(self._runtime.resume(caller, subagent, text))
+
+    def remove(self, caller: Caller, subagent: str) -> None:
+        """See `Runtime.remove`."""
+        self._do(self._runtime.remove(caller, subagent))
+
+    # ---- subagents: reading
+
+    def status(self, caller: Caller, subagent: str) -> SubagentView:
+        """See `Runtime.status`."""
+        return self._do(self._runtime.status(caller, subagent))
+
+    def list_subagents(self, caller: Caller, *, ended: bool = False) -> list[SubagentView]:
+        """See `Runtime.list_subagents`."""
+        return self._do(self._runtime.list_subagents(caller, ended=ended))
+
+    def find(self, caller: Caller, wanted: str) -> str:
+        """See `Runtime.find`."""
+        return self._do(self._runtime.find(caller, wanted))
+
+    def wait(
+        self,
+        caller: Caller,
+        subagents: Sequence[str],
+        *,
+        mode: WaitMode = "all",
+        seconds: float,
+        since: int | None = None,
+    ) -> Waited:
+        """See `Runtime.wait`."""
+        return self._do(self._runtime.wait(caller, subagents, mode=mode, seconds=seconds, since=since))
+
+    def poll(self, caller: Caller, subagent: str, *, since: int | None = None, limit: int = 500) -> Page:
+        """See `Runtime.poll`."""
+        return self._do(self._runtime.poll(caller, subagent, since=since, limit=limit))
+
+    def transcript(self, caller: Caller, subagent: str, *, task: str | None = None) -> Transcript:
+        """See `Runtime.transcript`."""
+        return self._do(self._runtime.transcript(caller, subagent, task=task))
+
+    def search(self, caller: Caller, query: str, *, limit: int = 20) -> list[Hit]:
+        """See `Runtime.search`."""
+        return self._do(self._runtime.search(caller, query, limit=limit))
+
+    def changed(self, tick: int) -> None:
+        """See `Runtime.changed`."""
+        self._do(self._runtime.changed(tick))
+
+    @property
+    def tick(self) -> int:
+        """See `Runtime.tick`."""
+        return self._runtime.tick
+
+    # ---- work
+
+    def work(self, caller: Caller, subagent: str) -> Work | None:
+        """See `Runtime.work`."""
+        return self._do(self._runtime.work(caller, subagent))
+
+    def check(self, caller: Caller, subagent: str, command: str, *, seconds: float) -> CheckResult:
+        """See `Runtime.check`."""
+        return self._do(self._runtime.check(caller, subagent, command, seconds=seconds))
+
+    # ---- turns of the parent
+
+    def begin_turn(
+        self,
+        caller: Caller,
+        door: str,
+        turn_id: str,
+        *,
+        origin: Origin = Origin.USER,
+        form: Form = Form.BLOCK,
+    ) -> TurnContext:
+        """See `Runtime.begin_turn`."""
+        return self._do(self._runtime.begin_turn(caller, door, turn_id, origin=origin, form=form))
+
+    def commit_turn(self, token: str) -> None:
+        """See `Runtime.commit_turn`."""
+        self._do(self._runtime.commit_turn(token))
+
+    @contextmanager
+    def turn(self, caller: Caller, door: str = "python") -> Iterator[TurnContext]:
+        """See `Runtime.turn`."""
+        context = self.begin_turn(caller, door, secrets.token_hex(8))
+        yield context
+        self.commit_turn(context.token)
+
+    def wakeups(self, caller: Caller) -> Iterator[Wakeup]:
+        """See `Runtime.wakeups`. Waits for the next one in each step; close the iterator to end it."""
+        told = self._runtime.wakeups(caller)
+
+        async def following() -> Wakeup:
+            return await anext(told)
+
+        try:
+            with suppress(StopAsyncIteration):
+                while True:
+                    yield self._do(following())
+        finally:
+            self._do(told.aclose())
+
+    def nudges(self, caller: Caller, *, state: str | None = None, limit: int = 100) -> list[NudgeView]:
+        """See `Runtime.nudges`."""
+        return self._do(self._runtime.nudges(caller, state=state, limit=limit))
+
+    def alias(self, parent: str, alias: str) -> None:
+        """See `Runtime.alias`."""
+        self._do(self._runtime.alias(parent, alias))
+
+    # ---- the store
+
+    def prune(self, caller: Caller, *, older_than: float, dry_run: bool = False) -> Pruned:
+        """See `Runtime.prune`."""
+        return self._do(self._runtime.prune(caller, older_than=older_than, dry_run=dry_run))
+
+    def usage(self, caller: Caller) -> Usage:
+        """See `Runtime.usage`."""
+        return self._do(self._runtime.usage(caller))
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        return _result(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+
+def _result(future: "Future[T]") -> T:
+    """Return what comes of it; a wait that is interrupted cancels it and sees it end."""
+    try:
+        return future.result()
+    except BaseException:
+        if not future.done():
+            future.cancel()
+            with suppress(BaseException):
+                future.result(CANCEL_SECONDS)
+        raise
+
+
+@contextmanager
+def _in_thread(
+    opened: Callable[[], AbstractAsyncContextManager[Either]],
+) -> Iterator[tuple[Either, asyncio.AbstractEventLoop]]:
+    """Keep a facade open on an event loop of its own; one task opens and closes it."""
+    ready: Future[tuple[Either, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def keep() -> None:
+        end = asyncio.Event()
+        async with opened() as runtime:
+            ready.set_result((runtime, asyncio.get_running_loop(), end))
+            await end.wait()
+
+    ended: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            asyncio.run(keep())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the block is left
+            (ended if ready.done() else ready).set_exception(error)
+        else:
+            ended.set_result(None)
+
+    thread = threading.Thread(target=run, name="subagents")
+    thread.start()
+    try:
+        runtime, loop, _ = ready.result()
+        yield runtime, loop
+    finally:
+        ready.add_done_callback(_end)
+        thread.join()
+    ended.result()
+
+
+def _end(ready: "Future[tuple[Either, asyncio.AbstractEventLoop, asyncio.Event]]") -> None:
+    """Have the facade closed, also when the block was left before it was open."""
+    if ready.exception() is None:
+        _, loop, end = ready.result()
+        loop.call_soon_threadsafe(end.set)
