@@ -340,7 +340,7 @@ class Runtime:
         raise _unbuilt(caller)
 
     def _admission(self, *, one_shot: bool) -> Admission:
-        return self._config.one_shots if one_shot else self._config.admission
+        return self._config.one_shot.admission if one_shot else self._config.admission
 
     def _living(self, subagent: str) -> Subagent | None:
         actor = self._supervisor.actor(subagent)

@@ -123,9 +123,9 @@ TOLD = """\
 :6: limits.task: input should be a valid number (it is '10')
 :7: limits.request: input should be a valid number (it is True)
 :8: limits.queue: input should be a valid integer
-:9: limits.taks: unknown key; allowed: authenticate, cancel_grace, idle, initialize
+:9: limits.taks: unknown key; allowed: authenticate, backoff, cancel_grace, idle, initialize
 :12: sandbox.image: string should have at least 1 character (it is '')
-:14: unknown: unknown key; allowed: agents, limits, sandbox
+:14: unknown: unknown key; allowed: admission, agents, ceiling, daemon
 :16: agents.Big Name: string should match pattern '^[a-z0-9][a-z0-9._-]{0,39}$' (it is 'Big Name')
 :20: agents.a.argv: list should have at least 1 item
 :23: agents.b.argv.0: a NUL character cannot be passed to a program; remove it

@@ -1,0 +1,11 @@
+"""Configuration: one TOML file and the variables `SUBAGENTS_*`, checked whole before anything starts.
+
+Every mistake is told with its place, the key and what is allowed. Unknown keys are mistakes.
+"""
+
+from acp_runtime.config.config import Config, DaemonConfig, OneShot
+from acp_runtime.config.load import load
+from acp_runtime.config.mistakes import ConfigError
+from acp_runtime.config.tables import NAME
+
+__all__ = ["NAME", "Config", "ConfigError", "DaemonConfig", "OneShot", "load"]

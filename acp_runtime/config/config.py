@@ -1,0 +1,66 @@
+"""What was configured, whole and checked; and where each value came from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from acp_runtime.core.admission import Admission
+from acp_runtime.core.model import Limits
+from acp_runtime.core.turns import OutboxRules
+from acp_runtime.presets import Preset, builtin_presets
+from acp_runtime.session.catalogue import Catalogue
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonConfig:
+    """How the daemon is run. `idle_exit` and `lease` in seconds, None for never; sizes in MiB.
+
+    `retention_days` after its end the log of a subagent is deleted, once nothing of it is to be told.
+    """
+
+    idle_exit: float | None = 3600.0
+    lease: float = 30.0
+    log_size: int = 2
+    log_files: int = 3
+    retention_days: float | None = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class OneShot:
+    """Subagents that end with their first task and write a file. `duration` and `idle` in seconds.
+
+    `idle`: silent for so long, it is shown as idle. `output_dir` is a folder of the workspace.
+    """
+
+    enabled: bool = True
+    admission: Admission = field(default_factory=lambda: Admission(per_parent=2, total=4, one_shot=True))
+    duration: float = 1800.0
+    idle: float = 900.0
+    output_dir: str = ".subagents"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All that can be configured. `origins` has, for each key that was given, where: `FILE:LINE`, `environment NAME`.
+
+    `ceiling` names the preset that a parent's wishes may not go beyond. `on_nudge` is a command for a person who has
+    no parent.
+    """
+
+    limits: Limits
+    catalogue: Catalogue
+    base_image: str | None
+    state_dir: Path
+    runtime_dir: Path
+    cache_dir: Path
+    enabled: bool = True
+    default_agent: str = "opencode"
+    default_preset: str = "friendly"
+    ceiling: str = "privileged"
+    on_nudge: tuple[str, ...] | None = None
+    admission: Admission = field(default_factory=Admission)
+    presets: Mapping[str, Preset] = field(default_factory=builtin_presets)
+    daemon: DaemonConfig = field(default_factory=DaemonConfig)
+    nudges: OutboxRules = field(default_factory=OutboxRules)
+    one_shot: OneShot = field(default_factory=OneShot)
+    origins: Mapping[str, str] = field(default_factory=dict)

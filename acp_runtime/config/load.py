@@ -1,0 +1,167 @@
+"""From a file and the environment to a `Config`: read, check, put on top of each other.
+
+A variable is stronger than the file, the file than the default.
+"""
+
+import shlex
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from acp_runtime import __version__
+from acp_runtime.config.config import Config, DaemonConfig, OneShot
+from acp_runtime.config.mistakes import ConfigError, line_of, mistakes
+from acp_runtime.config.tables import AgentTable, FileTable, PresetTable
+from acp_runtime.config.variables import read_variables
+from acp_runtime.core.admission import Admission
+from acp_runtime.core.model import Limits, Mount
+from acp_runtime.core.turns import OutboxRules
+from acp_runtime.places import cache_dir, config_dir, runtime_dir, state_dir
+from acp_runtime.presets import Preset, builtin_presets
+from acp_runtime.session.catalogue import AgentKind, Catalogue, builtin_kinds, read_kind
+
+FILE: Final = "config.toml"
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """Read the configuration: `path`, else `SUBAGENTS_CONFIG`, else the user's file when there is one.
+
+    Raises `ConfigError` for a missing named file and for every mistake in the file or in a variable.
+    """
+    file = _file(path, environ)
+    given, origins = _read(file) if file is not None else ({}, {})
+    over, variables = read_variables(environ)
+    table = FileTable.model_validate(_merged(given, over))
+    return _config(table, environ, origins | variables)
+
+
+def _file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    named = path or (Path(environ["SUBAGENTS_CONFIG"]) if environ.get("SUBAGENTS_CONFIG") else None)
+    usual = config_dir(environ) / FILE
+    return named if named is not None else usual if _is_there(usual) else None
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise ConfigError(f"the configuration {path} cannot be looked for: {error.strerror}") from error
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what a file sets, checked, and the line of each of its keys."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"the configuration {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the configuration {path} is not UTF-8 text (byte {error.start})") from error
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+    def place(location: Sequence[str]) -> str:
+        return f"{path}:{line_of(text, location)}"
+
+    try:
+        given = FileTable.model_validate(raw).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        raise ConfigError("\n".join(mistakes(error, place))) from error
+    return given, {".".join(each): place(each) for each in _paths(given)}
+
+
+def _paths(given: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, value in given.items():
+        if isinstance(value, Mapping):
+            yield from _paths(value, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both, table by table; where both have a value, that of `over`."""
+    both = dict(under)
+    for name, value in over.items():
+        below = both.get(name)
+        both[name] = _merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return both
+
+
+def _config(table: FileTable, environ: Mapping[str, str], origins: dict[str, str]) -> Config:
+    kinds = builtin_kinds() | {name: _kind(name, entry) for name, entry in table.agents.items()}
+    one_shot = table.one_shot.model_dump()
+    admission = Admission(one_shot.pop("per_parent"), one_shot.pop("total"), one_shot=True)
+    config = Config(
+        limits=Limits(**table.limits.model_dump()),
+        catalogue=Catalogue(kinds, __version__),
+        base_image=table.sandbox.image,
+        state_dir=state_dir(environ),
+        runtime_dir=runtime_dir(environ),
+        cache_dir=cache_dir(environ),
+        enabled=table.enabled,
+        default_agent=table.default_agent,
+        default_preset=table.default_preset,
+        ceiling=table.ceiling,
+        on_nudge=tuple(shlex.split(table.on_nudge)) if table.on_nudge is not None else None,
+        admission=Admission(**table.admission.model_dump()),
+        presets=_presets(table.presets, origins),
+        daemon=DaemonConfig(**table.daemon.model_dump()),
+        nudges=OutboxRules(**table.nudges.model_dump()),
+        one_shot=OneShot(admission=admission, **one_shot),
+        origins=origins,
+    )
+    _check_names(config)
+    return config
+
+
+def _check_names(config: Config) -> None:
+    """Refuse names that name nothing. Raises `ConfigError`."""
+    for key, known in (
+        ("default_agent", config.catalogue.kinds),
+        ("default_preset", config.presets),
+        ("ceiling", config.presets),
+    ):
+        name = getattr(config, key)
+        if name not in known:
+            where = config.origins.get(key, "default")
+            raise ConfigError(f"{where}: {key}: there is no {name!r}; known: {', '.join(sorted(known))}")
+
+
+def _kind(name: str, entry: AgentTable) -> AgentKind:
+    return read_kind(name, entry.model_dump())
+
+
+def _presets(tables: Mapping[str, PresetTable], origins: Mapping[str, str]) -> dict[str, Preset]:
+    """Return the presets of the program and those of the file, which may extend each other in any order."""
+    made = builtin_presets()
+    left = dict(tables)
+    while left:
+        ready = [name for name, table in left.items() if table.extends in made and table.extends != name]
+        for name in ready or sorted(left)[:1]:
+            table = left.pop(name)
+            if not ready:
+                place = origins.get(f"presets.{name}.extends", next(iter(origins.values()), "default"))
+                why = "itself, by way of others" if table.extends in (*left, name) else "no preset"
+                known = ", ".join(sorted(made))
+                raise ConfigError(f"{place}: presets.{name}.extends: {table.extends!r} is {why}; known: {known}")
+            made[name] = _preset(name, table, made[table.extends])
+    return made
+
+
+def _preset(name: str, table: PresetTable, base: Preset) -> Preset:
+    given = table.model_dump(exclude_none=True, exclude={"extends", "about", "network", "permissions", "mounts"})
+    mounts = {Mount(each.source, each.target, each.unsafe_writable) for each in table.mounts or ()}
+    if table.mounts is not None:
+        given["mounts"] = tuple(sorted(mounts, key=lambda mount: (mount.target, mount.source)))
+    return Preset(
+        name=name,
+        about=table.about or f"{base.name} with settings of yours",
+        confinement=replace(base.confinement, **given),
+        network=table.network or base.network,
+        permissions=table.permissions or base.permissions,
+    )

@@ -1,0 +1,101 @@
+"""Every key that can be configured, as the models have it: name, unit, default, what is allowed, sentence, variable."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from acp_runtime.config.tables import NEVER, FileTable
+
+PREFIX: Final = "SUBAGENTS_"
+NAMED: Final = "NAME"
+_TYPES: Final = {"boolean": "true, false", "integer": "number", "number": "number", "string": "text", "null": NEVER}
+_BOUNDS: Final = {"exclusiveMinimum": ">", "minimum": ">=", "maximum": "<="}
+
+Schema = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key. `path` has `NAME` for a name of the user's; `variable` is empty where the environment has none.
+
+    `default` is as TOML has it, empty where the key must be given; `none` where no value stands for none.
+    """
+
+    path: tuple[str, ...]
+    sentence: str
+    unit: str
+    default: str
+    allowed: str
+    variable: str
+
+    @property
+    def name(self) -> str:
+        return ".".join(self.path)
+
+
+def all_keys() -> tuple[Key, ...]:
+    """Return every key in the order of the models."""
+    schema = FileTable.model_json_schema()
+    return tuple(_keys(schema, schema["$defs"], ()))
+
+
+def _keys(table: Schema, tables: Schema, path: tuple[str, ...]) -> Iterator[Key]:
+    for name, entry in table["properties"].items():
+        inner, more = _inner(entry, tables)
+        if inner is not None:
+            yield from _keys(inner, tables, (*path, name, *more))
+        else:
+            yield _key(entry, tables, (*path, name), required=name in table.get("required", ()))
+
+
+def _inner(entry: Schema, tables: Schema) -> tuple[Schema | None, tuple[str, ...]]:
+    """Return the table that a key names, and the place of a name in its path; no table for a plain value."""
+    named = entry.get("additionalProperties") or next(iter(entry.get("patternProperties", {}).values()), None)
+    for each, more in ((entry, ()), (named, (NAMED,))):
+        table = _referred(each, tables) if isinstance(each, Mapping) else {}
+        if "properties" in table:
+            return table, more
+    return None, ()
+
+
+def _referred(entry: Schema, tables: Schema) -> Schema:
+    found: Schema = tables[entry["$ref"].rpartition("/")[2]] if "$ref" in entry else {}
+    return found
+
+
+def _key(entry: Schema, tables: Schema, path: tuple[str, ...], *, required: bool) -> Key:
+    kinds = [_referred(each, tables) or each for each in entry.get("anyOf", [entry])]
+    scalar = NAMED not in path and not {"array", "object"} & {each.get("type") for each in kinds}
+    return Key(
+        path=path,
+        sentence=entry["description"],
+        unit=entry["unit"],
+        default="" if required else toml(entry.get("default")),
+        allowed=", ".join(_allowed(each) for each in kinds),
+        variable=PREFIX + "_".join(path).upper() if scalar else "",
+    )
+
+
+def toml(value: object) -> str:
+    """Return a plain value as TOML has it; `none` stands for None."""
+    if value is None:
+        return NEVER
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return f"{value:.15g}"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return "{}" if isinstance(value, Mapping) else "[]"
+
+
+def _allowed(kind: Schema) -> str:
+    if "enum" in kind:
+        return ", ".join(f'"{each}"' for each in kind["enum"])
+    if kind["type"] == "array":
+        return "list of tables" if "$ref" in kind["items"] else "list of texts"
+    if kind["type"] == "object":
+        return "table of texts"
+    bounds = " and ".join(f"{sign} {kind[name]:.15g}" for name, sign in _BOUNDS.items() if name in kind)
+    return f"{_TYPES[kind['type']]} {bounds}".strip()

@@ -1,0 +1,243 @@
+"""The tables of the configuration file as models: each key with its type, default, unit and one sentence.
+
+They are the one description of what can be configured: the checks, the variables, `docs/configuration.md` and the
+example that `subagents config init` writes are made from them.
+"""
+
+import re
+import shlex
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from acp_runtime.config.config import DaemonConfig, OneShot
+from acp_runtime.core.admission import Admission
+from acp_runtime.core.model import Confinement, Limits, Permissions
+from acp_runtime.core.turns import OutboxRules
+from acp_runtime.presets import Network
+
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+YEAR: Final = 31_536_000
+NEVER: Final = "none"
+_LIMITS: Final = Limits()
+_DAEMON: Final = DaemonConfig()
+_NUDGES: Final = OutboxRules()
+_ONE_SHOT: Final = OneShot()
+_ADMISSION: Final = Admission()
+_CONFINEMENT: Final = Confinement()
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise PydanticCustomError("nul", "a NUL character cannot be passed to a program; remove it")
+    return text
+
+
+def _program(argv: list[str]) -> list[str]:
+    if not argv[0]:
+        raise PydanticCustomError("no_program", "the first word is empty; name the program")
+    return argv
+
+
+def _command(text: str) -> str:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise PydanticCustomError("no_command", "the quotes do not close") from error
+    if not words or not words[0]:
+        raise PydanticCustomError("no_command", "it is empty; name the program")
+    return text
+
+
+def _below(path: str) -> str:
+    if not path or path.startswith("/") or ".." in path.split("/"):
+        raise PydanticCustomError("no_folder", "it must be a folder below the workspace")
+    return path
+
+
+def _absolute(path: str) -> str:
+    if not path.startswith("/") or ".." in path.split("/"):
+        raise PydanticCustomError("no_path", "it must be an absolute path without '..'")
+    return path
+
+
+def _reachable(value: Any) -> Any:
+    if value not in list(Network):
+        allowed = ", ".join(Network)
+        raise PydanticCustomError(
+            "no_network",
+            "it cannot be had yet: other networks come with egress; allowed: {allowed}",
+            {"allowed": allowed},
+        )
+    return Network(value)
+
+
+def _never(value: Any) -> Any:
+    return None if value == NEVER else value
+
+
+def key(default: Any, sentence: str, unit: str = "", **rest: Any) -> Any:
+    """Return the field of one key: its default, what it is for, and the unit of its value."""
+    return Field(default, description=sentence, json_schema_extra={"unit": unit}, **rest)
+
+
+Seconds = Annotated[float, Field(gt=0, le=YEAR)]
+OrNever = BeforeValidator(_never)
+Word = Annotated[str, AfterValidator(_without_nul)]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+Path = Annotated[Word, AfterValidator(_absolute)]
+Count = Annotated[int, Field(ge=1, le=100_000)]
+
+
+class Table(BaseModel):
+    """One table: no key beyond the listed ones, no value of another type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class AdmissionTable(Table):
+    """`[admission]`: how many subagents may be open at one time."""
+
+    per_parent: Count = key(_ADMISSION.per_parent, "of one parent", "subagents")
+    total: Count = key(_ADMISSION.total, "of all parents together", "subagents")
+
+
+class LimitsTable(Table):
+    """`[limits]`: deadlines of a subagent, and how often something is tried."""
+
+    sandbox: Seconds = key(_LIMITS.sandbox, "until the sandbox stands, images included", "s")
+    initialize: Seconds = key(_LIMITS.initialize, "until the agent has answered initialize", "s")
+    initialize_cold: Seconds = key(_LIMITS.initialize_cold, "the same for agent kinds with `cold_start`", "s")
+    authenticate: Seconds = key(_LIMITS.authenticate, "until the agent has answered the login", "s")
+    session: Seconds = key(_LIMITS.session, "until the agent has opened a session", "s")
+    task: Annotated[Seconds | None, OrNever] = key(
+        _LIMITS.task, "for a task, without the time that it waits for an answer", "s"
+    )
+    request: Seconds = key(_LIMITS.request, "until an open question is closed with a no", "s")
+    cancel_grace: Seconds = key(_LIMITS.cancel_grace, "between the cancel of a task and the end of its agent", "s")
+    stop: Seconds = key(_LIMITS.stop, "until a stop whose end nobody confirms counts as one", "s")
+    lost_grace: Seconds = key(_LIMITS.lost_grace, "to learn what became of an agent that went away", "s")
+    loss_told: Seconds = key(_LIMITS.loss_told, "out of reach, until the parent is told", "s")
+    backoff: Seconds = key(_LIMITS.backoff, "before a dead agent is started again; doubles each time", "s")
+    retry_delay: Seconds = key(_LIMITS.retry_delay, "before a task is delivered again; doubles each time", "s")
+    steer: Seconds = key(_LIMITS.steer, "until the agent has said whether it took a message to its running task", "s")
+    idle: Annotated[Seconds | None, OrNever] = key(_LIMITS.idle, "without a task, until the subagent is stopped", "s")
+    lifetime: Annotated[Seconds | None, OrNever] = key(
+        _LIMITS.lifetime, "from the spawn until the subagent is stopped", "s"
+    )
+    queue: Annotated[int, Field(ge=0, le=1000)] = key(_LIMITS.queue, "that may wait behind the one under way", "tasks")
+    restarts: Annotated[int, Field(ge=0, le=100)] = key(
+        _LIMITS.restarts, "new starts after a death of the agent, anew after each completed task", "starts"
+    )
+    retries: Annotated[int, Field(ge=0, le=100)] = key(
+        _LIMITS.retries, "new deliveries of a task whose model failed before anything was produced", "deliveries"
+    )
+
+
+class SandboxTable(Table):
+    """`[sandbox]`: what agents run in."""
+
+    image: Annotated[str, Field(min_length=1, max_length=255)] | None = key(
+        None, "image with git, sh and python3 instead of the base image that is built on first use"
+    )
+
+
+class DaemonTable(Table):
+    """`[daemon]`: how `subagents serve` runs."""
+
+    idle_exit: Annotated[Seconds | None, OrNever] = key(
+        _DAEMON.idle_exit, "with nothing open and nobody connected, until the daemon ends", "s"
+    )
+    lease: Annotated[float, Field(ge=5, le=3600)] = key(
+        _DAEMON.lease, "for which the daemon promises to be there; one that stalls longer may be replaced", "s"
+    )
+    log_size: Annotated[int, Field(ge=1, le=1024)] = key(_DAEMON.log_size, "of one log file, until the next", "MiB")
+    log_files: Annotated[int, Field(ge=1, le=100)] = key(_DAEMON.log_files, "that are kept of the log", "files")
+    retention_days: Annotated[Annotated[float, Field(gt=0, le=36_500)] | None, OrNever] = key(
+        _DAEMON.retention_days, "after the end of a subagent, until its log is deleted if nothing is to be told", "days"
+    )
+
+
+class NudgesTable(Table):
+    """`[nudges]`: how what happened is told to parents."""
+
+    claim: Seconds = key(_NUDGES.claim, "for which a door holds the nudges that it shows", "s")
+    aged: Seconds = key(_NUDGES.aged, "after which a nudge is shown with its age", "s")
+    offers: Count = key(_NUDGES.offers, "without an acknowledgement, until a nudge is a dead letter", "offers")
+    absent: Annotated[float, Field(gt=0, le=YEAR)] = key(
+        _NUDGES.absent, "without a turn of the parent, until its nudges are dead letters", "s"
+    )
+    wakes: Count = key(_NUDGES.wakes, "in a row that a wake-up began, until a parent is left in peace", "turns")
+
+
+class OneShotTable(Table):
+    """`[one_shot]`: subagents that end with their first task and write a file into the workspace."""
+
+    enabled: bool = key(_ONE_SHOT.enabled, "whether there are any")
+    per_parent: Count = key(_ONE_SHOT.admission.per_parent, "of one parent", "subagents")
+    total: Count = key(_ONE_SHOT.admission.total, "of all parents together", "subagents")
+    duration: Seconds = key(_ONE_SHOT.duration, "for the task", "s")
+    idle: Seconds = key(_ONE_SHOT.idle, "of silence, until it is shown as idle", "s")
+    output_dir: Annotated[Word, AfterValidator(_below)] = key(
+        _ONE_SHOT.output_dir, "folder of the workspace for the files"
+    )
+
+
+class AgentTable(Table):
+    """`[agents.NAME]`: an agent kind; see `acp_runtime/session/catalogue.toml` for those that come with the program."""
+
+    argv: Annotated[list[Word], Field(min_length=1), AfterValidator(_program)] = key(
+        ..., "the agent's program and arguments, as in the sandbox"
+    )
+    env: dict[Variable, Word] = key(
+        {}, "its variables; `$MODEL` and `$BASE_URL` stand for the model's name and address"
+    )
+    auth_method: str | None = key(None, "the login to call after initialize")
+    needs_model: bool = key(default=False, sentence="refuse it where no model is named")
+    cold_start: bool = key(default=False, sentence="its first start is slow: `limits.initialize_cold` holds")
+
+
+class MountTable(Table):
+    """One folder of the host in a preset's sandboxes."""
+
+    source: Path = key(..., "the folder of the host")
+    target: Path = key(..., "where the agent sees it")
+    unsafe_writable: bool = key(default=False, sentence="UNSAFE: the agent may change it")
+
+
+class PresetTable(Table):
+    """`[presets.NAME]`: a preset of yours; what it does not say is as in the one that it extends."""
+
+    extends: Name = key("friendly", "the preset whose settings it starts from")
+    about: Annotated[str, Field(max_length=200)] = key("", "one line for people")
+    memory: Annotated[int, Field(ge=64, le=1_048_576)] | None = key(None, "memory of the sandbox, without swap", "MiB")
+    cpus: Annotated[float, Field(ge=0.01, le=1024)] | None = key(None, "processors", "processors")
+    pids: Annotated[int, Field(ge=16, le=4_194_304)] | None = key(None, "processes at one time", "processes")
+    tmp: Annotated[int, Field(ge=1, le=1_048_576)] | None = key(None, "of /tmp, which lies in memory", "MiB")
+    network: Annotated[Network, BeforeValidator(_reachable)] | None = key(None, "what the sandbox reaches")
+    permissions: Annotated[Permissions, Field(strict=False)] | None = key(
+        None, "what the agent's permission requests are answered with"
+    )
+    mounts: list[MountTable] | None = key(None, "folders of the host that the agent sees")
+
+
+class FileTable(Table):
+    """The keys that stand outside of any table, and the tables."""
+
+    enabled: bool = key(default=True, sentence="whether subagents can be spawned at all")
+    default_agent: Name = key("opencode", "agent kind where none is named")
+    default_preset: Name = key("friendly", "preset where none is named")
+    ceiling: Name = key("privileged", "preset beyond which parents get nothing; the operator does")
+    on_nudge: Annotated[Word, AfterValidator(_command)] | None = key(
+        None, "command for a person who has no parent: gets each nudge as a line of JSON; no shell runs it"
+    )
+    admission: AdmissionTable = AdmissionTable()
+    limits: LimitsTable = LimitsTable()
+    sandbox: SandboxTable = SandboxTable()
+    daemon: DaemonTable = DaemonTable()
+    nudges: NudgesTable = NudgesTable()
+    one_shot: OneShotTable = OneShotTable()
+    agents: dict[Name, AgentTable] = {}
+    presets: dict[Name, PresetTable] = {}

@@ -1,0 +1,104 @@
+"""Presets: bundles of sandbox, network and permission settings, and the rule that none goes beyond its ceiling.
+
+Promises: what `narrow` lets through is within the ceiling on every axis, and is what was asked for: a wider wish is
+refused by name and never cut down in silence. Folders of the host are in a preset only when the operator put them in.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from acp_runtime.core.errors import Rejected
+from acp_runtime.core.model import Confinement, Mount, Permissions
+
+
+class Network(StrEnum):
+    """What a sandbox can reach. `MODEL`: the one address of its model, over the relay."""
+
+    NONE = "none"
+    MODEL = "model"
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One bundle. Presets differ in what they allow, never in how the container is hardened."""
+
+    name: str
+    about: str
+    confinement: Confinement
+    network: Network = Network.MODEL
+    permissions: Permissions = Permissions.ALLOW
+
+    @property
+    def unsafe(self) -> tuple[str, ...]:
+        """What weakens the sandbox, for people to see."""
+        return tuple(f"unsafe_writable {mount.target}" for mount in self.confinement.mounts if mount.writable)
+
+
+_NETWORKS: Final = (Network.NONE, Network.MODEL)
+_PERMISSIONS: Final = (Permissions.DENY, Permissions.ASK, Permissions.ALLOW)
+
+
+def builtin_presets() -> dict[str, Preset]:
+    """Return the presets that come with the program, the narrowest first."""
+    presets = (
+        Preset(
+            "restricted",
+            "a small sandbox; the agent asks before it does what needs a permission",
+            Confinement(memory=2048, cpus=1.0, pids=256, tmp=256),
+            permissions=Permissions.ASK,
+        ),
+        Preset("friendly", "the usual sandbox; the agent's own questions are answered with yes", Confinement()),
+        Preset("privileged", "a large sandbox for builds", Confinement(memory=8192, cpus=4.0, pids=1024, tmp=1024)),
+    )
+    return {preset.name: preset for preset in presets}
+
+
+def find_preset(presets: Mapping[str, Preset], name: str) -> Preset:
+    """Return a preset. Raises `Rejected` (unknown_preset) naming the available ones."""
+    found = presets.get(name)
+    if found is None:
+        raise Rejected("unknown_preset", f"Unknown preset {name!r}. Available: {', '.join(presets)}")
+    return found
+
+
+def narrow(preset: Preset, ceiling: Preset) -> Preset:
+    """Return the preset when it is within the ceiling on every axis.
+
+    Raises `Rejected` (beyond_ceiling) naming each axis on which it is wider, with both values.
+    """
+    if wider := _wider(preset, ceiling):
+        told = "; ".join(wider)
+        sentence = f"the preset {preset.name!r} goes beyond {ceiling.name!r}: {told}. Choose a narrower one"
+        raise Rejected("beyond_ceiling", f"{sentence}, or have the operator raise the ceiling.", {"wider": wider})
+    return preset
+
+
+def with_permissions(preset: Preset, wanted: Permissions) -> Preset:
+    """Return the preset with other permissions; the name says so."""
+    return preset if wanted is preset.permissions else replace(preset, permissions=wanted)
+
+
+def _wider(preset: Preset, ceiling: Preset) -> list[str]:
+    own, most = preset.confinement, ceiling.confinement
+    sizes = (("memory", " MiB"), ("cpus", ""), ("pids", ""), ("tmp", " MiB"))
+    wider = [
+        f"{axis} {getattr(own, axis)}{unit} where {getattr(most, axis)}{unit} are allowed"
+        for axis, unit in sizes
+        if getattr(own, axis) > getattr(most, axis)
+    ]
+    if _NETWORKS.index(preset.network) > _NETWORKS.index(ceiling.network):
+        wider.append(f"network {preset.network} where {ceiling.network} is allowed")
+    if _PERMISSIONS.index(preset.permissions) > _PERMISSIONS.index(ceiling.permissions):
+        wider.append(f"permissions {preset.permissions} where {ceiling.permissions} is allowed")
+    return wider + [
+        f"the folder {mount.source} at {mount.target}, {'writable' if mount.writable else 'to read'}"
+        for mount in own.mounts
+        if not any(_covers(allowed, mount) for allowed in most.mounts)
+    ]
+
+
+def _covers(allowed: Mount, wanted: Mount) -> bool:
+    same = (allowed.source, allowed.target) == (wanted.source, wanted.target)
+    return same and (allowed.writable or not wanted.writable)

@@ -1,0 +1,127 @@
+"""The configuration: what is read from where, which place wins, and how mistakes are told."""
+
+from pathlib import Path
+
+import pytest
+
+from acp_runtime.config import Config, ConfigError, load
+from acp_runtime.core.admission import Admission
+from acp_runtime.core.model import Confinement, Limits, Mount, Permissions
+from acp_runtime.presets import Network
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "config.toml"
+
+
+def loaded(file: Path, text: str = "", **environ: str) -> Config:
+    file.write_text(text)
+    return load(file, {"HOME": str(file.parent), **environ})
+
+
+def refused(file: Path, text: str = "", **environ: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        loaded(file, text, **environ)
+    return str(caught.value).replace(f"{file}", "FILE")
+
+
+def test_without_a_file_everything_is_at_its_default(tmp_path: Path) -> None:
+    config = load(None, {"HOME": str(tmp_path)})
+    assert config.limits == Limits()
+    assert config.admission == Admission(per_parent=8, total=16)
+    assert (config.enabled, config.default_agent, config.default_preset) == (True, "opencode", "friendly")
+    assert (config.daemon.idle_exit, config.daemon.lease) == (3600.0, 30.0)
+    assert list(config.presets) == ["restricted", "friendly", "privileged"]
+    assert config.origins == {}
+
+
+def test_a_variable_is_stronger_than_the_file_and_the_file_than_the_default(file: Path) -> None:
+    text = "[limits]\ntask = 10\nidle = 20\n"
+    config = loaded(file, text, SUBAGENTS_LIMITS_TASK="30", SUBAGENTS_ENABLED="false", SUBAGENTS_DAEMON_LOG_FILES="7")
+    assert (config.limits.task, config.limits.idle, config.limits.session) == (30.0, 20.0, 90.0)
+    assert config.enabled is False
+    assert config.daemon.log_files == 7
+    assert config.origins == {
+        "limits.task": "environment SUBAGENTS_LIMITS_TASK",
+        "limits.idle": f"{file}:3",
+        "enabled": "environment SUBAGENTS_ENABLED",
+        "daemon.log_files": "environment SUBAGENTS_DAEMON_LOG_FILES",
+    }
+
+
+@pytest.mark.parametrize("key", ["limits.task", "limits.idle", "daemon.idle_exit", "daemon.retention_days"])
+def test_none_takes_a_deadline_away(file: Path, key: str) -> None:
+    table, _, name = key.partition(".")
+    for config in (
+        loaded(file, f'[{table}]\n{name} = "none"\n'),
+        loaded(file, **{f"SUBAGENTS_{key.replace('.', '_').upper()}": "none"}),
+    ):
+        assert getattr(getattr(config, table), name) is None
+
+
+def test_a_variable_that_is_empty_counts_as_unset(file: Path) -> None:
+    assert loaded(file, SUBAGENTS_LIMITS_TASK="").limits.task == 3600.0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("SUBAGENTS_LIMITS_TASK", "soon", "limits.task: input should be a valid number, unable to parse"),
+        ("SUBAGENTS_LIMITS_QUEUE", "-1", "limits.queue: input should be greater than or equal to 0"),
+        ("SUBAGENTS_ENABLED", "perhaps", "enabled: input should be a valid boolean"),
+        ("SUBAGENTS_LIMITS_TAKS", "1", "unknown variable; allowed: SUBAGENTS_LIMITS_AUTHENTICATE, "),
+    ],
+)
+def test_a_mistake_in_a_variable_is_told_with_its_name(file: Path, name: str, value: str, told: str) -> None:
+    said = refused(file, **{name: value})
+    assert said.startswith(f"environment {name}: ")
+    assert told in said
+
+
+def test_other_variables_with_our_prefix_are_not_ours_to_judge(file: Path) -> None:
+    assert loaded(file, SUBAGENTS_TEST_STORE="x", SUBAGENTS_KEY="y").limits == Limits()
+
+
+def test_a_command_for_a_person_is_split_like_a_shell_does(file: Path) -> None:
+    assert loaded(file, "on_nudge = \"notify-send 'a subagent' x\"").on_nudge == ("notify-send", "a subagent", "x")
+    assert "FILE:1: on_nudge: the quotes do not close" in refused(file, 'on_nudge = "say \'x"')
+    assert "FILE:1: on_nudge: it is empty; name the program" in refused(file, 'on_nudge = " "')
+
+
+def test_a_preset_of_the_users_starts_from_another(file: Path) -> None:
+    config = loaded(
+        file,
+        '[presets.small]\nextends = "mine"\ncpus = 0.5\nnetwork = "none"\n'
+        '[presets.mine]\nextends = "restricted"\nmemory = 512\npermissions = "deny"\n'
+        'mounts = [{source = "/srv/data", target = "/data"}]\n',
+    )
+    small, mine = config.presets["small"], config.presets["mine"]
+    assert mine.confinement == Confinement(512, 1.0, 256, 256, (Mount("/srv/data", "/data"),))
+    assert (mine.network, mine.permissions) == (Network.MODEL, Permissions.DENY)
+    assert small.confinement == Confinement(512, 0.5, 256, 256, (Mount("/srv/data", "/data"),))
+    assert small.network is Network.NONE
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[presets.a]\nextends = "b"\n', "FILE:2: presets.a.extends: 'b' is no preset; known: friendly, "),
+        ('[presets.a]\nextends = "a"\n', "FILE:2: presets.a.extends: 'a' is itself, by way of others; known: "),
+        (
+            '[presets.a]\nextends = "b"\n[presets.b]\nextends = "a"\n',
+            "FILE:2: presets.a.extends: 'b' is itself, by way of others; known: ",
+        ),
+        (
+            '[presets.a]\nnetwork = "internet"\n',
+            "FILE:2: presets.a.network: it cannot be had yet: other networks come with egress; allowed: none",
+        ),
+        ("[presets.a]\nunsafe_root = true\n", "FILE:2: presets.a.unsafe_root: unknown key; allowed: about, cpus, "),
+        ('[presets.a]\nmounts = [{source = "x", target = "/x"}]\n', "FILE:2: presets.a.mounts.0.source: it must be an"),
+        ('default_agent = "nobody"\n', "FILE:1: default_agent: there is no 'nobody'; known: "),
+        ('ceiling = "sky"\n', "FILE:1: ceiling: there is no 'sky'; known: friendly, privileged, restricted"),
+        ('[one_shot]\noutput_dir = "../out"\n', "FILE:2: one_shot.output_dir: it must be a folder below the workspace"),
+    ],
+)
+def test_a_mistake_in_the_file_is_told_with_its_line(file: Path, text: str, told: str) -> None:
+    assert told in refused(file, text)
