@@ -59,7 +59,9 @@ class Actor:
 
     def text_of(self, task_id: str) -> str:
         task = self.state.task(task_id)
-        return task.text if task is not None else ""
+        if task is None:
+            return ""
+        return f"{task.note}\n\n{task.text}" if task.note else task.text
 
     async def run(self, around: Surroundings) -> None:
         """Work until the subagent is over. When cancelled, the agent is ended and nothing more is written."""

@@ -58,6 +58,9 @@ def spawn_input(config: Config, *, ident: str, parent: str, request: SpawnReques
     workspace = _folder(request.workspace)
     if kind.needs_model and (not request.model or not request.model_url):
         raise Rejected("invalid", f"{kind.name} needs a model: name one and the address of its API")
+    if request.model and not kind.takes_model:
+        sentence = f"model cannot be set for {kind.name}: this agent kind takes no model's name; leave it out"
+        raise Rejected("override_refused", sentence, {"override": "model"})
     order = Order(
         agent=kind.name,
         workspace=str(workspace),

@@ -28,6 +28,11 @@ class AgentKind:
     needs_model: bool = False
     cold_start: bool = False
 
+    @property
+    def takes_model(self) -> bool:
+        """Whether the name of a model reaches the agent."""
+        return any("$MODEL" in value or "${MODEL}" in value for value in self.env.values())
+
     def environment(self, *, model: str | None, base_url: str) -> dict[str, str]:
         """Return the agent's variables with the model's name and address filled in."""
         values = {"MODEL": model or "", "BASE_URL": base_url}

@@ -87,8 +87,9 @@ def request(
     one_shot: bool = False,
     more: str = "",
 ) -> SpawnRequest:
-    """Return a request with the desk's defaults for what is None."""
+    """Return a request with the desk's defaults for what is None; its model is meant for its agent kind only."""
     defaults = desk.defaults
+    usual = defaults.model if agent in (None, defaults.agent) else None
     return SpawnRequest(
         agent=agent or defaults.agent,
         workspace=desk.workspace,
@@ -101,7 +102,7 @@ def request(
         one_shot=one_shot,
         output_file=f"{defaults.output_dir}/{{id}}.md" if one_shot else None,
         max_duration=defaults.max_duration if one_shot else None,
-        model=model or defaults.model,
+        model=model or usual,
         model_url=defaults.model_url,
         model_key_env=defaults.model_key_env,
     )
