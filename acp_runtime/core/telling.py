@@ -31,6 +31,34 @@ from acp_runtime.core.transcript import Entry, MessageEntry, OtherEntry, PlanEnt
 
 MAX_TASK_TOLD: Final = 300
 
+# Every kind of ours and those of ACP that have a telling of their own, with what their text is.
+MEANINGS: Final = {
+    "task_dispatched": "the beginning of the task that was given to the agent",
+    "agent_message_chunk": "what the agent said",
+    "agent_thought_chunk": "what it thought",
+    "user_message_chunk": "what it repeats of what it was told",
+    "tool_call": "the title of a tool call",
+    "tool_call_update": "a tool call went on; its status is in the data",
+    "plan": "the plan as it stands, one step on each line",
+    "task_complete": "the task finished; the stop reason in brackets",
+    "task_failed": "why the task failed",
+    "task_refused": "why the agent refused the task",
+    "task_cancelled": "who cancelled the task and why",
+    "task_timed_out": "which deadline the task reached",
+    "task_interrupted": "what came between; the outcome of the task is unknown",
+    "task_retried": "why the task is delivered again",
+    "steer_requested": "the beginning of a message to the running task",
+    "steer_ended": "what became of it: injected, queued or unknown",
+    "request_opened": "what the agent asks; the options are in the data",
+    "request_closed": "who answered",
+    "session_opened": "how the session came about",
+    "channel_lost": "why the agent is out of reach",
+    "agent_died": "how the agent's process ended",
+    "restarting": "which attempt begins",
+    "stopping": "why the subagent is being stopped",
+    "ended": "the subagent has ended; tools tell it under its final status, with the reason",
+}
+
 _MESSAGES: Final = {"agent": "agent_message_chunk", "thought": "agent_thought_chunk", "user": "user_message_chunk"}
 
 
