@@ -8,17 +8,18 @@ own: the deadlines are the core's, which cancels the caller.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from acp_runtime.core.model import Option, Step
+from acp_runtime.core.model import Opening, Option, Steering, Step
 from acp_runtime.core.plaintext import one_line, printable
 from acp_runtime.core.transcript import Entry
 from acp_runtime.session.channel import Channel
 from acp_runtime.session.content import label
-from acp_runtime.session.errors import AgentError, LoginNeededError, SessionClosedError, SessionError
+from acp_runtime.session.errors import AgentError, SessionClosedError, SessionError
+from acp_runtime.session.opening import Opener
 from acp_runtime.session.outgoing import Outgoing
 from acp_runtime.session.transcript import Coalescer
 from acp_runtime.wire import acp
@@ -39,14 +40,23 @@ OPEN_REQUESTS: Final = 32
 KNOWN_TITLES: Final = 256
 PENDING_BYTES: Final = 1_048_576
 
+_STEERED: Final = {
+    "injected": Steering.INJECTED,
+    "startedNewTurn": Steering.INJECTED,
+    "promptRequired": Steering.QUEUED,
+    "failed": Steering.QUEUED,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A session that is ready for prompts."""
+    """A session that is ready for prompts. `steering`: the agent takes messages while it works."""
 
     session_id: str
     agent_name: str
     agent_version: str
+    opening: Opening
+    steering: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +88,7 @@ class AcpSession:
         self._flushing = asyncio.Lock()
         self._dirty, self._full = asyncio.Event(), asyncio.Event()
         self._prompting = False
+        self._replaying = False
         self._paused = False
         self._heard_count = 0
         self._asked_count = 0
@@ -134,7 +145,9 @@ class AcpSession:
 
     def _update(self, params: Any) -> None:
         session_id, kind, update = acp.read_update(params)
-        if self.session_id is None:
+        if self._replaying:
+            self._heard_count += 1  # what was said before stands in the log already
+        elif self.session_id is None:
             if len(compact(update)) <= EARLY_CHARS:
                 self._early.append((session_id, update))
         elif session_id == self.session_id:
@@ -197,10 +210,19 @@ class AcpSession:
         self._outgoing = Outgoing(channel, relieved=self._press)
         self._flusher = asyncio.create_task(self._flush_for_ever(), name="session-flusher")
 
-    async def open(self, *, cwd: str, auth_method: str | None, version: str, step: Callable[[Step], None]) -> Opened:
-        """Initialize, authenticate where the agent kind wants it, and make a session.
+    async def open(
+        self,
+        *,
+        cwd: str,
+        auth_method: str | None,
+        version: str,
+        step: Callable[[Step], None],
+        resume: str | None = None,
+    ) -> Opened:
+        """Initialize, authenticate where the agent kind wants it, and make a session, or go on in the one of before.
 
-        `step` is told before each. Raises `AgentError` (a sentence) when the agent answers wrongly,
+        `resume` names an earlier session; where the agent cannot go on in it, a new one is made and the opening says
+        so. `step` is told before each. Raises `AgentError` (a sentence) when the agent answers wrongly,
         `LoginNeededError` when it wants a login, `SessionClosedError` when it went away.
         """
         step(Step.INITIALIZE)
@@ -212,12 +234,26 @@ class AcpSession:
             step(Step.AUTHENTICATE)
             await self._authenticate(auth_method, hello)
         step(Step.SESSION)
-        self.session_id = await self._new_session(cwd, hello)
+        opener = Opener(self._call, self._without_replay, hello, cwd)
+        self.session_id, opening = await opener.open(resume)
         for session_id, update in self._early:
             self._update({"sessionId": session_id, "update": update})
         self._early.clear()
         await self._flush()
-        return Opened(self.session_id, one_line(hello.name, 60), one_line(hello.version, 60))
+        name, version = one_line(hello.name, 60), one_line(hello.version, 60)
+        return Opened(self.session_id, name, version, opening, hello.steering)
+
+    async def _without_replay(self, loading: Awaitable[Any]) -> Any:
+        """Await a load; what the agent replays before its answer and for a moment after it is not heard again."""
+        self._replaying = True
+        try:
+            result = await loading
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SETTLE_SECONDS):
+                    await self._quiet()
+            return result
+        finally:
+            self._replaying = False
 
     async def _authenticate(self, method: str, hello: acp.AgentHello) -> None:
         offered = [each.id for each in hello.auth_methods]
@@ -226,20 +262,7 @@ class AcpSession:
             raise AgentError(f"the agent does not offer the login {method!r} of its catalogue entry; it offers {names}")
         await self._call(AgentMethod.AUTHENTICATE, acp.authenticate(method))
 
-    async def _new_session(self, cwd: str, hello: acp.AgentHello) -> str:
-        try:
-            result = await self._call(AgentMethod.SESSION_NEW, acp.session_new(cwd))
-        except AgentError as error:
-            if error.code == ErrorCode.AUTH_REQUIRED:
-                names = ", ".join(each.id for each in hello.auth_methods) or "none"
-                raise LoginNeededError(f"the agent wants a login first (it offers: {names}): {error}") from error
-            raise
-        session_id = acp.read_new_session(result)
-        if session_id is None:
-            raise AgentError("the agent did not return a session id")
-        return session_id
-
-    async def prompt(self, text: str) -> str:
+    async def prompt(self, text: str, meta: Mapping[str, Any] | None = None) -> str:
         """Deliver one prompt and return its stop reason, after the last update of its turn was stored.
 
         Raises `AgentError` when the agent answers with an error, `SessionClosedError` when it goes away.
@@ -248,7 +271,7 @@ class AcpSession:
             raise AgentError("a prompt is with the agent already" if self._prompting else "there is no session")
         self._prompting = True
         try:
-            result = await self._call(AgentMethod.SESSION_PROMPT, acp.session_prompt(self.session_id, text))
+            result = await self._call(AgentMethod.SESSION_PROMPT, acp.session_prompt(self.session_id, text, meta))
         except SessionError:
             self._prompting = False
             await self._settle()
@@ -265,6 +288,19 @@ class AcpSession:
         """Ask the agent to end its turn: a notification; the prompt's answer is still awaited."""
         if self.session_id is not None:
             self._post(self._peer.notify(AgentMethod.SESSION_CANCEL, acp.session_cancel(self.session_id)))
+
+    async def steer(self, text: str) -> Steering:
+        """Put a message into the running turn and return what the agent says became of it.
+
+        `QUEUED`: it did not take the message, which is to be given as a prompt. Raises `SessionClosedError`.
+        """
+        if self.session_id is None or not self._prompting:
+            return Steering.QUEUED
+        try:
+            result = await self._call(AgentMethod.SESSION_STEERING, acp.session_steering(self.session_id, text))
+        except AgentError:
+            return Steering.QUEUED
+        return _STEERED.get(acp.read_steering(result), Steering.UNKNOWN)
 
     def answer(self, request_id: str, option_id: str) -> None:
         """Answer a permission request once; an empty option id is the outcome `cancelled`."""

@@ -34,6 +34,7 @@ class AgentMethod(StrEnum):
     SESSION_CANCEL = "session/cancel"
     SESSION_SET_MODE = "session/set_mode"
     SESSION_SET_CONFIG_OPTION = "session/set_config_option"
+    SESSION_STEERING = "_session/steering"
 
 
 class ClientMethod(StrEnum):
@@ -136,9 +137,25 @@ def session_new(cwd: str, mcp_servers: Sequence[Mapping[str, Any]] = ()) -> dict
     return {"cwd": cwd, "mcpServers": [dict(server) for server in mcp_servers]}
 
 
-def session_prompt(session_id: str, text: str) -> dict[str, Any]:
+def session_again(session_id: str, cwd: str, mcp_servers: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """Return the params of `session/resume` and `session/load`: those of `session/new` and the session meant."""
+    return {"sessionId": session_id, **session_new(cwd, mcp_servers)}
+
+
+def session_list(cwd: str, cursor: str | None = None) -> dict[str, Any]:
+    """Return the params of `session/list` for one page of the sessions of a directory."""
+    return {"cwd": cwd} if cursor is None else {"cwd": cwd, "cursor": cursor}
+
+
+def session_prompt(session_id: str, text: str, meta: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the params of `session/prompt` with one text block."""
-    return {"sessionId": session_id, "prompt": [{"type": "text", "text": text}]}
+    params = {"sessionId": session_id, "prompt": [{"type": "text", "text": text}]}
+    return params if meta is None else {**params, "_meta": dict(meta)}
+
+
+def session_steering(session_id: str, text: str) -> dict[str, Any]:
+    """Return the params of `_session/steering`: where no turn is running, the message is to be given back."""
+    return session_prompt(session_id, text, {"steering": {"idleBehavior": "promptRequired"}})
 
 
 def session_cancel(session_id: str) -> dict[str, Any]:
@@ -256,6 +273,18 @@ def _capabilities(said: dict[str, Any]) -> Capabilities:
 def read_new_session(result: Any) -> str | None:
     """Return the session id in the result of `session/new`, None when there is no usable one."""
     return _ident(_dict(result).get("sessionId")) or None
+
+
+def read_session_list(result: Any) -> tuple[tuple[str, ...], str | None]:
+    """Return the session ids of one page of `session/list`, and the cursor of the next page if there is one."""
+    result = _dict(result)
+    found = tuple(filter(None, (_ident(_dict(each).get("sessionId")) for each in _list(result.get("sessions")))))
+    return found, _ident(result.get("nextCursor")) or None
+
+
+def read_steering(result: Any) -> str:
+    """Return the outcome in the result of `_session/steering`: the agent's own word, empty for none."""
+    return _text(_dict(result).get("outcome"))
 
 
 def read_prompt(result: Any) -> str | None:

@@ -1,0 +1,77 @@
+"""How a session comes about: a new one, or an earlier one that the agent can go on in."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from acp_runtime.core.model import Opening
+from acp_runtime.session.errors import AgentError, LoginNeededError
+from acp_runtime.wire import acp
+from acp_runtime.wire.acp import AgentMethod, ErrorCode
+
+LIST_PAGES: Final = 20
+
+Call = Callable[[str, dict[str, Any]], Awaitable[Any]]
+Replay = Callable[[Awaitable[Any]], Awaitable[Any]]
+
+
+class Opener:
+    """Opens the one session of a channel. `without_replay` awaits a load and keeps what is replayed out of the log."""
+
+    def __init__(self, call: Call, without_replay: Replay, hello: acp.AgentHello, cwd: str) -> None:
+        self._call = call
+        self._without_replay = without_replay
+        self._hello = hello
+        self._cwd = cwd
+
+    async def open(self, earlier: str | None) -> tuple[str, Opening]:
+        """Return the session's id and how it came about.
+
+        Any failure to go on in the earlier session leads to a new one. Raises `AgentError` and `LoginNeededError`
+        when that fails too, `SessionClosedError` when the agent goes away.
+        """
+        if earlier is None:
+            return await self._new(), Opening.NEW
+        opening = await self._again(earlier)
+        return (earlier, opening) if opening is not None else (await self._new(), Opening.LOST)
+
+    async def _again(self, earlier: str) -> Opening | None:
+        params = acp.session_again(earlier, self._cwd)
+        can = self._hello.capabilities
+        try:
+            if can.resume:
+                await self._call(AgentMethod.SESSION_RESUME, params)
+                return Opening.RESUMED if await self._is_listed(earlier) else None
+            if can.load:
+                await self._without_replay(self._call(AgentMethod.SESSION_LOAD, params))
+                return Opening.LOADED if await self._is_listed(earlier) else None
+        except AgentError:
+            return None
+        return None
+
+    async def _is_listed(self, earlier: str) -> bool:
+        """Ask for the list where there is one: some agents say that they loaded a session which they never had."""
+        if not self._hello.capabilities.list:
+            return True
+        cursor = None
+        for _ in range(LIST_PAGES):
+            try:
+                page = await self._call(AgentMethod.SESSION_LIST, acp.session_list(self._cwd, cursor))
+            except AgentError:
+                return True  # a list that cannot be had is no proof of anything
+            found, cursor = acp.read_session_list(page)
+            if earlier in found or cursor is None:
+                return earlier in found
+        return True
+
+    async def _new(self) -> str:
+        try:
+            result = await self._call(AgentMethod.SESSION_NEW, acp.session_new(self._cwd))
+        except AgentError as error:
+            if error.code == ErrorCode.AUTH_REQUIRED:
+                names = ", ".join(each.id for each in self._hello.auth_methods) or "none"
+                raise LoginNeededError(f"the agent wants a login first (it offers: {names}): {error}") from error
+            raise
+        session_id = acp.read_new_session(result)
+        if session_id is None:
+            raise AgentError("the agent did not return a session id")
+        return session_id
