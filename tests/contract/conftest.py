@@ -19,6 +19,7 @@ from acp_runtime.manager.local_launcher import LocalLauncher
 from acp_runtime.service import Runtime, SpawnRequest
 from acp_runtime.session.catalogue import AgentKind, Catalogue
 from acp_runtime.views import SubagentView
+from tests import engine
 
 SCRIPT = Path(__file__).parents[1] / "agents" / "scripted_agent.py"
 PARENT = "parent"
@@ -146,12 +147,8 @@ def label(root: Path) -> dict[str, str]:
 
 def docker_left(test: str) -> list[str]:
     """Return what still carries a test's label on the engine."""
-    found: list[str] = []
-    for what in (("ps", "-a"), ("volume", "ls")):
-        filters = ["--filter", f"label=io.acp-subagents.test={test}", "-q"]
-        done = subprocess.run(["docker", *what, *filters], check=True, capture_output=True, text=True)
-        found += done.stdout.split()
-    return found
+    label = f"io.acp-subagents.test={test}"
+    return [*engine.containers(label), *engine.volumes(label)]
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from acp_runtime.core.model import TaskState, Verdict
 from acp_runtime.manager.docker_launcher import DockerLauncher
 from acp_runtime.service import SpawnRequest
+from tests import engine
 from tests.agents.scripted_model import ScriptedModel
 from tests.contract.conftest import PARENT, Place, apply_patch, assert_nothing_left, config_for, label, make_repo
 
@@ -83,10 +83,9 @@ async def test_opencode_edits_with_its_own_tools_and_the_work_comes_back(real: R
 
 
 def inspect_all(root: Path) -> str:
-    command = ["docker", "ps", "-aq", "--filter", f"label=io.acp-subagents.test={root.name}"]
-    ids = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    ids = engine.containers(f"io.acp-subagents.test={root.name}")
     assert ids, "there is a container to look at"
-    return subprocess.run(["docker", "inspect", *ids], check=True, capture_output=True, text=True).stdout
+    return engine.inspect(ids)
 
 
 def stored(place: RealPlace) -> str:
@@ -148,9 +147,7 @@ async def test_a_container_removed_by_somebody_else_is_told_and_its_work_is_save
 
 
 def remove_containers(root: Path) -> None:
-    command = ["docker", "ps", "-q", "--filter", f"label=io.acp-subagents.test={root.name}"]
-    ids = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    subprocess.run(["docker", "rm", "-f", *ids], check=True, capture_output=True)
+    engine.remove_containers(engine.containers(f"io.acp-subagents.test={root.name}", running=True))
 
 
 async def test_opencode_runs_in_a_glibc_image_that_has_neither_git_nor_node(real: RealPlace, closure: str) -> None:

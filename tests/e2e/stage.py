@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests import engine
+
 COMMAND = Path(sys.executable).parent / "subagents"
 SCRIPT = Path(__file__).parents[1] / "agents" / "scripted_agent.py"
 BOUND = 90.0
@@ -224,26 +226,17 @@ def _described(process: Path) -> str:
 
 def on_engine(pids: Sequence[int]) -> list[str]:
     """Return what runs with these process ids left on the engine, and remove it."""
-    containers, volumes = containers_of(pids), _listed(["volume", "ls"], pids)
-    for name in containers:
-        subprocess.run(["docker", "rm", "-f", name], check=False, capture_output=True)
-    for name in volumes:
-        subprocess.run(["docker", "volume", "rm", "-f", name], check=False, capture_output=True)
+    containers = containers_of(pids)
+    volumes = [name for pid in pids for name in engine.volumes(f"{LABEL}pid={pid}")]
+    engine.remove_containers(containers)
+    engine.remove_volumes(volumes)
     return [*containers, *volumes]
 
 
 def containers_of(pids: Sequence[int], role: str = "") -> list[str]:
     """Return the ids of the containers that runs with these process ids have."""
-    return _listed(["ps", "-a", *(["--filter", f"label={LABEL}role={role}"] if role else [])], pids)
-
-
-def _listed(what: list[str], pids: Sequence[int]) -> list[str]:
-    return [name for pid in pids for name in docker(*what, "-q", "--filter", f"label={LABEL}pid={pid}").split()]
-
-
-def docker(*arguments: str) -> str:
-    done = subprocess.run(["docker", *arguments], check=True, capture_output=True, timeout=BOUND)
-    return done.stdout.decode(errors="replace")
+    more = [f"{LABEL}role={role}"] if role else []
+    return [ident for pid in pids for ident in engine.containers(f"{LABEL}pid={pid}", *more)]
 
 
 def make_repository(folder: Path) -> None:

@@ -4,7 +4,8 @@ import signal
 
 import pytest
 
-from tests.e2e.stage import Stage, containers_of, docker, git
+from tests import engine
+from tests.e2e.stage import Stage, containers_of, git
 
 pytestmark = pytest.mark.docker
 
@@ -26,7 +27,7 @@ def test_two_runs_at_once_on_one_folder_both_work(engine_stage: Stage):
     agents = containers_of(engine_stage.pids, "agent")
     assert len(agents) == 2
     for agent in agents:
-        docker("exec", "-u", "10001:10001", "-w", "/workspace", agent, "sh", "-c", "echo > go")
+        engine.execute(agent, "sh", "-c", "echo > go", user="10001:10001", workdir="/workspace")
     for done in [running.end() for running in both]:
         assert done.code == 0, done.err
         git(engine_stage.repository, "apply", "-", stdin=done.out)
@@ -39,7 +40,7 @@ def test_an_agent_that_is_lost_leaves_an_unknown_outcome_and_its_work(engine_sta
     running = engine_stage.start(f"[[write:half.txt|half]][[failtool:begun]]{script}", local=False)
     if end == "removed":
         running.until("✗ other: begun")
-        docker("rm", "-f", *containers_of(engine_stage.pids, "agent"))
+        engine.remove_containers(containers_of(engine_stage.pids, "agent"))
     done = running.end()
     assert (done.code, "the outcome is unknown" in done.err) == (7, True), done.err
     assert b"+half" in done.out

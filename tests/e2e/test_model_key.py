@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import engine
 from tests.agents.scripted_model import ScriptedModel
-from tests.e2e.stage import Running, Stage, containers_of, docker, processes
+from tests.e2e.stage import Running, Stage, containers_of, processes
 
 pytestmark = pytest.mark.docker
 
@@ -41,7 +42,7 @@ def test_the_key_reaches_the_model_and_nobody_else(engine_stage: Stage, model: S
     running.until("✓ execute")
     (container,) = containers_of(engine_stage.pids, "agent")
     seen = everything(engine_stage, running, container)
-    docker("exec", "-u", "10001:10001", "-w", "/workspace", container, "sh", "-c", "echo > go")
+    engine.execute(container, "sh", "-c", "echo > go", user="10001:10001", workdir="/workspace")
     done = running.end()
     assert done.code == 0, done.err
     seen |= {"stdout": done.out.decode(), "stderr": done.err}
@@ -59,10 +60,10 @@ def everything(stage: Stage, running: Running, container: str) -> dict[str, str]
     own = (running.process.pid, os.getpid())  # the manager was given the key in its environment
     found = {f"process {pid}": how for pid, how in processes() if pid not in own}
     found["argv of the manager"] = Path(f"/proc/{own[0]}/cmdline").read_text()
-    found["inspect"] = docker("inspect", container)
-    found["logs"] = docker("logs", container)
+    found["inspect"] = engine.inspect([container])
+    found["logs"] = engine.logs(container)
     inside = "cat /proc/*/cmdline /proc/*/environ; find /workspace /home /run /tmp -type f -exec cat {} +"
-    found["inside"] = docker("exec", container, "sh", "-c", f"{{ {inside}; }} 2>/dev/null | tr '\\0' ' '; true")
+    found["inside"] = engine.execute(container, "sh", "-c", f"{{ {inside}; }} 2>/dev/null | tr '\\0' ' '; true")
     files = [path for path in stage.root.rglob("*") if path.is_file() and not path.is_symlink()]
     assert any(path.name.startswith("store.db") for path in files)
     return found | {str(path): path.read_bytes().decode(errors="replace") for path in files}

@@ -15,6 +15,7 @@ from acp_runtime.config import load
 from acp_runtime.manager.local_launcher import LocalLauncher
 from acp_runtime.service import SpawnRequest
 from acp_runtime.session.catalogue import AgentKind, Catalogue
+from tests import engine
 from tests.agents.scripted_model import ScriptedModel
 from tests.e2e.stage import Stage
 
@@ -76,6 +77,5 @@ def test_the_result_line_has_the_keys_of_the_page_in_their_order(stage: Stage) -
 
 def left_on_the_engine(pid: int) -> list[str]:
     """Return what a process made on the engine and left there."""
-    filters = ["-q", "--filter", f"label=io.acp-subagents.pid={pid}"]
-    commands = (["docker", "ps", "-a", *filters], ["docker", "volume", "ls", *filters])
-    return [word for each in commands for word in subprocess.check_output(each, text=True).split()]
+    label = f"io.acp-subagents.pid={pid}"
+    return [*engine.containers(label), *engine.volumes(label)]
