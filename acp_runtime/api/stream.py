@@ -18,7 +18,7 @@ from acp_runtime.api.failures import failure
 from acp_runtime.callers import OPERATOR, Caller
 from acp_runtime.core.errors import Rejected
 from acp_runtime.service import Runtime
-from acp_runtime.views import EventView, Wakeup
+from acp_runtime.views import EventView, SubagentView, Wakeup
 
 ALIVE_SECONDS: Final = 15.0
 PAGE: Final = 200
@@ -78,10 +78,16 @@ async def _events(runtime: Runtime, caller: Caller, subagent: str, since: int) -
             yield _EVENT.dump_json(row)
         if page.next_seq > since:
             since = page.next_seq
-        elif view.status.over:
+        elif view.status.over and await _has_ended(runtime, caller, view):
             return
         else:
             await runtime.changed(tick)
+
+
+async def _has_ended(runtime: Runtime, caller: Caller, view: SubagentView) -> bool:
+    """Return whether the end is in the log: the status says so from the moment on at which a stop is begun."""
+    newest = await runtime.poll(caller, view.id, since=view.seq - 1, limit=1)
+    return any(row.kind == "ended" for row in newest.rows)
 
 
 async def _lines(told: AsyncGenerator[bytes], closing: asyncio.Event) -> AsyncIterator[bytes]:

@@ -1,0 +1,329 @@
+"""The daemon's door: who gets in, what is refused and in which words, and what has a bound."""
+
+import asyncio
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+from contextlib import closing
+from http.client import HTTPConnection
+from typing import Any
+
+import pytest
+
+from acp_runtime import __version__
+from acp_runtime.api import server, unix_client
+from acp_runtime.api.daemon import Ending
+from acp_runtime.api.errors import DaemonError
+from acp_runtime.api.unix_client import UnixClient
+from acp_runtime.api.unix_socket import connect
+from acp_runtime.callers import OPERATOR
+from acp_runtime.client import RemoteRuntime
+from acp_runtime.core.errors import Rejected, StoreOwned
+from acp_runtime.store.db import SCHEMA_VERSION
+from tests.integration.api.conftest import BOUND, PARENT, Site
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: acts as another user")
+
+
+def ask(site: Site, verb: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
+    """Send one raw request and return status and answer."""
+    connection = HTTPConnection("localhost")
+    connection.sock = connect(site.socket, BOUND)
+    with closing(connection):
+        connection.request(verb, path, body, {"X-Subagents-Version": __version__, **headers})
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+
+
+async def test_the_socket_is_for_its_user_alone_and_goes_with_the_daemon(site: Site) -> None:
+    async with site.daemon():
+        assert stat.S_IMODE(site.socket.stat().st_mode) == 0o600
+        assert stat.S_IMODE(site.socket.parent.stat().st_mode) == 0o700
+        hello = await asyncio.to_thread(site.client.hello)
+        assert (hello["version"], hello["schema"], hello["pid"]) == (__version__, SCHEMA_VERSION, os.getpid())
+        assert (len(hello["store"]), hello["epoch"]) == (8, 1)
+    assert not site.socket.exists()
+    with pytest.raises(DaemonError, match=r"no daemon can be reached at .*: nobody listens there; start it") as gone:
+        site.client.hello()
+    assert gone.value.kind == "daemon_unreachable"
+
+
+async def test_a_socket_of_a_dead_daemon_is_replaced_and_one_of_a_living_is_not(site: Site) -> None:
+    site.socket.parent.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(site.socket))
+    async with site.daemon():
+        hello = await asyncio.to_thread(site.client.hello)
+    with socket.socket(socket.AF_UNIX) as living:
+        living.bind(str(site.socket))
+        living.listen()
+        with pytest.raises(Rejected, match="another process listens on it") as refused:
+            async with site.daemon():
+                pass
+    assert (refused.value.kind, hello["epoch"]) == ("socket_refused", 1)
+
+
+async def test_a_second_daemon_of_one_store_is_refused(site: Site) -> None:
+    async with site.daemon():
+        with pytest.raises(StoreOwned, match=f"owned by the running process {os.getpid()};"):
+            async with site.daemon():
+                pass
+        assert (await asyncio.to_thread(site.client.hello))["epoch"] == 1
+
+
+def test_a_folder_that_others_may_enter_is_refused_by_the_client(site: Site) -> None:
+    site.socket.parent.mkdir(mode=0o700)
+    site.socket.parent.chmod(0o755)
+    with pytest.raises(DaemonError, match=r"is open to others \(mode 0755\); chmod 700 it") as refused:
+        site.client.hello()
+    assert refused.value.kind == "socket_unsafe"
+
+
+@needs_root
+def test_a_folder_of_somebody_else_is_refused_by_the_client(site: Site) -> None:
+    site.socket.parent.mkdir(mode=0o700)
+    os.chown(site.socket.parent, 65534, 65534)
+    with pytest.raises(DaemonError, match="belongs to another user"):
+        site.client.hello()
+
+
+LISTEN = "import os, socket, sys; os.setuid(65534); s = socket.socket(fileno=0); s.listen(); print(flush=True); input()"
+
+
+@needs_root
+def test_somebody_else_who_listens_on_the_socket_is_not_talked_to(site: Site) -> None:
+    site.socket.parent.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(site.socket))
+        code = LISTEN.replace("input()", "os.read(3, 1)").replace("fileno=0", f"fileno={bound.fileno()}")
+        reader, writer = os.pipe()
+        code = code.replace("os.read(3, 1)", f"os.read({reader}, 1)")
+        argv = [sys.executable, "-c", code]
+        kept = (bound.fileno(), reader)
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, pass_fds=kept) as other:
+            assert other.stdout is not None
+            other.stdout.readline()
+            with pytest.raises(DaemonError, match=r"user 65534 listens on .*, not you") as refused:
+                site.client.hello()
+            os.close(writer)
+        os.close(reader)
+    assert refused.value.kind == "socket_unsafe"
+
+
+INTRUDE = """
+import os, socket, sys
+os.setgid(65534); os.setuid(65534)
+with socket.socket(socket.AF_UNIX) as s:
+    s.settimeout(30)
+    s.connect(sys.argv[1])
+    try:
+        s.sendall(b"GET /v1/hello HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+        print(s.recv(100))
+    except OSError as error:
+        print(b"")
+"""
+
+
+@needs_root
+async def test_a_process_of_another_user_gets_no_answer_even_where_it_gets_in(site: Site) -> None:
+    async with site.daemon():
+        for folder in (site.socket.parent, *site.socket.parents[1:4]):
+            folder.chmod(0o755)
+        site.socket.chmod(0o666)
+        argv = [sys.executable, "-c", INTRUDE, str(site.socket)]
+        process = await asyncio.create_subprocess_exec(*argv, stdout=subprocess.PIPE)
+        out, _ = await process.communicate()
+    assert out.strip() == b"b''", "the daemon talked to another user"
+
+
+async def test_another_version_is_told_the_remedy_and_still_gets_the_hello(site: Site) -> None:
+    async with site.daemon():
+
+        def as_another() -> None:
+            status, answer = ask(site, "POST", "/v1/list_subagents", b"{}", **{"X-Subagents-Version": "9.9"})
+            assert status == 426
+            assert answer["kind"] == "version_mismatch"
+            assert "this client is 9.9" in answer["error"]
+            assert "subagents serve --replace" in answer["error"]
+            assert ask(site, "GET", "/v1/hello", **{"X-Subagents-Version": "9.9"})[1]["version"] == __version__
+
+        await asyncio.to_thread(as_another)
+
+
+async def test_both_clients_tell_another_version_as_theirs_to_mend(site: Site, monkeypatch: Any) -> None:
+    async with site.daemon():
+        monkeypatch.setattr(unix_client, "__version__", "9.9")
+        monkeypatch.setattr("acp_runtime.api.exchange.__version__", "9.9")
+        with pytest.raises(DaemonError) as light:
+            await asyncio.to_thread(site.client.call, "usage", OPERATOR)
+        with pytest.raises(DaemonError) as heavy:
+            async with RemoteRuntime.connect(site.socket):
+                pass
+    assert light.value.kind == heavy.value.kind == "version_mismatch"
+    assert str(light.value) == str(heavy.value)
+
+
+BAD_REQUESTS: list[tuple[str, str, bytes | None, int, str, str]] = [
+    ("POST", "/v1/nothing", b"{}", 404, "unknown_method", "has no method nothing"),
+    ("POST", "/v1/renew_lease", b"{}", 404, "unknown_method", "has no method renew_lease"),
+    ("GET", "/v1/spawn", None, 405, "unknown_method", "GET /v1/spawn is not part"),
+    ("GET", "/elsewhere", None, 404, "unknown_method", "not part of this interface"),
+    ("POST", "/v1/status", b"no json", 400, "invalid", "status: the body: Invalid JSON"),
+    ("POST", "/v1/status", b"[]", 400, "invalid", "status: the body"),
+    ("POST", "/v1/status", b'{"subagent": "x"}', 400, "invalid", "caller is missing"),
+    ("POST", "/v1/status", b'{"caller": {"parent": ""}, "subagent": "x"}', 400, "invalid", "caller.parent"),
+    ("POST", "/v1/status", b'{"caller": {"operator": false}, "subagent": "x"}', 400, "invalid", "either"),
+    ("POST", "/v1/status", b'{"caller": {"parent": "p"}, "subagent": 5}', 400, "invalid", "subagent: Input"),
+    ("POST", "/v1/status", b'{"caller": {"parent": "p"}, "subagent": "x", "y": 1}', 400, "invalid", "y: Extra"),
+    ("POST", "/v1/status", b'{"caller": {"parent": "p"}, "subagent": "x"}', 404, "unknown_subagent", "x"),
+    ("POST", "/v1/status", b'{"caller": {"parent": "p"}, "subagent": "\\ud800"}', 400, "invalid", "JSON"),
+    ("POST", "/v1/wait", b'{"caller":{"parent":"p"},"subagents":["x"],"seconds":-1}', 400, "invalid", "seconds"),
+    ("POST", "/v1/wait", b'{"caller":{"parent":"p"},"subagents":["x"],"seconds":1e9}', 400, "invalid", "seconds"),
+    ("POST", "/v1/changed", b'{"tick": "x"}', 400, "invalid", "changed needs"),
+    ("GET", "/v1/wakeups", None, 400, "invalid", "who follows"),
+    ("GET", "/v1/events?parent=p&subagent=x", None, 404, "unknown_subagent", "x"),
+    ("GET", "/v1/events?parent=p&subagent=x&since=-1", None, 404, "unknown_subagent", "x"),
+]
+
+
+async def test_every_bad_request_gets_a_sentence_and_a_kind(site: Site) -> None:
+    async with site.daemon():
+        for verb, path, body, status, kind, words in BAD_REQUESTS:
+            found, answer = await asyncio.to_thread(ask, site, verb, path, body)
+            assert (found, answer["kind"]) == (status, kind), (path, body, answer)
+            assert words in answer["error"], (path, body, answer)
+            assert answer["data"] == {}
+
+
+async def test_a_relative_workspace_is_refused_by_the_daemon_and_completed_by_the_client(site: Site) -> None:
+    async with site.daemon():
+        request = {"agent": "scripted", "workspace": "repo", "task": "x"}
+        with pytest.raises(Rejected, match="the workspace repo is relative"):
+            await asyncio.to_thread(site.client.call, "spawn", PARENT, request=request)
+        async with RemoteRuntime.connect(site.socket) as remote:
+            with pytest.raises(Rejected, match=f"the workspace {os.getcwd()}/nowhere does not exist"):  # noqa: PTH109
+                await remote.spawn(PARENT, site.request("x", workspace=site.root.__class__("nowhere")))
+
+
+async def test_a_body_has_a_bound(site: Site, monkeypatch: Any) -> None:
+    monkeypatch.setattr(server, "MAX_BODY", 1_000)
+    async with site.daemon():
+        with pytest.raises(Rejected, match="larger than 1000 bytes") as refused:
+            await asyncio.to_thread(site.client.call, "send", PARENT, subagent="x", text="y" * 2_000)
+    assert refused.value.kind == "too_large"
+
+
+async def test_a_request_that_does_not_come_to_its_end_is_given_up(site: Site, monkeypatch: Any) -> None:
+    monkeypatch.setattr(server, "BODY_SECONDS", 0.05)
+    head = f"POST /v1/usage HTTP/1.1\r\nHost: x\r\nX-Subagents-Version: {__version__}\r\nContent-Length: 9\r\n\r\n{{"
+
+    def half() -> bytes:
+        with connect(site.socket, BOUND) as connection:
+            connection.sendall(head.encode())
+            return connection.recv(65536)
+
+    async with site.daemon():
+        assert (await asyncio.to_thread(half)).startswith(b"HTTP/1.1 504 ")
+
+
+async def test_a_call_that_takes_too_long_is_told_and_may_still_happen(site: Site, monkeypatch: Any) -> None:
+    monkeypatch.setattr(server, "CALL_SECONDS", server.MARGIN_SECONDS)
+    async with site.daemon():
+        with pytest.raises(DaemonError, match="was not done within 0 s; it may still happen") as late:
+            await asyncio.to_thread(site.client.call, "list_subagents", PARENT)
+    assert late.value.kind == "timeout"
+
+
+async def test_a_bug_is_an_answer_too(site: Site, monkeypatch: Any) -> None:
+    async def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("acp_runtime.service.Runtime.list_subagents", broken)
+    async with site.daemon() as daemon:
+        with pytest.raises(DaemonError, match="this is a bug, please report it: ZeroDivisionError: oops") as bug:
+            await asyncio.to_thread(site.client.call, "list_subagents", PARENT)
+        monkeypatch.undo()
+        daemon.end(Ending.STOP)
+    assert bug.value.kind == "internal_error"
+
+
+async def test_events_are_followed_from_a_cursor_to_the_end(site: Site) -> None:
+    async with site.daemon(), RemoteRuntime.connect(site.socket) as remote:
+        view = await remote.spawn(PARENT, site.request("[[say:one]]"))
+        params = {"operator": "true", "subagent": view.id, "since": "0"}
+        following = asyncio.create_task(asyncio.to_thread(lambda: list(site.client.stream("/v1/events", params))))
+        await remote.wait(PARENT, (view.id,), seconds=BOUND)
+        await remote.stop(PARENT, view.id)
+        async with asyncio.timeout(BOUND):
+            told = await following
+        page = await remote.poll(OPERATOR, view.id, since=0)
+    assert [each["seq"] for each in told] == sorted({each["seq"] for each in told})
+    assert "one" in [each["text"] for each in told]
+    assert told[-1]["kind"] == page.rows[-1].kind == "ended"
+
+
+async def test_the_end_of_a_daemon_ends_its_streams_and_waits(site: Site) -> None:
+    async with site.daemon() as daemon, RemoteRuntime.connect(site.socket) as remote:
+        view = await remote.spawn(PARENT, site.request("[[hang-politely]]"))
+        wakeups = UnixClient(site.socket).stream("/v1/wakeups", {"parent": PARENT})
+        following = asyncio.create_task(asyncio.to_thread(lambda: list(wakeups)))
+        call = site.client.call
+        waiting = asyncio.create_task(asyncio.to_thread(call, "wait", PARENT, subagents=[view.id], seconds=BOUND))
+        while remote.tick == (await remote.hello())["epoch"] << 32:
+            await remote.status(PARENT, view.id)
+        daemon.end(Ending.STOP)
+        async with asyncio.timeout(BOUND):
+            await asyncio.wait((following, waiting))
+        error = waiting.exception()
+    assert isinstance(error, Rejected | DaemonError)
+    assert error.kind in ("closing", "daemon_lost", "daemon_unreachable")
+
+
+async def test_a_call_in_flight_when_the_daemon_vanishes_is_told_as_unknown(site: Site) -> None:
+    site.socket.parent.mkdir(mode=0o700)
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(site.socket))
+    listening.listen()
+
+    def vanish() -> None:
+        with listening:
+            for _ in range(2):
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(65536)
+
+    vanishing = asyncio.create_task(asyncio.to_thread(vanish))
+    with pytest.raises(DaemonError, match="look at what it did before you ask again") as light:
+        await asyncio.to_thread(site.client.call, "usage", PARENT)
+    with pytest.raises(DaemonError) as heavy:
+        async with RemoteRuntime.connect(site.socket):
+            pass
+    await vanishing
+    assert light.value.kind == heavy.value.kind == "daemon_lost"
+
+
+async def test_an_idle_daemon_ends_only_when_nothing_is_open_and_nobody_connected(site: Site) -> None:
+    from acp_runtime.api.daemon import Daemon, Terms
+    from acp_runtime.clock import ManualClock
+    from tests.integration.api.conftest import leave
+
+    clock = ManualClock()
+    daemon = Daemon(site.config, site.launcher(), Terms(idle_exit=60.0), clock)
+    ready = asyncio.Event()
+    running = asyncio.create_task(daemon.run(ready.set, leave))
+    async with asyncio.timeout(BOUND):
+        await ready.wait()
+        async with RemoteRuntime.connect(site.socket) as remote:
+            view = await remote.spawn(PARENT, site.request("[[say:hi]]"))
+            await remote.wait(PARENT, (view.id,), seconds=BOUND)
+            for _ in range(3):
+                clock.advance(61_000)
+                assert (await remote.status(PARENT, view.id)).id == view.id, "ended with an open subagent"
+            await remote.stop(PARENT, view.id)
+        while not running.done():
+            clock.advance(61_000)
+            await asyncio.wait((running,), timeout=0.01)
+        await running
