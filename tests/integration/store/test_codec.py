@@ -29,6 +29,7 @@ st.register_type_strategy(
     ),
 )
 st.register_type_strategy(int, st.integers(-(2**63), 2**63 - 1))
+st.register_type_strategy(float, st.floats(allow_nan=False, allow_infinity=False))
 
 
 @pytest.mark.parametrize("event_type", ALL, ids=kind_of)
