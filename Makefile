@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 # The steps of a target depend on the order in which they are listed.
 .NOTPARALLEL:
-.PHONY: help setup engine engine-remove images demo test check lint bench lock build clean
+.PHONY: help setup engine engine-remove images demo test test-long check lint bench lock build clean
 
 PY := .venv/bin/python
 # Those that need no engine come first, so that a plain mistake is told early; a new folder joins by itself.
@@ -32,6 +32,9 @@ demo: setup engine images ## show a real agent at work in a container, without a
 
 test: setup lint engine images ## prove that it is sound: lint, then all tests (PYTEST_ARGS="-k name -x")
 	@$(PY) -m pytest $(FAST) $(REST) $(PYTEST_ARGS)
+
+test-long: setup engine images ## the tests that take too long for every day
+	@$(PY) -m pytest tests --long -m long $(PYTEST_ARGS)
 
 check: setup lint ## the tests that need no engine, for the loop while editing
 	@$(PY) -m pytest $(FAST) -m "not docker" $(PYTEST_ARGS)

@@ -36,6 +36,8 @@ _QUIET: Final = str.maketrans(
 
 def printable(text: str) -> str:
     """Return text for a terminal: newlines and tabs stay, every other control or hidden character is gone."""
+    if text.isascii() and text.isprintable():
+        return text
     bare = _UNDRAWN.sub("", _ANSI.sub("", text.replace("\r\n", "\n")))
     return "".join(char for char in bare if char in "\n\t" or unicodedata.category(char) not in _HIDDEN)
 

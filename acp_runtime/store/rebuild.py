@@ -1,6 +1,7 @@
 """The projections made again from the log: the proof that the log is the only truth."""
 
 import sqlite3
+from itertools import groupby, islice
 from typing import Final
 
 from acp_runtime.core.model import Subagent
@@ -9,6 +10,7 @@ from acp_runtime.store.parents import PREFIX, fold_parent
 from acp_runtime.store.projections import Row, fold
 
 TABLES: Final = ("subagent", "task", "request", "nudge", "turn", "parent", "alias", "cursor", "forgotten")
+MAX_FOLDED: Final = 256
 
 
 def rebuild(connection: sqlite3.Connection) -> None:
@@ -17,9 +19,12 @@ def rebuild(connection: sqlite3.Connection) -> None:
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names from the constant above
     connection.execute("INSERT INTO search(search) VALUES ('delete-all')")
     states: dict[str, Subagent] = {}
-    for raw in connection.execute("SELECT seq, stream, version, kind, data, wall, boot FROM event ORDER BY seq"):
-        row = Row(raw[0], raw[1], raw[2], decode(raw[3], raw[4]), raw[5], raw[6])
-        if row.stream.startswith(PREFIX):
-            fold_parent(connection, row.event, seq=row.seq, wall=row.wall, boot=row.boot)
+    raws = connection.execute("SELECT seq, stream, version, kind, data, wall, boot FROM event ORDER BY seq")
+    rows = (Row(raw[0], raw[1], raw[2], decode(raw[3], raw[4]), raw[5], raw[6]) for raw in raws)
+    for stream, group in groupby(rows, key=lambda row: row.stream):
+        if stream.startswith(PREFIX):
+            for row in group:
+                fold_parent(connection, row.event, seq=row.seq, wall=row.wall, boot=row.boot)
         else:
-            states[row.stream] = fold(connection, states.get(row.stream), [row])
+            while some := list(islice(group, MAX_FOLDED)):
+                states[stream] = fold(connection, states.get(stream), some)
