@@ -6,6 +6,6 @@ Every mistake is told with its place, the key and what is allowed. Unknown keys 
 from acp_runtime.config.config import Config, DaemonConfig, OneShot
 from acp_runtime.config.load import load
 from acp_runtime.config.mistakes import ConfigError
-from acp_runtime.config.tables import NAME
+from acp_runtime.config.table import NAME
 
 __all__ = ["NAME", "Config", "ConfigError", "DaemonConfig", "OneShot", "load"]

@@ -5,7 +5,7 @@ A variable is stronger than the file, the file than the default.
 
 import shlex
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,8 @@ from pydantic import ValidationError
 from acp_runtime import __version__
 from acp_runtime.config.config import Config, DaemonConfig, OneShot
 from acp_runtime.config.mistakes import ConfigError, line_of, mistakes
+from acp_runtime.config.nested import merged, paths
+from acp_runtime.config.original import ROOT, translate
 from acp_runtime.config.tables import AgentTable, FileTable, PresetTable
 from acp_runtime.config.variables import read_variables
 from acp_runtime.core.admission import Admission
@@ -35,7 +37,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     file = _file(path, environ)
     given, origins = _read(file) if file is not None else ({}, {})
     over, variables = read_variables(environ)
-    table = FileTable.model_validate(_merged(given, over))
+    table = FileTable.model_validate(merged(given, over))
     return _config(table, environ, origins | variables)
 
 
@@ -69,27 +71,13 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         return f"{path}:{line_of(text, location)}"
 
     try:
-        given = FileTable.model_validate(raw).model_dump(exclude_unset=True)
+        table = FileTable.model_validate(raw)
+        given = table.model_dump(exclude_unset=True)
     except ValidationError as error:
-        raise ConfigError("\n".join(mistakes(error, place))) from error
-    return given, {".".join(each): place(each) for each in _paths(given)}
-
-
-def _paths(given: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    for name, value in given.items():
-        if isinstance(value, Mapping):
-            yield from _paths(value, (*path, name))
-        else:
-            yield (*path, name)
-
-
-def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return both, table by table; where both have a value, that of `over`."""
-    both = dict(under)
-    for name, value in over.items():
-        below = both.get(name)
-        both[name] = _merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-    return both
+        raise ConfigError("\n".join(mistakes(error, place, FileTable))) from error
+    given.pop(ROOT, None)
+    origins = {".".join(each): place(each) for each in paths(given)}
+    return given, origins | translate(table.delegation, given, place)
 
 
 def _config(table: FileTable, environ: Mapping[str, str], origins: dict[str, str]) -> Config:

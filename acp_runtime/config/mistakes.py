@@ -6,7 +6,6 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from acp_runtime.config.tables import FileTable
 from acp_runtime.core.errors import Culprit, SubagentsError
 from acp_runtime.core.plaintext import one_line
 
@@ -23,7 +22,7 @@ class ConfigError(SubagentsError):
     culprit = Culprit.CALLER
 
 
-def mistakes(error: ValidationError, place: Place, model: type[BaseModel] = FileTable) -> list[str]:
+def mistakes(error: ValidationError, place: Place, model: type[BaseModel]) -> list[str]:
     """Return one sentence for each mistake; `place` says where a key stands."""
     return list(_each(error, place, model))
 

@@ -2,13 +2,22 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
-from acp_runtime.config.tables import NEVER, FileTable
+from acp_runtime.config.original import ROOT
+from acp_runtime.config.table import NEVER
+from acp_runtime.config.tables import FileTable
 
 PREFIX: Final = "SUBAGENTS_"
 NAMED: Final = "NAME"
-_TYPES: Final = {"boolean": "true, false", "integer": "number", "number": "number", "string": "text", "null": NEVER}
+_TYPES: Final = {
+    "boolean": "true, false",
+    "integer": "number",
+    "number": "number",
+    "string": "text",
+    "null": f'"{NEVER}"',
+}
 _BOUNDS: Final = {"exclusiveMinimum": ">", "minimum": ">=", "maximum": "<="}
 
 Schema = Mapping[str, Any]
@@ -18,7 +27,7 @@ Schema = Mapping[str, Any]
 class Key:
     """One key. `path` has `NAME` for a name of the user's; `variable` is empty where the environment has none.
 
-    `default` is as TOML has it, empty where the key must be given; `none` where no value stands for none.
+    `default` is as TOML has it, empty where there is none.
     """
 
     path: tuple[str, ...]
@@ -33,6 +42,7 @@ class Key:
         return ".".join(self.path)
 
 
+@cache
 def all_keys() -> tuple[Key, ...]:
     """Return every key in the order of the models."""
     schema = FileTable.model_json_schema()
@@ -45,7 +55,7 @@ def _keys(table: Schema, tables: Schema, path: tuple[str, ...]) -> Iterator[Key]
         if inner is not None:
             yield from _keys(inner, tables, (*path, name, *more))
         else:
-            yield _key(entry, tables, (*path, name), required=name in table.get("required", ()))
+            yield _key(entry, tables, (*path, name))
 
 
 def _inner(entry: Schema, tables: Schema) -> tuple[Schema | None, tuple[str, ...]]:
@@ -63,23 +73,24 @@ def _referred(entry: Schema, tables: Schema) -> Schema:
     return found
 
 
-def _key(entry: Schema, tables: Schema, path: tuple[str, ...], *, required: bool) -> Key:
+def _key(entry: Schema, tables: Schema, path: tuple[str, ...]) -> Key:
     kinds = [_referred(each, tables) or each for each in entry.get("anyOf", [entry])]
-    scalar = NAMED not in path and not {"array", "object"} & {each.get("type") for each in kinds}
+    kinds = [each for each in kinds if entry["never"] or each.get("type") != "null"]
+    scalar = NAMED not in path and path[0] != ROOT and not {"array", "object"} & {each.get("type") for each in kinds}
     return Key(
         path=path,
         sentence=entry["description"],
         unit=entry["unit"],
-        default="" if required else toml(entry.get("default")),
+        default=toml(entry.get("default")) if entry["never"] or entry.get("default") is not None else "",
         allowed=", ".join(_allowed(each) for each in kinds),
         variable=PREFIX + "_".join(path).upper() if scalar else "",
     )
 
 
 def toml(value: object) -> str:
-    """Return a plain value as TOML has it; `none` stands for None."""
+    """Return a plain value as TOML has it; `"none"` stands for None."""
     if value is None:
-        return NEVER
+        return f'"{NEVER}"'
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
@@ -91,6 +102,8 @@ def toml(value: object) -> str:
 
 
 def _allowed(kind: Schema) -> str:
+    if "const" in kind:
+        return toml(kind["const"])
     if "enum" in kind:
         return ", ".join(f'"{each}"' for each in kind["enum"])
     if kind["type"] == "array":

@@ -4,97 +4,39 @@ They are the one description of what can be configured: the checks, the variable
 example that `subagents config init` writes are made from them.
 """
 
-import re
-import shlex
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from acp_runtime.config.config import DaemonConfig, OneShot
+from acp_runtime.config.original import DelegationTable
+from acp_runtime.config.table import (
+    YEAR,
+    Count,
+    Name,
+    OrNever,
+    Path,
+    Seconds,
+    Table,
+    Variable,
+    Word,
+    below,
+    command,
+    key,
+    program,
+    reachable,
+)
 from acp_runtime.core.admission import Admission
 from acp_runtime.core.model import Confinement, Limits, Permissions
 from acp_runtime.core.turns import OutboxRules
 from acp_runtime.presets import Network
 
-NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
-YEAR: Final = 31_536_000
-NEVER: Final = "none"
 _LIMITS: Final = Limits()
 _DAEMON: Final = DaemonConfig()
 _NUDGES: Final = OutboxRules()
 _ONE_SHOT: Final = OneShot()
 _ADMISSION: Final = Admission()
 _CONFINEMENT: Final = Confinement()
-
-
-def _without_nul(text: str) -> str:
-    if "\0" in text:
-        raise PydanticCustomError("nul", "a NUL character cannot be passed to a program; remove it")
-    return text
-
-
-def _program(argv: list[str]) -> list[str]:
-    if not argv[0]:
-        raise PydanticCustomError("no_program", "the first word is empty; name the program")
-    return argv
-
-
-def _command(text: str) -> str:
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise PydanticCustomError("no_command", "the quotes do not close") from error
-    if not words or not words[0]:
-        raise PydanticCustomError("no_command", "it is empty; name the program")
-    return text
-
-
-def _below(path: str) -> str:
-    if not path or path.startswith("/") or ".." in path.split("/"):
-        raise PydanticCustomError("no_folder", "it must be a folder below the workspace")
-    return path
-
-
-def _absolute(path: str) -> str:
-    if not path.startswith("/") or ".." in path.split("/"):
-        raise PydanticCustomError("no_path", "it must be an absolute path without '..'")
-    return path
-
-
-def _reachable(value: Any) -> Any:
-    if value not in list(Network):
-        allowed = ", ".join(Network)
-        raise PydanticCustomError(
-            "no_network",
-            "it cannot be had yet: other networks come with egress; allowed: {allowed}",
-            {"allowed": allowed},
-        )
-    return Network(value)
-
-
-def _never(value: Any) -> Any:
-    return None if value == NEVER else value
-
-
-def key(default: Any, sentence: str, unit: str = "", **rest: Any) -> Any:
-    """Return the field of one key: its default, what it is for, and the unit of its value."""
-    return Field(default, description=sentence, json_schema_extra={"unit": unit}, **rest)
-
-
-Seconds = Annotated[float, Field(gt=0, le=YEAR)]
-OrNever = BeforeValidator(_never)
-Word = Annotated[str, AfterValidator(_without_nul)]
-Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
-Path = Annotated[Word, AfterValidator(_absolute)]
-Count = Annotated[int, Field(ge=1, le=100_000)]
-
-
-class Table(BaseModel):
-    """One table: no key beyond the listed ones, no value of another type."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class AdmissionTable(Table):
@@ -113,7 +55,7 @@ class LimitsTable(Table):
     authenticate: Seconds = key(_LIMITS.authenticate, "until the agent has answered the login", "s")
     session: Seconds = key(_LIMITS.session, "until the agent has opened a session", "s")
     task: Annotated[Seconds | None, OrNever] = key(
-        _LIMITS.task, "for a task, without the time that it waits for an answer", "s"
+        _LIMITS.task, "for a task, without the time that it waits for an answer", "s", never=True
     )
     request: Seconds = key(_LIMITS.request, "until an open question is closed with a no", "s")
     cancel_grace: Seconds = key(_LIMITS.cancel_grace, "between the cancel of a task and the end of its agent", "s")
@@ -123,9 +65,11 @@ class LimitsTable(Table):
     backoff: Seconds = key(_LIMITS.backoff, "before a dead agent is started again; doubles each time", "s")
     retry_delay: Seconds = key(_LIMITS.retry_delay, "before a task is delivered again; doubles each time", "s")
     steer: Seconds = key(_LIMITS.steer, "until the agent has said whether it took a message to its running task", "s")
-    idle: Annotated[Seconds | None, OrNever] = key(_LIMITS.idle, "without a task, until the subagent is stopped", "s")
+    idle: Annotated[Seconds | None, OrNever] = key(
+        _LIMITS.idle, "without a task, until the subagent is stopped", "s", never=True
+    )
     lifetime: Annotated[Seconds | None, OrNever] = key(
-        _LIMITS.lifetime, "from the spawn until the subagent is stopped", "s"
+        _LIMITS.lifetime, "from the spawn until the subagent is stopped", "s", never=True
     )
     queue: Annotated[int, Field(ge=0, le=1000)] = key(_LIMITS.queue, "that may wait behind the one under way", "tasks")
     restarts: Annotated[int, Field(ge=0, le=100)] = key(
@@ -148,7 +92,7 @@ class DaemonTable(Table):
     """`[daemon]`: how `subagents serve` runs."""
 
     idle_exit: Annotated[Seconds | None, OrNever] = key(
-        _DAEMON.idle_exit, "with nothing open and nobody connected, until the daemon ends", "s"
+        _DAEMON.idle_exit, "with nothing open and nobody connected, until the daemon ends", "s", never=True
     )
     lease: Annotated[float, Field(ge=5, le=3600)] = key(
         _DAEMON.lease, "for which the daemon promises to be there; one that stalls longer may be replaced", "s"
@@ -156,7 +100,10 @@ class DaemonTable(Table):
     log_size: Annotated[int, Field(ge=1, le=1024)] = key(_DAEMON.log_size, "of one log file, until the next", "MiB")
     log_files: Annotated[int, Field(ge=1, le=100)] = key(_DAEMON.log_files, "that are kept of the log", "files")
     retention_days: Annotated[Annotated[float, Field(gt=0, le=36_500)] | None, OrNever] = key(
-        _DAEMON.retention_days, "after the end of a subagent, until its log is deleted if nothing is to be told", "days"
+        _DAEMON.retention_days,
+        "after the end of a subagent, until its log is deleted if nothing is to be told",
+        "days",
+        never=True,
     )
 
 
@@ -180,7 +127,7 @@ class OneShotTable(Table):
     total: Count = key(_ONE_SHOT.admission.total, "of all parents together", "subagents")
     duration: Seconds = key(_ONE_SHOT.duration, "for the task", "s")
     idle: Seconds = key(_ONE_SHOT.idle, "of silence, until it is shown as idle", "s")
-    output_dir: Annotated[Word, AfterValidator(_below)] = key(
+    output_dir: Annotated[Word, AfterValidator(below)] = key(
         _ONE_SHOT.output_dir, "folder of the workspace for the files"
     )
 
@@ -188,7 +135,7 @@ class OneShotTable(Table):
 class AgentTable(Table):
     """`[agents.NAME]`: an agent kind; see `acp_runtime/session/catalogue.toml` for those that come with the program."""
 
-    argv: Annotated[list[Word], Field(min_length=1), AfterValidator(_program)] = key(
+    argv: Annotated[list[Word], Field(min_length=1), AfterValidator(program)] = key(
         ..., "the agent's program and arguments, as in the sandbox"
     )
     env: dict[Variable, Word] = key(
@@ -216,7 +163,7 @@ class PresetTable(Table):
     cpus: Annotated[float, Field(ge=0.01, le=1024)] | None = key(None, "processors", "processors")
     pids: Annotated[int, Field(ge=16, le=4_194_304)] | None = key(None, "processes at one time", "processes")
     tmp: Annotated[int, Field(ge=1, le=1_048_576)] | None = key(None, "of /tmp, which lies in memory", "MiB")
-    network: Annotated[Network, BeforeValidator(_reachable)] | None = key(None, "what the sandbox reaches")
+    network: Annotated[Network, BeforeValidator(reachable)] | None = key(None, "what the sandbox reaches")
     permissions: Annotated[Permissions, Field(strict=False)] | None = key(
         None, "what the agent's permission requests are answered with"
     )
@@ -230,7 +177,7 @@ class FileTable(Table):
     default_agent: Name = key("opencode", "agent kind where none is named")
     default_preset: Name = key("friendly", "preset where none is named")
     ceiling: Name = key("privileged", "preset beyond which parents get nothing; the operator does")
-    on_nudge: Annotated[Word, AfterValidator(_command)] | None = key(
+    on_nudge: Annotated[Word, AfterValidator(command)] | None = key(
         None, "command for a person who has no parent: gets each nudge as a line of JSON; no shell runs it"
     )
     admission: AdmissionTable = AdmissionTable()
@@ -239,5 +186,6 @@ class FileTable(Table):
     daemon: DaemonTable = DaemonTable()
     nudges: NudgesTable = NudgesTable()
     one_shot: OneShotTable = OneShotTable()
-    agents: dict[Name, AgentTable] = {}
-    presets: dict[Name, PresetTable] = {}
+    agents: dict[Name, AgentTable] = Field(default_factory=dict)
+    presets: dict[Name, PresetTable] = Field(default_factory=dict)
+    delegation: DelegationTable = DelegationTable()

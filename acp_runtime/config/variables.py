@@ -4,15 +4,13 @@ A variable that begins like a table's and names no key is a mistake; others are 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pydantic import ValidationError
 
 from acp_runtime.config.mistakes import ConfigError, mistakes
+from acp_runtime.config.nested import Nested, put
 from acp_runtime.config.reference import PREFIX, all_keys
 from acp_runtime.config.tables import FileTable
-
-Nested = dict[str, Any]
 
 
 def read_variables(environ: Mapping[str, str]) -> tuple[Nested, dict[str, str]]:
@@ -29,16 +27,9 @@ def read_variables(environ: Mapping[str, str]) -> tuple[Nested, dict[str, str]]:
     try:
         table = FileTable.model_validate_strings(texts, strict=False)
     except ValidationError as error:
-        raise ConfigError("\n".join(mistakes(error, _named))) from error
+        raise ConfigError("\n".join(mistakes(error, _named, FileTable))) from error
     origins = {".".join(path): f"environment {name}" for name, path in given.items()}
     return table.model_dump(exclude_unset=True), origins
-
-
-def put(nested: Nested, path: Sequence[str], value: object) -> None:
-    """Set what stands at a path of tables, making the tables on the way."""
-    for part in path[:-1]:
-        nested = nested.setdefault(part, {})
-    nested[path[-1]] = value
 
 
 def _named(location: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from acp_runtime.config import Config, ConfigError, load
+from acp_runtime.config.reference import Key, all_keys
 from acp_runtime.core.admission import Admission
 from acp_runtime.core.model import Confinement, Limits, Mount, Permissions
 from acp_runtime.presets import Network
@@ -50,14 +51,21 @@ def test_a_variable_is_stronger_than_the_file_and_the_file_than_the_default(file
     }
 
 
-@pytest.mark.parametrize("key", ["limits.task", "limits.idle", "daemon.idle_exit", "daemon.retention_days"])
-def test_none_takes_a_deadline_away(file: Path, key: str) -> None:
-    table, _, name = key.partition(".")
-    for config in (
-        loaded(file, f'[{table}]\n{name} = "none"\n'),
-        loaded(file, **{f"SUBAGENTS_{key.replace('.', '_').upper()}": "none"}),
-    ):
+NEVER = [key for key in all_keys() if '"none"' in key.allowed and key.variable]
+
+
+@pytest.mark.parametrize("key", NEVER, ids=lambda key: key.name)
+def test_none_takes_a_deadline_away(file: Path, key: Key) -> None:
+    table, name = key.path
+    for config in (loaded(file, f'[{table}]\n{name} = "none"\n'), loaded(file, **{key.variable: "none"})):
         assert getattr(getattr(config, table), name) is None
+
+
+def test_none_is_no_value_of_any_other_number(file: Path) -> None:
+    numbers = [key for key in all_keys() if key.allowed.startswith("number") and key.variable and key not in NEVER]
+    assert len(numbers) > 20
+    for key in numbers:
+        assert f"{key.name}: input should be a valid" in refused(file, **{key.variable: "none"})
 
 
 def test_a_variable_that_is_empty_counts_as_unset(file: Path) -> None:

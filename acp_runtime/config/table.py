@@ -1,0 +1,83 @@
+"""What every table of the configuration is made of: the base model, the field of a key, the types of values."""
+
+import re
+import shlex
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from acp_runtime.presets import Network
+
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+YEAR: Final = 31_536_000
+NEVER: Final = "none"
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise PydanticCustomError("nul", "a NUL character cannot be passed to a program; remove it")
+    return text
+
+
+def program(argv: list[str]) -> list[str]:
+    if not argv[0]:
+        raise PydanticCustomError("no_program", "the first word is empty; name the program")
+    return argv
+
+
+def command(text: str) -> str:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise PydanticCustomError("no_command", "the quotes do not close") from error
+    if not words or not words[0]:
+        raise PydanticCustomError("no_command", "it is empty; name the program")
+    return text
+
+
+def below(path: str) -> str:
+    if not path or path.startswith("/") or ".." in path.split("/"):
+        raise PydanticCustomError("no_folder", "it must be a folder below the workspace")
+    return path
+
+
+def absolute(path: str) -> str:
+    if not path.startswith("/") or ".." in path.split("/"):
+        raise PydanticCustomError("no_path", "it must be an absolute path without '..'")
+    return path
+
+
+def reachable(value: Any) -> Any:
+    if value not in list(Network):
+        allowed = ", ".join(Network)
+        raise PydanticCustomError(
+            "no_network",
+            "it cannot be had yet: other networks come with egress; allowed: {allowed}",
+            {"allowed": allowed},
+        )
+    return Network(value)
+
+
+def _never(value: Any) -> Any:
+    return None if value == NEVER else value
+
+
+def key(default: Any, sentence: str, unit: str = "", *, never: bool = False) -> Any:
+    """Return the field of one key: its default, what it is for, the unit of its value, and whether `none` is one."""
+    return Field(default, description=sentence, json_schema_extra={"unit": unit, "never": never})
+
+
+Seconds = Annotated[float, Field(gt=0, le=YEAR)]
+OrNever = BeforeValidator(_never)
+Word = Annotated[str, AfterValidator(_without_nul)]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+Path = Annotated[Word, AfterValidator(absolute)]
+Count = Annotated[int, Field(ge=1, le=100_000)]
+
+
+class Table(BaseModel):
+    """One table: no key beyond the listed ones, no value of another type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
