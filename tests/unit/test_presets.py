@@ -1,0 +1,120 @@
+"""Presets: what each allows, and that none goes beyond its ceiling."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acp_runtime.core.errors import Rejected
+from acp_runtime.core.model import Confinement, Mount, Permissions
+from acp_runtime.presets import Network, Preset, builtin_presets, find_preset, narrow, with_permissions
+
+pytestmark = pytest.mark.requirement("P26")
+PERMISSIONS = [Permissions.DENY, Permissions.ASK, Permissions.ALLOW]
+NETWORKS = [Network.NONE, Network.MODEL]
+
+MOUNTS = st.builds(Mount, st.sampled_from(["/a", "/b"]), st.sampled_from(["/x", "/y"]), st.booleans())
+CONFINEMENTS = st.builds(
+    Confinement,
+    memory=st.integers(64, 66),
+    cpus=st.sampled_from([0.5, 1.0, 2.0]),
+    pids=st.integers(16, 18),
+    tmp=st.integers(1, 3),
+    mounts=st.lists(MOUNTS, max_size=2).map(tuple),
+)
+PRESETS = st.builds(
+    Preset,
+    st.sampled_from(["p", "q"]),
+    st.just(""),
+    CONFINEMENTS,
+    st.sampled_from(NETWORKS),
+    st.sampled_from(PERMISSIONS),
+)
+
+
+def may_write(preset: Preset) -> set[tuple[str, str]]:
+    return {(each.source, each.target) for each in preset.confinement.mounts if each.writable}
+
+
+def may_read(preset: Preset) -> set[tuple[str, str]]:
+    return {(each.source, each.target) for each in preset.confinement.mounts}
+
+
+def within(preset: Preset, ceiling: Preset) -> bool:
+    own, most = preset.confinement, ceiling.confinement
+    return (
+        (own.memory <= most.memory and own.cpus <= most.cpus and own.pids <= most.pids and own.tmp <= most.tmp)
+        and may_read(preset) <= may_read(ceiling)
+        and may_write(preset) <= may_write(ceiling)
+        and PERMISSIONS.index(preset.permissions) <= PERMISSIONS.index(ceiling.permissions)
+        and NETWORKS.index(preset.network) <= NETWORKS.index(ceiling.network)
+    )
+
+
+def narrowed(preset: Preset, ceiling: Preset) -> Preset | None:
+    try:
+        return narrow(preset, ceiling)
+    except Rejected:
+        return None
+
+
+@given(PRESETS, PRESETS)
+def test_what_is_let_through_is_within_the_ceiling_and_what_was_asked_for(preset: Preset, ceiling: Preset) -> None:
+    got = narrowed(preset, ceiling)
+    assert got == (preset if within(preset, ceiling) else None)
+
+
+@given(PRESETS, PRESETS, PRESETS)
+def test_a_chain_of_ceilings_never_widens(first: Preset, second: Preset, third: Preset) -> None:
+    if narrowed(second, third) is not None and narrowed(first, second) is not None:
+        assert narrowed(first, third) == first
+
+
+@given(PRESETS)
+def test_every_preset_is_within_itself(preset: Preset) -> None:
+    assert narrow(preset, preset) is preset
+
+
+def test_the_presets_of_the_program_are_each_within_the_next() -> None:
+    restricted, friendly, privileged = builtin_presets().values()
+    assert narrow(restricted, friendly) is restricted
+    assert narrow(friendly, privileged) is friendly
+    for wide, less in ((privileged, friendly), (friendly, restricted)):
+        with pytest.raises(Rejected) as caught:
+            narrow(wide, less)
+        assert caught.value.kind == "beyond_ceiling"
+    assert all(preset.unsafe == () and preset.confinement.mounts == () for preset in (restricted, friendly, privileged))
+
+
+def test_a_wider_wish_is_refused_with_every_axis_by_name() -> None:
+    mounts = (Mount("/srv", "/srv", writable=True),)
+    wide = Preset("wide", "", Confinement(8192, 4.0, 1024, 1024, mounts))
+    low = Preset("low", "", Confinement(4096, 2.0, 512, 512), Network.NONE, Permissions.DENY)
+    with pytest.raises(Rejected) as caught:
+        narrow(wide, low)
+    assert str(caught.value) == (
+        "the preset 'wide' goes beyond 'low': memory 8192 MiB where 4096 MiB are allowed; cpus 4.0 where 2.0 are "
+        "allowed; pids 1024 where 512 are allowed; tmp 1024 MiB where 512 MiB are allowed; network model where none is "
+        "allowed; permissions allow where deny is allowed; the folder /srv at /srv, writable. "
+        "Choose a narrower one, or have the operator raise the ceiling."
+    )
+    assert len(caught.value.data["wider"]) == 7
+
+
+def test_a_folder_may_be_read_where_it_may_be_written_but_not_the_other_way_round() -> None:
+    reading = Preset("r", "", Confinement(mounts=(Mount("/a", "/x"),)))
+    writing = Preset("w", "", Confinement(mounts=(Mount("/a", "/x", writable=True),)))
+    assert narrow(reading, writing) is reading
+    assert narrowed(writing, reading) is None
+    assert (reading.unsafe, writing.unsafe) == ((), ("unsafe_writable /x",))
+
+
+def test_an_unknown_preset_is_told_with_the_available_ones() -> None:
+    with pytest.raises(Rejected, match="Unknown preset 'x'. Available: restricted, friendly, privileged") as caught:
+        find_preset(builtin_presets(), "x")
+    assert caught.value.kind == "unknown_preset"
+
+
+def test_other_permissions_than_the_presets_count_against_its_own_ceiling() -> None:
+    restricted = find_preset(builtin_presets(), "restricted")
+    assert narrow(with_permissions(restricted, Permissions.DENY), restricted).permissions is Permissions.DENY
+    assert narrowed(with_permissions(restricted, Permissions.ALLOW), restricted) is None
