@@ -109,7 +109,7 @@ def test_a_folder_may_be_read_where_it_may_be_written_but_not_the_other_way_roun
 
 
 def test_an_unknown_preset_is_told_with_the_available_ones() -> None:
-    with pytest.raises(Rejected, match="Unknown preset 'x'. Available: restricted, friendly, privileged") as caught:
+    with pytest.raises(Rejected, match=r"Unknown preset 'x'\. Available: restricted, friendly, privileged") as caught:
         find_preset(builtin_presets(), "x")
     assert caught.value.kind == "unknown_preset"
 
