@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from acp_runtime.callers import Caller, Operator, parent_of
 from acp_runtime.config import Config
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.ids import display_name
 from acp_runtime.core.inputs import Spawn
 from acp_runtime.core.model import Limits, Order, Permissions
 from acp_runtime.core.plaintext import one_line
+from acp_runtime.presets import Network, Preset, find_preset, narrow, with_permissions
 from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.store.codec import storable
 
@@ -26,10 +28,11 @@ MAX_CWD_CHARS: Final = 1_024
 class SpawnRequest:
     """What to spawn. `workspace` is a folder of this machine, `cwd` the agent's folder below it ("" for the whole).
 
+    What is empty or None is as configured: `agent`, `preset`, `limits`; `permissions` are the preset's.
     `purpose` is for people, the task's start by default. `keep`: home and work outlast the end, so that `resume` can go
     on with them. `one_shot`: the subagent ends with its first task, or after `max_duration` seconds; how it stands is
-    kept in `output_file`, relative to the workspace, where `{id}` becomes the subagent's id. `instructions` are put
-    before the first task.
+    kept in `output_file`, relative to the workspace, where `{id}` becomes the subagent's id (None: in the configured
+    folder). `instructions` are put before the first task.
     """
 
     agent: str
@@ -46,29 +49,31 @@ class SpawnRequest:
     model: str | None = None
     model_url: str | None = None
     model_key_env: str | None = None
-    permissions: Permissions = Permissions.ALLOW
+    permissions: Permissions | None = None
     limits: Limits | None = None
     max_duration: float | None = None
 
 
-def spawn_input(config: Config, *, ident: str, parent: str, request: SpawnRequest) -> Spawn:
+def spawn_input(config: Config, *, ident: str, caller: Caller, request: SpawnRequest) -> Spawn:
     """Return the command that admits what was asked for. Raises `Rejected`."""
-    kind = config.catalogue.kind(request.agent)
+    if not config.enabled:
+        raise Rejected("disabled", "Background ACP subagents are disabled in config.")
+    if request.one_shot and not config.one_shot.enabled:
+        raise Rejected("disabled", "One-shot subagents are disabled in config (one_shot.enabled).")
+    kind = config.catalogue.kind(request.agent or config.default_agent)
     task = text_of("task", request.task)
     workspace = _folder(request.workspace)
-    if kind.needs_model and (not request.model or not request.model_url):
-        raise Rejected("invalid", f"{kind.name} needs a model: name one and the address of its API")
-    if request.model and not kind.takes_model:
-        sentence = f"model cannot be set for {kind.name}: this agent kind takes no model's name; leave it out"
-        raise Rejected("override_refused", sentence, {"override": "model"})
+    preset = _preset(config, caller, request)
+    _check_model(kind, preset, request)
     order = Order(
         agent=kind.name,
         workspace=str(workspace),
         cwd=_cwd(workspace, request.cwd),
-        preset=request.preset,
+        preset=preset.name,
+        confinement=preset.confinement,
         keep=request.keep,
         one_shot=request.one_shot,
-        output_file=_output_file(request.output_file, ident),
+        output_file=_output_file(config, ident, request),
         instructions=request.instructions,
         image=request.image,
         model=request.model,
@@ -77,12 +82,12 @@ def spawn_input(config: Config, *, ident: str, parent: str, request: SpawnReques
     )
     return Spawn(
         id=ident,
-        parent=parent,
+        parent=parent_of(caller),
         name=display_name(ident),
         purpose=one_line(request.purpose or task, MAX_NAME_CHARS),
         order=order,
-        permissions=request.permissions,
-        limits=_limits(kind, request.limits or config.limits, request.max_duration),
+        permissions=preset.permissions,
+        limits=_limits(config, kind, request),
         task=task,
     )
 
@@ -99,15 +104,39 @@ def text_of(name: str, value: str) -> str:
     return text
 
 
-def _limits(kind: AgentKind, limits: Limits, max_duration: float | None) -> Limits:
-    if max_duration is not None:
-        limits = replace(limits, lifetime=min(max_duration, limits.lifetime or max_duration))
+def _preset(config: Config, caller: Caller, request: SpawnRequest) -> Preset:
+    """Return what the preset and the wishes beside it come to; a parent gets nothing beyond the ceiling."""
+    preset = find_preset(config.presets, request.preset or config.default_preset)
+    if request.permissions is not None:
+        preset = with_permissions(preset, request.permissions)
+    return preset if isinstance(caller, Operator) else narrow(preset, find_preset(config.presets, config.ceiling))
+
+
+def _check_model(kind: AgentKind, preset: Preset, request: SpawnRequest) -> None:
+    if kind.needs_model and (not request.model or not request.model_url):
+        raise Rejected("invalid", f"{kind.name} needs a model: name one and the address of its API")
+    if request.model and not kind.takes_model:
+        sentence = f"model cannot be set for {kind.name}: this agent kind takes no model's name; leave it out"
+        raise Rejected("override_refused", sentence, {"override": "model"})
+    if request.model_url and preset.network is Network.NONE:
+        sentence = f"the preset {preset.name!r} reaches no model, and {kind.name} was to use one; choose another preset"
+        raise Rejected("invalid", sentence)
+
+
+def _limits(config: Config, kind: AgentKind, request: SpawnRequest) -> Limits:
+    limits = request.limits or config.limits
+    longest = request.max_duration or (config.one_shot.duration if request.one_shot else None)
+    if longest is not None:
+        limits = replace(limits, lifetime=min(longest, limits.lifetime or longest))
     return replace(limits, initialize=limits.initialize_cold) if kind.cold_start else limits
 
 
-def _output_file(name: str | None, ident: str) -> str | None:
-    if name is None:
+def _output_file(config: Config, ident: str, request: SpawnRequest) -> str | None:
+    if not request.one_shot:
+        if request.output_file is not None:
+            raise Rejected("invalid", "an output file is written for one-shot subagents only; leave it out")
         return None
+    name = f"{config.one_shot.output_dir}/{{id}}.md" if request.output_file is None else request.output_file
     path = PurePosixPath(name.replace("{id}", ident))
     if path.is_absolute() or ".." in path.parts or not path.name or "\0" in name or storable(name) != name:
         raise Rejected("invalid", f"the output file {one_line(name, 200)!r} is no file below the workspace; name one")

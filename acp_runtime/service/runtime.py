@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acp_runtime.callers import Caller, Operator, parent_of, word_of
+from acp_runtime.callers import Caller, Operator, word_of
 from acp_runtime.clock import Clock, SystemClock
 from acp_runtime.config import Config
 from acp_runtime.core.admission import Admission
@@ -81,7 +81,7 @@ class Runtime:
         clock = clock or SystemClock()
         keep = path.with_name("work")
         async with AsyncExitStack() as stack:
-            store = await stack.enter_async_context(Store.open(path, clock, supplant=supplant))
+            store = await stack.enter_async_context(Store.open(path, clock, config.nudges, supplant=supplant))
             await stack.enter_async_context(OutputFiles.kept(store))
             supervisor = await stack.enter_async_context(
                 Supervisor.open(store, clock, launcher, config.catalogue, keep=keep, progress=progress)
@@ -114,10 +114,11 @@ class Runtime:
     async def spawn(self, caller: Caller, request: SpawnRequest) -> SubagentView:
         """Admit a subagent with its first task and return at once; it starts in the background.
 
-        Raises `Rejected` (unknown_agent, invalid, limit_reached, closing) and then nothing was started.
+        Raises `Rejected` (unknown_agent, unknown_preset, beyond_ceiling, override_refused, invalid, disabled,
+        limit_reached, closing) and then nothing was started.
         """
         ident = subagent_id(secrets.token_bytes(5))
-        given = spawn_input(self._config, ident=ident, parent=parent_of(caller), request=request)
+        given = spawn_input(self._config, ident=ident, caller=caller, request=request)
         await self._supervisor.spawn(given, self._admission(one_shot=request.one_shot))
         return await self.status(caller, ident)
 

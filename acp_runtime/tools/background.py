@@ -29,8 +29,6 @@ STOPPED: Final = "stopped_by_parent"
 
 async def spawn(desk: Desk, given: SpawnInput) -> Answer:
     """Start one subagent or several. All are checked before the first is started; limits refuse each on its own."""
-    if not desk.enabled:
-        return answers.failure("Background ACP subagents are disabled in config.", "disabled")
     orders = [order_of(desk, each) for each in (given, *(given.tasks or ()))]
     told = await asyncio.gather(*(start(desk, order) for order in orders))
     if given.tasks is None:

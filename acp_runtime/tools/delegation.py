@@ -56,8 +56,6 @@ class NoInput(Input):
 
 async def delegate(desk: Desk, given: DelegateInput) -> Answer:
     """Start a task and return at once."""
-    if not desk.enabled:
-        return answers.failure("Background ACP subagents are disabled in config.", "disabled")
     if not given.goal.strip():
         raise Rejected("invalid", "goal is required.")
     more, notes = instructions(given.model_dump())

@@ -100,8 +100,6 @@ def request(
         instructions=more,
         keep=not one_shot,
         one_shot=one_shot,
-        output_file=f"{defaults.output_dir}/{{id}}.md" if one_shot else None,
-        max_duration=defaults.max_duration if one_shot else None,
         model=model or usual,
         model_url=defaults.model_url,
         model_key_env=defaults.model_key_env,

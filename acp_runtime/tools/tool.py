@@ -26,18 +26,16 @@ class Input(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a spawn takes where the call does not say it.
+    """What a spawn takes where the call does not say it; what is empty here is as the runtime was configured.
 
-    `output_dir` is relative to the workspace; `max_duration` is how long a one-shot subagent may work, in seconds.
+    `model` is meant for `agent`.
     """
 
-    agent: str = "opencode"
+    agent: str = ""
     model: str | None = None
     model_url: str | None = None
     model_key_env: str | None = None
     preset: str = ""
-    output_dir: str = ".hermes-async-delegates"
-    max_duration: float = 1800.0
 
 
 @dataclass(frozen=True, slots=True)

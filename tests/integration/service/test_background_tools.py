@@ -2,16 +2,18 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from acp_runtime.callers import OPERATOR
+from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Permissions
 from acp_runtime.core.status import Status
-from acp_runtime.service import SpawnRequest
+from acp_runtime.service import Runtime, SpawnRequest
 from acp_runtime.session.catalogue import AgentKind
-from tests.integration.manager.conftest import PARENT
+from tests.integration.manager.conftest import PARENT, Ground
 from tests.integration.service.conftest import Bench
 
 SUMMARY = {
@@ -131,12 +133,19 @@ async def test_a_start_that_fails_is_an_error_with_its_cause(bench: Bench) -> No
 
 
 @pytest.mark.requirement("P05")
-async def test_disabled_tools_are_not_shown_and_spawn_nothing(bench: Bench) -> None:
-    bench.changes["enabled"] = False
-    assert bench.tools.schemas() == []
-    assert refused(await bench.spawn("x"), "disabled") == "Background ACP subagents are disabled in config."
-    assert refused(await bench.call("delegate_task_async", goal="x"), "disabled")
-    assert bench.ground.told == []
+async def test_disabled_tools_are_not_shown_and_spawn_nothing(ground: Ground) -> None:
+    async with ground.runtime() as opened:
+        config = opened.config
+    for change, name in (
+        ({"enabled": False}, "Background ACP subagents are disabled in config."),
+        ({"one_shot": replace(config.one_shot, enabled=False)}, "One-shot subagents are disabled in config"),
+    ):
+        async with Runtime.open(ground.path, launcher=ground, config=replace(config, **change)) as runtime:
+            bench = Bench(ground, runtime, changes={"enabled": runtime.config.enabled})
+            assert bool(bench.tools.schemas()) == runtime.config.enabled
+            assert refused(await bench.spawn("x", one_shot=True), "disabled").startswith(name)
+            assert refused(await bench.call("delegate_task_async", goal="x"), "disabled").startswith(name)
+    assert "launch" not in ground.told
 
 
 @pytest.mark.requirement("P07")
@@ -437,6 +446,26 @@ async def test_steering_an_agent_that_cannot_be_steered_is_told_as_queued(bench:
     assert (sent["outcome"], sent["queued"]) == ("queued", True)
     bench.say_go()
     assert (await bench.done(told["id"]))["result"]["text"] == "later"
+
+
+@pytest.mark.requirement("P26")
+async def test_a_preset_decides_and_a_parent_gets_nothing_beyond_its_ceiling(ground: Ground) -> None:
+    async with ground.runtime() as opened:
+        config = replace(opened.config, ceiling="restricted", default_preset="restricted")
+    async with Runtime.open(ground.path, launcher=ground, config=config) as runtime:
+        bench = Bench(ground, runtime)
+        told = await bench.spawn("[[ask:allow_once,reject_once]]")
+        view = await bench.until(told["id"], lambda each: bool(each.requests))
+        assert view.preset == "restricted"
+        answer = await bench.spawn("x", preset="privileged")
+        assert "goes beyond 'restricted'" in refused(answer, "beyond_ceiling")
+        assert "memory 8192 MiB where 2048 MiB are allowed" in answer["wider"]
+        assert "Available: restricted" in refused(await bench.spawn("x", preset="none"), "unknown_preset")
+        request = SpawnRequest("scripted", ground.folder, "[[say:x]]", permissions=Permissions.ALLOW)
+        with pytest.raises(Rejected, match="permissions allow where ask is allowed"):
+            await runtime.spawn(PARENT, request)
+        view = await runtime.spawn(OPERATOR, replace(request, preset="privileged"))
+        assert view.preset == "privileged", "the operator is not held by the ceiling of parents"
 
 
 async def test_a_bug_of_ours_is_an_answer_too(bench: Bench) -> None:

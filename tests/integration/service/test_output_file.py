@@ -10,13 +10,12 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.core.status import Status
 from acp_runtime.core.turns import Form
 from acp_runtime.service import SpawnRequest
-from acp_runtime.tools import Defaults
 from tests.integration.manager.conftest import BOUND, PARENT, Ground, log_says, until
 from tests.integration.service.conftest import Bench
 
 pytestmark = pytest.mark.requirement("P25")
 
-FOLDER = ".hermes-async-delegates"
+FOLDER = ".subagents"
 
 
 async def text_with(path: Path, words: str) -> str:
@@ -86,18 +85,17 @@ async def test_the_longest_duration_ends_it_and_is_told(ground: Ground) -> None:
     ground.clock = ManualClock()
     async with ground.runtime() as runtime:
         bench = Bench(ground, runtime)
-        bench.changes["defaults"] = Defaults(agent="scripted", max_duration=60.0)
         told = await bench.spawn("[[hang-politely]]", one_shot=True)
-        assert told["max_duration_at"] == "2026-01-01T00:01:00.000Z"
+        assert told["max_duration_at"] == "2026-01-01T00:30:00.000Z"
         await bench.until(told["id"], lambda view: view.current_task is not None)
-        ground.clock.advance(60_000)
+        ground.clock.advance(1_800_000)
         view = await until(runtime, told["id"], lambda each: each.settled)
         assert view.status is Status.TIMED_OUT
         turn = await runtime.begin_turn(PARENT, "python", "1", form=Form.LEGACY)
         assert turn.text.endswith(f"- {told['name']} ({told['id']}) hit its maximum runtime.")
     text = bench.file(told["output_file"]).read_text()
     assert "- Status: timed_out" in text
-    assert "- Max Duration At: 2026-01-01T00:01:00.000Z" in text
+    assert "- Max Duration At: 2026-01-01T00:30:00.000Z" in text
 
 
 async def test_the_next_manager_goes_on_with_the_file_and_makes_none_that_was_taken_away(ground: Ground) -> None:
