@@ -135,9 +135,13 @@ def wakeable(connection: sqlite3.Connection, parent: str, at: Moment, rules: Out
         "WHERE nudge.parent = ? AND nudge.state IN ('pending', 'claimed') ORDER BY nudge.created_seq",
         (parent,),
     ).fetchall()
-    held = [row for row in rows if row["state"] == "claimed" and row["boot"] == at.boot and row["expires"] > at.now]
-    free = tuple(row["id"] for row in rows if row not in held)
-    return Wakeable(free, min((row["expires"] for row in held), default=None))
+    held = {
+        row["id"]: row["expires"]
+        for row in rows
+        if row["state"] == "claimed" and row["boot"] == at.boot and row["expires"] > at.now
+    }
+    free = tuple(row["id"] for row in rows if row["id"] not in held)
+    return Wakeable(free, min(held.values(), default=None))
 
 
 def _nudge(row: sqlite3.Row) -> Nudge:

@@ -15,7 +15,7 @@ from typing import Any
 from acp_runtime.clock import Clock
 from acp_runtime.core.admission import Admission
 from acp_runtime.core.errors import Rejected
-from acp_runtime.core.events import Event, SubagentRequested
+from acp_runtime.core.events import Event
 from acp_runtime.core.evolve import evolve
 from acp_runtime.core.model import Subagent
 from acp_runtime.core.timers import milliseconds
@@ -107,7 +107,8 @@ class Store:
 
         def work(connection: sqlite3.Connection) -> Subagent:
             if admit is not None:
-                check_admission(connection, admit, storable(_parent_of(before, events)), stream)
+                asking = before if before is not None else evolve(None, events[0])
+                check_admission(connection, admit, storable(asking.parent), stream)
             return fold(connection, before, self._append(connection, stream, version, events))
 
         state = await self._database.write(work)
@@ -368,13 +369,6 @@ class Store:
         """Return when something was committed after `tick` was read. Unbounded: the caller bounds it."""
         async with self._changed:
             await self._changed.wait_for(lambda: self.tick > tick)
-
-
-def _parent_of(before: Subagent | None, events: Sequence[Event]) -> str:
-    if before is not None:
-        return before.parent
-    first = events[0]
-    return first.parent if isinstance(first, SubagentRequested) else ""
 
 
 def _storable(value: Any) -> Any:

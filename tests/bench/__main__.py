@@ -32,7 +32,7 @@ from tests.agents.scripted_model import ScriptedModel
 from tests.bench.channels import exec_stream, floods, pipe, round_trips
 from tests.bench.measure import Figure, Json, Place, busy, machine, table
 from tests.bench.runtime import BenchError, Stage, lives, scripted
-from tests.bench.store import commits
+from tests.bench.store import commits, rosters
 
 BOUND = 180.0
 LABELS = {f"{LABEL}test": "bench"}
@@ -49,9 +49,10 @@ class Counts:
     updates: int = 20_000
     floods: int = 5
     commits: int = 1_000
+    rosters: tuple[int, ...] = (1, 10, 1_000)
 
 
-QUICK = Counts(lives=1, opencode=1, round_trips=20, updates=200, floods=1, commits=20)
+QUICK = Counts(lives=1, opencode=1, round_trips=20, updates=200, floods=1, commits=20, rosters=(1,))
 
 
 class Bench:
@@ -71,6 +72,7 @@ class Bench:
         counts, folder = self._counts, self._folder
         _say("the store")
         figures = await commits(folder, counts.commits)
+        figures += await rosters(folder, counts.rosters)
         async with AsyncExitStack() as stack:
             ways, stages = [pipe()], [self._scripted("local", LocalLauncher(folder / "agents", os.environ))]
             if engine is not None:

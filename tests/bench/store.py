@@ -1,4 +1,4 @@
-"""The store alone: how long one appended event takes until it is durable and projected."""
+"""The store alone: how long one appended event takes until it is durable and projected, and a parent's turn."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,6 +14,7 @@ from acp_runtime.store.store import Committed, Store
 from tests.bench.measure import Figure
 
 SUBAGENT = "bg-bench"
+TURNS = 20
 MESSAGE = "a line of the length that an agent says at a time, more or less. "
 
 
@@ -60,3 +61,32 @@ async def commits(folder: Path, count: int) -> list[Figure]:
             await ledger.take(Heard(1, (MessageEntry("agent", MESSAGE),)))
             samples.append((loop.time() - begin) * 1000)
     return [Figure("append and commit of one event", "ms", "local", tuple(samples))]
+
+
+async def rosters(folder: Path, counts: tuple[int, ...]) -> list[Figure]:
+    """Begin turns of parents that have this many open subagents, each with a task that has ended."""
+    return [await _roster(folder / f"roster-{count}.db", count) for count in counts]
+
+
+async def _roster(path: Path, count: int) -> Figure:
+    loop = asyncio.get_running_loop()
+    clock = SystemClock()
+    samples = []
+    async with Store.open(path, clock) as store:
+        for number in range(count):
+            given = Spawn(
+                f"bg-{number:010x}",
+                "bench",
+                "bench",
+                "bench",
+                Order(agent="bench", workspace="/"),
+                Permissions.ALLOW,
+                Limits(),
+                "bench",
+            )
+            await store.commit(given.id, None, 0, decide(None, given, clock.now())[0])
+        for turn in range(TURNS):
+            begin = loop.time()
+            await store.begin_turn("bench", "python", f"t{turn}")
+            samples.append((loop.time() - begin) * 1000)
+    return Figure(f"a parent's turn with {count} subagents", "ms", "local", tuple(samples))

@@ -11,6 +11,7 @@ from tests.bench.measure import Figure, table
 
 WITHOUT_AN_ENGINE = {
     "append and commit of one event",
+    "a parent's turn with 1 subagents",
     "round trip of a small message",
     "updates stored, a second",
     "manager's CPU for one update",

@@ -81,6 +81,18 @@ async def test_an_alias_has_the_places_of_its_parent(store: Store) -> None:
     assert await ask(store, 4, TWO, "one again") != "admitted"
 
 
+async def test_one_shot_subagents_have_places_of_their_own(store: Store) -> None:
+    one = Admission(per_parent=1, total=1, one_shot=True)
+    order = Order(agent="scripted", workspace="/w", one_shot=True)
+    born = spawn("bg-0000000001", order=order)
+    assert await ask(store, 0, Admission(per_parent=1, total=1)) == "admitted"
+    await store.commit(born.id, None, 0, decide(None, born, 0)[0], admit=one)
+    again = spawn("bg-0000000009", order=order)
+    with pytest.raises(Rejected, match="limit reached for this session") as caught:
+        await store.commit(again.id, None, 0, decide(None, again, 0)[0], admit=one)
+    assert [each["id"] for each in caught.value.data["stoppable_subagents"]] == ["bg-0000000001"]
+
+
 async def test_a_subagent_that_is_resumed_needs_a_place_too(store: Store, clock: ManualClock) -> None:
     line = await Line.begin(store, clock, spawn(order=Order(agent="scripted", workspace="/w", keep=True)))
     await line.take(SessionReady(1, "s", "agent", "1"), *STOP)

@@ -6,7 +6,7 @@ import pytest
 
 from acp_runtime.core.ids import LEFT, RIGHT
 from acp_runtime.core.nudge import About, Nudge, NudgeKind
-from acp_runtime.core.roster import CLOSE_TAG, OPEN_TAG, RosterLine, render_block, strip_block
+from acp_runtime.core.roster import CLOSE_TAG, OPEN_TAG, RosterLine, parse_block, render_block, strip_block
 from acp_runtime.core.status import Status
 
 LINE = RosterLine(
@@ -114,3 +114,34 @@ def test_a_block_that_was_quoted_by_the_user_stays_and_ours_goes() -> None:
     message = f"what does this mean?\n{block}\nIt stood in my chat."
     assert strip_block(f"{message}\n\n{block}") == message
     assert strip_block(message) == message
+
+
+def test_subagents_without_room_are_counted_and_the_list_is_named() -> None:
+    block = render_block(children(50), (), more=7)
+    assert block.splitlines()[-2] == "- and 7 more: list_background_subagents shows them"
+    found = parse_block(block)
+    assert found is not None
+    assert (len(found.lines), found.more) == (50, 7)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        OPEN_TAG,
+        CLOSE_TAG,
+        f"{OPEN_TAG}\n{CLOSE_TAG}",
+        f"{OPEN_TAG}\nhello\n{CLOSE_TAG}",
+        f"{OPEN_TAG}\nYour background subagents:\n{CLOSE_TAG}",
+        f"{OPEN_TAG}\nSince your last turn:\n- and 0 more: list_background_subagents shows them\n{CLOSE_TAG}",
+        f" {render_block((LINE,), ())}",
+        render_block((LINE,), ()).replace("running", "Running"),
+        render_block((LINE,), ()).replace('"count', '""count'),
+        render_block((LINE,), ((NUDGE, ""),)).replace("completed.", "completed (yesterday)."),
+        render_block((LINE,), ()) + "\n",
+    ],
+)
+def test_what_is_not_exactly_a_block_of_ours_is_none_and_is_not_stripped(text: str) -> None:
+    assert parse_block(text) is None
+    if not text.strip().startswith(OPEN_TAG) or "count sheep" not in text:
+        assert strip_block(f"hello\n\n{text}") == f"hello\n\n{text}"
