@@ -84,13 +84,13 @@ def test_every_other_kind_is_told_with_the_status_and_the_reason(kind: NudgeKind
 
 
 def test_texts_are_cut_as_in_the_original_and_keep_to_their_line() -> None:
-    long = LegacyLine("bg-1", "n", "idle", "a", "/w", 0, f"a\n {'x' * 200}", "y " * 100)
+    long = LegacyLine("bg-1", "n", "idle", "a", "/w", 0, f"a\n {'x' * 200}", f"y {'z' * 200}")
     (line,) = render_text((long,), ()).splitlines()[1:]
     purpose = line.split("purpose=")[1].split(" current_task=")[0]
     task = line.split("current_task=")[1]
     assert purpose == f"a {'x' * 137}…"
     assert (len(purpose), len(task)) == (140, 100)
-    assert task.endswith("y…")
+    assert task == f"y {'z' * 97}…"
 
 
 def test_what_a_child_says_cannot_look_like_another_line() -> None:
