@@ -36,8 +36,8 @@ PRESETS = """\
 
 A preset says what a subagent's sandbox may use, what it reaches, and what the agent's permission requests are answered
 with. How the container is hardened is the same in all of them. A parent gets nothing beyond the preset that `ceiling`
-names: a wider wish is refused by name, on every axis, and never cut down in silence. Folders of the host are in a preset
-only when `[presets.NAME]` says so, and so only the operator can give them.
+names: a wider wish is refused by name, on every axis, and never cut down in silence. Folders of the host are in a
+preset only when `[presets.NAME]` says so, and so only the operator can give them.
 
 | preset | memory | processors | processes | /tmp | network | permissions | is |
 |---|---|---|---|---|---|---|---|
@@ -61,7 +61,9 @@ def page() -> str:
     native = [key for key in keys if key.path[0] != ROOT]
     parts = [HEAD]
     for table, group in groupby(native, key=lambda key: key.path[0] if len(key.path) > 1 else ""):
-        parts.append(f"## {TITLES.get(table, f'`[{table}]`')}\n\n{_rows(group, variables=table not in TITLES or not table)}")
+        parts.append(
+            f"## {TITLES.get(table, f'`[{table}]`')}\n\n{_rows(group, variables=table not in TITLES or not table)}"
+        )
     parts.append(PRESETS + "".join(_presets()))
     parts.append(ORIGINAL)
     theirs = [key for key in keys if key.path[0] == ROOT]

@@ -87,6 +87,21 @@ def _key(entry: Schema, tables: Schema, path: tuple[str, ...]) -> Key:
     )
 
 
+def example() -> str:
+    """Return a file in which every plain key stands with its default, each behind a `#` at the start of its line."""
+    lines = ["# Settings of subagents; docs/configuration.md tells of all. Take the # away from what you change.", ""]
+    table = ""
+    for key in all_keys():
+        if not key.variable:
+            continue
+        if len(key.path) > 1 and key.path[0] != table:
+            table = key.path[0]
+            lines += ["", f"#[{table}]"]
+        unit = f" ({key.unit})" if key.unit else ""
+        lines += [f"# {key.sentence}{unit}; {key.allowed}", f"#{key.path[-1]} = {key.default}"] if key.default else []
+    return "\n".join([*lines, ""])
+
+
 def toml(value: object) -> str:
     """Return a plain value as TOML has it; `"none"` stands for None."""
     if value is None:

@@ -1,15 +1,12 @@
-"""docs/cli.md says what the command has: options, configuration keys with their defaults, keys of the result."""
+"""docs/cli.md says what the command has: options, exit codes, keys of the result."""
 
 import re
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from acp_runtime.cli.exit_codes import ENGINE_KINDS, MEANINGS, Exit
 from acp_runtime.cli.main import build_parser
-from acp_runtime.config import AgentTable, FileTable, LimitsTable, SandboxTable
-from acp_runtime.core.model import Limits
 from sandbox import errors
 from tests.e2e.stage import Stage
 
@@ -26,21 +23,6 @@ def rows(heading: str) -> dict[str, list[str]]:
 def test_the_page_has_every_exit_code_with_its_meaning():
     assert rows("Exit codes") == {str(code.value): [meaning] for code, meaning in MEANINGS.items()}
     assert set(MEANINGS) == set(Exit)
-
-
-def test_the_page_has_every_key_of_the_configuration():
-    tables = {"sandbox": SandboxTable, "agents.NAME": AgentTable, "limits": LimitsTable}
-    assert {name.partition(".")[0] for name in tables} == set(FileTable.model_fields)
-    keys = {f"{name}.{key}" for name, table in tables.items() for key in table.model_fields}
-    assert set(rows("Configuration")) == keys
-
-
-def test_the_page_has_every_limit_with_its_unit_and_default():
-    told = {key.partition(".")[2]: row[:2] for key, row in rows("Configuration").items() if key.startswith("limits.")}
-    units = {each.name: "tasks" if each.name == "queue" else "s" for each in fields(Limits)}
-    defaults = {each.name: "none" if each.default is None else f"{each.default:g}" for each in fields(Limits)}
-    assert told == {name: [units[name], defaults[name]] for name in units}
-    assert set(told) == set(LimitsTable.model_fields)
 
 
 def test_the_page_shows_every_option(capsys: pytest.CaptureFixture[str]):
