@@ -171,7 +171,7 @@ class EventView:
 class Page:
     """A stretch of one subagent's log. `next_seq` is the cursor behind it; `unread` counts what lies after that.
 
-    `expired`: what stood right after the given cursor has been deleted since (retention); the rows begin later.
+    `expired`: the log was deleted some time after the subagent's end, so nothing more can be read.
     """
 
     rows: tuple[EventView, ...]

@@ -19,6 +19,7 @@ UPDATES: Final = "Background subagent updates since your last turn:"
 OPEN: Final = f"Open background ACP subagents you can manage with {TOOLS}:"
 DELEGATE_UPDATES: Final = "Async delegated subagent updates since your last turn:"
 DELEGATE_OPEN: Final = "Open async delegate_task subagents still running in the background:"
+WORKSPACE: Final = "/workspace"
 MAX_PURPOSE: Final = 140
 MAX_TASK: Final = 100
 MAX_GOAL: Final = 120
@@ -56,6 +57,11 @@ class LegacyNudge:
 
     nudge: Nudge
     output_file: str = ""
+
+
+def folder(cwd: str) -> str:
+    """Return an agent's folder as it is called in its container; `cwd` is relative to the workspace."""
+    return f"{WORKSPACE}/{cwd}".rstrip("/")
 
 
 def render_text(lines: tuple[LegacyLine, ...], nudges: tuple[LegacyNudge, ...]) -> str:

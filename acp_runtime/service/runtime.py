@@ -218,8 +218,11 @@ class Runtime:
         """Return a stretch of a subagent's log as readers want it, at most `limit` stored events.
 
         Without `since`: what its parent has not read, which is marked as read unless the operator asks. `since=0`
-        replays from the start. Raises `Rejected` (unknown_subagent).
+        replays from the start. The page of a subagent whose log was deleted is empty and `expired`. Raises `Rejected`
+        (unknown_subagent).
         """
+        if await self._store.forgotten(None if isinstance(caller, Operator) else caller, subagent):
+            return Page((), since or 0, 0, expired=True)
         view = await self.status(caller, subagent)
         begin = await self._store.read_up_to(view.parent, subagent) if since is None else since
         page = await read_page(self._store, subagent, since=begin, limit=limit)

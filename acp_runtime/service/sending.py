@@ -11,6 +11,7 @@ from acp_runtime.core.model import Steering, TaskState
 from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.service.facade import SendMode
 from acp_runtime.service.reading import Reading
+from acp_runtime.store.codec import decode
 from acp_runtime.store.store import Store
 from acp_runtime.views import Outcome, Sent, SubagentView
 
@@ -35,6 +36,7 @@ class Sending:
         self._supervisor = supervisor
         self._reading = reading
         self._caller = caller
+        self._tick = store.tick
 
     async def run(self, before: SubagentView, message: str, mode: SendMode) -> Sent:
         """Hand the message over and return what is known of it. Raises `Rejected` (not_running, queue_full)."""
@@ -52,26 +54,36 @@ class Sending:
 
     async def _made(self, before: SubagentView, message: str) -> Event | None:
         """Return the fact that the message became."""
-        for row in await self._store.events(before.id, before.seq, None):
-            if isinstance(row.event, SteerRequested | TaskQueued) and row.event.text == message:
-                return row.event
-        return None
+        found = await self._facts(before, "steer_requested", "task_queued")
+        same = (each for each in found if isinstance(each, SteerRequested | TaskQueued) and each.text == message)
+        return next(same, None)
 
     async def _steered(self, before: SubagentView, made: SteerRequested) -> Sent:
         """Wait for the agent's word; the core's own deadline (limits.steer) ends this first."""
         outcome = Steering.OPEN
         with suppress(TimeoutError):
             async with asyncio.timeout(STEER_SECONDS):
-                while outcome is Steering.OPEN:
-                    tick = self._store.tick
-                    rows = await self._store.events(before.id, before.seq, None)
-                    ends = [row.event for row in rows if isinstance(row.event, SteerEnded)]
-                    outcome = next((each.outcome for each in ends if each.steer_id == made.steer_id), outcome)
-                    if outcome is Steering.OPEN:
-                        await self._store.changed(tick)
+                while (outcome := await self._outcome(before, made)) is Steering.OPEN:
+                    await self._store.changed(self._tick)
         view = await self._reading.status(self._caller, before.id)
         word, sentence = _STEERED[outcome]
         return Sent(view, word, view.queued, sentence.format(view.name))
+
+    async def _outcome(self, before: SubagentView, made: SteerRequested) -> Steering:
+        self._tick = self._store.tick
+        ends = [each for each in await self._facts(before, "steer_ended") if isinstance(each, SteerEnded)]
+        return next((each.outcome for each in ends if each.steer_id == made.steer_id), Steering.OPEN)
+
+    async def _facts(self, before: SubagentView, *kinds: str) -> list[Event]:
+        """Return what was stored of these kinds since `before` was read; talk is not read again and again."""
+        marks = ", ".join("?" for _ in kinds)
+        rows = await self._store.query(
+            f"SELECT kind, data FROM event WHERE stream = ? AND seq > ? AND kind IN ({marks}) ORDER BY seq",  # noqa: S608
+            before.id,
+            before.seq,
+            *kinds,
+        )
+        return [decode(row["kind"], row["data"]) for row in rows]
 
 
 def _waits(view: SubagentView, ahead: int) -> str:

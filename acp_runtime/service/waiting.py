@@ -44,7 +44,9 @@ class Waiting:
                 while waited.reason is WaitReason.TIMEOUT:
                     await self._store.changed(tick)
                     tick = self._store.tick
-                    waited = await self._look(cursor)
+                    # What an agent says changes nothing that a wait is for, and comes many times a second.
+                    if await self._changed(waited.views, waited.seq):
+                        waited = await self._look(cursor)
         return waited
 
     async def _look(self, cursor: int) -> Waited:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from acp_runtime.core.ids import turn_token
-from acp_runtime.core.legacy_text import LegacyLine, LegacyNudge, render_text
+from acp_runtime.core.legacy_text import LegacyLine, LegacyNudge, folder, render_text
 from acp_runtime.core.nudge import About, Nudge, NudgeKind
 from acp_runtime.core.nudge_line import age
 from acp_runtime.core.roster import RosterLine, render_block
@@ -204,7 +204,7 @@ def _legacy_line(connection: sqlite3.Connection, row: sqlite3.Row) -> LegacyLine
         name=row["name"],
         status=row["status"],
         agent=row["agent"],
-        cwd=row["cwd"] or ".",
+        cwd=folder(row["cwd"]),
         unread=unread(connection, row["id"], row["read_seq"]),
         purpose=(task or row["purpose"]) if output_file else row["purpose"],
         current_task=task,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from acp_runtime.core.errors import Rejected, SubagentsError
+from acp_runtime.core.legacy_text import folder
 from acp_runtime.core.model import TaskState
 from acp_runtime.core.status import Status
 from acp_runtime.tools.tool import Answer
@@ -37,7 +38,7 @@ def summary(view: SubagentView) -> Answer:
         "name": view.name,
         "status": str(view.status),
         "purpose": view.purpose,
-        "cwd": folder(view),
+        "cwd": folder(view.cwd),
         "agent_kind": view.agent,
         "unread_count": view.unread,
         "current_task": current[:SUMMARY_CHARS] if current is not None else None,
@@ -68,11 +69,6 @@ def requests(view: SubagentView) -> list[Answer]:
         }
         for each in view.requests
     ]
-
-
-def folder(view: SubagentView) -> str:
-    """Return the agent's folder as the agent sees it."""
-    return f"/workspace/{view.cwd}".rstrip("/")
 
 
 def terminal_reason(view: SubagentView) -> str | None:

@@ -4,6 +4,7 @@ import asyncio
 from typing import Final
 
 from acp_runtime.core.errors import Rejected
+from acp_runtime.core.legacy_text import folder
 from acp_runtime.core.model import TaskState
 from acp_runtime.core.status import Status
 from acp_runtime.service.order import SpawnRequest
@@ -48,7 +49,7 @@ async def start(desk: Desk, order: SpawnRequest) -> Answer:
     first = view.tasks[0]
     told = answers.head(view) | {
         "purpose": view.purpose,
-        "cwd": answers.folder(view),
+        "cwd": folder(view.cwd),
         "agent_kind": view.agent,
         "container_id": view.container or None,
         "acp_session_id": view.session_id,
@@ -94,6 +95,9 @@ async def send(desk: Desk, given: SendInput) -> Answer:
 async def poll(desk: Desk, given: PollInput) -> Answer:
     """Return what is new, or what follows a cursor."""
     page = await desk.runtime.poll(desk.parent, given.id, since=given.since_seq, limit=POLL_EVENTS)
+    if page.expired:
+        note = "Its log was deleted some time after its end; nothing more will come. Do not poll it again."
+        return {"success": True, "id": given.id, "events": [], "expired": True, "done": True, "note": note}
     view = await desk.runtime.status(desk.parent, given.id)
     told = answers.head(view) | {
         "events": [answers.event(view, each) for each in page.rows],
@@ -101,8 +105,6 @@ async def poll(desk: Desk, given: PollInput) -> Answer:
         "transport_alive": answers.alive(view),
         "next_seq": page.next_seq,
     }
-    if page.expired:
-        told["expired"] = True
     end = answers.ending(view)
     if page.rows:
         # What the agent said stands in the events already.

@@ -10,12 +10,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
 from acp_runtime.core.errors import Rejected
+from acp_runtime.core.legacy_text import WORKSPACE
 from acp_runtime.core.plaintext import one_line
 from acp_runtime.service.order import SpawnRequest
 from acp_runtime.tools.inputs import TaskInput
 from acp_runtime.tools.tool import Desk
 
-WORKSPACE: Final = PurePosixPath("/workspace")
+INSIDE: Final = PurePosixPath(WORKSPACE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +114,9 @@ def below(workspace: Path, cwd: str) -> str:
     """
     named, shown = PurePosixPath(cwd.strip()), one_line(cwd, 200)
     if not named.is_absolute():
-        example = f"{WORKSPACE}/{named}" if ".." not in named.parts else str(WORKSPACE)
+        example = f"{WORKSPACE}/{named}" if ".." not in named.parts else WORKSPACE
         raise Rejected("invalid", f"cwd {shown!r} is relative; name the folder inside the container, such as {example}")
-    for root in (WORKSPACE, PurePosixPath(workspace)):
+    for root in (INSIDE, PurePosixPath(workspace)):
         if named.is_relative_to(root) and ".." not in named.parts:
             inside = named.relative_to(root)
             return "" if inside == PurePosixPath() else str(inside)

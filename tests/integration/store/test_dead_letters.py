@@ -173,6 +173,6 @@ async def test_a_host_of_the_original_gets_its_text(strict: Store, clock: Manual
         "- amber-fox (bg-0000000000) finished its latest task.\n\n"
         "Open background ACP subagents you can manage with spawn_background_subagent/list_background_subagents/"
         "send_background_subagent/poll_background_subagent/get_background_subagent_status/stop_background_subagent:\n"
-        f"- amber-fox (bg-0000000000) [running] agent=scripted cwd=. unread={version} purpose=walk "
+        f"- amber-fox (bg-0000000000) [running] agent=scripted cwd=/workspace unread={version} purpose=walk "
         "current_task=count sheep"
     )
