@@ -67,8 +67,7 @@ def _start(options: argparse.Namespace, config: Config, talk: Talk) -> int:
         report = Report()
         if detach():
             lock.drop()
-            log_to_file(config.state_dir)
-            os._exit(_run(options, config, supplant=supplant, ready=report.good, failed=report.bad))
+            _in_background(options, config, report, supplant=supplant)
         if said := report.read():
             raise _Refusal(said)
         talk.tell("the daemon runs")
@@ -108,6 +107,18 @@ class _Running:
             return not self.stalled
         self._client.hand_over()
         return wait_for_end(self.pid, END_SECONDS)
+
+
+def _in_background(options: argparse.Namespace, config: Config, report: Report, *, supplant: bool) -> NoReturn:
+    """Be the daemon in a process of its own. Nothing of the process it was forked from is run at its end."""
+    code: int = Exit.FAILED
+    try:
+        log_to_file(config.state_dir)
+        code = _run(options, config, supplant=supplant, ready=report.good, failed=report.bad)
+    except OSError as error:
+        report.bad(f"the log in {config.state_dir} cannot be written: {error.strerror}")
+    finally:
+        os._exit(code)
 
 
 def _run(

@@ -1,0 +1,133 @@
+"""The daemon as a process: started by whoever needs it, one at a time, replaced and ended without losing anything."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from acp_runtime.callers import OPERATOR
+from acp_runtime.cli.background import wait_for_end
+from tests.e2e.daemon_site import BOUND, MODULE, DaemonSite, daemon_site, line_of
+
+PARENT = "parent"
+START = """
+import os, sys
+from acp_runtime.api import start, unix_client
+start.ARGV = (*start.ARGV, "--unsafe-local")
+print(unix_client.UnixClient().hello()["pid"])
+"""
+
+
+@pytest.fixture
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonSite]:
+    with daemon_site(tmp_path_factory.mktemp("e", numbered=True)) as site:
+        yield site
+
+
+def spawn(site: DaemonSite, task: str, **changes: object) -> str:
+    request = {"agent": "scripted", "workspace": str(site.workspace), "task": task, **changes}
+    return str(site.client.call("spawn", PARENT, request=request)["id"])
+
+
+def settled(site: DaemonSite, *subagents: str) -> list[dict]:
+    waited = site.client.call("wait", PARENT, subagents=list(subagents), seconds=BOUND)
+    assert waited["reason"] == "ended", (waited, site.log())
+    return waited["views"]
+
+
+def test_two_clients_at_once_start_one_daemon(site: DaemonSite) -> None:
+    starting = [site.popen(sys.executable, "-c", START, stdout=subprocess.PIPE) for _ in range(2)]
+    pids = {line_of(process).strip() for process in starting}
+    assert [process.wait(BOUND) for process in starting] == [0, 0]
+    assert pids == {str(site.pid).encode()}
+    assert site.log().count("listens on") == 1
+    parent = int(Path(f"/proc/{site.pid}/stat").read_text().rpartition(")")[2].split()[1])
+    assert parent not in {os.getpid(), *(process.pid for process in starting)}, "it is the child of a client"
+
+
+def test_a_start_that_fails_is_told_in_one_sentence(site: DaemonSite) -> None:
+    site.state.parent.mkdir(parents=True)
+    site.state.write_text("in the way")
+    done = site.run("serve", "--unsafe-local")
+    assert done.returncode == 1
+    assert done.stderr.startswith("subagents serve: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert str(site.state) in done.stderr
+
+
+def test_a_daemon_that_answers_is_left_alone_and_named(site: DaemonSite) -> None:
+    pid = site.serve()
+    again = site.run("serve", "--unsafe-local")
+    assert (again.returncode, again.stderr) == (0, f"the daemon runs already (process {pid})\n")
+    other = site.run("serve", "--unsafe-local", "--foreground")
+    assert other.returncode == 1
+    assert f"a daemon answers already (process {pid}); end it, or use --replace" in other.stderr
+    assert site.pid == pid
+
+
+def test_wrong_options_start_nothing(site: DaemonSite) -> None:
+    for argv in (("--idle-exit", "-1"), ("--idle-exit", "nan"), ("--config", "none.toml")):
+        assert site.run("serve", *argv).returncode == 2, argv
+    assert not site.socket.exists()
+
+
+def test_a_replaced_daemon_hands_its_agents_on(site: DaemonSite) -> None:
+    first = site.serve()
+    done = spawn(site, "[[say:told once]]", keep=True)
+    settled(site, done)
+    busy = spawn(site, "[[hang-politely]]", keep=True)
+    site.client.call("send", PARENT, subagent=busy, text="[[say:from the queue]]")
+    waited = site.client.call("wait", PARENT, subagents=[busy], mode="any_change", since=0, seconds=BOUND)
+    assert waited["reason"] == "change"
+    second = site.serve("--replace")
+    assert second != first
+    assert wait_for_end(first, BOUND)
+    assert site.look("SELECT data FROM event WHERE kind = 'stop_requested'") == [], "it was stopped on the way"
+    assert {each["id"] for each in site.client.call("list_subagents", OPERATOR)} == {done, busy}
+
+
+def test_sigterm_stops_what_cannot_go_on_and_leaves_what_can(site: DaemonSite) -> None:
+    pid = site.serve()
+    kept, gone = spawn(site, "[[say:a]]", keep=True), spawn(site, "[[say:b]]")
+    settled(site, kept, gone)
+    site.end(pid)
+    assert not site.socket.exists()
+    states = dict(site.look("SELECT id, lifecycle FROM subagent"))
+    assert states == {kept: "ready", gone: "stopped"}
+    assert site.serve() != pid
+    told = site.client.call("nudges", PARENT, state="pending")
+    assert {(each["subagent"], each["kind"]) for each in told} >= {(gone, "stopped"), (kept, "completed")}
+
+
+def test_a_killed_daemon_is_followed_by_one_that_takes_its_agents_up(site: DaemonSite) -> None:
+    pid = site.serve()
+    subagent = spawn(site, "[[hang-politely]]", keep=True)
+    while not site.look("SELECT 1 FROM event WHERE kind = 'task_started'"):
+        site.client.call("wait", PARENT, subagents=[subagent], mode="any_change", since=0, seconds=1)
+    site.end(pid, signal.SIGKILL)
+    assert site.socket.exists()
+    assert site.serve() != pid
+    view = settled(site, subagent)[0]
+    assert view["tasks"][0]["state"] == "interrupted"
+    assert site.client.hello()["epoch"] == 2
+
+
+def test_an_idle_daemon_ends_by_itself(site: DaemonSite) -> None:
+    pid = site.serve("--idle-exit", "0.1")
+    assert wait_for_end(pid, BOUND)
+    assert "ends: idle" in site.log()
+    assert not site.socket.exists()
+
+
+def test_in_the_foreground_it_stays_and_ends_at_ctrl_c(site: DaemonSite) -> None:
+    process = site.popen(*MODULE, "serve", "--foreground", "--unsafe-local", stderr=subprocess.PIPE)
+    while not site.socket.exists():
+        assert process.poll() is None
+    assert site.pid == process.pid
+    process.send_signal(signal.SIGINT)
+    assert process.wait(BOUND) == 0
+    assert not (site.state / "daemon.log").exists()
