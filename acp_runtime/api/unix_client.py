@@ -33,12 +33,14 @@ class UnixClient:
         self._path = path or usual_socket()
         self._start = start and path is None
 
-    def call(self, method: str, caller: Caller, **arguments: Any) -> Any:
+    def call(self, method: str, caller: Caller | None, **arguments: Any) -> Any:
         """Have a method of the facade called and return its result as plain JSON values.
 
-        `arguments` are plain too; an argument `seconds` lengthens the bound of the call.
+        `caller` is None for the few methods that take none (`commit_turn`, `alias`). `arguments` are plain too; an
+        argument `seconds` lengthens the bound of the call.
         """
-        body = json.dumps({"caller": caller_words(caller), **arguments}).encode()
+        who = {} if caller is None else {"caller": caller_words(caller)}
+        body = json.dumps(who | arguments).encode()
         seconds = CALL_SECONDS + float(arguments.get("seconds") or 0)
         return self._exchange("POST", f"/v1/{method}", body, seconds)
 
