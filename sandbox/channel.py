@@ -134,6 +134,14 @@ class ExecChannel:
         except (TimeoutError, SandboxError):
             return None
 
+    async def pid(self) -> int | None:
+        """Return the program's process id on the engine's machine, None where the engine does not tell it."""
+        try:
+            async with asyncio.timeout(EXIT_BOUND):
+                return int((await self._engine.inspect_exec(self._exec_id)).get("Pid") or 0) or None
+        except (TimeoutError, SandboxError):
+            return None
+
     # --- inside
 
     async def _room(self, patience: float, *, begun: bool) -> None:

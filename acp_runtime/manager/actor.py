@@ -57,12 +57,6 @@ class Actor:
         self._inbox.append((given, done))
         self._arrived.set()
 
-    def text_of(self, task_id: str) -> str:
-        task = self.state.task(task_id)
-        if task is None:
-            return ""
-        return f"{task.note}\n\n{task.text}" if task.note else task.text
-
     async def run(self, around: Surroundings) -> None:
         """Work until the subagent is over. When cancelled, the agent is ended and nothing more is written."""
         performer = self.performer = Performer(around)

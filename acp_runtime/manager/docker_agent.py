@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from acp_runtime.manager.launcher import CheckResult, Fate, LaunchError, LaunchRequest
+from acp_runtime.manager.launcher import CheckResult, Ended, Fate, LaunchError, LaunchRequest
 from acp_runtime.manager.workspace import measure
 from sandbox.channel import ExecChannel
 from sandbox.container import Sandbox
@@ -37,7 +37,14 @@ class DockerAgent:
 
     @property
     def cwd(self) -> str:
-        return WORKSPACE
+        return folder_of(self.request)
+
+    @property
+    def container(self) -> str:
+        return self.sandbox.id
+
+    async def pid(self) -> int | None:
+        return await self.channel.pid()
 
     async def fate(self) -> Fate | None:
         """Ask the engine: the exec's exit code, and whether the container is still there. None while nobody knows."""
@@ -83,11 +90,21 @@ class DockerAgent:
             raise LaunchError("sandbox_gone", "the sandbox went away while the check ran")
         return CheckResult(done.exit_code, done.stdout.decode("utf-8", "replace"))
 
-    async def end(self) -> bool:
+    async def end(self) -> Ended:
+        if not await self.leave():
+            return Ended(confirmed=False, exported=self.exported)
+        return await self.launcher.finish(self.request, exported=self.exported)
+
+    async def leave(self) -> bool:
         await self.channel.close()
         removed = await self.sandbox.remove()
         await self.host_side.aclose()
-        return removed and await self.launcher.finish(self.request, exported=self.exported)
+        return removed
+
+
+def folder_of(request: LaunchRequest) -> str:
+    """Return the agent's folder inside its sandbox."""
+    return f"{WORKSPACE}/{request.order.cwd}" if request.order.cwd else WORKSPACE
 
 
 def _exited(code: int) -> str:

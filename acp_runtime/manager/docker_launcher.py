@@ -13,10 +13,11 @@ from typing import Final
 
 from acp_runtime.config import Config
 from acp_runtime.core.errors import Rejected
-from acp_runtime.manager.docker_agent import DockerAgent
-from acp_runtime.manager.launcher import LaunchError, LaunchRequest
+from acp_runtime.manager.confinement import host_mounts, sandbox_limits
+from acp_runtime.manager.docker_agent import DockerAgent, folder_of
+from acp_runtime.manager.launcher import Ended, LaunchError, LaunchRequest
 from acp_runtime.manager.run_dir import SOCKET, make_private, make_run_dir, relay_dir, remove_run_dir
-from acp_runtime.manager.workspace import export, snapshot
+from acp_runtime.manager.workspace import export, missing_folder, snapshot, tell_kept
 from acp_runtime.models.forwarder import ModelForwarder
 from acp_runtime.models.route import Route
 from acp_runtime.models.secret import Secret
@@ -34,6 +35,7 @@ RELAY: Final = "/opt/subagents/relay"
 RUN: Final = "/run/subagents"
 PORT: Final = 8790
 GUEST_SECONDS: Final = "1800"
+LOOK_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class DockerLauncher:
 
     async def _launch(self, request: LaunchRequest, receiver: Receiver, undo: AsyncExitStack) -> DockerAgent:
         ground = await self._prepared(request)
+        await self._clear(ground, request)
         image = ground.base
         if request.order.image is not None:
             image = await ensure_image(ground.engine, request.order.image, request.progress)
@@ -85,13 +88,16 @@ class DockerLauncher:
             await host_side.enter_async_context(ModelForwarder(run_dir / SOCKET, os.getgid(), route))
         request.progress("creating the container")
         spec = self._spec(request, image, ground.probed.gid, (*mounts, HostMount(str(run_dir), RUN)))
-        undo.push_async_callback(_surely, self.remove_volumes, request)
+        if request.resume is None:
+            undo.push_async_callback(_surely, self.remove_volumes, request)
         sandbox = await Sandbox.create(ground.engine, spec)
         undo.push_async_callback(_surely, sandbox.remove)
-        await self._bring_in(request)
+        if request.resume is None:
+            await self._bring_in(request)
+        await _look_for_folder(sandbox, request)
         base_url = route.inside(PORT) if route is not None else ""
         env = request.kind.environment(model=request.order.model, base_url=base_url)
-        channel = await sandbox.open_channel(request.kind.argv, cwd=WORKSPACE, env=env, receiver=receiver)
+        channel = await sandbox.open_channel(request.kind.argv, cwd=folder_of(request), env=env, receiver=receiver)
         undo.push_async_callback(channel.close)
         return DockerAgent(request=request, sandbox=sandbox, channel=channel, host_side=host_side, launcher=self)
 
@@ -117,9 +123,19 @@ class DockerLauncher:
             return await ensure_image(engine, self._config.base_image, request.progress)
         return await ensure_base(engine, request.progress, environ=self._environ)
 
+    async def _clear(self, ground: _Ground, request: LaunchRequest) -> None:
+        """Remove the containers of earlier attempts, and what they stored when nothing of it is gone on with."""
+        if request.attempt == 1:
+            return
+        for container in await ground.engine.containers(self._own(request)):
+            await ground.engine.remove_container(container["Id"])
+        if request.resume is None:
+            await self.remove_volumes(request)
+
     async def _mounts(self, engine: Engine, request: LaunchRequest) -> tuple[HostMount | VolumeMount, ...]:
         relay = await asyncio.to_thread(relay_dir, self._config.cache_dir, engine.facts.architecture)
         mounts: tuple[HostMount | VolumeMount, ...] = (HostMount(str(relay), RELAY),)
+        mounts = (*mounts, *host_mounts(request.order.confinement, engine.endpoint))
         if any(part.startswith(f"{AGENTS}/") for part in request.kind.argv):
             volume = await ensure_agents(engine, request.progress, environ=self._environ)
             mounts = (*mounts, VolumeMount(volume, AGENTS))
@@ -135,6 +151,7 @@ class DockerLauncher:
             image=image,
             command=(f"{RELAY}/relay", f"127.0.0.1:{PORT}", f"{RUN}/{SOCKET}"),
             gid=gid,
+            limits=sandbox_limits(request.order.confinement),
             mounts=mounts,
             labels=self._labels,
         )
@@ -179,10 +196,11 @@ class DockerLauncher:
         finally:
             await _surely(sandbox.remove)
 
-    async def finish(self, request: LaunchRequest, *, exported: bool = False) -> bool:
-        """Export the work unless it was, then remove the volumes; a failed export keeps them. Return if all is gone."""
+    async def finish(self, request: LaunchRequest, *, exported: bool = False) -> Ended:
+        """Export the work unless it was, then remove the volumes, but not what is kept or could not be exported."""
         exported = exported or await self.export(request)
-        return await self.remove_volumes(request) if exported else True
+        kept = request.order.keep or not exported
+        return Ended(confirmed=kept or await self.remove_volumes(request), exported=exported)
 
     async def export(self, request: LaunchRequest) -> bool:
         """Write the work to the request's folder. Return False, having told why, when it cannot be taken out."""
@@ -190,7 +208,7 @@ class DockerLauncher:
             async with self.guest(request) as guest:
                 return await export(guest, request)
         except SandboxError as error:
-            request.progress(f"the work could not be taken out: {error}")
+            tell_kept(request, str(error))
             return False
 
     async def remove_volumes(self, request: LaunchRequest) -> bool:
@@ -205,20 +223,34 @@ class DockerLauncher:
             return False
         return True
 
-    async def sweep(self, request: LaunchRequest) -> bool:
-        """Take up what an earlier manager left: export the work, remove containers and volumes."""
+    async def reap(self, request: LaunchRequest) -> bool:
+        """Remove the containers that an earlier manager left."""
         if self._ground is None and self._tried:
             return False  # a launch could not reach the engine a moment ago: nobody waits for that twice
         try:
             ground = await self._prepared(request)
             for container in await ground.engine.containers(self._own(request)):
                 await ground.engine.remove_container(container["Id"])
-            remove_run_dir(self._config.runtime_dir, request.store, request.subagent)
-            if not await ground.engine.volumes(self._own(request)):
-                return True
         except (SandboxError, LaunchError):
             return False
+        remove_run_dir(self._config.runtime_dir, request.store, request.subagent)
+        return True
+
+    async def sweep(self, request: LaunchRequest) -> Ended:
+        """Take up what an earlier manager left: remove containers, export the work, remove volumes."""
+        if not await self.reap(request):
+            return Ended(confirmed=False, exported=False)
+        try:
+            ground = await self._prepared(request)
+            if not await ground.engine.volumes(self._own(request)):
+                return Ended(confirmed=True, exported=True)
+        except (SandboxError, LaunchError):
+            return Ended(confirmed=False, exported=False)
         return await self.finish(request)
+
+    async def discard(self, request: LaunchRequest) -> bool:
+        """Remove what was kept of an ended subagent."""
+        return await self.reap(request) and await self.remove_volumes(request)
 
     def _own(self, request: LaunchRequest) -> dict[str, str]:
         return {f"{LABEL}store": request.store, f"{LABEL}subagent": request.subagent}
@@ -228,6 +260,15 @@ class DockerLauncher:
         ground, self._ground = self._ground, None
         if ground is not None:
             await ground.engine.close()
+
+
+async def _look_for_folder(sandbox: Sandbox, request: LaunchRequest) -> None:
+    """Raise `LaunchError` (cwd_missing) when the agent's folder is not in its workspace."""
+    if not request.order.cwd:
+        return
+    looked = await sandbox.run(["test", "-d", folder_of(request)], cwd="/", limit_bytes=1024, timeout=LOOK_SECONDS)
+    if looked.exit_code != 0:
+        raise missing_folder(request)
 
 
 async def _surely(verb: Callable[..., Awaitable[object]], *args: object) -> None:

@@ -26,7 +26,11 @@ class LaunchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LaunchRequest:
-    """What to start. `store` and `subagent` name everything made for it; `keep` is where its work is exported to."""
+    """What to start. `store` and `subagent` name everything made for it; `keep` is where its work is exported to.
+
+    `resume` is the session of an earlier attempt: the home and the work that it left are gone on with. Without it
+    everything is made anew, and what an earlier attempt left is cleared away first.
+    """
 
     store: str
     subagent: str
@@ -35,6 +39,7 @@ class LaunchRequest:
     order: Order
     keep: Path
     progress: Progress
+    resume: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,14 @@ class Fate:
 
     exit_code: int | None
     cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an end went. `confirmed`: nothing that should be gone is left; `exported`: its work is in `keep`."""
+
+    confirmed: bool
+    exported: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +82,7 @@ class CheckResult:
 
 
 class Launched(Protocol):
-    """An agent that runs. Its owner calls `end` exactly once; everything that was made for it goes then."""
+    """An agent that runs. Its owner calls `end` or `leave` exactly once."""
 
     @property
     def channel(self) -> Channel:
@@ -78,7 +91,16 @@ class Launched(Protocol):
 
     @property
     def cwd(self) -> str:
-        """The agent's workspace, as the agent sees it."""
+        """The agent's folder, as the agent sees it."""
+        ...
+
+    @property
+    def container(self) -> str:
+        """The id of its container, empty for a process of this machine."""
+        ...
+
+    async def pid(self) -> int | None:
+        """Return the agent's process id on the engine's machine, None where nobody tells it."""
         ...
 
     async def fate(self) -> Fate | None:
@@ -96,8 +118,15 @@ class Launched(Protocol):
         """
         ...
 
-    async def end(self) -> bool:
-        """End the agent, export its work to `keep`, remove what was made. Return whether the end is certain."""
+    async def end(self) -> Ended:
+        """End the agent, export its work to `keep`, and remove what was made, but what the order keeps.
+
+        Work that cannot be exported stays where it is, and `exported` is False.
+        """
+        ...
+
+    async def leave(self) -> bool:
+        """End the agent and leave its home and work to the next attempt. Return whether the end is certain."""
         ...
 
 
@@ -105,11 +134,19 @@ class Launcher(Protocol):
     """Starts agents."""
 
     async def launch(self, request: LaunchRequest, receiver: Receiver) -> Launched:
-        """Start the agent; `receiver` gets its output. Raises `LaunchError`; whatever was made is gone then."""
+        """Start the agent; `receiver` gets its output. Raises `LaunchError`; whatever was made anew is gone then."""
         ...
 
-    async def sweep(self, request: LaunchRequest) -> bool:
-        """Export the work and remove what an earlier manager made. Return whether nothing is left for certain."""
+    async def reap(self, request: LaunchRequest) -> bool:
+        """End what an earlier manager left running and keep what it stored. Return whether nothing runs for certain."""
+        ...
+
+    async def sweep(self, request: LaunchRequest) -> Ended:
+        """Do for what an earlier manager left what `Launched.end` does for an agent."""
+        ...
+
+    async def discard(self, request: LaunchRequest) -> bool:
+        """Remove all that was kept of an ended subagent but its exported work. Return whether all is gone."""
         ...
 
     async def close(self) -> None:

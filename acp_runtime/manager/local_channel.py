@@ -42,6 +42,10 @@ class LocalChannel(asyncio.SubprocessProtocol):
         """The exit code, negative for a signal, or None while the process lives."""
         return self._transport.get_returncode() if self._transport is not None else None
 
+    @property
+    def pid(self) -> int | None:
+        return self._transport.get_pid() if self._transport is not None else None
+
     # ---- asyncio's callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

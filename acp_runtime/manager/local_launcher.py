@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from acp_runtime.manager.launcher import CheckResult, Fate, LaunchError, LaunchRequest
+from acp_runtime.manager.launcher import CheckResult, Ended, Fate, LaunchError, LaunchRequest
 from acp_runtime.manager.local_channel import LocalChannel
-from acp_runtime.manager.workspace import export, measure, snapshot
+from acp_runtime.manager.workspace import export, measure, missing_folder, snapshot
 from acp_runtime.session.channel import Receiver
 from sandbox.errors import SandboxError
 from sandbox.workspace import Guest, LocalRunner, WorkspaceLimits, bring_in
@@ -30,29 +30,35 @@ class LocalLauncher:
         self._environ = environ
 
     async def launch(self, request: LaunchRequest, receiver: Receiver) -> "LocalAgent":
-        """Clone the workspace and start the agent in it. Raises `LaunchError`."""
-        home = self._root / f"{request.subagent}-{request.attempt}"
+        """Clone the workspace, or take the one that was kept, and start the agent in it. Raises `LaunchError`."""
+        if request.order.confinement.mounts:
+            sentence = "a process of this machine sees its folders as they are; mounts are for agents in containers"
+            raise LaunchError("mount_refused", sentence)
+        home = self._home(request)
+        made = request.resume is None
         try:
-            guest = await self._prepare(home, request)
+            guest = await self._prepare(home, request) if made else self._guest(home)
             channel = await self._start(home, request, receiver)
-        except SandboxError as error:
-            shutil.rmtree(home, ignore_errors=True)
-            raise LaunchError(error.kind, str(error)) from error
-        except OSError as error:
-            shutil.rmtree(home, ignore_errors=True)
-            program = request.kind.argv[0]
-            sentence = f"{program!r} could not be executed: {error.strerror}; install it or name it by its path"
-            raise LaunchError("command_missing", sentence) from error
-        except BaseException:
-            shutil.rmtree(home, ignore_errors=True)
+        except BaseException as error:
+            if made:
+                shutil.rmtree(home, ignore_errors=True)
+            if isinstance(error, SandboxError):
+                raise LaunchError(error.kind, str(error)) from error
             raise
         return LocalAgent(home, request, guest, channel)
 
+    def _home(self, request: LaunchRequest) -> Path:
+        return self._root / request.subagent
+
+    def _guest(self, home: Path) -> Guest:
+        runner = LocalRunner(self._environ.get("PATH", "/usr/bin:/bin"))
+        return Guest(runner, WorkspaceLimits(), base=str(home / "base"), work=str(home / "workspace"))
+
     async def _prepare(self, home: Path, request: LaunchRequest) -> Guest:
+        await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
         for name in ("base", "workspace", "home", "scratch"):
             (home / name).mkdir(parents=True)
-        runner = LocalRunner(self._environ.get("PATH", "/usr/bin:/bin"))
-        guest = Guest(runner, WorkspaceLimits(), base=str(home / "base"), work=str(home / "workspace"))
+        guest = self._guest(home)
         async with snapshot(request, home / "scratch", self._environ) as taken:
             await bring_in(guest, taken)
         return guest
@@ -62,12 +68,31 @@ class LocalLauncher:
         env = {name: self._environ[name] for name in PASSED_ON if name in self._environ}
         env |= {"HOME": str(home / "home")}
         env |= request.kind.environment(model=order.model, base_url=order.model_url or "")
-        return await LocalChannel.open(request.kind.argv, cwd=home / "workspace", env=env, receiver=receiver)
+        cwd = home / "workspace" / order.cwd
+        if not cwd.is_dir():
+            raise missing_folder(request)
+        try:
+            return await LocalChannel.open(request.kind.argv, cwd=cwd, env=env, receiver=receiver)
+        except OSError as error:
+            program = request.kind.argv[0]
+            sentence = f"{program!r} could not be executed: {error.strerror}; install it or name it by its path"
+            raise LaunchError("command_missing", sentence) from error
 
-    async def sweep(self, request: LaunchRequest) -> bool:
-        """Remove the folders of a subagent; its process ended with the pipes of its manager."""
-        for home in self._root.glob(f"{request.subagent}-*"):
-            await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
+    async def reap(self, request: LaunchRequest) -> bool:  # noqa: ARG002 - the protocol's signature
+        """Nothing runs any more: an agent's process ended with the pipes of its manager."""
+        return True
+
+    async def sweep(self, request: LaunchRequest) -> Ended:
+        """Export what an earlier manager left, and remove it unless it is kept."""
+        home = self._home(request)
+        exported = not (home / "base").is_dir() or await export(self._guest(home), request)
+        if exported and not request.order.keep:
+            await self.discard(request)
+        return Ended(confirmed=True, exported=exported)
+
+    async def discard(self, request: LaunchRequest) -> bool:
+        """Remove the folder of a subagent."""
+        await asyncio.to_thread(shutil.rmtree, self._home(request), ignore_errors=True)
         return True
 
     async def close(self) -> None:
@@ -84,9 +109,14 @@ class LocalAgent:
     channel: LocalChannel
     exported: bool = False
 
+    container = ""
+
     @property
     def cwd(self) -> str:
-        return str(self.home / "workspace")
+        return str(self.home / "workspace" / self.request.order.cwd)
+
+    async def pid(self) -> int | None:
+        return self.channel.pid
 
     async def fate(self) -> Fate | None:
         code = self.channel.exit_code
@@ -104,7 +134,7 @@ class LocalAgent:
         try:
             done = await self.guest.runner.run(
                 ["sh", "-c", f"exec 2>&1\n{command}"],
-                cwd=self.cwd,
+                cwd=str(self.home / "workspace"),
                 env={"HOME": str(self.home / "home")},
                 stdin=None,
                 limit_bytes=CHECK_BYTES,
@@ -116,10 +146,15 @@ class LocalAgent:
             raise LaunchError("sandbox_gone", "the command was lost")
         return CheckResult(done.exit_code, done.stdout.decode("utf-8", "replace"))
 
-    async def end(self) -> bool:
-        await self.channel.close()
-        if self.exported or await export(self.guest, self.request):
+    async def end(self) -> Ended:
+        await self.leave()
+        exported = self.exported or await export(self.guest, self.request)
+        if exported and not self.request.order.keep:
             await asyncio.to_thread(shutil.rmtree, self.home, ignore_errors=True)
+        return Ended(confirmed=True, exported=exported)
+
+    async def leave(self) -> bool:
+        await self.channel.close()
         return True
 
 

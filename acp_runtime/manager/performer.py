@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from acp_runtime.core.effects import Answer, Cancel, Effect, Halt, Inspect, Launch, Prompt
+from acp_runtime.core.effects import Answer, Cancel, Effect, Halt, Inspect, Launch, Prompt, Steer
 from acp_runtime.core.inputs import (
     Asked,
     ChannelClosed,
@@ -23,10 +23,12 @@ from acp_runtime.core.inputs import (
     PromptBroke,
     SessionReady,
     StartBroke,
+    SteerAnswered,
     StepBegan,
 )
+from acp_runtime.core.model import Subagent
 from acp_runtime.core.transcript import Entry
-from acp_runtime.manager.launcher import Fate, Launched, Launcher, LaunchError, LaunchRequest
+from acp_runtime.manager.launcher import Ended, Fate, Launched, Launcher, LaunchError, LaunchRequest
 from acp_runtime.session.errors import AgentError, LoginNeededError, SessionClosedError, SessionError
 from acp_runtime.session.session import AcpSession, Observer
 
@@ -39,11 +41,14 @@ MEASURE_SECONDS: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a performer works with. `tell` queues an observation; `store` queues one and returns when it is durable."""
+    """What a performer works with. `tell` queues an observation; `store` queues one and returns when it is durable.
+
+    `state` gives the subagent as it is now; `request` what to launch as this attempt.
+    """
 
     launcher: Launcher
     request: Callable[[int], LaunchRequest]
-    text_of: Callable[[str], str]
+    state: Callable[[], Subagent]
     tell: Callable[[Observation], None]
     store: Callable[[Observation], Awaitable[None]]
     epoch: int
@@ -77,6 +82,8 @@ class Performer:
                 self._with_session(lambda session: session.cancel())
             case Answer(request_id=request, option_id=option):
                 self._with_session(lambda session: session.answer(request.partition("-")[2], option))
+            case Steer():
+                self._begin(effect, lambda: self._steer(effect))
             case Inspect():
                 self._begin(effect, lambda: self._inspect(effect))
             case Halt():
@@ -109,16 +116,22 @@ class Performer:
 
     async def _launch(self, effect: Launch) -> None:
         attempt, around = effect.attempt, self._around
+        if not await self._part_from_earlier(effect):
+            cause = "the container of the attempt before could not be removed"
+            around.tell(StartBroke(attempt, cause, "engine_unreachable"))
+            return
         session = self._session = AcpSession(around.epoch, self._observer(attempt))
         request = around.request(attempt)
         try:
-            self._launched = await around.launcher.launch(request, session)
-            session.attach(self._launched.channel)
+            launched = self._launched = await around.launcher.launch(request, session)
+            session.attach(launched.channel)
+            pid = await launched.pid()
             opened = await session.open(
-                cwd=self._launched.cwd,
+                cwd=launched.cwd,
                 auth_method=request.kind.auth_method,
                 version=around.version,
-                step=lambda step: around.tell(StepBegan(attempt, step)),
+                step=lambda step: around.tell(StepBegan(attempt, step, launched.container, pid)),
+                resume=request.resume,
             )
         except (LaunchError, SessionError) as error:
             cause = await self._explain(error)
@@ -128,9 +141,27 @@ class Performer:
             log.exception("the start of %s failed", request.subagent)
             around.tell(StartBroke(attempt, f"the manager failed: {error!r}; see its log", "internal_error"))
             return
-        around.tell(SessionReady(attempt, opened.session_id, opened.agent_name, opened.agent_version))
+        around.tell(
+            SessionReady(
+                attempt,
+                opened.session_id,
+                opened.agent_name,
+                opened.agent_version,
+                opening=opened.opening,
+                steering=opened.steering,
+            )
+        )
         if session.closed is not None:
             around.tell(ChannelClosed(attempt, session.closed))
+
+    async def _part_from_earlier(self, effect: Launch) -> bool:
+        """End what is left of the attempt before; what it stored stays. Return whether its end is certain."""
+        for other, task in tuple(self._tasks.items()):
+            if other is not effect:
+                await _ended(task)
+        await self._shut()
+        launched, self._launched = self._launched, None
+        return launched is None or await launched.leave()
 
     def _observer(self, attempt: int) -> Observer:
         async def heard(entries: tuple[Entry, ...]) -> None:
@@ -167,10 +198,10 @@ class Performer:
             return
         self._measuring = True
         try:
-            text = around.text_of(effect.task_id)
+            text, meta = _prompt_of(around.state(), effect.task_id)
             skipped = session.skipped_lines
             try:
-                stop_reason = await session.prompt(text)
+                stop_reason = await session.prompt(text, meta)
                 changed = await self._changed_files()
                 around.tell(
                     PromptAnswered(
@@ -194,6 +225,14 @@ class Performer:
             if deferred is not None:
                 around.tell(deferred)
 
+    async def _steer(self, effect: Steer) -> None:
+        """Put a message into the running turn. That the agent goes away meanwhile is told by its channel."""
+        steer = next((each for each in self._around.state().steers if each.id == effect.steer_id), None)
+        if self._session is not None and steer is not None:
+            with suppress(SessionClosedError):
+                outcome = await self._session.steer(steer.text)
+                self._around.tell(SteerAnswered(effect.attempt, effect.steer_id, outcome))
+
     async def _changed_files(self) -> int | None:
         """Count the changed files. Whatever goes wrong here must not cost the task its result."""
         if self._launched is None:
@@ -212,7 +251,7 @@ class Performer:
         if self._launched is not None:
             fate = await self._death(self._launched)
             self._around.tell(DeathProven(effect.attempt, fate.exit_code, fate.cause))
-        elif await self._around.launcher.sweep(self._around.request(0)):
+        elif await self._around.launcher.reap(self._around.request(effect.attempt)):
             # Left by an earlier manager: its session with the agent cannot be entered again, so the agent is ended.
             cause = "the manager that ran the agent ended, and the agent with it"
             self._around.tell(DeathProven(effect.attempt, None, cause))
@@ -228,12 +267,12 @@ class Performer:
             if other is not effect:
                 await _ended(task)
         try:
-            confirmed = await self._end_agent()
+            ended = await self._end_agent()
         except Exception:
             log.exception("the end of an agent failed")
-            confirmed = False
+            ended = Ended(confirmed=False, exported=False)
         self._over = True
-        self._around.tell(Halted(effect.attempt, confirmed))
+        self._around.tell(Halted(effect.attempt, ended.confirmed, ended.exported))
 
     async def _part(self) -> None:
         """Ask the agent to end its turn and give it a moment, so that its last words are kept."""
@@ -243,7 +282,14 @@ class Performer:
         self._session.cancel()
         await asyncio.wait(prompts, timeout=STOP_GRACE)
 
-    async def _end_agent(self) -> bool:
+    async def _end_agent(self) -> Ended:
+        await self._shut()
+        launched, self._launched = self._launched, None
+        if launched is not None:
+            return await launched.end()
+        return await self._around.launcher.sweep(self._around.request(self._around.state().attempt))
+
+    async def _shut(self) -> None:
         session, self._session = self._session, None
         try:
             if session is not None:
@@ -251,10 +297,14 @@ class Performer:
         except Exception:
             # The log may be somebody else's by now; the agent is ended all the same.
             log.exception("the last words of an agent could not be stored")
-        launched, self._launched = self._launched, None
-        if launched is not None:
-            return await launched.end()
-        return await self._around.launcher.sweep(self._around.request(0))
+
+
+def _prompt_of(state: Subagent, task_id: str) -> tuple[str, dict[str, str]]:
+    """Return the text of a task's prompt with the note before it, and what goes along for the agent's own log."""
+    task = state.task(task_id)
+    words = [each for each in ((task.note, task.text) if task is not None else ()) if each]
+    source = "spawn" if task is not None and task.number == 1 else "send"
+    return "\n\n".join(words), {"purpose": state.purpose, "subagentId": state.id, "source": source}
 
 
 def _kind(error: Exception) -> str:

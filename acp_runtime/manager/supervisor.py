@@ -22,7 +22,7 @@ from acp_runtime.core.inputs import (
     StartBroke,
     StopSubagent,
 )
-from acp_runtime.core.model import Lifecycle, Reason
+from acp_runtime.core.model import Lifecycle, Reason, Subagent
 from acp_runtime.core.timers import rebased
 from acp_runtime.manager.actor import Actor
 from acp_runtime.manager.launcher import Launcher, LaunchRequest, Progress
@@ -176,25 +176,31 @@ class Supervisor:
         events, _ = decide(state, given, self._clock.now())
         return await self._store.commit(state.id, state, committed.version, events) if events else committed
 
+    def _request(self, state: Subagent, attempt: int) -> LaunchRequest:
+        return LaunchRequest(
+            store=self._store.id,
+            subagent=state.id,
+            attempt=attempt,
+            # To end what an earlier manager left, its kind need not be configured any more.
+            kind=self._catalogue.kinds.get(state.order.agent) or AgentKind(state.order.agent, ()),
+            order=state.order,
+            keep=self._keep,
+            progress=self._progress,
+            resume=state.session_id,
+        )
+
+    async def discard(self, subagent: str) -> bool:
+        """Remove what was kept of an ended subagent but its exported work. Return whether all is gone for certain."""
+        committed = await self._store.load(subagent)
+        if committed is None or not committed.state.lifecycle.over:
+            return committed is None
+        return await self._launcher.discard(self._request(committed.state, committed.state.attempt))
+
     def _surroundings(self, actor: Actor) -> Surroundings:
-        state = actor.state
-
-        def request(attempt: int) -> LaunchRequest:
-            return LaunchRequest(
-                store=self._store.id,
-                subagent=state.id,
-                attempt=attempt,
-                # To end what an earlier manager left, its kind need not be configured any more.
-                kind=self._catalogue.kinds.get(state.order.agent) or AgentKind(state.order.agent, ()),
-                order=state.order,
-                keep=self._keep,
-                progress=self._progress,
-            )
-
         return Surroundings(
             launcher=self._launcher,
-            request=request,
-            text_of=actor.text_of,
+            request=lambda attempt: self._request(actor.state, attempt),
+            state=lambda: actor.state,
             tell=actor.tell,
             store=actor.ask,
             epoch=self._store.epoch,

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from acp_runtime.manager.launcher import LaunchRequest, Work
+from acp_runtime.manager.launcher import LaunchError, LaunchRequest, Work
 from acp_runtime.manager.work import write_work
 from sandbox.errors import SandboxError
 from sandbox.workspace import Guest, Snapshot, take_out, take_snapshot
@@ -36,12 +36,11 @@ async def measure(guest: Guest) -> int:
 
 
 async def export(guest: Guest, request: LaunchRequest) -> bool:
-    """Write the work to the request's folder. Return False, with the reason in the log, when it cannot be taken out."""
+    """Write the work to the request's folder. Return False, having told why, when it cannot be taken out."""
     try:
         found = await take_out(guest)
     except SandboxError as error:
-        log.warning("the work of %s could not be taken out: %s", request.subagent, error)
-        request.progress(f"the work could not be taken out: {error}")
+        tell_kept(request, str(error))
         return False
     work = Work(
         patch=found.patch,
@@ -53,3 +52,14 @@ async def export(guest: Guest, request: LaunchRequest) -> bool:
     )
     await asyncio.to_thread(write_work, request.keep, request.subagent, work)
     return True
+
+
+def tell_kept(request: LaunchRequest, why: str) -> None:
+    """Say that work stays where it is because it could not be taken out."""
+    log.warning("the work of %s could not be taken out and is kept: %s", request.subagent, why)
+    request.progress(f"the work of {request.subagent} could not be taken out and is kept where it is: {why}")
+
+
+def missing_folder(request: LaunchRequest) -> LaunchError:
+    sentence = f"the folder {request.order.cwd!r} is not in the workspace; name one that is there, or leave cwd out"
+    return LaunchError("cwd_missing", sentence)

@@ -15,7 +15,7 @@ import pytest
 
 from acp_runtime.clock import ManualClock
 from acp_runtime.config import load
-from acp_runtime.manager.launcher import CheckResult, Fate, LaunchRequest
+from acp_runtime.manager.launcher import CheckResult, Ended, Fate, LaunchRequest
 from acp_runtime.manager.local_channel import LocalChannel
 from acp_runtime.service import Runtime, SpawnRequest
 from acp_runtime.session.catalogue import AgentKind, Catalogue
@@ -33,10 +33,14 @@ class BareAgent:
 
     ground: "Ground"
     channel: LocalChannel
+    container: str = ""
 
     @property
     def cwd(self) -> str:
         return str(self.ground.folder)
+
+    async def pid(self) -> int | None:
+        return self.channel.pid
 
     async def fate(self) -> Fate | None:
         code = self.channel.exit_code
@@ -50,11 +54,16 @@ class BareAgent:
     async def check(self, command: str, seconds: float) -> CheckResult:
         raise NotImplementedError
 
-    async def end(self) -> bool:
+    async def end(self) -> Ended:
         await self.channel.close()
         self.ground.told.append("end")
         if self.ground.end_fails is not None:
             raise self.ground.end_fails
+        return Ended(confirmed=True, exported=True)
+
+    async def leave(self) -> bool:
+        await self.channel.close()
+        self.ground.told.append("leave")
         return True
 
 
@@ -95,11 +104,19 @@ class Ground:
         channel = await LocalChannel.open(request.kind.argv, cwd=self.folder, env=env, receiver=receiver)
         return BareAgent(self, channel)
 
-    async def sweep(self, _request: LaunchRequest) -> bool:
+    async def reap(self, _request: LaunchRequest) -> bool:
+        self.told.append("reap")
+        return self.swept
+
+    async def sweep(self, _request: LaunchRequest) -> Ended:
         self.told.append("sweep")
         if self.end_fails is not None:
             raise self.end_fails
-        return self.swept
+        return Ended(confirmed=self.swept, exported=self.swept)
+
+    async def discard(self, _request: LaunchRequest) -> bool:
+        self.told.append("discard")
+        return True
 
     async def close(self) -> None:
         self.told.append("close")

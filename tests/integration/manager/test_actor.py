@@ -46,7 +46,7 @@ class Stage:
         self.around = Surroundings(
             launcher=ground,
             request=request,
-            text_of=actor.text_of,
+            state=lambda: actor.state,
             tell=actor.tell,
             store=actor.ask,
             epoch=store.epoch,
