@@ -5,6 +5,7 @@ told is a dead letter: it stays visible with its reason and can be revived.
 """
 
 import json
+import logging
 import sqlite3
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +18,8 @@ from acp_runtime.core.nudge_line import age
 from acp_runtime.core.roster import RosterLine, render_block
 from acp_runtime.core.timers import milliseconds
 from acp_runtime.core.turns import Form, NudgesDied, Origin, OutboxRules, TurnBegun
+
+log = logging.getLogger(__name__)
 
 MAX_NUDGES: Final = 20
 MAX_LINES: Final = 50
@@ -86,13 +89,19 @@ def draft_turn(connection: sqlite3.Connection, asking: Asking, at: Moment, rules
         f"{_CLAIMABLE} ORDER BY nudge.created_seq LIMIT ?",
         (asking.parent, at.now, at.boot, asking.door, MAX_NUDGES),
     ).fetchall()
+    try:
+        text = _text(connection, asking, rows, tuple(_age(row, at.wall, rules) for row in rows))
+    except Exception:
+        # A parent's turn is never broken by what we have to say; what could not be told now stays to be told.
+        log.exception("the turn %s of %s could not be rendered", asking.turn_id, asking.parent)
+        text, rows = "", []
     return TurnBegun(
         at=at.now,
         token=turn_token(asking.parent, asking.turn_id),
         parent=asking.parent,
         door=asking.door,
         turn_id=asking.turn_id,
-        text=_text(connection, asking, rows, tuple(_age(row, at.wall, rules) for row in rows)),
+        text=text,
         nudges=tuple(row["id"] for row in rows),
         expires=at.now + milliseconds(rules.claim),
         origin=asking.origin,

@@ -48,12 +48,13 @@ def fold_parent(connection: sqlite3.Connection, event: Event, *, seq: int, wall:
             _alias(connection, event)
         case NudgesDied(nudges=nudges, reason=reason):
             connection.executemany(
-                "UPDATE nudge SET state = 'dead', dead = ? WHERE id = ? AND state IN ('pending', 'claimed')",
-                [(reason, nudge) for nudge in nudges],
+                "UPDATE nudge SET state = 'dead', dead = ?, dead_wall = ? WHERE id = ? "
+                "AND state IN ('pending', 'claimed')",
+                [(reason, wall, nudge) for nudge in nudges],
             )
         case NudgesRevived(nudges=nudges):
             connection.executemany(
-                "UPDATE nudge SET state = 'pending', dead = '', offers = 0, turn = NULL "
+                "UPDATE nudge SET state = 'pending', dead = '', dead_wall = NULL, offers = 0, turn = NULL "
                 "WHERE id = ? AND state = 'dead'",
                 [(nudge,) for nudge in nudges],
             )
@@ -92,7 +93,7 @@ def _commit(connection: sqlite3.Connection, event: TurnCommitted, seq: int) -> N
     """Close what the turn told. A dead letter that was seen after all is seen."""
     connection.execute("UPDATE turn SET committed_seq = ? WHERE token = ?", (seq, event.token))
     connection.execute(
-        "UPDATE nudge SET state = 'committed', turn = ?, dead = '', closed_seq = ? "
+        "UPDATE nudge SET state = 'committed', turn = ?, dead = '', dead_wall = NULL, closed_seq = ? "
         "WHERE state IN ('pending', 'claimed', 'dead') "
         "AND id IN (SELECT value FROM json_each((SELECT nudges FROM turn WHERE token = ?)))",
         (event.token, seq, event.token),

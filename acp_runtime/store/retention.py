@@ -15,9 +15,13 @@ from acp_runtime.store.parents import resolve
 from acp_runtime.store.search import forget_tasks
 
 MAX_AT_ONCE: Final = 1_000
+# After every wall time: what is dead may be removed by name.
+NEVER: Final = "~"
 _OVER: Final = "subagent.lifecycle IN ('stopped', 'failed')"
+# A dead letter stays visible as long as what was told.
 _NOTHING_TO_TELL: Final = (
-    "NOT EXISTS (SELECT 1 FROM nudge WHERE nudge.subagent = subagent.id AND nudge.state IN ('pending', 'claimed'))"
+    "NOT EXISTS (SELECT 1 FROM nudge WHERE nudge.subagent = subagent.id "
+    "AND (nudge.state IN ('pending', 'claimed') OR nudge.state = 'dead' AND nudge.dead_wall >= ?))"
 )
 
 
@@ -57,7 +61,7 @@ def deletable(connection: sqlite3.Connection, parent: str | None, before: str) -
     rows = connection.execute(
         f"SELECT id FROM subagent WHERE {_OVER} AND updated_wall < ? AND exported AND (? IS NULL OR parent = ?) "  # noqa: S608
         f"AND {_NOTHING_TO_TELL} ORDER BY updated_wall LIMIT ?",
-        (before, owner, owner, MAX_AT_ONCE),
+        (before, owner, owner, before, MAX_AT_ONCE),
     ).fetchall()
     return [_ended(connection, row["id"]) for row in rows]
 
@@ -70,7 +74,7 @@ def removable(connection: sqlite3.Connection, subagent: str, *, by: str) -> Ende
     """
     row = connection.execute(
         f"SELECT name, {_OVER} AS over, {_NOTHING_TO_TELL} AS told FROM subagent WHERE id = ?",  # noqa: S608 - constants
-        (subagent,),
+        (NEVER, subagent),
     ).fetchone()
     if row is None:
         raise Rejected("unknown_subagent", f"Unknown background subagent: {subagent}")

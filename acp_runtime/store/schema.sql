@@ -116,7 +116,7 @@ CREATE TABLE request (
 CREATE INDEX request_open ON request (subagent, opened_seq) WHERE closed_seq IS NULL;
 
 -- The outbox. One row for each fact that a parent must be told; `id` is derived from the fact. `dead` says why it is
--- not offered any more.
+-- not offered any more, `dead_wall` since when.
 CREATE TABLE nudge (
     id TEXT PRIMARY KEY,
     kind TEXT NOT NULL CHECK (kind IN (
@@ -136,6 +136,7 @@ CREATE TABLE nudge (
     turn TEXT,
     offers INTEGER NOT NULL,
     dead TEXT NOT NULL,
+    dead_wall TEXT,
     created_seq INTEGER NOT NULL,
     created_wall TEXT NOT NULL,
     closed_seq INTEGER

@@ -228,14 +228,13 @@ class Store:
 
     async def bury(self) -> tuple[str, ...]:
         """Make dead letters of nudges whose parents took no turn for too long; return their ids."""
+        return await self._write_and_wake(self._bury)
 
-        def work(connection: sqlite3.Connection) -> tuple[str, ...]:
-            facts = outbox.abandoned(connection, self._moment(), self._rules)
-            for fact in facts:
-                self._append_parent(connection, fact.parent, fact)
-            return tuple(nudge for fact in facts for nudge in fact.nudges)
-
-        return await self._write_and_wake(work)
+    def _bury(self, connection: sqlite3.Connection) -> tuple[str, ...]:
+        facts = outbox.abandoned(connection, self._moment(), self._rules)
+        for fact in facts:
+            self._append_parent(connection, fact.parent, fact)
+        return tuple(nudge for fact in facts for nudge in fact.nudges)
 
     async def revive(self, nudge: str) -> None:
         """Offer a dead letter again. Raises `Rejected` (not_dead) for a nudge that is none."""
@@ -271,12 +270,15 @@ class Store:
     async def prune(self, parent: str | None, *, older_than: float, dry_run: bool = False) -> tuple[Ended, ...]:
         """Delete whole logs of what ended more than `older_than` seconds ago and has nothing to tell any more.
 
+        Nudges that wait for parents that took no turn for too long become dead letters, which stay as long again.
         Returns what was, or with `dry_run` would be deleted, at most `retention.MAX_AT_ONCE`; volumes of what is `kept`
         are the caller's to discard. None prunes for all parents.
         """
 
         def work(connection: sqlite3.Connection) -> tuple[Ended, ...]:
             before = wall_text(self._clock.wall() - timedelta(seconds=older_than))
+            if not dry_run:
+                self._bury(connection)
             found = retention.deletable(connection, _storable(parent), before)
             if not dry_run:
                 for ended in found:

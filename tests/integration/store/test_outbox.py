@@ -192,6 +192,21 @@ async def test_a_subagent_that_has_ended_leaves_the_roster(store: Store, clock: 
     assert (await store.begin_turn(PARENT, "mcp", "t2")).text == ""
 
 
+async def test_what_cannot_be_rendered_breaks_no_turn_and_stays_to_be_told(
+    store: Store, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = await ended(store, clock)
+    await store.query("UPDATE nudge SET about = 'nonsense'")
+    turn = await store.begin_turn(PARENT, "mcp", "t1")
+    assert (turn.text, turn.nudges) == ("", ())
+    assert "the turn t1 of p could not be rendered" in caplog.text
+    await store.commit_turn(turn.token)
+    await store.query("UPDATE nudge SET about = 'task'")
+    turn = await store.begin_turn(PARENT, "mcp", "t2")
+    assert len(turn.nudges) == 1
+    assert line.id in turn.text
+
+
 class Parent:
     """A parent with two doors in a random order of turns, commits, crashes and time; and what it must never see."""
 
