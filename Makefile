@@ -8,7 +8,7 @@
 
 PY := .venv/bin/python
 # Those that need no engine come first, so that a plain mistake is told early; a new folder joins by itself.
-FAST := tests/unit tests/exhaustive tests/property tests/contract tests/integration
+FAST := tests/unit tests/exhaustive tests/property tests/simulation tests/contract tests/integration
 REST := $(filter-out $(FAST) tests/demo tests/fixtures tests/__pycache__,$(patsubst %/,%,$(sort $(wildcard tests/*/))))
 PYTEST_ARGS ?=
 

@@ -28,6 +28,7 @@ async def ask(store: Store, number: int, limits: Admission, parent: str = PARENT
     return "admitted"
 
 
+@pytest.mark.requirement("P06", "B5")
 async def test_of_sixty_four_at_once_two_are_admitted(store: Store) -> None:
     answers = await asyncio.gather(*(ask(store, number, TWO) for number in range(64)))
     assert answers.count("admitted") == 2
@@ -35,6 +36,7 @@ async def test_of_sixty_four_at_once_two_are_admitted(store: Store) -> None:
     assert [row["n"] for row in await store.query("SELECT count(*) AS n FROM event WHERE version = 1")] == [2]
 
 
+@pytest.mark.requirement("P06", "P13")
 async def test_a_refusal_lists_the_callers_own_that_could_be_stopped(store: Store) -> None:
     await ask(store, 1, TWO, "one")
     await ask(store, 2, TWO, "two")

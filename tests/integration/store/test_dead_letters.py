@@ -114,6 +114,7 @@ async def test_an_old_nudge_shows_its_age_and_the_turn_keeps_its_bytes(strict: S
     assert await strict.begin_turn(PARENT, "mcp", "t2") == turn
 
 
+@pytest.mark.requirement("B26")
 async def test_what_no_door_holds_wakes_a_parent(strict: Store, clock: ManualClock) -> None:
     assert (await strict.wakeable(PARENT)).nudges == ()
     await answered(strict, clock)
@@ -163,6 +164,7 @@ async def test_more_than_fifty_open_subagents_are_counted_and_told_where_to_find
     assert "- and 3 more: list_background_subagents shows them" in text
 
 
+@pytest.mark.requirement("P14", "P15")
 async def test_a_host_of_the_original_gets_its_text(strict: Store, clock: ManualClock) -> None:
     line = await answered(strict, clock)
     await line.take(Send("count\n  sheep"))

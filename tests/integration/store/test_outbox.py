@@ -48,6 +48,7 @@ async def test_a_fact_that_could_not_be_stored_leaves_no_nudge(store: Store, clo
     assert len(await store.query("SELECT * FROM nudge")) == 1
 
 
+@pytest.mark.requirement("B7")
 async def test_the_same_turn_has_the_same_bytes_whatever_happens_meanwhile(store: Store, clock: ManualClock) -> None:
     await ended(store, clock)
     turn = await store.begin_turn(PARENT, "mcp", "t1")
@@ -192,6 +193,7 @@ async def test_a_subagent_that_has_ended_leaves_the_roster(store: Store, clock: 
     assert (await store.begin_turn(PARENT, "mcp", "t2")).text == ""
 
 
+@pytest.mark.requirement("P16")
 async def test_what_cannot_be_rendered_breaks_no_turn_and_stays_to_be_told(
     store: Store, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:

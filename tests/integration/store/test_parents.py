@@ -18,6 +18,7 @@ async def answered(store: Store, clock: ManualClock, ident: str, parent: str) ->
     return line
 
 
+@pytest.mark.requirement("B14")
 async def test_what_happened_under_the_old_name_is_told_under_the_new_one(store: Store, clock: ManualClock) -> None:
     line = await answered(store, clock, "bg-0000000001", "old")
     await store.alias("old", "new")
@@ -29,6 +30,7 @@ async def test_what_happened_under_the_old_name_is_told_under_the_new_one(store:
     assert (await store.begin_turn("old", "hook", "t2")).nudges == ()
 
 
+@pytest.mark.requirement("B14")
 async def test_what_happens_later_belongs_to_the_parent_under_every_name(store: Store, clock: ManualClock) -> None:
     await store.alias("old", "new")
     line = await answered(store, clock, "bg-0000000001", "new")

@@ -17,6 +17,7 @@ def nudge(kind: NudgeKind, *, reason: str = "", cause: str = "", about: About = 
     return Nudge("n-1", kind, "p", LINE.id, LINE.name, about, "", kind, cause, "", reason)
 
 
+@pytest.mark.requirement("P14", "P15", "P16")
 def test_a_turn_reads_as_the_originals() -> None:
     nudges = (
         LegacyNudge(nudge(NudgeKind.COMPLETED)),
@@ -35,6 +36,7 @@ def test_a_turn_reads_as_the_originals() -> None:
     )
 
 
+@pytest.mark.requirement("P25")
 def test_one_shot_subagents_have_sections_of_their_own_behind_an_empty_line() -> None:
     nudges = (
         LegacyNudge(nudge(NudgeKind.COMPLETED), "out/a.md"),
@@ -60,6 +62,7 @@ def test_one_shot_subagents_have_sections_of_their_own_behind_an_empty_line() ->
     )
 
 
+@pytest.mark.requirement("P14")
 def test_nothing_to_say_is_an_empty_string() -> None:
     assert render_text((), ()) == ""
 

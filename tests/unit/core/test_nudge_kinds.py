@@ -174,6 +174,7 @@ def test_each_loss_is_a_fact_of_its_own() -> None:
         (Reason.FINISHED, None),
     ],
 )
+@pytest.mark.requirement("P15")
 def test_an_end_that_no_task_tells_is_told_by_the_subagent(reason: Reason, kind: NudgeKind | None) -> None:
     _, made, _ = told(IDLE, stop(reason, "manager"))
     assert [nudge.kind for nudge in made] == [kind] * (kind is not None)
