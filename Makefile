@@ -31,16 +31,13 @@ demo: setup engine images ## show a real agent at work in a container, without a
 	@$(PY) -m tests.demo
 
 test: setup lint engine images ## prove that it is sound: lint, then all tests (PYTEST_ARGS="-k name -x")
-	@$(PY) -m pytest $(FAST) $(REST) -m "not long" $(PYTEST_ARGS)
+	@$(PY) -m pytest $(FAST) $(REST) $(PYTEST_ARGS)
 
-test-long: setup engine images ## what takes many minutes, and prints its figures
-	@$(PY) -m pytest $(FAST) $(REST) -m long -s $(PYTEST_ARGS)
-
-test-long: setup engine images ## the tests that take too long for every day
-	@$(PY) -m pytest tests --long -m long $(PYTEST_ARGS)
+test-long: setup engine images ## the tests that take too long for every day; they print their figures
+	@$(PY) -m pytest $(FAST) $(REST) --long -m long -s $(PYTEST_ARGS)
 
 check: setup lint ## the tests that need no engine, for the loop while editing
-	@$(PY) -m pytest $(FAST) -m "not docker and not long" $(PYTEST_ARGS)
+	@$(PY) -m pytest $(FAST) -m "not docker" $(PYTEST_ARGS)
 
 lint: setup ## ruff, mypy and the import contracts
 	@$(PY) -m ruff check . .ci
