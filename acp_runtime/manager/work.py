@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,6 +25,21 @@ def read_work(folder: Path, subagent: str) -> Work | None:
         return Work(patch=(folder / f"{subagent}.patch").read_bytes(), **facts)
     except FileNotFoundError:
         return None
+
+
+def delete_work(folder: Path, subagent: str) -> int:
+    """Delete what `write_work` kept; return how many bytes that frees."""
+    freed = 0
+    for name in (f"{subagent}.json", f"{subagent}.patch"):
+        with suppress(FileNotFoundError):
+            freed += (folder / name).stat().st_size
+            (folder / name).unlink()
+    return freed
+
+
+def work_bytes(folder: Path, subagent: str = "*") -> int:
+    """Return how large the kept work of a subagent is, or that of all."""
+    return sum(path.stat().st_size for path in folder.glob(f"{subagent}.*"))
 
 
 def _put(path: Path, data: bytes) -> None:

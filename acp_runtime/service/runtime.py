@@ -24,6 +24,7 @@ from acp_runtime.manager.launcher import CheckResult, Launcher, Work
 from acp_runtime.manager.output_file import OutputFiles
 from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.manager.work import read_work
+from acp_runtime.service.cellar import Cellar
 from acp_runtime.service.facade import SendMode, WaitMode
 from acp_runtime.service.order import SpawnRequest, spawn_input, text_of
 from acp_runtime.service.paging import read_page, read_transcript
@@ -171,10 +172,10 @@ class Runtime:
     async def remove(self, caller: Caller, subagent: str) -> None:
         """Delete what is left of an ended subagent: its volumes, its exported work and its log.
 
-        Raises `Rejected` (unknown_subagent, still_open).
+        Raises `Rejected` (unknown_subagent, still_open, not_removed; not_acknowledged where the operator would delete
+        what its parent was not told yet).
         """
-        await self.status(caller, subagent)
-        raise Rejected("still_open", "removing is not built yet")
+        await Cellar(self._store, self._supervisor, self._keep).remove(await self.status(caller, subagent), caller)
 
     # ---- subagents: reading
 
@@ -221,7 +222,7 @@ class Runtime:
         replays from the start. The page of a subagent whose log was deleted is empty and `expired`. Raises `Rejected`
         (unknown_subagent).
         """
-        if await self._store.forgotten(None if isinstance(caller, Operator) else caller, subagent):
+        if await self._store.forgotten(_owner(caller), subagent):
             return Page((), since or 0, 0, expired=True)
         view = await self.status(caller, subagent)
         begin = await self._store.read_up_to(view.parent, subagent) if since is None else since
@@ -236,8 +237,12 @@ class Runtime:
         return await read_transcript(self._store, subagent, task=task)
 
     async def search(self, caller: Caller, query: str, *, limit: int = 20) -> list[Hit]:
-        """Return where the words stand in tasks, results and transcripts, best first."""
-        raise _unbuilt(caller, query, limit)
+        """Return the tasks in which the words stand, best first: in the task, its result or its transcript."""
+        found = await self._store.search(_owner(caller), query, limit=limit)
+        return [
+            Hit(each.subagent, each.name, each.task, each.where, each.snippet, each.seq, f"{each.wall}Z")
+            for each in found
+        ]
 
     async def changed(self, tick: int) -> None:
         """Return when any subagent's log has grown since `tick` was read."""
@@ -336,12 +341,20 @@ class Runtime:
     # ---- the store
 
     async def prune(self, caller: Caller, *, older_than: float, dry_run: bool = False) -> Pruned:
-        """Delete the logs of subagents that ended more than `older_than` seconds ago and have nothing left to tell."""
-        raise _unbuilt(caller, older_than, dry_run)
+        """Delete what is left of subagents that ended more than `older_than` seconds ago and have nothing to tell.
+
+        What cannot be removed from the engine stays for the next time. Raises `Rejected` (invalid).
+        """
+        if not older_than >= 0:
+            raise Rejected(
+                "invalid", f"older_than is {older_than}; it must be a number of seconds that is not negative"
+            )
+        cellar = Cellar(self._store, self._supervisor, self._keep)
+        return await cellar.prune(_owner(caller), older_than=older_than, dry_run=dry_run)
 
     async def usage(self, caller: Caller) -> Usage:
         """Return what the store holds and how much disk it takes."""
-        raise _unbuilt(caller)
+        return await Cellar(self._store, self._supervisor, self._keep).usage(_owner(caller))
 
     def _admission(self, *, one_shot: bool) -> Admission:
         return self._config.one_shot.admission if one_shot else self._config.admission
@@ -362,6 +375,11 @@ def _parent(what: str, caller: Caller) -> str:
     return caller
 
 
+def _owner(caller: Caller) -> str | None:
+    """Return whose records are meant; None for all."""
+    return None if isinstance(caller, Operator) else caller
+
+
 def _with_remedy(error: Rejected, view: SubagentView) -> Rejected:
     """Return the refusal of a message; that to an ended subagent says how it can be started again."""
     if error.kind != "not_running":
@@ -370,7 +388,3 @@ def _with_remedy(error: Rejected, view: SubagentView) -> Rejected:
     if view.resumable:
         sentence += f" Its work was kept: `subagents resume {view.id}` starts it again with its next task."
     return Rejected(error.kind, sentence, {"id": view.id, "name": view.name, "resumable": view.resumable})
-
-
-def _unbuilt(*_: object) -> Rejected:
-    return Rejected("unavailable", "this is not built yet")

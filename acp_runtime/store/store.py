@@ -6,6 +6,7 @@ Wherever a parent is named, one of its aliases will do.
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -267,22 +268,25 @@ class Store:
         query = storable(query)
         return await self._database.read(lambda connection: search(connection, _storable(parent), query, limit))
 
-    async def prune(self, parent: str | None, *, older_than: float, dry_run: bool = False) -> tuple[Ended, ...]:
+    async def prune(
+        self, parent: str | None, *, older_than: float, dry_run: bool = False, spared: AbstractSet[str] = frozenset()
+    ) -> tuple[Ended, ...]:
         """Delete whole logs of what ended more than `older_than` seconds ago and has nothing to tell any more.
 
         Nudges that wait for parents that took no turn for too long become dead letters, which stay as long again.
         Returns what was, or with `dry_run` would be deleted, at most `retention.MAX_AT_ONCE`; volumes of what is `kept`
-        are the caller's to discard. None prunes for all parents.
+        are the caller's to discard, who names in `spared` what could not be. None prunes for all parents.
         """
 
         def work(connection: sqlite3.Connection) -> tuple[Ended, ...]:
             before = wall_text(self._clock.wall() - timedelta(seconds=older_than))
             if not dry_run:
                 self._bury(connection)
-            found = retention.deletable(connection, _storable(parent), before)
+            ended = retention.deletable(connection, _storable(parent), before)
+            found = [each for each in ended if each.id not in spared]
             if not dry_run:
-                for ended in found:
-                    self._forget(connection, ended, "retention")
+                for each in found:
+                    self._forget(connection, each, "retention")
                 retention.forget_turns(connection, before)
             return tuple(found)
 

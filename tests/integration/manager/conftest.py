@@ -116,7 +116,7 @@ class Ground:
 
     async def discard(self, _request: LaunchRequest) -> bool:
         self.told.append("discard")
-        return True
+        return self.swept
 
     async def close(self) -> None:
         self.told.append("close")

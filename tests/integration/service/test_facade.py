@@ -350,3 +350,80 @@ async def test_a_message_that_says_nothing_is_refused(bench: Bench, runtime: Run
         with pytest.raises(Rejected, match="message") as caught:
             await verb(PARENT, view.id, text)
         assert caught.value.kind == "invalid"
+
+
+# ---- what is left of ended ones
+
+
+async def test_what_is_left_of_an_ended_subagent_is_removed_for_good(bench: Bench, runtime: Runtime) -> None:
+    view = await done(bench, "[[say:x]]", keep=True)
+    with pytest.raises(Rejected) as caught:
+        await runtime.remove(PARENT, view.id)
+    assert caught.value.kind == "still_open"
+    await runtime.stop(PARENT, view.id)
+    with pytest.raises(Rejected) as caught:
+        await runtime.remove(OPERATOR, view.id)
+    assert caught.value.kind == "not_acknowledged", "the parent was not told yet"
+    bench.ground.swept = False
+    with pytest.raises(Rejected) as caught:
+        await runtime.remove(PARENT, view.id)
+    assert caught.value.kind == "not_removed"
+    assert (await runtime.status(PARENT, view.id)).id == view.id, "what is left must still be known"
+    bench.ground.swept = True
+    await runtime.remove(PARENT, view.id)
+    assert bench.ground.told[-1] == "discard"
+    assert await runtime.list_subagents(PARENT, ended=True) == []
+    with pytest.raises(Rejected, match="Unknown background subagent"):
+        await runtime.status(PARENT, view.id)
+    page = await runtime.poll(PARENT, view.id, since=3)
+    assert (page.rows, page.next_seq, page.expired) == ((), 3, True)
+    told = await bench.call("poll_background_subagent", id=view.id)
+    assert (told["expired"], told["done"], told["events"]) == (True, True, [])
+    with pytest.raises(Rejected, match="Unknown background subagent"):
+        await runtime.poll(STRANGER, view.id)
+
+
+async def test_a_prune_takes_nothing_that_is_young_or_was_not_told(bench: Bench, runtime: Runtime) -> None:
+    view = await done(bench, "[[say:x]]")
+    await runtime.stop(PARENT, view.id)
+    assert (await runtime.prune(PARENT, older_than=0)).subagents == (), "its end was not told yet"
+    async with runtime.turn(PARENT):
+        pass
+    assert (await runtime.prune(PARENT, older_than=3600)).subagents == ()
+    assert (await runtime.status(PARENT, view.id)).id == view.id
+    for wrong in (-1.0, float("nan")):
+        with pytest.raises(Rejected, match="older_than"):
+            await runtime.prune(PARENT, older_than=wrong)
+
+
+async def test_a_prune_keeps_what_the_engine_did_not_let_go(bench: Bench, runtime: Runtime) -> None:
+    ids = []
+    for keep in (False, True):
+        view = await done(bench, "[[say:x]]", keep=keep)
+        await runtime.stop(PARENT, view.id)
+        ids.append(view.id)
+    async with runtime.turn(PARENT):
+        pass
+    bench.ground.swept = False
+    assert set((await runtime.prune(PARENT, older_than=0, dry_run=True)).subagents) == set(ids)
+    assert (await runtime.prune(STRANGER, older_than=0)).subagents == ()
+    pruned = await runtime.prune(PARENT, older_than=0)
+    assert (pruned.subagents, pruned.dry_run) == ((ids[0],), False)
+    assert pruned.bytes > 0
+    assert [each.id for each in await runtime.list_subagents(PARENT, ended=True)] == [ids[1]]
+    bench.ground.swept = True
+    assert (await runtime.prune(OPERATOR, older_than=0)).subagents == (ids[1],)
+    usage = await runtime.usage(PARENT)
+    assert (usage.subagents, usage.open_subagents, usage.nudges_open) == (0, 0, 0)
+    assert usage.store_bytes > 0
+
+
+async def test_a_search_finds_a_parents_own_words(bench: Bench, runtime: Runtime) -> None:
+    view = await done(bench, "[[say:the zebra crossed the road]]")
+    other = await runtime.spawn(STRANGER, bench.ground.request("[[say:another zebra]]"))
+    await runtime.wait(STRANGER, [other.id], seconds=BOUND)
+    (hit,) = await runtime.search(PARENT, "zebra road")
+    assert (hit.subagent, hit.task, hit.where) == (view.id, f"{view.id}.t1", "result")
+    assert ">>>zebra<<<" in hit.snippet
+    assert {each.subagent for each in await runtime.search(OPERATOR, "zebra")} == {view.id, other.id}
+    assert await runtime.search(PARENT, "giraffe") == []
