@@ -1,0 +1,65 @@
+"""Messages into a running task: told as what became of them, never as more."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from acp_runtime.session.catalogue import AgentKind
+from tests.integration.service.conftest import Bench
+
+SCRIPT = Path(__file__).parents[2] / "agents" / "steered_agent.py"
+
+
+@pytest.fixture
+def steered(bench: Bench) -> Bench:
+    bench.ground.kinds["scripted"] = AgentKind("scripted", (sys.executable, str(SCRIPT)))
+    return bench
+
+
+async def working(bench: Bench, tool: str = "spawn_background_subagent") -> str:
+    goal = f"[[wait:{bench.file('go')}]][[say:done]]"
+    told = await (bench.spawn(goal) if tool.startswith("spawn") else bench.call(tool, goal=goal))
+    ident = str(told.get("id") or told["task_id"])
+    view = await bench.until(ident, lambda each: each.current_task is not None)
+    assert view.steering
+    return ident
+
+
+@pytest.mark.parametrize(
+    ("word", "outcome", "note"),
+    [
+        ("injected", "injected", "has taken it into the task that it works on."),
+        ("failed", "queued", "could not take it into the running task; it is the next task."),
+        ("mumbled", "unknown", "did not say whether it took it"),
+    ],
+)
+async def test_a_message_is_told_as_what_the_agent_made_of_it(
+    steered: Bench, word: str, outcome: str, note: str
+) -> None:
+    ident = await working(steered)
+    sent = await steered.call("send_background_subagent", id=ident, message=f"{word} turn left", mode="steer")
+    assert (sent["success"], sent["outcome"], sent["queued"]) == (True, outcome, outcome == "queued")
+    assert note in sent["note"]
+    steered.say_go()
+    await steered.done(ident)
+    page = await steered.call("poll_background_subagent", id=ident, since_seq=0)
+    kinds = [each["kind"] for each in page["events"]]
+    assert kinds.index("steer_requested") < kinds.index("steer_ended")
+    assert kinds.count("task_dispatched") == (2 if outcome == "queued" else 1), "an honest answer is one of both"
+
+
+@pytest.mark.requirement("A04")
+async def test_a_task_that_runs_is_steered_and_one_that_ended_is_not(steered: Bench) -> None:
+    task = await working(steered, "delegate_task_async")
+    told = await steered.call("steer_task", task_id=task, message="injected turn left")
+    assert told == {"ok": True, "message": f"Steering delivered to task {task}."}
+    told = await steered.call("steer_task", task_id=task, message="mumbled")
+    assert (told["ok"], told["kind"]) == (False, "not_injected"), "what is not known to have arrived is no success"
+    told = await steered.call("steer_task", task_id=task, message=" ")
+    assert (told["ok"], told["kind"]) == (False, "invalid")
+    steered.say_go()
+    found = await steered.call("collect_task", task_id=task)
+    assert "heard: injected turn left" in found["output"]
+    told = await steered.call("steer_task", task_id=task, message="injected")
+    assert (told["ok"], told["kind"]) == (False, "not_running")
