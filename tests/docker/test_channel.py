@@ -133,7 +133,7 @@ async def test_a_container_removed_by_somebody_else_ends_the_channel(engine, san
 async def test_a_killed_program_has_exit_code_137(sandbox):
     channel, recorder = await opened(sandbox, "sh", "-c", "echo $$; exec sleep 600")
     await recorder.until(lambda: b"\n" in recorder.stdout)
-    await said(sandbox, "kill", "-9", recorder.stdout.decode().strip())
+    await said(sandbox, "sh", "-c", f"kill -9 {recorder.stdout.decode().strip()}")
     await recorder.closed()
     assert await channel.exit_code() == 137
     assert (await sandbox.fate()).state == "running"

@@ -20,8 +20,10 @@ REPO = Path(__file__).parents[2]
 # Run where only this process sees the directory: as with an engine on another machine.
 ALONE = """
 import asyncio, dataclasses, json, os, pathlib, sys
+from sandbox import seccomp
 from sandbox.engine import Engine
 from sandbox.probe import probe
+seccomp.profile()  # read while the checkout, which may be closed to others, can be
 async def main():
     engine = await Engine.connect(os.environ)
     result = await probe(engine, pathlib.Path(sys.argv[1]), sys.argv[2], labels=json.loads(sys.argv[3]))

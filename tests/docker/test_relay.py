@@ -162,5 +162,5 @@ async def test_a_stop_of_the_init_ends_the_relay_with_success(folder, put_relay)
         sandbox = await put_relay(folder)
         assert await python(sandbox, ECHO) == "True"
         with contextlib.suppress(SandboxError):  # the container may end before the command that ends it
-            await sandbox.run(("kill", "-TERM", "1"), cwd="/", limit_bytes=1000, timeout=30, user=f"0:{GID}")
+            await sandbox.run(("sh", "-c", "kill -TERM 1"), cwd="/", limit_bytes=1000, timeout=30, user=f"0:{GID}")
         assert await sandbox.engine.wait_container(sandbox.id, bound=30) == 0

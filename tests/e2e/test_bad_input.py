@@ -32,8 +32,8 @@ def refused(stage: Stage, *options: str, env: dict[str, str] | None = None, loca
         (("fix", "the", "bug"), "the task is one argument; put it in quotes"),
         (("x", "--nonsense=1"), "unknown option --nonsense"),
         (("x", "--outp", "json"), "unknown option --outp"),
-        (("x", "--output", "xml"), "invalid choice: 'xml' (choose from 'patch', 'text', 'json')"),
-        (("x", "--permissions", "maybe"), "choose from 'allow', 'deny'"),
+        (("x", "--output", "xml"), "invalid choice: xml (choose from patch, text, json)"),
+        (("x", "--permissions", "maybe"), "choose from allow, deny"),
         (("x", "--timeout", "soon"), "invalid float value: 'soon'"),
         (("x", "--timeout", "0"), "--timeout is 0; it must be a number of seconds above 0"),
         (("x", "--timeout=-5"), "--timeout is -5; it must be"),
@@ -49,7 +49,8 @@ def refused(stage: Stage, *options: str, env: dict[str, str] | None = None, loca
 )
 def test_a_command_line_that_makes_no_sense_is_told(stage: Stage, options: tuple[str, ...], words: str):
     said = refused(stage, *options)
-    assert words in said
+    # Up to Python 3.11 the choices stand in quotes.
+    assert words in said.replace("'", "") if "choose from" in words else words in said
     assert "secret" not in said
 
 
