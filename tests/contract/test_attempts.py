@@ -1,0 +1,188 @@
+"""What outlives an agent process: its session, its files and its queue, whichever launcher runs it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from acp_runtime.core.errors import Rejected
+from acp_runtime.core.model import Limits, Opening, Permissions, TaskState
+from acp_runtime.core.status import Status
+from acp_runtime.service import Runtime
+from acp_runtime.session.catalogue import AgentKind
+from acp_runtime.views import SubagentView
+from tests.contract.conftest import PARENT, Place
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+AGENT = Path(__file__).parents[1] / "agents" / "keeping_agent.py"
+TWICE = Limits(restarts=2, backoff=0.01, retry_delay=0.01)
+
+
+def keeping(place: Place, *flags: str) -> None:
+    """Add the agent kind `keeping` with these options."""
+    argv = (place.python, "-c", AGENT.read_text(encoding="utf-8"), *flags)
+    place.add_kind(AgentKind("keeping", argv))
+
+
+async def spawn(place: Place, runtime: Runtime, task: str, **changes: object) -> SubagentView:
+    given = {"agent": "keeping", "limits": TWICE, **changes}
+    return await runtime.spawn(PARENT, place.request(task, **given))
+
+
+async def touch(place: Place, runtime: Runtime, subagent: str, name: str) -> None:
+    await runtime.check(PARENT, subagent, f"touch {name}", seconds=30)
+
+
+def said(view: SubagentView, number: int) -> str:
+    return next(task.result for task in view.tasks if task.number == number)
+
+
+@pytest.mark.parametrize(
+    ("flags", "opening"), [(("--resume",), Opening.RESUMED), (("--load", "--list"), Opening.LOADED)]
+)
+async def test_a_killed_agent_goes_on_in_its_session_with_its_files_and_its_queue(
+    place: Place, flags: tuple[str, ...], opening: Opening
+) -> None:
+    keeping(place, *flags)
+    async with place.runtime() as runtime:
+        view = await spawn(place, runtime, "first words [[write:kept.txt|kept]]")
+        await place.ended(runtime, view.id)
+        await runtime.send(PARENT, view.id, "second words [[wait:go]][[kill]]")
+        await runtime.send(PARENT, view.id, "third words [[recall]]")
+        await touch(place, runtime, view.id, "go")
+        view = await place.until(runtime, view.id, lambda each: each.settled)
+        states = [task.state for task in view.tasks]
+        assert states == [TaskState.COMPLETED, TaskState.INTERRUPTED, TaskState.COMPLETED]
+        assert "unknown" in view.tasks[1].cause
+        recalled = said(view, 3)
+        assert recalled.startswith("first words"), "the session is another one"
+        assert "your last task was interrupted" in recalled
+        assert "replayed" not in recalled
+        assert (view.opening, view.attempt, view.status) == (opening, 2, Status.IDLE)
+        listed = await runtime.check(PARENT, view.id, "cat kept.txt", seconds=30)
+        assert listed.output == "kept"
+        async with runtime.turn(PARENT) as turn:
+            told = turn.text
+        assert told.count("t2 interrupted") == 1
+        assert "recovered" not in told, "a restart that lost nothing is nobody's business"
+
+
+@pytest.mark.parametrize("flags", [(), ("--load", "--list", "--lies")], ids=["cannot", "lies"])
+async def test_a_queue_waits_for_the_parent_when_the_session_is_lost(place: Place, flags: tuple[str, ...]) -> None:
+    keeping(place, *flags)
+    async with place.runtime() as runtime:
+        view = await spawn(place, runtime, "[[wait:go]][[kill]]")
+        await place.until(runtime, view.id, lambda each: each.newest.state is TaskState.RUNNING)
+        if "--lies" in flags:
+            await runtime.check(PARENT, view.id, forget(place), seconds=30)
+        await runtime.send(PARENT, view.id, "and now the tests [[recall]]")
+        await touch(place, runtime, view.id, "go")
+        view = await place.until(runtime, view.id, lambda each: bool(each.requests))
+        assert (view.status, view.opening) == (Status.WAITING, Opening.LOST)
+        async with runtime.turn(PARENT) as turn:
+            assert "could not be resumed" in turn.text
+        await runtime.answer(PARENT, view.id, view.requests[0].id, "continue")
+        view = await place.until(runtime, view.id, lambda each: each.settled)
+        assert "this is a new session" in said(view, 2)
+
+
+def forget(place: Place) -> str:
+    """Return the command that makes the agent's session disappear."""
+    home = "/home/agent" if place.name == "docker" else "$HOME"
+    return f"rm {home}/.keeping-agent/kept-*.txt"
+
+
+async def test_an_agent_that_dies_again_and_again_ends_the_subagent(place: Place) -> None:
+    keeping(place, "--resume")
+    async with place.runtime() as runtime:
+        view = await spawn(place, runtime, "[[kill]]", limits=replace(TWICE, restarts=1))
+        await place.until(runtime, view.id, lambda each: each.attempt == 2 and each.status is Status.IDLE)
+        await runtime.send(PARENT, view.id, "[[kill]]")
+        view = await place.until(runtime, view.id, lambda each: each.status.over)
+        assert (view.status, view.reason) == (Status.ERROR, "agent_died")
+
+
+async def test_a_provider_that_is_busy_is_asked_again_and_nobody_is_told_of_a_failure(place: Place) -> None:
+    keeping(place, "--resume", "--fails", "2")
+    async with place.runtime() as runtime:
+        view = await spawn(place, runtime, "[[say:at last]]")
+        view = await place.until(runtime, view.id, lambda each: each.settled)
+        assert (view.newest.state, view.newest.result) == (TaskState.COMPLETED, "at last")
+        async with runtime.turn(PARENT) as turn:
+            assert len(turn.nudges) == 1
+
+
+async def test_a_provider_that_stays_busy_fails_the_task_and_not_the_agent(place: Place) -> None:
+    keeping(place, "--resume", "--fails", "3")
+    async with place.runtime() as runtime:
+        view = await spawn(place, runtime, "[[say:never]]")
+        view = await place.until(runtime, view.id, lambda each: each.settled)
+        assert (view.newest.state, view.status) == (TaskState.FAILED, Status.IDLE)
+        assert "429" in view.newest.cause
+
+
+async def test_a_message_is_put_into_the_running_turn_of_an_agent_that_takes_one(place: Place) -> None:
+    keeping(place, "--steering")
+    async with place.runtime() as runtime:
+        view = await spawn(place, runtime, "[[wait:go]]")
+        await place.until(runtime, view.id, lambda each: each.newest.state is TaskState.RUNNING)
+        sent = await runtime.send(PARENT, view.id, "turn left", mode="steer")
+        assert sent.outcome == "injected"
+        await touch(place, runtime, view.id, "go")
+        view = await place.until(runtime, view.id, lambda each: each.settled)
+        assert view.newest.result == "steered: turn left\n"
+        assert len(view.tasks) == 1
+        late = await runtime.send(PARENT, view.id, "[[say:as a task]]", mode="steer")
+        assert late.outcome == "dispatched"
+        view = await place.until(runtime, view.id, lambda each: each.settled)
+        assert said(view, 2) == "as a task"
+
+
+async def test_an_ended_subagent_that_was_kept_is_resumed_with_its_session_and_its_files(place: Place) -> None:
+    keeping(place, "--resume")
+    async with place.runtime() as runtime:
+        view = await spawn(place, runtime, "before [[write:kept.txt|kept]]", keep=True)
+        await place.ended(runtime, view.id)
+        ended = await runtime.stop(PARENT, view.id, finished=True)
+        assert (ended.status, ended.resumable, ended.exported) == (Status.COMPLETED, True, True)
+    async with place.runtime() as runtime:
+        await runtime.resume(PARENT, view.id, "after [[recall]]")
+        view = await place.until(runtime, view.id, lambda each: each.settled)
+        assert said(view, 2).startswith("before")
+        assert view.opening is Opening.RESUMED
+        found = await runtime.check(PARENT, view.id, "cat kept.txt", seconds=30)
+        assert found.output == "kept"
+        await runtime.stop(PARENT, view.id)
+        await runtime.remove(PARENT, view.id)
+        with pytest.raises(Rejected) as gone:
+            await runtime.status(PARENT, view.id)
+        assert gone.value.kind == "unknown_subagent"
+
+
+async def test_a_folder_below_the_workspace_is_where_the_agent_works_and_one_that_is_not_there_is_refused(
+    place: Place,
+) -> None:
+    keeping(place)
+    (place.workspace / "deep" / "er").mkdir(parents=True)
+    (place.workspace / "deep" / "er" / "x.txt").write_text("x")
+    async with place.runtime() as runtime:
+        view = await spawn(place, runtime, "[[write:here.txt|x]]", cwd="deep/er")
+        view = await place.until(runtime, view.id, lambda each: each.settled)
+        found = await runtime.check(PARENT, view.id, "ls deep/er", seconds=30)
+        assert found.output.split() == ["here.txt", "x.txt"]
+        await runtime.stop(PARENT, view.id)
+
+
+@pytest.mark.parametrize("answer", ["opt-0", "opt-1"])
+async def test_a_permission_that_is_asked_for_waits_for_the_parent(place: Place, answer: str) -> None:
+    async with place.runtime() as runtime:
+        request = place.request("[[ask:allow_once,reject_once]]", permissions=Permissions.ASK)
+        view = await runtime.spawn(PARENT, request)
+        view = await place.until(runtime, view.id, lambda each: bool(each.requests))
+        assert view.status is Status.WAITING
+        async with runtime.turn(PARENT) as turn:
+            assert view.requests[0].id in turn.text
+        await runtime.answer(PARENT, view.id, view.requests[0].id, answer)
+        view = await place.until(runtime, view.id, lambda each: each.settled)
+        assert f"chose {answer}" in view.newest.result
