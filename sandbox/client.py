@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,7 @@ import docker
 import requests
 import tenacity
 from docker.context import ContextAPI
+from requests.adapters import HTTPAdapter
 
 from sandbox.endpoint import Context, Endpoint, TlsFiles, explain, resolve
 from sandbox.errors import EngineError, EngineRefused, EngineTimeout, EngineUnreachable, SandboxError
@@ -44,6 +46,17 @@ class _Lease:
         if wake is not None:
             with contextlib.suppress(OSError, ValueError, RuntimeError, AttributeError):
                 wake()
+
+
+class _Encrypted(HTTPAdapter):
+    """Checks the engine's certificate as the raw stream of a channel does: both by the endpoint's context."""
+
+    def __init__(self, context: ssl.SSLContext, **pool: Any) -> None:
+        self._context = context
+        super().__init__(**pool)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
 
 
 class _Api(docker.APIClient):  # type: ignore[misc]  # docker-py has no types
@@ -249,6 +262,8 @@ def _open(endpoint: Endpoint, version: str, workers: int) -> _Api:
         pair = (files.cert, files.key) if files.cert else None
         tls = docker.tls.TLSConfig(client_cert=pair, ca_cert=files.ca, verify=files.verify)
     api = _Api(endpoint.base_url, version=version, tls=tls, max_pool_size=workers)
+    if (context := endpoint.ssl_context()) is not None:
+        api.mount("https://", _Encrypted(context, pool_maxsize=workers))
     api.trust_env = False  # a web proxy, or its certificate bundle, must not come between us and the engine
     return api
 
