@@ -45,8 +45,14 @@ class Parent:
         self.forgetful = forgetful
         self.end = time.monotonic() + PATIENCE  # noqa: TID251 - a bound of a process of the test
 
+    def read(self, method: str, **arguments: Any) -> Any:
+        """Ask until there is an answer."""
+        while (answer := self.call(method, **arguments)) is None:
+            pass
+        return answer
+
     def call(self, method: str, **arguments: Any) -> Any:
-        """Call until a daemon is there; None when the outcome of the call is unknown or it was refused."""
+        """Call once a daemon is there; None when the outcome of the call is unknown or it was refused."""
         while time.monotonic() < self.end:  # noqa: TID251
             try:
                 return self.client.call(method, self.name, **arguments)
@@ -75,9 +81,10 @@ class Parent:
                 self.spawn()
         while not self.settled():
             self.turn()
-        for view in self.views():
-            self.call("stop", subagent=view["id"], finished=True)
-        while self.call("nudges", state="pending") or self.call("nudges", state="claimed"):
+        while views := self.read("list_subagents", ended=False):
+            for view in views:
+                self.call("stop", subagent=view["id"], finished=True)
+        while self.read("nudges", state="pending") or self.read("nudges", state="claimed"):
             self.turn(fail=0.0)
 
     def spawn(self) -> None:
@@ -92,13 +99,8 @@ class Parent:
             if view is not None:
                 self.call("send", subagent=view["id"], text=self.random.choice(TASKS))
 
-    def views(self) -> list[dict[str, Any]]:
-        return self.call("list_subagents", ended=False) or []
-
     def settled(self) -> bool:
-        views = self.call("list_subagents", ended=True)
-        if views is None:
-            return False
+        views = self.read("list_subagents", ended=True)
         for view in views:
             for asked in view["requests"]:
                 self.call("answer", subagent=view["id"], request=asked["id"], option=asked["options"][0]["id"])

@@ -6,7 +6,6 @@ nothing lost, nothing told again after it was acknowledged, every task exactly o
 """
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -49,6 +48,8 @@ class Found:
         self.nudges += other.nudges
         self.turns += other.turns
         self.uncommitted += other.uncommitted
+        self.lost += other.lost
+        self.again += other.again
         self.faults += other.faults
 
 
@@ -145,6 +146,7 @@ class Round:
         shown, acked = self.remembered(parent)
         told: set[str] = set()
         begun: dict[str, tuple[str, ...]] = {}
+        committed: set[str] = set()
         for row in await store.events(f"parent:{parent}", 0, None):
             event = row.event
             if isinstance(event, TurnBegun):
@@ -152,10 +154,11 @@ class Round:
                 self.found.again += [f"{nudge} to {parent}" for nudge in event.nudges if nudge in told]
             elif isinstance(event, TurnCommitted):
                 told.update(begun[event.token])
+                committed.add(event.token)
                 if event.token not in shown:
                     self.found.lost += [f"{nudge} was never seen by {parent}" for nudge in begun[event.token]]
         self.found.turns += len(begun)
-        self.found.uncommitted += len(begun) - len(acked)
+        self.found.uncommitted += sum(token not in committed for token in begun)
         self.found.lost += [f"{nudge} was acknowledged and is not" for nudge in acked if nudge not in told and nudge]
 
     def remembered(self, parent: str) -> tuple[set[str], set[str]]:
@@ -173,5 +176,6 @@ class Round:
 
 def figures(found: Found, rounds: int) -> str:
     """Return what came out, as JSON."""
-    told = {"rounds": rounds, "tasks": found.tasks, "nudges": found.nudges, "turns": found.turns}
-    return json.dumps(told | {"faults": dict(found.faults), "lost": 0, "told_again": 0, "pid": os.getpid()})
+    told: dict[str, object] = {"rounds": rounds, "tasks": found.tasks, "nudges": found.nudges, "turns": found.turns}
+    told |= {"turns not committed": found.uncommitted, "lost": len(found.lost), "told again": len(found.again)}
+    return json.dumps(told | {"faults": dict(found.faults)})

@@ -90,6 +90,7 @@ def test_a_replaced_daemon_hands_its_agents_on(site: DaemonSite) -> None:
     assert {each["id"] for each in site.client.call("list_subagents", OPERATOR)} == {done, busy}
 
 
+@pytest.mark.requirement("B16")
 def test_sigterm_stops_what_cannot_go_on_and_leaves_what_can(site: DaemonSite) -> None:
     pid = site.serve()
     kept, gone = spawn(site, "[[say:a]]", keep=True), spawn(site, "[[say:b]]")
@@ -103,6 +104,7 @@ def test_sigterm_stops_what_cannot_go_on_and_leaves_what_can(site: DaemonSite) -
     assert {(each["subagent"], each["kind"]) for each in told} >= {(gone, "stopped"), (kept, "completed")}
 
 
+@pytest.mark.requirement("B24")
 def test_a_killed_daemon_is_followed_by_one_that_takes_its_agents_up(site: DaemonSite) -> None:
     pid = site.serve()
     subagent = spawn(site, "[[hang-politely]]", keep=True)
@@ -131,3 +133,24 @@ def test_in_the_foreground_it_stays_and_ends_at_ctrl_c(site: DaemonSite) -> None
     process.send_signal(signal.SIGINT)
     assert process.wait(BOUND) == 0
     assert not (site.state / "daemon.log").exists()
+
+
+ROTATE = """
+import logging, os, sys
+from pathlib import Path
+from acp_runtime.cli import background
+background.LOG_BYTES = 2_000
+background.log_to_file(Path(sys.argv[1]))
+for number in range(300):
+    logging.getLogger("x").info("line %d of many", number)
+os.write(2, b"a traceback of the interpreter\\n")
+"""
+
+
+def test_the_log_is_rotated_and_standard_error_follows_it(site: DaemonSite) -> None:
+    folder = site.root / "log"
+    assert site.run(str(folder), code=ROTATE).returncode == 0
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["daemon.log", "daemon.log.1", "daemon.log.2", "daemon.log.3"]
+    assert all(path.stat().st_size <= 2_100 for path in folder.iterdir())
+    assert (folder / "daemon.log").read_text().endswith("a traceback of the interpreter\n")

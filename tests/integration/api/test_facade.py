@@ -71,6 +71,7 @@ async def test_the_life_of_a_subagent_is_told_the_same_way(facade: Any, site: Si
     assert [each.state for each in await facade.nudges(PARENT)] == ["committed"]
 
 
+@pytest.mark.requirement("B26")
 async def test_a_question_is_answered_and_a_parent_is_woken(facade: Any, site: Site) -> None:
     task = "[[ask:allow_once,reject_once]]"
     view = await facade.spawn(PARENT, site.request(task, permissions=Permissions.ASK))

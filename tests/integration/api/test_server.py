@@ -279,7 +279,7 @@ async def test_the_end_of_a_daemon_ends_its_streams_and_waits(site: Site) -> Non
             await asyncio.wait((following, waiting))
         error = waiting.exception()
     assert isinstance(error, Rejected | DaemonError)
-    assert error.kind in ("closing", "daemon_lost", "daemon_unreachable")
+    assert error.kind in ("closing", "daemon_unreachable"), "it was dropped, not answered"
 
 
 async def test_a_call_in_flight_when_the_daemon_vanishes_is_told_as_unknown(site: Site) -> None:
@@ -321,7 +321,8 @@ async def test_an_idle_daemon_ends_only_when_nothing_is_open_and_nobody_connecte
             await remote.wait(PARENT, (view.id,), seconds=BOUND)
             for _ in range(3):
                 clock.advance(61_000)
-                assert (await remote.status(PARENT, view.id)).id == view.id, "ended with an open subagent"
+                await asyncio.wait((running,), timeout=0.05)
+            assert (await remote.status(PARENT, view.id)).id == view.id, "ended with an open subagent"
             await remote.stop(PARENT, view.id)
         while not running.done():
             clock.advance(61_000)

@@ -74,3 +74,14 @@ async def test_a_lease_of_another_boot_means_nothing_once_its_owner_is_gone(path
     other.boot = "another"
     async with Store.open(path, other) as second:
         assert second.epoch == 2
+
+
+async def test_the_promise_of_an_earlier_owner_does_not_bind_the_next(path: Path, clock: ManualClock) -> None:
+    async with Store.open(path, clock) as first:
+        await first.renew_lease(30)
+    async with Store.open(path, clock) as second:
+        clock.advance(10**6)
+        with pytest.raises(StoreOwned):
+            async with Store.open(path, clock, supplant=True):
+                pass
+        await second.begin_turn("p", "python", "t1")
