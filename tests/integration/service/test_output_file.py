@@ -1,15 +1,17 @@
 """The one-shot mode: a subagent that ends with its task, and the file in the workspace that tells how it stands."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from acp_runtime.clock import ManualClock
+from acp_runtime.core.admission import Admission
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.status import Status
 from acp_runtime.core.turns import Form
-from acp_runtime.service import SpawnRequest
+from acp_runtime.service import Runtime, SpawnRequest
 from tests.integration.manager.conftest import BOUND, PARENT, Ground, log_says, until
 from tests.integration.service.conftest import Bench
 
@@ -155,16 +157,26 @@ async def test_a_link_in_the_place_of_the_file_is_replaced_and_not_followed(grou
     assert precious.read_text() == "keep me"
 
 
-async def test_one_shot_subagents_have_limits_of_their_own(bench: Bench) -> None:
-    wait = f"[[wait:{bench.file('go')}]]"
-    told = [await bench.spawn(wait, one_shot=True) for _ in range(2)]
-    third = await bench.spawn(wait, one_shot=True)
-    assert (third["kind"], third["error"]) == ("limit_reached", "Background subagent limit reached for this session.")
-    assert [each["id"] for each in third["stoppable_subagents"]] == [each["id"] for each in told]
-    delegated = await bench.call("delegate_task_async", goal="x")
-    assert [each["id"] for each in delegated["active_delegates"]] == [each["id"] for each in told]
-    assert (await bench.spawn("[[say:x]]"))["success"], "a lasting subagent takes no place of theirs"
-    bench.say_go()
+async def test_one_shot_subagents_have_limits_of_their_own(ground: Ground) -> None:
+    async with ground.runtime() as opened:
+        config = replace(opened.config, admission=Admission(per_parent=1, total=1))
+    async with Runtime.open(ground.path, launcher=ground, config=config) as runtime:
+        bench = Bench(ground, runtime)
+        wait = f"[[wait:{bench.file('go')}]]"
+        told = [await bench.spawn(wait, one_shot=True) for _ in range(2)]
+        third = await bench.spawn(wait, one_shot=True)
+        assert (third["kind"], third["error"]) == (
+            "limit_reached",
+            "Background subagent limit reached for this session.",
+        )
+        assert [each["id"] for each in third["stoppable_subagents"]] == [each["id"] for each in told]
+        delegated = await bench.call("delegate_task_async", goal="x")
+        assert [each["id"] for each in delegated["active_delegates"]] == [each["id"] for each in told]
+        lasting = await bench.spawn(wait)
+        assert lasting["success"], "a lasting subagent takes no place of theirs, and they none of its"
+        second = await bench.spawn(wait)
+        assert [each["id"] for each in second["stoppable_subagents"]] == [lasting["id"]]
+        bench.say_go()
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../up.md", "a/../../b", "", "nul\0.md"])
