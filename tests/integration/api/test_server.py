@@ -17,6 +17,7 @@ from acp_runtime import __version__
 from acp_runtime.api import server, unix_client
 from acp_runtime.api.daemon import Ending
 from acp_runtime.api.errors import DaemonError
+from acp_runtime.api.exchange import Way
 from acp_runtime.api.unix_client import UnixClient
 from acp_runtime.api.unix_socket import connect
 from acp_runtime.callers import OPERATOR
@@ -328,3 +329,21 @@ async def test_an_idle_daemon_ends_only_when_nothing_is_open_and_nobody_connecte
             clock.advance(61_000)
             await asyncio.wait((running,), timeout=0.01)
         await running
+
+
+async def test_who_waits_goes_on_with_the_next_daemon(site: Site) -> None:
+    remote = RemoteRuntime(Way(site.socket, start=False))
+    async with site.daemon():
+        view = await remote.spawn(PARENT, site.request("[[hang-politely]]"))
+        waiting = asyncio.create_task(remote.wait(PARENT, [view.id], seconds=BOUND))
+        wakeups = remote.wakeups(PARENT)
+        woken = asyncio.ensure_future(anext(wakeups))
+        tick = remote.tick
+        await remote.status(PARENT, view.id)
+    async with site.daemon(), asyncio.timeout(BOUND):
+        waited = await waiting
+        assert (await woken).nudges
+        await wakeups.aclose()
+        await remote.changed(tick)
+        assert remote.tick != tick
+    assert (waited.reason, waited.views[0].id) == ("ended", view.id)
