@@ -218,6 +218,10 @@ class RemoteRuntime:
         """See `Runtime.nudges`."""
         return await self._call("nudges", caller, state=state, limit=limit)
 
+    async def revive(self, caller: Caller, nudge: str) -> None:
+        """See `Runtime.revive`."""
+        await self._call("revive", caller, nudge=nudge)
+
     async def alias(self, parent: str, alias: str) -> None:
         """See `Runtime.alias`."""
         await self._call("alias", None, parent=parent, alias=alias)

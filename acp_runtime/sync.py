@@ -193,6 +193,10 @@ class SyncRuntime:
         """See `Runtime.nudges`."""
         return self._do(self._runtime.nudges(caller, state=state, limit=limit))
 
+    def revive(self, caller: Caller, nudge: str) -> None:
+        """See `Runtime.revive`."""
+        self._do(self._runtime.revive(caller, nudge))
+
     def alias(self, parent: str, alias: str) -> None:
         """See `Runtime.alias`."""
         self._do(self._runtime.alias(parent, alias))

@@ -190,7 +190,10 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True)
 class NudgeView:
-    """One fact for a parent and how far it got: pending, claimed, committed, superseded or dead."""
+    """One fact for a parent and how far it got: pending, claimed, committed, superseded or dead.
+
+    `dead` says why it is offered no more; empty for all others.
+    """
 
     id: str
     kind: str
@@ -203,6 +206,7 @@ class NudgeView:
     result: str
     state: str
     created_at: str
+    dead: str = ""
 
 
 @dataclass(frozen=True, slots=True)

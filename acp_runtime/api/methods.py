@@ -20,7 +20,7 @@ from acp_runtime.service import Runtime
 EXPOSED: Final = (
     "spawn", "send", "cancel", "stop", "answer", "resume", "remove",
     "status", "list_subagents", "find", "wait", "poll", "transcript", "search", "work", "check",
-    "begin_turn", "commit_turn", "nudges", "alias", "prune", "usage",
+    "begin_turn", "commit_turn", "nudges", "revive", "alias", "prune", "usage",
 )  # fmt: skip
 _PLAIN: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 _STRICT: Final = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=False)

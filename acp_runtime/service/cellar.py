@@ -42,8 +42,9 @@ class Cellar:
         """Delete, or with `dry_run` name, what ended long enough ago and has nothing to tell."""
         ended = await self._store.prune(parent, older_than=older_than, dry_run=True)
         if not dry_run:
-            spared = {each.id for each in ended if each.kept and not await self._discard(each.id)}
-            ended = await self._store.prune(parent, older_than=older_than, spared=spared)
+            # What becomes old enough meanwhile has to wait: its volumes would be left without a log that knows them.
+            only = {each.id for each in ended if not each.kept or await self._discard(each.id)}
+            ended = await self._store.prune(parent, older_than=older_than, only=only)
         size = sum(each.size + work_bytes(self._work, each.id) for each in ended)
         if not dry_run:
             for each in ended:

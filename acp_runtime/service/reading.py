@@ -197,5 +197,5 @@ def _request(row: Mapping[str, Any]) -> RequestView:
 
 
 def _nudge(row: Mapping[str, Any]) -> NudgeView:
-    names = ("id", "kind", "parent", "subagent", "name", "subject", "headline", "cause", "result", "state")
+    names = ("id", "kind", "parent", "subagent", "name", "subject", "headline", "cause", "result", "state", "dead")
     return NudgeView(**{name: row[name] for name in names}, created_at=f"{row['created_wall']}Z")

@@ -331,6 +331,10 @@ class Runtime:
         """Return nudges and how far they got, newest first; the operator sees all parents'. Changes nothing."""
         return await self._reading.nudges(caller, state=state, limit=limit)
 
+    async def revive(self, caller: Caller, nudge: str) -> None:
+        """Offer a dead letter again. Raises `Rejected` (not_dead)."""
+        await self._store.revive(_owner(caller), nudge)
+
     async def alias(self, parent: str, alias: str) -> None:
         """Let a parent be called by another name too: its host has given its session a new id. Idempotent.
 

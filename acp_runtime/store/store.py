@@ -237,13 +237,14 @@ class Store:
             self._append_parent(connection, fact.parent, fact)
         return tuple(nudge for fact in facts for nudge in fact.nudges)
 
-    async def revive(self, nudge: str) -> None:
-        """Offer a dead letter again. Raises `Rejected` (not_dead) for a nudge that is none."""
+    async def revive(self, parent: str | None, nudge: str) -> None:
+        """Offer a dead letter of a parent again, or of any for None. Raises `Rejected` (not_dead) for what is none."""
 
         def work(connection: sqlite3.Connection) -> None:
             row = connection.execute("SELECT parent, state FROM nudge WHERE id = ?", (storable(nudge),)).fetchone()
-            if row is None or row["state"] != "dead":
-                state = "unknown" if row is None else row["state"]
+            foreign = row is not None and parent is not None and resolve(connection, storable(parent)) != row["parent"]
+            if row is None or foreign or row["state"] != "dead":
+                state = "unknown" if row is None or foreign else row["state"]
                 raise Rejected("not_dead", f"the nudge {nudge!r} is {state}; only a dead one can be offered again")
             event = NudgesRevived(at=self._clock.now(), parent=row["parent"], nudges=(nudge,))
             self._append_parent(connection, row["parent"], event)
@@ -269,13 +270,13 @@ class Store:
         return await self._database.read(lambda connection: search(connection, _storable(parent), query, limit))
 
     async def prune(
-        self, parent: str | None, *, older_than: float, dry_run: bool = False, spared: AbstractSet[str] = frozenset()
+        self, parent: str | None, *, older_than: float, dry_run: bool = False, only: AbstractSet[str] | None = None
     ) -> tuple[Ended, ...]:
         """Delete whole logs of what ended more than `older_than` seconds ago and has nothing to tell any more.
 
         Nudges that wait for parents that took no turn for too long become dead letters, which stay as long again.
         Returns what was, or with `dry_run` would be deleted, at most `retention.MAX_AT_ONCE`; volumes of what is `kept`
-        are the caller's to discard, who names in `spared` what could not be. None prunes for all parents.
+        are the caller's to discard first, who names in `only` what may go. None prunes for all parents.
         """
 
         def work(connection: sqlite3.Connection) -> tuple[Ended, ...]:
@@ -283,7 +284,7 @@ class Store:
             if not dry_run:
                 self._bury(connection)
             ended = retention.deletable(connection, _storable(parent), before)
-            found = [each for each in ended if each.id not in spared]
+            found = [each for each in ended if only is None or each.id in only]
             if not dry_run:
                 for each in found:
                     self._forget(connection, each, "retention")

@@ -256,7 +256,7 @@ class Host:
         dead = "SELECT id FROM nudge WHERE state = 'dead' AND parent = ?"
         rows = await self.ground.store.query(dead, parent.names[0])
         for row in rows:
-            await self.ground.store.revive(row["id"])
+            await self.ground.store.revive(self.random.choice([None, *parent.names]), row["id"])
         return bool(rows)
 
     async def _judge(self) -> None:

@@ -77,7 +77,9 @@ async def test_a_parent_that_takes_no_turn_leaves_dead_letters(strict: Store, cl
     assert await letters(strict) == [("dead", "its parent took no turn for 1 h")]
     assert await strict.bury() == ()
     await same_after_rebuild(strict)
-    await strict.revive(dead)
+    with pytest.raises(Rejected, match="is unknown; only a dead one"):
+        await strict.revive("another", dead)
+    await strict.revive(None, dead)
     assert await letters(strict) == [("pending", "")]
     turn = await strict.begin_turn(PARENT, "mcp", "t1")
     assert turn.nudges == (dead,)
@@ -97,10 +99,10 @@ async def test_only_a_dead_letter_can_be_revived(strict: Store, clock: ManualClo
     await answered(strict, clock)
     (row,) = await strict.query("SELECT id FROM nudge")
     with pytest.raises(Rejected, match="is pending; only a dead one can be offered again") as caught:
-        await strict.revive(row["id"])
+        await strict.revive(PARENT, row["id"])
     assert caught.value.kind == "not_dead"
     with pytest.raises(Rejected, match="'n-made-up' is unknown"):
-        await strict.revive("n-made-up")
+        await strict.revive(PARENT, "n-made-up")
 
 
 async def test_an_old_nudge_shows_its_age_and_the_turn_keeps_its_bytes(strict: Store, clock: ManualClock) -> None:
