@@ -26,7 +26,8 @@ class OutboxRules:
 
     A door holds what it shows for `claim`. A nudge older than `aged` is shown with its age. One that was offered
     `offers` times without being acknowledged, or whose parent took no turn for `absent`, is a dead letter. After
-    `wakes` turns in a row that a wake-up began, the parent is not woken until its user begins one.
+    `wakes` turns in a row that a wake-up began, the parent is not woken until its user begins one. A one-shot subagent
+    that was silent for `quiet` is shown as idle where the text is the original's.
     """
 
     claim: float = 600.0
@@ -34,6 +35,7 @@ class OutboxRules:
     offers: int = 20
     absent: float = 7 * 86_400.0
     wakes: int = 3
+    quiet: float = 900.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ import secrets
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,8 +82,9 @@ class Runtime:
         """
         clock = clock or SystemClock()
         keep = path.with_name("work")
+        rules = replace(config.nudges, quiet=config.one_shot.idle)
         async with AsyncExitStack() as stack:
-            store = await stack.enter_async_context(Store.open(path, clock, config.nudges, supplant=supplant))
+            store = await stack.enter_async_context(Store.open(path, clock, rules, supplant=supplant))
             await stack.enter_async_context(OutputFiles.kept(store))
             supervisor = await stack.enter_async_context(
                 Supervisor.open(store, clock, launcher, config.catalogue, keep=keep, progress=progress)

@@ -90,7 +90,8 @@ def draft_turn(connection: sqlite3.Connection, asking: Asking, at: Moment, rules
         (asking.parent, at.now, at.boot, asking.door, MAX_NUDGES),
     ).fetchall()
     try:
-        text = _text(connection, asking, rows, tuple(_age(row, at.wall, rules) for row in rows))
+        ages = tuple(_age(row, at.wall, rules) for row in rows)
+        text = _text(connection, asking, rows, ages, quiet=wall_text(at.wall - timedelta(seconds=rules.quiet)))
     except Exception:
         # A parent's turn is never broken by what we have to say; what could not be told now stays to be told.
         log.exception("the turn %s of %s could not be rendered", asking.turn_id, asking.parent)
@@ -174,7 +175,10 @@ def _age(row: sqlite3.Row, wall: datetime, rules: OutboxRules) -> str:
     return age((wall - created).total_seconds(), rules.aged)
 
 
-def _text(connection: sqlite3.Connection, asking: Asking, told: list[sqlite3.Row], ages: tuple[str, ...]) -> str:
+def _text(
+    connection: sqlite3.Connection, asking: Asking, told: list[sqlite3.Row], ages: tuple[str, ...], *, quiet: str
+) -> str:
+    """Return what a turn says. A one-shot subagent that was silent since the wall time `quiet` is called idle."""
     rows = connection.execute(
         "SELECT subagent.*, coalesce(cursor.read_seq, 0) AS read_seq FROM subagent LEFT JOIN cursor "  # noqa: S608 - OPEN
         "ON cursor.subagent = subagent.id AND cursor.parent = subagent.parent "
@@ -183,7 +187,7 @@ def _text(connection: sqlite3.Connection, asking: Asking, told: list[sqlite3.Row
     ).fetchall()
     if asking.form is Form.LEGACY:
         updates = tuple(LegacyNudge(_nudge(row), row["output_file"] or "") for row in told)
-        return render_text(tuple(_legacy_line(connection, row) for row in rows), updates)
+        return render_text(tuple(_legacy_line(connection, row, quiet) for row in rows), updates)
     more = 0
     if len(rows) == MAX_LINES:
         counted = f"SELECT count(*) FROM subagent WHERE parent = ? AND {OPEN}"  # noqa: S608 - a constant
@@ -205,13 +209,13 @@ def _line(connection: sqlite3.Connection, row: sqlite3.Row) -> RosterLine:
     )
 
 
-def _legacy_line(connection: sqlite3.Connection, row: sqlite3.Row) -> LegacyLine:
+def _legacy_line(connection: sqlite3.Connection, row: sqlite3.Row, quiet: str) -> LegacyLine:
     task = current_task(connection, row["id"]) or ""
     output_file = (row["output_file"] or "") if row["one_shot"] else ""
     return LegacyLine(
         id=row["id"],
         name=row["name"],
-        status=row["status"],
+        status="idle" if output_file and row["updated_wall"] <= quiet else row["status"],
         agent=row["agent"],
         cwd=folder(row["cwd"]),
         unread=unread(connection, row["id"], row["read_seq"]),

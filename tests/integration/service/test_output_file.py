@@ -76,6 +76,21 @@ async def test_the_end_is_told_in_the_originals_words(bench: Bench) -> None:
     )
 
 
+async def test_a_silent_one_is_shown_as_idle_and_that_is_no_news(ground: Ground) -> None:
+    ground.clock = ManualClock()
+    async with ground.runtime() as runtime:
+        request = ground.request("[[hang-politely]]", one_shot=True, purpose="g")
+        view = await runtime.spawn(PARENT, request)
+        await until(runtime, view.id, lambda each: each.current_task is not None)
+        shown = []
+        for number, seconds in enumerate((0, 899, 1)):
+            ground.clock.advance(seconds * 1000)
+            turn = await runtime.begin_turn(PARENT, "python", str(number), form=Form.LEGACY)
+            assert turn.nudges == ()
+            shown.append(turn.text.splitlines()[1].split("[")[1].split("]")[0])
+        assert shown == ["running", "running", "idle"]
+
+
 async def test_a_failure_is_the_result_of_the_file(bench: Bench) -> None:
     told = await bench.spawn("[[say:half way]][[error:-32000|model says no]]", one_shot=True)
     text = await text_with(bench.file(told["output_file"]), "## Result\n\nError: ")
