@@ -66,11 +66,13 @@ class Store:
     ) -> AsyncIterator["Store"]:
         """Own the store at `path` inside the block; with `supplant` also when its owner has let its lease lapse.
 
-        Raises the `StoreError`s of `Database.open`.
+        Nudges whose parents took no turn for too long become dead letters. Raises what `Database.open` raises.
         """
         database = await Database.open(path, supplant_at=(clock.boot, clock.now()) if supplant else None)
         try:
-            yield cls(database, clock, rules or OutboxRules())
+            self = cls(database, clock, rules or OutboxRules())
+            await self.bury()
+            yield self
         finally:
             await database.close()
 

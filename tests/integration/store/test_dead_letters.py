@@ -87,6 +87,14 @@ async def test_a_parent_that_takes_no_turn_leaves_dead_letters(strict: Store, cl
     await same_after_rebuild(strict)
 
 
+async def test_a_new_owner_looks_for_parents_that_are_gone(path: Path, clock: ManualClock) -> None:
+    async with Store.open(path, clock, RULES) as store:
+        await answered(store, clock)
+    clock.advance(3_600_001)
+    async with Store.open(path, clock, RULES) as store:
+        assert await letters(store) == [("dead", "its parent took no turn for 1 h")]
+
+
 async def test_a_parent_that_takes_turns_is_not_absent(strict: Store, clock: ManualClock) -> None:
     await answered(strict, clock)
     for number in range(2):
