@@ -1,7 +1,8 @@
 """Server-sent events: wake-ups of a parent, and what happens to a subagent.
 
-Each `data:` line is one JSON object. A comment line every 15 seconds says that the daemon is there. A stream ends when
-the client leaves or the daemon ends; an error is its last event, with `status`, `error`, `kind` and `data`.
+Each `data:` line is one JSON object. A comment line every 15 seconds says that the daemon is there. The comment `end`
+is the last line of a stream to which nothing will be added; an error is its last event, with `status`, `error`, `kind`
+and `data`. One that ends otherwise broke off.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from acp_runtime.views import EventView, SubagentView, Wakeup
 
 ALIVE_SECONDS: Final = 15.0
 PAGE: Final = 200
+END: Final = b": end\n\n"
 _ALIVE: Final = b": here\n\n"
 _WAKEUP: Final = TypeAdapter(Wakeup)
 _EVENT: Final = TypeAdapter(EventView)
@@ -103,8 +105,9 @@ async def _lines(told: AsyncGenerator[bytes], closing: asyncio.Event) -> AsyncIt
                 following = None
             elif not ending.done():
                 yield _ALIVE
+        raise Rejected("closing", "the daemon is being closed; follow the next one from here on")  # noqa: TRY301 - told below
     except StopAsyncIteration:
-        return
+        yield END
     except Exception as error:  # noqa: BLE001 - the status is sent already: the stream tells what went wrong
         status, fields = failure(error)
         yield b"data: " + json.dumps({"status": status, **fields}, default=str).encode() + b"\n\n"

@@ -7,10 +7,8 @@ Promises: every wait has a bound, a daemon of another version is refused by name
 import json
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import closing
-from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 from urllib.parse import urlencode
 
 from acp_runtime import __version__
@@ -22,6 +20,9 @@ VERSION_HEADER: Final = "X-Subagents-Version"
 TICK_HEADER: Final = "X-Subagents-Tick"
 CALL_SECONDS: Final = 150.0
 HELLO_SECONDS: Final = 10.0
+OK: Final = 200
+MAX_LINE: Final = 65_536
+END_LINE: Final = b": end\n"
 SILENCE_SECONDS: Final = 60.0  # a stream says something every 15 s, if only that it is still there
 
 
@@ -55,29 +56,31 @@ class UnixClient:
         return found
 
     def stream(self, path: str, params: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        """Yield what a stream tells (`/v1/wakeups`, `/v1/events`) until it ends or the iterator is closed."""
-        connection = self._connection(SILENCE_SECONDS)
-        with closing(connection):
-            response = self._answer(connection, "GET", f"{path}?{urlencode(params)}", None)
-            if response.status != 200:
-                raise told(response.status, _read(response))
-            yield from _events(response)
+        """Yield what a stream (`/v1/wakeups`, `/v1/events`) tells until nothing will be added, or until closed.
+
+        Raises `Rejected` (closing) when the daemon is being closed: follow again, from the newest cursor.
+        """
+        with self._connection(SILENCE_SECONDS) as connection:
+            status, answer = _ask(connection, "GET", f"{path}?{urlencode(params)}", None)
+            with answer:
+                if status != OK:
+                    raise told(status, _read(answer))
+                yield from _events(answer)
 
     def _exchange(self, verb: str, path: str, body: bytes | None, seconds: float) -> Any:
-        with closing(self._connection(seconds)) as connection:
-            response = self._answer(connection, verb, path, body)
-            answer = _read(response)
-        if response.status != 200:
-            raise told(response.status, answer)
-        return answer
+        with self._connection(seconds) as connection:
+            status, answer = _ask(connection, verb, path, body)
+            with answer:
+                result = _read(answer)
+        if status != OK:
+            raise told(status, result)
+        return result
 
-    def _connection(self, seconds: float) -> HTTPConnection:
-        connection = HTTPConnection("localhost", timeout=seconds)
+    def _connection(self, seconds: float) -> socket.socket:
         try:
-            connection.sock = self._connect(seconds)
+            return self._connect(seconds)
         except OSError as error:
             raise unreachable(self._path, error) from error
-        return connection
 
     def _connect(self, seconds: float) -> socket.socket:
         try:
@@ -90,37 +93,63 @@ class UnixClient:
         start_daemon()
         return connect(self._path, seconds)
 
-    def _answer(self, connection: HTTPConnection, verb: str, path: str, body: bytes | None) -> HTTPResponse:
-        headers = {VERSION_HEADER: __version__, "Content-Type": "application/json"}
-        try:
-            connection.request(verb, path, body, headers)
-            return connection.getresponse()
-        except (OSError, HTTPException) as error:
-            raise lost(error) from error
-
 
 def caller_words(caller: Caller) -> dict[str, Any]:
     """Return who calls, as the daemon reads it."""
     return {"operator": True} if isinstance(caller, Operator) else {"parent": caller}
 
 
-def _read(response: HTTPResponse) -> Any:
+def _ask(connection: socket.socket, verb: str, path: str, body: bytes | None) -> tuple[int, BinaryIO]:
+    """Send a request and return the status and the answer's body, which ends with the connection.
+
+    As HTTP/1.0: nothing is chunked then, and the standard library's client, which takes longer to import than all
+    else here, is not needed.
+    """
+    head = (
+        f"{verb} {path} HTTP/1.0\r\nHost: localhost\r\n{VERSION_HEADER}: {__version__}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body or b'')}\r\n\r\n"
+    )
     try:
-        return json.loads(response.read())
-    except (OSError, HTTPException, ValueError) as error:
+        connection.sendall(head.encode() + (body or b""))
+        answer = connection.makefile("rb")
+    except OSError as error:
+        raise lost(error) from error
+    try:
+        return _status(answer), answer
+    except (OSError, ValueError) as error:
+        answer.close()
         raise lost(error) from error
 
 
-def _events(response: HTTPResponse) -> Iterator[dict[str, Any]]:
-    """Yield the data of server-sent events; a comment only says that the daemon is there."""
+def _status(answer: BinaryIO) -> int:
+    """Read up to the body and return the status. Raises `OSError` and `ValueError`."""
+    words = answer.readline(MAX_LINE).split()
+    if len(words) < 2 or not words[0].startswith(b"HTTP/1."):
+        raise ConnectionError("it closed the connection without an answer")
+    while answer.readline(MAX_LINE) not in (b"\r\n", b""):
+        pass
+    return int(words[1])
+
+
+def _read(answer: BinaryIO) -> Any:
     try:
-        while line := response.readline():
+        return json.loads(answer.read())
+    except (OSError, ValueError) as error:
+        raise lost(error) from error
+
+
+def _events(answer: BinaryIO) -> Iterator[dict[str, Any]]:
+    """Yield the data of server-sent events; a comment says that the daemon is there, or that this was all."""
+    try:
+        while (line := answer.readline()) != END_LINE:
+            if not line:
+                raise ConnectionError("the stream broke off")
             if line.startswith(b"data: "):
                 event = json.loads(line[6:])
                 if "error" in event and "kind" in event:
                     raise told(int(event.get("status", BUG)), event)
                 yield event
-    except (OSError, HTTPException, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise lost(error) from error
 
 

@@ -278,7 +278,9 @@ async def test_the_end_of_a_daemon_ends_its_streams_and_waits(site: Site) -> Non
         daemon.end(Ending.STOP)
         async with asyncio.timeout(BOUND):
             await asyncio.wait((following, waiting))
-        error = waiting.exception()
+        error, broken = waiting.exception(), following.exception()
+    assert isinstance(broken, Rejected)
+    assert broken.kind == "closing"
     assert isinstance(error, Rejected | DaemonError)
     assert error.kind in ("closing", "daemon_unreachable"), "it was dropped, not answered"
 
