@@ -173,6 +173,12 @@ _SANDBOX: Final = Area(
         Trouble("command_missing", "the agent's program cannot be executed",
             "it is not in the image, or not executable",
             "name an image that holds it, or another program in `[agents.NAME]`"),
+        Trouble("cwd_missing", "the agent's folder is not in its workspace",
+            "`cwd` names a folder that is not there, or one that git leaves out",
+            "name a folder of the workspace, or leave `cwd` out"),
+        Trouble("mount_refused", "a folder of the host was not mounted",
+            "it is not there, its target is part of the sandbox itself, or it holds the engine's socket; a local agent "
+            "has no mounts", "the sentence says which; name another folder or target"),
         Trouble("command_timeout", "a command ran longer than its bound and was killed", "it hangs, or needs longer",
             "give it more time, as `--check-timeout`"),
         Trouble("sandbox_gone", "the container is not there or does not run",

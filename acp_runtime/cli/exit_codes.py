@@ -1,40 +1,8 @@
-"""The exit codes of the command line, in one table."""
+"""Which exit code an outcome has; the codes themselves stand in `codes`."""
 
-from enum import IntEnum
-
+from acp_runtime.cli.codes import Exit
 from acp_runtime.core.model import TaskState, Verdict
 from acp_runtime.views import SubagentView, TaskView
-
-
-class Exit(IntEnum):
-    """What the exit code says; `docs/cli.md` shows this table."""
-
-    DONE = 0
-    FAILED = 1
-    USAGE = 2
-    EMPTY = 3
-    REFUSED = 4
-    NEEDS_ANSWER = 5
-    UNKNOWN = 7
-    ENGINE = 69
-    TIMED_OUT = 124
-    CANCELLED = 130
-    TERMINATED = 143
-
-
-MEANINGS: dict[Exit, str] = {
-    Exit.DONE: "the task is done",
-    Exit.FAILED: "the task or the check after it failed, or the work could not be handed over",
-    Exit.USAGE: "the command line or the configuration is wrong; nothing was started",
-    Exit.EMPTY: "completed, but empty or suspect (see --allow-empty)",
-    Exit.REFUSED: "the agent refused the task",
-    Exit.NEEDS_ANSWER: "the agent needs an answer or a login",
-    Exit.UNKNOWN: "the agent or its sandbox was lost; the outcome is unknown",
-    Exit.ENGINE: "the container engine or an image cannot be used",
-    Exit.TIMED_OUT: "a deadline passed",
-    Exit.CANCELLED: "cancelled by Ctrl-C",
-    Exit.TERMINATED: "stopped by SIGTERM or SIGHUP",
-}
 
 # The kinds of errors at a start, from `sandbox.errors` and the launchers, that are no fault of agent or task.
 ENGINE_KINDS = frozenset(

@@ -5,7 +5,7 @@ import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from acp_runtime.cli.exit_codes import Exit
+from acp_runtime.cli.codes import Exit
 from acp_runtime.core.model import MAX_RESULT_CHARS
 from acp_runtime.core.plaintext import printable
 from acp_runtime.manager.launcher import CheckResult, Work

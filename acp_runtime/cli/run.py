@@ -15,8 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.dead_runs import take_up_dead_runs
-from acp_runtime.cli.exit_codes import Exit, exit_for
+from acp_runtime.cli.exit_codes import exit_for
 from acp_runtime.cli.options import UsageError, check_names, open_output, read_request
 from acp_runtime.cli.output import Output
 from acp_runtime.cli.progress import Progress

@@ -18,7 +18,7 @@ from acp_runtime.api.errors import DaemonError
 from acp_runtime.api.unix_client import UnixClient
 from acp_runtime.api.unix_socket import NAME
 from acp_runtime.cli.background import Report, detach, log_to_file, start_lock, wait_for_end
-from acp_runtime.cli.exit_codes import Exit
+from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.talk import Talk
 from acp_runtime.config import Config, ConfigError, load
 from acp_runtime.core.errors import StoreOwned, SubagentsError

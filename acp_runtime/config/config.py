@@ -41,7 +41,9 @@ class OneShot:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All that can be configured. `origins` has, for each key that was given, where: `FILE:LINE`, `environment NAME`.
+    """All that can be configured. `values` has each key as it is in force, by its dotted name.
+
+    `origins` has, for each key that was given, where: `FILE:LINE`, `environment NAME`.
 
     `ceiling` names the preset that a parent's wishes may not go beyond. `on_nudge` is a command for a person who has
     no parent.
@@ -64,3 +66,4 @@ class Config:
     nudges: OutboxRules = field(default_factory=OutboxRules)
     one_shot: OneShot = field(default_factory=OneShot)
     origins: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, object] = field(default_factory=dict)

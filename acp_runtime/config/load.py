@@ -102,9 +102,22 @@ def _config(table: FileTable, environ: Mapping[str, str], origins: dict[str, str
         nudges=OutboxRules(**table.nudges.model_dump()),
         one_shot=OneShot(admission=admission, **one_shot),
         origins=origins,
+        values=_values(table),
     )
     _check_names(config)
     return config
+
+
+def _values(table: FileTable) -> dict[str, object]:
+    """Return every key that is in force, by its dotted name."""
+    dumped = table.model_dump(exclude={ROOT})
+    found: dict[str, object] = {}
+    for path in paths(dumped):
+        value: Any = dumped
+        for part in path:
+            value = value[part]
+        found[".".join(path)] = value
+    return found
 
 
 def _check_names(config: Config) -> None:

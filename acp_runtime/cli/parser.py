@@ -1,0 +1,187 @@
+"""The command line of `subagents`: every verb with its options. Light, since it is made at each start."""
+
+import argparse
+import sys
+
+from acp_runtime.cli.codes import MEANINGS, Exit
+from acp_runtime.core.plaintext import printable
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells a usage error in one sentence and exits with the documented code."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        sys.stderr.write(f"{self.prog}: {printable(message)}\nTry '{self.prog} --help'.\n")
+        raise SystemExit(Exit.USAGE)
+
+
+def build_parser() -> Parser:
+    """Return the whole command line as a parser."""
+    codes = "\n".join(f"  {code.value:>3}  {meaning}" for code, meaning in MEANINGS.items())
+    parser = Parser(
+        prog="subagents",
+        allow_abbrev=False,
+        description="Run coding agents (ACP) in hardened containers and never lose what they did.",
+        epilog=f"exit codes:\n{codes}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
+    _add_run(verbs)
+    _add_serve(verbs)
+    for add in (_add_spawn, _add_messages, _add_looks, _add_waits, _add_ends, _add_turn, _add_config):
+        add(verbs)
+    return parser
+
+
+Verbs = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for what add_subparsers returns
+
+
+def _add_run(verbs: "Verbs[Parser]") -> None:
+    about = "give one task to one agent in a container and take its work out"
+    run = verbs.add_parser("run", help=about, description=about.capitalize() + ".", allow_abbrev=False)
+    run.add_argument("task", help="what the agent is to do")
+    run.add_argument("--agent", default="opencode", help="agent kind (default: opencode)")
+    run.add_argument("--workspace", default=".", metavar="DIR", help="folder to work on (default: .)")
+    run.add_argument("--image", help="image to run the agent in; any glibc image (default: built on first use)")
+    model = run.add_argument_group("model")
+    model.add_argument("--model", help="name of the model")
+    model.add_argument("--model-url", metavar="URL", help="address of an OpenAI-compatible API, as http(s)://host/v1")
+    model.add_argument("--model-key-env", metavar="NAME", help="variable that holds the API key; it stays on this side")
+    run.add_argument("--permissions", choices=("allow", "deny"), default="allow", help="answer to permission requests")
+    run.add_argument("--check", metavar="CMD", help="shell command to run in the sandbox after the task")
+    run.add_argument("--timeout", type=float, metavar="SECONDS", help="deadline of the task (default: 3600)")
+    run.add_argument("--check-timeout", type=float, default=600.0, metavar="SECONDS", help="default: 600")
+    out = run.add_argument_group("output")
+    out.add_argument("--output", choices=("patch", "text", "json"), help="default: text on a terminal, else patch")
+    out.add_argument("--out", metavar="FILE", help="write the output to FILE (as a patch by default)")
+    out.add_argument("--allow-empty", action="store_true", help="exit 0 also when the work is empty or suspect")
+    out.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    run.add_argument("--config", metavar="FILE", help="configuration file")
+    run.add_argument(
+        "--unsafe-local",
+        action="store_true",
+        help="UNSAFE: run the agent as a process of this machine, without a container (tests and development)",
+    )
+
+
+def _add_serve(verbs: "Verbs[Parser]") -> None:
+    about = "start the daemon that owns this user's subagents; other verbs start it by themselves"
+    serve = verbs.add_parser("serve", help=about, description=about.capitalize() + ".", allow_abbrev=False)
+    serve.add_argument("--foreground", action="store_true", help="stay on the terminal and log to standard error")
+    serve.add_argument("--replace", action="store_true", help="take over from the daemon that runs, with its subagents")
+    serve.add_argument(
+        "--idle-exit",
+        type=float,
+        default=3600.0,
+        metavar="SECONDS",
+        help="end when nothing is open and nobody is connected for so long; 0 for never (default: 3600)",
+    )
+    serve.add_argument("--config", metavar="FILE", help="configuration file")
+    serve.add_argument(
+        "--unsafe-local",
+        action="store_true",
+        help="UNSAFE: run agents as processes of this machine, without containers (tests and development)",
+    )
+
+
+def _add(verbs: "Verbs[Parser]", name: str, about: str, *flags: str) -> Parser:
+    """Add a verb that asks the daemon. `flags` names those it has of `json` and `quiet`."""
+    verb = verbs.add_parser(name, help=about, description=about.capitalize() + ".", allow_abbrev=False)
+    verb.add_argument("--parent", metavar="NAME", help="act for this parent (default: as the operator)")
+    if "json" in flags:
+        verb.add_argument("--json", action="store_true", help="one JSON object a line")
+    if "quiet" in flags:
+        verb.add_argument("-q", "--quiet", action="store_true", help="only what a program needs")
+    return verb
+
+
+def _add_spawn(verbs: "Verbs[Parser]") -> None:
+    spawn = _add(verbs, "spawn", "start a background subagent with its first task and print its id", "json", "quiet")
+    spawn.add_argument("task", help="what the agent is to do first")
+    spawn.add_argument("--agent", help="agent kind (default: as configured)")
+    spawn.add_argument("--workspace", default=".", metavar="DIR", help="folder to work on (default: .)")
+    spawn.add_argument("--cwd", metavar="PATH", help="the agent's folder below the workspace")
+    spawn.add_argument("--purpose", help="what it is for, in a few words (default: the task's start)")
+    spawn.add_argument("--preset", metavar="NAME", help="restricted, friendly, privileged, or one of your own")
+    spawn.add_argument("--permissions", choices=("allow", "deny", "ask"), help="answer to permission requests")
+    spawn.add_argument("--one-shot", action="store_true", help="end with the first task, and keep nothing but its work")
+    spawn.add_argument("--image", help="image to run the agent in")
+    spawn.add_argument("--model", help="name of the model")
+    spawn.add_argument("--model-url", metavar="URL", help="address of the model's API, as http(s)://host/v1")
+    spawn.add_argument("--model-key-env", metavar="NAME", help="variable of the daemon that holds the API key")
+
+
+def _add_messages(verbs: "Verbs[Parser]") -> None:
+    send = _add(verbs, "send", "give a subagent another task", "json", "quiet")
+    send.add_argument("id", help="id, the beginning of one, or a name")
+    send.add_argument("text", help="the task or message")
+    send.add_argument("--steer", action="store_true", help="put it into the running task where the agent can take it")
+    resume = _add(verbs, "resume", "start an ended subagent again with another task", "json", "quiet")
+    resume.add_argument("id")
+    resume.add_argument("text")
+    answer = _add(verbs, "answer", "answer a question of a subagent with one of the options it offered")
+    answer.add_argument("id")
+    answer.add_argument("option", help="id of the option; `subagents show` lists them")
+    answer.add_argument("--request", metavar="ID", help="which question, when there are several")
+
+
+def _add_looks(verbs: "Verbs[Parser]") -> None:
+    ps = _add(verbs, "ps", "list subagents", "json", "quiet")
+    ps.add_argument("-a", "--all", action="store_true", help="ended ones too")
+    show = _add(verbs, "show", "show one subagent with its tasks and questions", "json")
+    show.add_argument("id")
+    poll = _add(verbs, "poll", "print what a subagent said and did since it was last polled", "json", "quiet")
+    poll.add_argument("id")
+    poll.add_argument("--since", type=int, metavar="SEQ", help="from this cursor; 0 is the beginning")
+    poll.add_argument("--limit", type=int, default=500, metavar="N", help="at most so many events (default: 500)")
+    nudges = _add(verbs, "nudges", "list what parents are to be told", "json")
+    nudges.add_argument("--state", choices=("pending", "claimed", "committed", "superseded", "dead"))
+    nudges.add_argument("--limit", type=int, default=100, metavar="N")
+    search = _add(verbs, "search", "search tasks, results and transcripts", "json")
+    search.add_argument("query")
+    search.add_argument("--limit", type=int, default=20, metavar="N")
+    _add(verbs, "df", "show what the store holds and takes", "json")
+
+
+def _add_waits(verbs: "Verbs[Parser]") -> None:
+    wait = _add(verbs, "wait", "wait until subagents have done their tasks or ask something", "json", "quiet")
+    wait.add_argument("ids", nargs="+", metavar="id")
+    wait.add_argument("--first", action="store_true", help="return when one of them has")
+    wait.add_argument("--change", action="store_true", help="return at any change")
+    wait.add_argument("--timeout", type=float, default=3600.0, metavar="SECONDS", help="default: 3600")
+    logs = _add(verbs, "logs", "print a transcript, or a log", "json")
+    logs.add_argument("id", nargs="?")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on with what comes")
+    which = logs.add_mutually_exclusive_group()
+    which.add_argument("--transcript", action="store_true", help="what the agent said and did (the default)")
+    which.add_argument("--agent", action="store_true", help="what its program wrote beside the protocol")
+    which.add_argument("--daemon", action="store_true", help="the daemon's own log")
+
+
+def _add_ends(verbs: "Verbs[Parser]") -> None:
+    stop = _add(verbs, "stop", "stop subagents and export their work", "quiet")
+    stop.add_argument("ids", nargs="+", metavar="id")
+    stop.add_argument("--task", action="store_true", help="cancel the running task only")
+    stop.add_argument("--reason", default="", help="why, for the log")
+    rm = _add(verbs, "rm", "delete what is left of ended subagents: volumes, work and log", "quiet")
+    rm.add_argument("ids", nargs="+", metavar="id")
+    rm.add_argument("--force", action="store_true", help="stop them first")
+    prune = _add(verbs, "prune", "delete what is left of subagents that ended long ago", "json", "quiet")
+    prune.add_argument("--older-than", type=float, default=7.0, metavar="DAYS", help="default: 7")
+    prune.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
+
+
+def _add_turn(verbs: "Verbs[Parser]") -> None:
+    turn = _add(verbs, "turn", "print a parent's roster and nudges for one of its turns", "json", "quiet")
+    turn.add_argument("--door", default="cli", metavar="NAME", help="through which door (default: cli)")
+    turn.add_argument("--turn-id", metavar="ID", help="the same id gives the same block (default: a new one)")
+    turn.add_argument("--commit", metavar="TOKEN", help="acknowledge a turn: its nudges are never shown again")
+
+
+def _add_config(verbs: "Verbs[Parser]") -> None:
+    about = "show the configuration: path, init, check, show"
+    config = verbs.add_parser("config", help=about, description=about.capitalize() + ".", allow_abbrev=False)
+    config.add_argument("what", choices=("path", "init", "check", "show"))
+    config.add_argument("--origin", action="store_true", help="with show: where each value comes from")
+    config.add_argument("--config", metavar="FILE", help="configuration file")

@@ -1,0 +1,20 @@
+"""Which module holds which verb: only the one that is called is loaded."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Final, cast
+
+_MODULES: Final = {
+    "run": ("run",),
+    "serve": ("serve",),
+    "verbs_look": ("ps", "show", "poll", "nudges", "search", "df"),
+    "verbs_act": ("spawn", "send", "resume", "answer", "stop", "rm", "prune", "turn"),
+    "verbs_wait": ("wait", "logs"),
+    "verbs_config": ("config",),
+}
+
+
+def function_of(verb: str) -> Callable[[Any], int]:
+    """Return what a verb does: takes the options, returns the exit code."""
+    module = next(module for module, verbs in _MODULES.items() if verb in verbs)
+    return cast(Callable[[Any], int], getattr(import_module(f"acp_runtime.cli.{module}"), verb))

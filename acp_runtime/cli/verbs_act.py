@@ -1,0 +1,148 @@
+"""Verbs that act: spawn, send, answer, stop, resume, rm, prune, turn."""
+
+import argparse
+import os
+import secrets
+from pathlib import Path
+from typing import Any, Final
+
+from acp_runtime.cli.asking import Asking, exit_of, put, put_json
+from acp_runtime.cli.codes import Exit
+from acp_runtime.cli.talk import Talk
+from acp_runtime.core.errors import Rejected
+
+DAY: Final = 86_400
+_WISHES: Final = ("purpose", "cwd", "preset", "image", "model", "model_url", "model_key_env", "permissions")
+
+
+def spawn(options: argparse.Namespace) -> int:
+    """Start a subagent with its first task and return at once."""
+    request: dict[str, Any] = {
+        "agent": options.agent or "",
+        "workspace": str(Path(options.workspace).absolute()),
+        "task": options.task,
+        "keep": not options.one_shot,
+        "one_shot": options.one_shot,
+    }
+    request |= {name: value for name in _WISHES if (value := getattr(options, name)) is not None}
+    view = Asking(options).call("spawn", request=request)
+    _shown(options, view, f"{view['name']} ({view['id']}) is starting")
+    return Exit.DONE
+
+
+def _shown(options: argparse.Namespace, view: dict[str, Any], sentence: str) -> None:
+    """Put the id, or the whole view, and say the sentence."""
+    if options.json:
+        put_json(view)
+        return
+    put(view["id"])
+    if not options.quiet:
+        Talk().tell(sentence)
+
+
+def send(options: argparse.Namespace) -> int:
+    """Give a subagent another task, or a message for the running one."""
+    asking = Asking(options)
+    mode = "steer" if options.steer else "queue"
+    sent = asking.call("send", subagent=asking.find(options.id), text=options.text, mode=mode)
+    if options.json:
+        put_json({name: sent[name] for name in ("outcome", "queued", "sentence")})
+    elif not options.quiet:
+        Talk().tell(sent["sentence"])
+    return Exit.DONE
+
+
+def resume(options: argparse.Namespace) -> int:
+    """Start an ended subagent again on what was kept of it."""
+    asking = Asking(options)
+    view = asking.call("resume", subagent=asking.find(options.id), text=options.text)
+    _shown(options, view, f"{view['name']} is starting again")
+    return Exit.DONE
+
+
+def answer(options: argparse.Namespace) -> int:
+    """Answer an open question; which one need not be said when there is one."""
+    asking = Asking(options)
+    view = asking.status(options.id)
+    open_ones = [each["id"] for each in view["requests"]]
+    if options.request is None and len(open_ones) != 1:
+        names = ", ".join(open_ones) or "none"
+        sentence = f"{view['name']} has {len(open_ones)} open questions ({names}); name one with --request"
+        raise Rejected("request_closed" if not open_ones else "invalid", sentence)
+    request = options.request or open_ones[0]
+    asking.call("answer", subagent=view["id"], request=request, option=options.option)
+    return Exit.DONE
+
+
+def stop(options: argparse.Namespace) -> int:
+    """Stop subagents, or cancel their running tasks."""
+    return _each(options, _stop_one)
+
+
+def _stop_one(asking: Asking, options: argparse.Namespace, subagent: str) -> str:
+    if options.task:
+        view = asking.call("cancel", subagent=subagent, cause=options.reason)
+        return f"{view['name']}: its task is being cancelled"
+    view = asking.call("stop", subagent=subagent, reason=options.reason)
+    unsure = "" if view["confirmed"] else "; its removal could not be confirmed and is tried again"
+    kept = "" if view["exported"] else "; its work could not be exported and is kept"
+    return f"{view['name']}: {view['status']}{unsure}{kept}"
+
+
+def rm(options: argparse.Namespace) -> int:
+    """Delete what is left of ended subagents."""
+    return _each(options, _remove_one)
+
+
+def _remove_one(asking: Asking, options: argparse.Namespace, subagent: str) -> str:
+    if options.force:
+        asking.call("stop", subagent=subagent)
+    asking.call("remove", subagent=subagent)
+    return f"{subagent}: removed"
+
+
+def _each(options: argparse.Namespace, verb: Any) -> int:
+    """Do the verb for each subagent that was named; a failure of one is told and costs the others nothing."""
+    asking, talk, worst = Asking(options), Talk(quiet=options.quiet), Exit.DONE
+    for wanted in options.ids:
+        try:
+            talk.say(verb(asking, options, asking.find(wanted)))
+        except Rejected as error:
+            talk.tell(f"subagents {options.verb}: {error}")
+            worst = max(worst, exit_of(error))
+    return worst
+
+
+def prune(options: argparse.Namespace) -> int:
+    """Delete what is left of subagents that ended long ago and have nothing to tell."""
+    asking = Asking(options)
+    pruned = asking.call("prune", older_than=options.older_than * DAY, dry_run=options.dry_run)
+    if options.json:
+        put_json(pruned)
+        return Exit.DONE
+    for subagent in pruned["subagents"]:
+        put(subagent)
+    if not options.quiet:
+        verb = "would be removed" if options.dry_run else "removed"
+        Talk().tell(f"{len(pruned['subagents'])} {verb}, about {pruned['bytes'] / 1024 / 1024:.1f} MiB")
+    return Exit.DONE
+
+
+def turn(options: argparse.Namespace) -> int:
+    """Print the block of a parent's turn, or acknowledge one."""
+    asking = Asking(options)
+    if options.commit is not None:
+        asking.bare("commit_turn", token=options.commit)
+        return Exit.DONE
+    if asking.parent is None:
+        raise Rejected("invalid", "a turn is a parent's: name it with --parent")
+    turn_id = options.turn_id or f"cli-{os.getpid()}-{secrets.token_hex(4)}"
+    context = asking.call("begin_turn", door=options.door, turn_id=turn_id)
+    if options.json:
+        put_json(context)
+        return Exit.DONE
+    if context["text"]:
+        put(context["text"])
+    if not options.quiet:
+        Talk().tell(f"acknowledge it with: subagents turn --commit {context['token']}")
+    return Exit.DONE

@@ -1,0 +1,146 @@
+"""Verbs that look and change nothing: ps, show, poll, nudges, search, df."""
+
+import argparse
+import json
+from typing import Any, Final
+
+from acp_runtime.cli.asking import Asking, put, put_json
+from acp_runtime.cli.codes import Exit
+from acp_runtime.cli.table import table
+from acp_runtime.cli.talk import Talk
+from acp_runtime.core.plaintext import one_line
+
+MIB: Final = 1024 * 1024
+_FACTS: Final = (
+    "id", "parent", "status", "cause", "purpose", "agent", "model", "preset", "workspace", "cwd", "container",
+    "attempt", "opening", "started_at", "last_activity_at", "idle_timeout_at", "max_lifetime_at", "queued", "unread",
+)  # fmt: skip
+
+
+def ps(options: argparse.Namespace) -> int:
+    """List subagents in the order in which they were spawned."""
+    views = Asking(options).call("list_subagents", ended=options.all)
+    if options.json:
+        put_json(*views)
+    elif options.quiet:
+        for view in views:
+            put(view["id"])
+    elif views:
+        heads = ("NAME", "ID", "STATUS", "AGENT", "STARTED", "UNREAD", "QUEUED", "PURPOSE")
+        for line in table(heads, [_row(view) for view in views]):
+            put(line)
+    else:
+        Talk().tell("no subagents" if options.all else "no open subagents (ended ones: subagents ps --all)")
+    return Exit.DONE
+
+
+def _row(view: dict[str, Any]) -> tuple[str, ...]:
+    started = view["started_at"][:16].replace("T", " ")
+    counts = str(view["unread"] or ""), str(view["queued"] or "")
+    return view["name"], view["id"], view["status"], view["agent"], started, *counts, view["purpose"]
+
+
+def show(options: argparse.Namespace) -> int:
+    """Show one subagent with its tasks and what it asks."""
+    asking = Asking(options)
+    view = asking.status(options.id)
+    if options.json:
+        put_json(view)
+        return Exit.DONE
+    put(view["name"])
+    for name in _FACTS:
+        if view[name] not in (None, "", 0):
+            put(f"  {name.replace('_', ' '):<17} {one_line(str(view[name]), 400)}")
+    for task in view["tasks"]:
+        put(f"task {task['id']}  {_outcome(task)}")
+        put(f"  {one_line(task['text'], 400)}")
+        if task["cause"]:
+            put(f"  {one_line(task['cause'], 400)}")
+        if task["result"]:
+            put(f"  it said: {one_line(task['result'], 1000)}")
+    for request in view["requests"]:
+        _show_request(view, request)
+    return Exit.DONE
+
+
+def _outcome(task: dict[str, Any]) -> str:
+    verdict = f" ({task['verdict']})" if task["verdict"] not in (None, "full") else ""
+    return str(task["state"]).replace("_", " ") + verdict
+
+
+def _show_request(view: dict[str, Any], request: dict[str, Any]) -> None:
+    put(f"question {request['id']}  {one_line(request['title'], 400)}")
+    for option in request["options"]:
+        put(f"  subagents answer {view['id']} {one_line(option['id'], 60)}  ({one_line(option['name'], 100)})")
+
+
+def poll(options: argparse.Namespace) -> int:
+    """Print what a subagent said and did: what is unread, or what comes after a cursor."""
+    asking = Asking(options)
+    given = {} if options.since is None else {"since": options.since}
+    page = asking.call("poll", subagent=asking.find(options.id), limit=options.limit, **given)
+    if options.json:
+        put_json(*page["rows"])
+    else:
+        for row in page["rows"]:
+            put(event_line(row))
+    if page["expired"]:
+        Talk().tell("the log before this was deleted; what is left begins here")
+    if page["unread"] and not options.quiet:
+        Talk().tell(f"{page['unread']} more: subagents poll {options.id} --since {page['next_seq']}")
+    return Exit.DONE
+
+
+def event_line(row: dict[str, Any]) -> str:
+    """Return one event as people read it."""
+    if row["kind"] in ("agent_message_chunk", "message"):
+        return str(row["text"])
+    return f"[{row['kind']}] {one_line(row['text'], 500)}"
+
+
+def nudges(options: argparse.Namespace) -> int:
+    """List what parents are to be told, and how far it got."""
+    given = {} if options.state is None else {"state": options.state}
+    found = Asking(options).call("nudges", limit=options.limit, **given)
+    if options.json:
+        put_json(*found)
+    elif found:
+        rows = [(each["state"], each["kind"], each["name"], each["created_at"][:16], _told(each)) for each in found]
+        for line in table(("STATE", "KIND", "NAME", "CREATED", "WHAT"), rows):
+            put(line)
+    else:
+        Talk().tell("no nudges")
+    return Exit.DONE
+
+
+def _told(nudge: dict[str, Any]) -> str:
+    return f"{nudge['headline']}: {nudge['cause']}" if nudge["cause"] else str(nudge["headline"])
+
+
+def search(options: argparse.Namespace) -> int:
+    """Print where words stand in tasks, results and transcripts, best first."""
+    hits = Asking(options).call("search", query=options.query, limit=options.limit)
+    if options.json:
+        put_json(*hits)
+        return Exit.DONE
+    for line in table(("NAME", "TASK", "WHERE", "TEXT"), [_hit(each) for each in hits]) if hits else []:
+        put(line)
+    if not hits:
+        Talk().tell("nothing was found")
+    return Exit.DONE
+
+
+def _hit(hit: dict[str, Any]) -> tuple[str, str, str, str]:
+    return hit["name"], hit["task"] or hit["subagent"], hit["where"], hit["snippet"]
+
+
+def df(options: argparse.Namespace) -> int:
+    """Print what the store holds and how much disk it takes."""
+    usage = Asking(options).call("usage")
+    if options.json:
+        put(json.dumps(usage))
+        return Exit.DONE
+    for name, value in usage.items():
+        shown = f"{value / MIB:.1f} MiB" if name.endswith("_bytes") else str(value)
+        put(f"{name.removesuffix('_bytes').replace('_', ' '):<16} {shown}")
+    return Exit.DONE
