@@ -35,7 +35,10 @@ def read_request(options: argparse.Namespace, config: Config) -> SpawnRequest:
     if options.unsafe_local and options.image is not None:
         raise UsageError("--image and --unsafe-local exclude each other: without a container there is no image")
     _model(options, config)
-    limits = replace(config.limits, task=options.timeout) if options.timeout is not None else config.limits
+    # A run has one task: when its agent dies, the outcome is unknown and nothing is left to go on with.
+    limits = replace(config.limits, restarts=0)
+    if options.timeout is not None:
+        limits = replace(limits, task=options.timeout)
     return SpawnRequest(
         agent=options.agent,
         workspace=Path(options.workspace),

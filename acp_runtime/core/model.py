@@ -148,7 +148,7 @@ class Limits:
     idle: float | None = None
     lifetime: float | None = None
     queue: int = 16
-    restarts: int = 0
+    restarts: int = 2
     retries: int = 2
 
     def __post_init__(self) -> None:
