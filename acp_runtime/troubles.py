@@ -249,6 +249,8 @@ _ENDED: Final = Area(
             "look at the engine; a task under way has the outcome unknown"),
         Trouble("cancel_ignored", "it went on with a task that was cancelled, so it was ended",
             "the agent did not obey within `limits.cancel_grace`", "resume it where it was kept, or spawn a new one"),
+        Trouble("manager_failed", "the manager itself failed at this subagent and gave it up",
+            "a bug of the manager", "its log says how; report it, and resume the subagent where it was kept"),
     ),
 )
 _STORE: Final = Area(

@@ -4,7 +4,7 @@ from acp_runtime.core.draft import Draft
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.events import RequestClosed, SteerRequested
 from acp_runtime.core.inputs import AnswerRequest, CancelTask, ResumeSubagent, Send, SteerTask, StopSubagent
-from acp_runtime.core.model import Lifecycle, Option, Request, RequestKind, Step, TaskState
+from acp_runtime.core.model import Lifecycle, Option, Reason, Request, RequestKind, Step, TaskState
 
 CONTINUE = Option("continue", "Go on with the queued tasks in the new session", "allow_once")
 DROP = Option("drop", "Cancel the queued tasks", "reject_once")
@@ -81,7 +81,8 @@ def stop(draft: Draft, given: StopSubagent) -> None:
     """Begin the end of a subagent; nothing when it has begun already."""
     if draft.state.lifecycle is Lifecycle.STOPPING or draft.state.lifecycle.over:
         return
-    draft.stop(given.reason, by=given.by, cause=given.cause, failed=False)
+    bug = given.reason is Reason.MANAGER_FAILED
+    draft.stop(given.reason, by=given.by, cause=given.cause, failed=bug, kind="internal_error" if bug else "")
 
 
 def answer(draft: Draft, given: AnswerRequest) -> None:

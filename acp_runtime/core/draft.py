@@ -114,7 +114,7 @@ class Draft:
         task_or_none = self.state.active
         if task_or_none is None:
             return
-        if reason in (Reason.AGENT_DIED, Reason.CHANNEL_LOST):
+        if reason in (Reason.AGENT_DIED, Reason.CHANNEL_LOST, Reason.MANAGER_FAILED):
             self.end(task_or_none, TaskState.INTERRUPTED, cause=f"{cause}; the outcome is unknown", by=by)
         elif task_or_none.state is TaskState.RUNNING:
             goal = TaskState.TIMED_OUT if reason is Reason.LIFETIME else TaskState.CANCELLED

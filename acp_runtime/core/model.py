@@ -85,6 +85,7 @@ class Reason(StrEnum):
     AGENT_DIED = "agent_died"
     CHANNEL_LOST = "channel_lost"
     CANCEL_IGNORED = "cancel_ignored"
+    MANAGER_FAILED = "manager_failed"
 
 
 class Permissions(StrEnum):

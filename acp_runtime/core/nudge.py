@@ -70,6 +70,7 @@ _ENDS: Final = {
     Reason.START_FAILED: NudgeKind.FAILED,
     Reason.AGENT_DIED: NudgeKind.FAILED,
     Reason.CANCEL_IGNORED: NudgeKind.FAILED,
+    Reason.MANAGER_FAILED: NudgeKind.FAILED,
     Reason.CHANNEL_LOST: NudgeKind.CHANNEL_LOST,
 }
 _OPENINGS: Final = {
@@ -210,7 +211,7 @@ def _end(before: Subagent, event: StopRequested) -> Nudge | None:
     if event.by == "parent" or event.reason is Reason.FINISHED:
         return None
     told = [task for task in before.tasks if not task.state.over]
-    if event.reason not in (Reason.AGENT_DIED, Reason.CHANNEL_LOST):
+    if event.reason not in (Reason.AGENT_DIED, Reason.CHANNEL_LOST, Reason.MANAGER_FAILED):
         # What the parent has cancelled ends by its parent, whoever ends the subagent meanwhile.
         told = [task for task in told if task.cancelled_by != "parent"]
     if told:

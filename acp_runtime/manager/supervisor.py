@@ -13,10 +13,8 @@ from acp_runtime.core.decide import decide
 from acp_runtime.core.errors import Rejected, StoreOwned
 from acp_runtime.core.inputs import (
     ChannelClosed,
-    DeathProven,
     Halted,
     Input,
-    Observation,
     ResumeSubagent,
     Spawn,
     StartBroke,
@@ -159,19 +157,16 @@ class Supervisor:
         try:
             committed = await self._store.load(subagent)
             attempt = committed.state.attempt if committed is not None else 0
-            # Each means something in one state only, and leads to the next one.
             for given in (
-                StartBroke(attempt, cause, "internal_error"),
-                ChannelClosed(attempt, cause),
-                DeathProven(attempt, None, cause),
-                Halted(attempt, confirmed=False),
+                StopSubagent(Reason.MANAGER_FAILED, "manager", cause),
+                Halted(attempt, confirmed=False, exported=False),
             ):
                 if committed is not None:
                     committed = await self._commit(committed, given)
         except Exception:
             log.exception("the end of %s could not be written", subagent)
 
-    async def _commit(self, committed: Committed, given: Observation) -> Committed:
+    async def _commit(self, committed: Committed, given: Input) -> Committed:
         state = committed.state
         events, _ = decide(state, given, self._clock.now())
         return await self._store.commit(state.id, state, committed.version, events) if events else committed

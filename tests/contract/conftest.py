@@ -22,6 +22,7 @@ from acp_runtime.views import SubagentView
 from tests import engine
 
 SCRIPT = Path(__file__).parents[1] / "agents" / "scripted_agent.py"
+KEEPING = SCRIPT.with_name("keeping_agent.py")
 PARENT = "parent"
 BOUND = 60.0
 
@@ -47,6 +48,10 @@ class Place:
         argv = (self.python, "-c", SCRIPT.read_text(encoding="utf-8"), *flags)
         kinds = {**self.config.catalogue.kinds, name: AgentKind(name, argv)}
         self.config = replace(self.config, catalogue=Catalogue(kinds, "test"))
+
+    def keeping(self, *flags: str) -> None:
+        """Add the agent kind `keeping`: the agent that keeps its sessions, with these options."""
+        self.add_kind(AgentKind("keeping", (self.python, "-c", KEEPING.read_text(encoding="utf-8"), *flags)))
 
     def add_kind(self, kind: AgentKind) -> None:
         kinds = {**self.config.catalogue.kinds, kind.name: kind}

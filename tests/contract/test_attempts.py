@@ -1,7 +1,6 @@
 """What outlives an agent process: its session, its files and its queue, whichever launcher runs it."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -9,20 +8,12 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Limits, Opening, Permissions, TaskState
 from acp_runtime.core.status import Status
 from acp_runtime.service import Runtime
-from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.views import SubagentView
 from tests.contract.conftest import PARENT, Place
 
 pytestmark = pytest.mark.filterwarnings("error")
 
-AGENT = Path(__file__).parents[1] / "agents" / "keeping_agent.py"
 TWICE = Limits(restarts=2, backoff=0.01, retry_delay=0.01)
-
-
-def keeping(place: Place, *flags: str) -> None:
-    """Add the agent kind `keeping` with these options."""
-    argv = (place.python, "-c", AGENT.read_text(encoding="utf-8"), *flags)
-    place.add_kind(AgentKind("keeping", argv))
 
 
 async def spawn(place: Place, runtime: Runtime, task: str, **changes: object) -> SubagentView:
@@ -44,7 +35,7 @@ def said(view: SubagentView, number: int) -> str:
 async def test_a_killed_agent_goes_on_in_its_session_with_its_files_and_its_queue(
     place: Place, flags: tuple[str, ...], opening: Opening
 ) -> None:
-    keeping(place, *flags)
+    place.keeping(*flags)
     async with place.runtime() as runtime:
         view = await spawn(place, runtime, "first words [[write:kept.txt|kept]]")
         await place.ended(runtime, view.id)
@@ -70,7 +61,7 @@ async def test_a_killed_agent_goes_on_in_its_session_with_its_files_and_its_queu
 
 @pytest.mark.parametrize("flags", [(), ("--load", "--list", "--lies")], ids=["cannot", "lies"])
 async def test_a_queue_waits_for_the_parent_when_the_session_is_lost(place: Place, flags: tuple[str, ...]) -> None:
-    keeping(place, *flags)
+    place.keeping(*flags)
     async with place.runtime() as runtime:
         view = await spawn(place, runtime, "[[wait:go]][[kill]]")
         await place.until(runtime, view.id, lambda each: each.newest.state is TaskState.RUNNING)
@@ -94,7 +85,7 @@ def forget(place: Place) -> str:
 
 
 async def test_an_agent_that_dies_again_and_again_ends_the_subagent(place: Place) -> None:
-    keeping(place, "--resume")
+    place.keeping("--resume")
     async with place.runtime() as runtime:
         view = await spawn(place, runtime, "[[kill]]", limits=replace(TWICE, restarts=1))
         await place.until(runtime, view.id, lambda each: each.attempt == 2 and each.status is Status.IDLE)
@@ -104,7 +95,7 @@ async def test_an_agent_that_dies_again_and_again_ends_the_subagent(place: Place
 
 
 async def test_a_provider_that_is_busy_is_asked_again_and_nobody_is_told_of_a_failure(place: Place) -> None:
-    keeping(place, "--resume", "--fails", "2")
+    place.keeping("--resume", "--fails", "2")
     async with place.runtime() as runtime:
         view = await spawn(place, runtime, "[[say:at last]]")
         view = await place.until(runtime, view.id, lambda each: each.settled)
@@ -114,7 +105,7 @@ async def test_a_provider_that_is_busy_is_asked_again_and_nobody_is_told_of_a_fa
 
 
 async def test_a_provider_that_stays_busy_fails_the_task_and_not_the_agent(place: Place) -> None:
-    keeping(place, "--resume", "--fails", "3")
+    place.keeping("--resume", "--fails", "3")
     async with place.runtime() as runtime:
         view = await spawn(place, runtime, "[[say:never]]")
         view = await place.until(runtime, view.id, lambda each: each.settled)
@@ -123,7 +114,7 @@ async def test_a_provider_that_stays_busy_fails_the_task_and_not_the_agent(place
 
 
 async def test_a_message_is_put_into_the_running_turn_of_an_agent_that_takes_one(place: Place) -> None:
-    keeping(place, "--steering")
+    place.keeping("--steering")
     async with place.runtime() as runtime:
         view = await spawn(place, runtime, "[[wait:go]]")
         await place.until(runtime, view.id, lambda each: each.newest.state is TaskState.RUNNING)
@@ -140,7 +131,7 @@ async def test_a_message_is_put_into_the_running_turn_of_an_agent_that_takes_one
 
 
 async def test_an_ended_subagent_that_was_kept_is_resumed_with_its_session_and_its_files(place: Place) -> None:
-    keeping(place, "--resume")
+    place.keeping("--resume")
     async with place.runtime() as runtime:
         view = await spawn(place, runtime, "before [[write:kept.txt|kept]]", keep=True)
         await place.ended(runtime, view.id)
@@ -163,7 +154,7 @@ async def test_an_ended_subagent_that_was_kept_is_resumed_with_its_session_and_i
 async def test_a_folder_below_the_workspace_is_where_the_agent_works_and_one_that_is_not_there_is_refused(
     place: Place,
 ) -> None:
-    keeping(place)
+    place.keeping()
     (place.workspace / "deep" / "er").mkdir(parents=True)
     (place.workspace / "deep" / "er" / "x.txt").write_text("x")
     async with place.runtime() as runtime:

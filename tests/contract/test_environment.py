@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from acp_runtime.clock import ManualClock
-from acp_runtime.core.model import TaskState
+from acp_runtime.core.model import Opening, TaskState
 from acp_runtime.core.status import Status
 from acp_runtime.manager.docker_launcher import DockerLauncher
 from tests.contract.conftest import PARENT, Place, assert_nothing_left, label
@@ -107,15 +107,7 @@ async def test_a_line_of_100_megabytes_costs_the_manager_at_most_64(place: Place
 async def test_a_manager_that_was_killed_is_followed_by_one_that_tells_the_truth_and_saves_the_work(
     place: Place,
 ) -> None:
-    argv = (sys.executable, str(Path(__file__).with_name("killed_manager.py")), str(place.root))
-    process = await asyncio.create_subprocess_exec(
-        *argv, str(place.config.base_image), stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
-    )
-    assert process.stdout is not None
-    async with asyncio.timeout(60):
-        subagent = (await process.stdout.readline()).decode().strip()
-        process.kill()
-        await process.wait()
+    subagent = await killed(place)
     async with place.runtime() as runtime:
         view = await place.ended(runtime, subagent)
         assert view.newest.state is TaskState.INTERRUPTED
@@ -123,6 +115,37 @@ async def test_a_manager_that_was_killed_is_followed_by_one_that_tells_the_truth
         await place.until(runtime, subagent, lambda each: each.status is Status.ERROR)
         async with runtime.turn(PARENT) as turn:
             assert len(turn.nudges) == 1
+        await runtime.stop(PARENT, subagent)
         work = await runtime.work(PARENT, subagent)
         assert work is not None
         assert b"half.txt" in work.patch
+
+
+async def killed(place: Place, *words: str) -> str:
+    """Run a manager until its agent works, kill it, and return the subagent's id."""
+    argv = (sys.executable, str(Path(__file__).with_name("killed_manager.py")), str(place.root))
+    process = await asyncio.create_subprocess_exec(
+        *argv, str(place.config.base_image), *words, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        subagent = (await process.stdout.readline()).decode().strip()
+        process.kill()
+        await process.wait()
+    return subagent
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("place", ["docker"], indirect=True)
+async def test_the_next_manager_goes_on_with_the_session_the_files_and_the_queue(place: Place) -> None:
+    place.keeping("--resume")
+    subagent = await killed(place, "keeping")
+    async with place.runtime() as runtime:
+        view = await place.until(runtime, subagent, lambda each: each.settled)
+        assert [task.state for task in view.tasks] == [TaskState.INTERRUPTED, TaskState.COMPLETED]
+        assert view.opening is Opening.RESUMED
+        assert view.newest.result.startswith("[[write:half.txt|half]]"), "the session is another one"
+        found = await runtime.check(PARENT, subagent, "cat half.txt", seconds=30)
+        assert found.output == "half"
+        async with runtime.turn(PARENT) as turn:
+            assert len(turn.nudges) == 2

@@ -5,7 +5,7 @@ from contextlib import suppress
 import pytest
 
 from acp_runtime.clock import ManualClock
-from acp_runtime.core.model import Permissions, TaskState, Verdict
+from acp_runtime.core.model import Limits, Permissions, TaskState, Verdict
 from acp_runtime.core.status import Status
 from acp_runtime.session.catalogue import AgentKind
 from tests.contract.conftest import PARENT, Place, apply_patch, git
@@ -96,7 +96,7 @@ async def test_a_program_that_is_not_there_is_told_by_name(place: Place) -> None
 
 async def test_an_agent_killed_in_mid_task_leaves_an_unknown_outcome_and_its_work(place: Place) -> None:
     async with place.runtime() as runtime:
-        view = await place.do(runtime, "[[write:half.txt|half]][[kill]]")
+        view = await place.do(runtime, "[[write:half.txt|half]][[kill]]", limits=Limits(restarts=0))
         assert view.newest.state is TaskState.INTERRUPTED
         assert "the outcome is unknown" in view.newest.cause
         view = await place.until(runtime, view.id, lambda each: each.status is Status.ERROR)
@@ -135,7 +135,7 @@ async def test_a_cancel_in_mid_task_is_a_notification_that_the_agent_obeys(place
 async def test_an_agent_that_ignores_a_cancel_is_ended(place: Place) -> None:
     place.clock = ManualClock()
     async with place.runtime() as runtime:
-        view = await runtime.spawn(PARENT, place.request("[[say:begun]][[hang]]"))
+        view = await runtime.spawn(PARENT, place.request("[[say:begun]][[hang]]", limits=Limits(restarts=0)))
         await place.until(runtime, view.id, lambda each: each.newest.result == "begun")
         await runtime.cancel(PARENT, view.id)
         place.clock.advance(5_000)

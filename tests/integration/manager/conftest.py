@@ -126,7 +126,7 @@ class Ground:
     @asynccontextmanager
     async def runtime(self) -> AsyncIterator[Runtime]:
         config = load(None, {"HOME": str(self.folder), "XDG_RUNTIME_DIR": ""})
-        config = replace(config, catalogue=Catalogue(self.kinds, "test"))
+        config = replace(config, catalogue=Catalogue(self.kinds, "test"), limits=replace(config.limits, restarts=0))
         async with Runtime.open(self.path, launcher=self, config=config, clock=self.clock) as runtime:
             yield runtime
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 async def left_behind(ground: Ground, *inputs: Input, agent: str = "scripted", limits: Limits | None = None) -> str:
     """Leave a subagent in the store as a manager that was killed would have."""
     order = Order(agent=agent, workspace=str(ground.folder))
-    given = spawn(parent=PARENT, order=order, task="[[say:done]]", limits=limits)
+    given = spawn(parent=PARENT, order=order, task="[[say:done]]", limits=limits or Limits(restarts=0))
     async with Store.open(ground.path, ground.clock) as store:
         now = ground.clock.now()
         events, _ = decide(None, given, now)
@@ -106,7 +106,7 @@ async def test_a_deadline_of_another_boot_is_counted_anew(ground: Ground) -> Non
 
 async def test_a_lifetime_of_another_boot_is_not_taken_for_over(ground: Ground) -> None:
     ground.clock = ManualClock(now=5_000)
-    subagent = await left_behind(ground, READY, limits=Limits(lifetime=60.0))
+    subagent = await left_behind(ground, READY, limits=Limits(lifetime=60.0, restarts=0))
     ground.clock = ManualClock(now=8_640_000_000)
     ground.clock.boot = "another boot"
     async with ground.runtime() as runtime:
@@ -120,13 +120,14 @@ import asyncio, os, sys
 from pathlib import Path
 from tests.contract.conftest import PARENT, Place, config_for
 from acp_runtime.manager.local_launcher import LocalLauncher
+from acp_runtime.core.model import Limits
 
 async def main(root):
     config = config_for(root, None)
     place = Place("local", root, config, lambda: LocalLauncher(root / "agents", os.environ), sys.executable)
     place.kind("scripted")
     async with place.runtime() as runtime:
-        view = await runtime.spawn(PARENT, place.request("[[say:half way]][[hang]]"))
+        view = await runtime.spawn(PARENT, place.request("[[say:half way]][[hang]]", limits=Limits(restarts=0)))
         await place.until(runtime, view.id, lambda each: each.newest.result == "half way")
         print(view.id, flush=True)
         await asyncio.Event().wait()

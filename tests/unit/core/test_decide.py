@@ -105,7 +105,7 @@ def test_a_queue_cannot_be_shorter_than_empty() -> None:
 
 
 def test_a_dead_agent_interrupts_the_delivered_task_and_cancels_the_waiting_ones() -> None:
-    state = after(ready(), Send("second"), ChannelClosed(1, "eof"))
+    state = after(ready(spawn(limits=Limits(restarts=0))), Send("second"), ChannelClosed(1, "eof"))
     events, _ = decide(state, DeathProven(1, 137, "killed"), 0)
     ends = {event.task_id: (event.outcome, event.by) for event in events if isinstance(event, TaskEnded)}
     assert ends == {T1: (TaskState.INTERRUPTED, "agent"), T2: (TaskState.CANCELLED, "agent")}
