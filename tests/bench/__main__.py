@@ -29,6 +29,7 @@ from sandbox.image_recipe import load_recipe
 from sandbox.images import ensure_base
 from sandbox.spec import LABEL, SandboxSpec
 from tests.agents.scripted_model import ScriptedModel
+from tests.bench.background import background
 from tests.bench.channels import exec_stream, floods, pipe, round_trips
 from tests.bench.measure import Figure, Json, Place, busy, machine, table
 from tests.bench.runtime import BenchError, Stage, lives, scripted
@@ -49,10 +50,12 @@ class Counts:
     updates: int = 20_000
     floods: int = 5
     commits: int = 1_000
+    idle: int = 20
+    starts: int = 20
     rosters: tuple[int, ...] = (1, 10, 1_000)
 
 
-QUICK = Counts(lives=1, opencode=1, round_trips=20, updates=200, floods=1, commits=20, rosters=(1,))
+QUICK = Counts(lives=1, opencode=1, round_trips=20, updates=200, floods=1, commits=20, rosters=(1,), idle=1, starts=1)
 
 
 class Bench:
@@ -84,6 +87,8 @@ class Bench:
             figures += await floods(ways, folder, count=counts.updates, times=counts.floods)
         _say("starts and stops of the scripted agent")
         figures += await lives(stages, folder, counts.lives)
+        _say("idle subagents, a poll, and the command line")
+        figures += await background(stages[0], folder, agents=counts.idle, starts=counts.starts)
         return figures + await self._opencode(engine)
 
     async def _opencode(self, engine: Engine | None) -> list[Figure]:
