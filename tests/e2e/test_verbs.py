@@ -1,0 +1,193 @@
+"""The verbs of the daemon as a person and a script use them: one daemon for all of them, agents as local processes."""
+
+import json
+from collections.abc import Iterator
+from subprocess import CompletedProcess
+
+import pytest
+
+from acp_runtime.cli.codes import Exit
+from tests.e2e.daemon_site import DaemonSite, daemon_site
+
+FOLDER = "--workspace"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonSite]:
+    with daemon_site(tmp_path_factory.mktemp("v", numbered=True)) as site:
+        site.serve()
+        yield site
+
+
+def ask(site: DaemonSite, *argv: str, code: Exit = Exit.DONE) -> CompletedProcess[str]:
+    done = site.run(*argv)
+    assert done.returncode == code, (argv, done.stdout, done.stderr)
+    return done
+
+
+def spawned(site: DaemonSite, task: str, *more: str) -> str:
+    return ask(site, "spawn", "--agent", "scripted", FOLDER, str(site.workspace), "-q", *more, task).stdout.strip()
+
+
+@pytest.fixture
+def idle(site: DaemonSite) -> Iterator[str]:
+    """A subagent that has done its task; it is removed afterwards."""
+    subagent = spawned(
+        site, "[[write:new.txt|x]][[say:hello from the agent]]", "--purpose", "greet", "--parent", "host"
+    )
+    ask(site, "wait", subagent)
+    yield subagent
+    removed(site, subagent)
+
+
+def removed(site: DaemonSite, subagent: str) -> None:
+    """Have the parent end it, so that there is nothing to tell it, and remove it."""
+    ask(site, "turn", "--commit", str(turn(site)["token"]))
+    ask(site, "rm", "--force", "--parent", "host", subagent)
+
+
+def turn(site: DaemonSite) -> dict[str, object]:
+    found: dict[str, object] = json.loads(ask(site, "turn", "--parent", "host", "--json").stdout)
+    return found
+
+
+def test_ps_lists_for_people_and_for_programs(site: DaemonSite, idle: str) -> None:
+    heads, row = ask(site, "ps").stdout.splitlines()
+    assert heads.split()[:4] == ["NAME", "ID", "STATUS", "AGENT"]
+    assert (idle in row, "idle" in row, row.rstrip().endswith("greet")) == (True, True, True)
+    assert ask(site, "ps", "-q").stdout == f"{idle}\n"
+    (view,) = [json.loads(line) for line in ask(site, "ps", "--json").stdout.splitlines()]
+    assert (view["id"], view["status"], view["purpose"]) == (idle, "idle", "greet")
+    assert ask(site, "ps", "--parent", "somebody else").stdout == ""
+
+
+def test_one_is_found_by_the_beginning_of_its_id_and_by_its_name(site: DaemonSite, idle: str) -> None:
+    name = json.loads(ask(site, "show", idle, "--json").stdout)["name"]
+    for wanted in (idle[:8], name):
+        shown = ask(site, "show", wanted).stdout
+        assert shown.startswith(name)
+        assert "it said: hello from the agent" in shown
+
+
+def test_what_nobody_has_is_told_in_one_sentence(site: DaemonSite, idle: str) -> None:
+    assert "Unknown background subagent: nobody" in ask(site, "show", "nobody", code=Exit.FAILED).stderr
+    other = spawned(site, "[[say:x]]", "--parent", "host")
+    said = ask(site, "show", "bg-", code=Exit.USAGE).stderr
+    assert idle in said or "bg-" in said
+    foreign = ask(site, "show", other, "--parent", "somebody else", code=Exit.FAILED).stderr
+    assert foreign == f"subagents show: Unknown background subagent: {other}\n"
+    ask(site, "wait", other)
+    removed(site, other)
+
+
+def test_a_message_is_queued_and_waited_for(site: DaemonSite, idle: str) -> None:
+    assert "works on it now" in ask(site, "send", idle, "[[say:second]]").stderr
+    assert "task 2 completed" in ask(site, "wait", idle).stderr
+    assert "second" in ask(site, "logs", idle).stdout
+    assert "is required" in ask(site, "send", idle, "  ", code=Exit.USAGE).stderr
+
+
+def test_a_poll_of_the_parent_marks_as_read_and_one_of_the_operator_does_not(site: DaemonSite, idle: str) -> None:
+    assert "hello from the agent" in ask(site, "poll", idle).stdout
+    assert "hello from the agent" in ask(site, "poll", idle, "--parent", "host").stdout
+    assert ask(site, "poll", idle, "--parent", "host").stdout == ""
+    rows = ask(site, "poll", idle, "--parent", "host", "--since", "0", "--json").stdout.splitlines()
+    assert [json.loads(row)["text"] for row in rows].count("hello from the agent") == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "code"),
+    [
+        ("[[think:nothing]]", Exit.EMPTY),
+        ("[[stop:refusal]]", Exit.REFUSED),
+        ("[[error:-32603|no]]", Exit.FAILED),
+    ],
+)
+def test_the_exit_code_of_a_wait_tells_the_outcome(site: DaemonSite, task: str, code: Exit) -> None:
+    subagent = spawned(site, task)
+    ask(site, "wait", subagent, code=code)
+    ask(site, "stop", subagent)
+
+
+def test_a_wait_that_is_too_short_says_so(site: DaemonSite) -> None:
+    subagent = spawned(site, "[[hang-politely]]")
+    ask(site, "wait", subagent, "--timeout", "0.1", code=Exit.TIMED_OUT)
+    assert "being cancelled" in ask(site, "stop", "--task", subagent).stderr
+    ask(site, "wait", subagent, code=Exit.FAILED)
+    ask(site, "stop", subagent)
+
+
+def test_a_question_is_shown_with_its_options_and_answered(site: DaemonSite) -> None:
+    subagent = spawned(site, "[[ask:allow_once,reject_once]]", "--permissions", "ask", "--parent", "host")
+    ask(site, "wait", subagent, code=Exit.NEEDS_ANSWER)
+    assert f"subagents answer {subagent} opt-1" in ask(site, "show", subagent).stdout
+    assert "needs permission" in str(turn(site)["text"]) or "asks" in str(turn(site)["text"])
+    assert "was not offered" in ask(site, "answer", subagent, "maybe", code=Exit.FAILED).stderr
+    ask(site, "answer", subagent, "opt-0")
+    ask(site, "wait", subagent)
+    assert "chose opt-0" in ask(site, "logs", subagent).stdout
+    assert "0 open questions" in ask(site, "answer", subagent, "opt-0", code=Exit.FAILED).stderr
+    ask(site, "stop", subagent)
+
+
+def test_a_stopped_one_is_resumed_and_removed(site: DaemonSite) -> None:
+    subagent = spawned(site, "[[say:one]]", "--parent", "host")
+    ask(site, "wait", subagent)
+    assert "stopped" in ask(site, "stop", subagent).stderr
+    assert "no longer running" in ask(site, "send", subagent, "x", code=Exit.FAILED).stderr
+    ask(site, "resume", subagent, "[[say:two]]")
+    ask(site, "wait", subagent)
+    ask(site, "stop", subagent, "--reason", "enough")
+    ask(site, "turn", "--commit", str(turn(site)["token"]))
+    ask(site, "rm", subagent)
+    assert "Unknown" in ask(site, "show", subagent, code=Exit.FAILED).stderr
+
+
+def test_a_turn_is_shown_until_it_is_acknowledged(site: DaemonSite, idle: str) -> None:
+    first = ask(site, "turn", "--parent", "host", "--turn-id", "t1").stdout
+    assert "hello from the agent" in first
+    assert ask(site, "turn", "--parent", "host", "--turn-id", "t1").stdout == first
+    again = turn(site)
+    assert "hello from the agent" in str(again["text"]), "what was not acknowledged is told again"
+    ask(site, "turn", "--commit", str(again["token"]))
+    assert "hello from the agent" not in str(turn(site)["text"])
+    states = [json.loads(line)["state"] for line in ask(site, "nudges", "--json").stdout.splitlines()]
+    assert "committed" in states
+    assert "name it with --parent" in ask(site, "turn", code=Exit.USAGE).stderr
+
+
+def test_words_are_searched_and_space_is_told(site: DaemonSite, idle: str) -> None:
+    assert idle in ask(site, "search", "hello", "--json").stdout
+    assert ask(site, "search", "nowhere-to-be-found").stdout == ""
+    assert json.loads(ask(site, "df", "--json").stdout)["open_subagents"] >= 1
+    assert ask(site, "prune", "--older-than", "1", "--dry-run").stdout == ""
+
+
+def test_a_name_of_many_kinds_of_characters_breaks_no_table(site: DaemonSite) -> None:
+    purpose = "tab\there \x1b[31mred\x1b[0m \u202ereversed\u202c 漢字 end"
+    subagent = spawned(site, "[[say:x]]", "--purpose", purpose)
+    ask(site, "wait", subagent)
+    said = ask(site, "ps").stdout
+    assert "\x1b" not in said
+    assert "\u202e" not in said
+    assert any("tab here red reversed 漢字 end" in line for line in said.splitlines())
+    ask(site, "stop", subagent)
+
+
+def test_the_configuration_is_found_checked_shown_and_begun(site: DaemonSite) -> None:
+    assert ask(site, "config", "path").stdout.strip() == str(site.config)
+    ask(site, "config", "check")
+    assert f"limits.backoff = 0.05  # {site.config}:" in ask(site, "config", "show", "--origin").stdout
+    fresh = site.root / "fresh" / "config.toml"
+    ask(site, "config", "init", "--config", str(fresh))
+    ask(site, "config", "check", "--config", str(fresh))
+    text = fresh.read_text()
+    assert "left alone" in ask(site, "config", "init", "--config", str(fresh), code=Exit.FAILED).stderr
+    assert fresh.read_text() == text
+    fresh.write_text("[limits]\ntask = -1\n")
+    assert f"{fresh}:2: limits.task" in ask(site, "config", "check", "--config", str(fresh), code=Exit.USAGE).stderr
+
+
+def test_the_daemons_own_log_is_at_hand(site: DaemonSite) -> None:
+    assert "listens on" in ask(site, "logs", "--daemon").stdout
+    assert "name a subagent" in ask(site, "logs", code=Exit.USAGE).stderr
