@@ -30,7 +30,10 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
-    """What the engine says about itself; `architecture` is amd64 or arm64, `cgroup_version` 1 or 2."""
+    """What the engine says about itself; `architecture` is amd64 or arm64, `cgroup_version` 1 or 2.
+
+    `runtime` is the version of runc, empty where the engine does not tell it.
+    """
 
     version: str
     api_version: str
@@ -41,6 +44,7 @@ class EngineFacts:
     security_options: tuple[str, ...]
     name: str
     root_dir: str
+    runtime: str = ""
 
 
 class Engine:
@@ -320,6 +324,7 @@ def _facts(info: Json, version: Json, api_version: str) -> EngineFacts:
         security_options=tuple(info.get("SecurityOptions") or ()),
         name=str(info.get("Name", "")),
         root_dir=str(info.get("DockerRootDir", "")),
+        runtime=next((str(each["Version"]) for each in version.get("Components") or () if each["Name"] == "runc"), ""),
     )
 
 

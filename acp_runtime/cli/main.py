@@ -26,6 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None) -> int:
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["__complete"]:
+        from acp_runtime.cli.completion import complete  # noqa: PLC0415 - a verb loads only what it needs
+
+        return complete(words[1:])
     parser = build_parser()
     options, rest = parser.parse_known_args(argv)
     if rest:

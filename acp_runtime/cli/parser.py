@@ -29,7 +29,7 @@ def build_parser() -> Parser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
     _add_run(verbs)
     _add_serve(verbs)
-    for add in (_add_spawn, _add_messages, _add_looks, _add_waits, _add_ends, _add_turn, _add_config):
+    for add in (_add_spawn, _add_messages, _add_looks, _add_waits, _add_ends, _add_turn, _add_helpers):
         add(verbs)
     return parser
 
@@ -150,6 +150,9 @@ def _add_waits(verbs: "Verbs[Parser]") -> None:
     wait.add_argument("--first", action="store_true", help="return when one of them has")
     wait.add_argument("--change", action="store_true", help="return at any change")
     wait.add_argument("--timeout", type=float, default=3600.0, metavar="SECONDS", help="default: 3600")
+    attach = _add(verbs, "attach", "show what a subagent does as it happens, and type to it")
+    attach.add_argument("id")
+    attach.add_argument("--steer", action="store_true", help="a line goes into the running task where that can be")
     logs = _add(verbs, "logs", "print a transcript, or a log", "json")
     logs.add_argument("id", nargs="?")
     logs.add_argument("-f", "--follow", action="store_true", help="go on with what comes")
@@ -179,9 +182,16 @@ def _add_turn(verbs: "Verbs[Parser]") -> None:
     turn.add_argument("--commit", metavar="TOKEN", help="acknowledge a turn: its nudges are never shown again")
 
 
-def _add_config(verbs: "Verbs[Parser]") -> None:
+def _add_helpers(verbs: "Verbs[Parser]") -> None:
     about = "show the configuration: path, init, check, show"
     config = verbs.add_parser("config", help=about, description=about.capitalize() + ".", allow_abbrev=False)
     config.add_argument("what", choices=("path", "init", "check", "show"))
     config.add_argument("--origin", action="store_true", help="with show: where each value comes from")
     config.add_argument("--config", metavar="FILE", help="configuration file")
+    about = "say what is missing here, and how to get it"
+    doctor = verbs.add_parser("doctor", help=about, description=about.capitalize() + ".", allow_abbrev=False)
+    doctor.add_argument("--bundle", metavar="FILE", help="write a report without secrets to FILE, to send to others")
+    doctor.add_argument("--config", metavar="FILE", help="configuration file")
+    about = "print a completion script: bash, zsh, fish"
+    completion = verbs.add_parser("completion", help=about, description=about.capitalize() + ".", allow_abbrev=False)
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))

@@ -11,6 +11,9 @@ _MODULES: Final = {
     "verbs_act": ("spawn", "send", "resume", "answer", "stop", "rm", "prune", "turn"),
     "verbs_wait": ("wait", "logs"),
     "verbs_config": ("config",),
+    "attach": ("attach",),
+    "completion": ("completion",),
+    "doctor": ("doctor",),
 }
 
 

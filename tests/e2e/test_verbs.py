@@ -1,13 +1,18 @@
 """The verbs of the daemon as a person and a script use them: one daemon for all of them, agents as local processes."""
 
 import json
+import os
+import pty
+import select
+import shutil
+import subprocess
 from collections.abc import Iterator
 from subprocess import CompletedProcess
 
 import pytest
 
 from acp_runtime.cli.codes import Exit
-from tests.e2e.daemon_site import DaemonSite, daemon_site
+from tests.e2e.daemon_site import BOUND, MODULE, DaemonSite, daemon_site
 
 FOLDER = "--workspace"
 
@@ -191,3 +196,87 @@ def test_the_configuration_is_found_checked_shown_and_begun(site: DaemonSite) ->
 def test_the_daemons_own_log_is_at_hand(site: DaemonSite) -> None:
     assert "listens on" in ask(site, "logs", "--daemon").stdout
     assert "name a subagent" in ask(site, "logs", code=Exit.USAGE).stderr
+
+
+def test_completion_knows_verbs_options_and_live_ids(site: DaemonSite, idle: str) -> None:
+    assert ask(site, "__complete", "sp").stdout == "spawn\n"
+    assert "--steer" in ask(site, "__complete", "send", "--").stdout.split()
+    assert idle in ask(site, "__complete", "stop", "").stdout.split()
+    assert ask(site, "__complete", "spawn", "--permissions", "").stdout.split() == ["allow", "deny", "ask"]
+    assert ask(site, "__complete", "no-such-verb", "").stdout == ""
+
+
+def by_hand(site: DaemonSite, words: list[str], given: str = "") -> CompletedProcess[str]:
+    return subprocess.run(
+        words, check=False, env=site.env, cwd=site.root, input=given, capture_output=True, text=True, timeout=BOUND
+    )
+
+
+def test_bash_takes_the_script_and_completes_with_it(site: DaemonSite, idle: str) -> None:
+    script = site.root / "completion.bash"
+    script.write_text(ask(site, "completion", "bash").stdout)
+    run = " ".join(MODULE)
+    lines = f"""
+subagents() {{ {run} "$@"; }}
+source {script}
+COMP_WORDS=(subagents stop {idle[:6]}) COMP_CWORD=2
+_subagents
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+    done = by_hand(site, ["bash", "-c", lines])
+    assert done.stdout.split() == [idle], done.stderr
+    for shell in ("zsh", "fish"):
+        text = ask(site, "completion", shell).stdout
+        assert "__complete" in text
+        if shutil.which(shell):
+            subprocess.run([shell, "-n"], input=text, text=True, check=True, timeout=BOUND)
+
+
+def test_what_a_script_sends_through_attach_is_done_and_shown(site: DaemonSite, idle: str) -> None:
+    words = [*MODULE, "attach", idle]
+    given = "[[say:typed by a script]]\n\n[[say:and a second one]]\n"
+    done = by_hand(site, words, given)
+    assert done.returncode == 0, done.stderr
+    assert "hello from the agent" in done.stdout, "what it said last is where a person comes in"
+    ask(site, "wait", idle)
+    assert "typed by a script" in ask(site, "logs", idle).stdout
+    assert "and a second one" in ask(site, "logs", idle).stdout
+
+
+def test_a_person_types_cancels_and_leaves_and_the_agent_goes_on(site: DaemonSite, idle: str) -> None:
+    person, terminal = pty.openpty()
+    process = site.popen("setsid", "--ctty", *MODULE, "attach", idle, stdin=terminal, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    shown = ""
+
+    def until(words: str) -> None:
+        nonlocal shown
+        while words not in shown:
+            assert select.select([person], [], [], BOUND)[0], f"{words!r} is never shown, but: {shown}"
+            shown += os.read(person, 65_536).decode(errors="replace")
+
+    try:
+        until("hello from the agent")
+        os.write(person, b"[[say:begun]][[hang-politely]]\n")
+        until("begun\r\n")
+        os.write(person, b"\x03")
+        until("cancelling the running task")
+        until("cancelled")
+        os.write(person, b"\x04")
+        assert process.wait(BOUND) == 0
+    finally:
+        os.close(person)
+    view = json.loads(ask(site, "show", idle, "--json").stdout)
+    assert (view["status"], view["tasks"][-1]["state"]) == ("idle", "cancelled")
+
+
+def test_the_doctor_says_what_is_there_and_leaves_secrets_out_of_its_report(site: DaemonSite) -> None:
+    report = site.root / "report.txt"
+    done = site.run("doctor", "--bundle", str(report))
+    assert "ok   configuration" in done.stdout
+    assert "ok   daemon         process" in done.stdout
+    assert f"{site.root}/home" not in report.read_text(), "the name of the home folder is nobody's business"
+    site.config.with_name("bad.toml").write_text("nonsense = 1\n")
+    bad = site.run("doctor", "--config", str(site.config.with_name("bad.toml")))
+    assert "bad  configuration" in bad.stdout
+    assert bad.returncode != 0

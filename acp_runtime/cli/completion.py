@@ -1,0 +1,92 @@
+"""Completion of the command line in bash, zsh and fish. The scripts ask `subagents __complete`, which knows live ids.
+
+Promises: a candidate is printed for each thing that may stand next and nothing else; an error prints none; no daemon
+is started for it.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from acp_runtime.cli.codes import Exit
+from acp_runtime.cli.parser import Parser, build_parser
+
+HIDDEN: Final = "__complete"
+SCRIPTS: Final = {
+    "bash": """_subagents() {
+    local words
+    words=$(subagents __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "${COMP_WORDS[COMP_CWORD]}")
+}
+complete -o default -F _subagents subagents
+""",
+    "zsh": """#compdef subagents
+_subagents() {
+    local -a found
+    found=(${(f)"$(subagents __complete "${(@)words[2,CURRENT]}" 2>/dev/null)"})
+    compadd -a found
+}
+compdef _subagents subagents
+""",
+    "fish": """function __subagents_complete
+    subagents __complete (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null
+end
+complete -c subagents -a '(__subagents_complete)'
+""",
+}
+
+
+def completion(options: argparse.Namespace) -> int:
+    """Print the script of a shell."""
+    sys.stdout.write(SCRIPTS[options.shell])
+    return Exit.DONE
+
+
+def complete(words: Sequence[str]) -> int:
+    """Print what may stand where the last of `words` is being typed, one candidate a line."""
+    *before, typed = words or ("",)
+    for candidate in _candidates(before, typed):
+        if candidate.startswith(typed):
+            sys.stdout.write(f"{candidate}\n")
+    return Exit.DONE
+
+
+def _candidates(before: Sequence[str], typed: str) -> Iterator[str]:
+    verbs = _verbs(build_parser())
+    if not before:
+        yield from verbs
+        return
+    verb = verbs.get(before[0])
+    if verb is None:
+        return
+    actions = verb._actions  # noqa: SLF001 - argparse has no public list of what a parser takes
+    waiting = next((each for each in actions if before[-1] in each.option_strings and each.nargs != 0), None)
+    if typed.startswith("-") and waiting is None:
+        yield from (name for each in actions for name in each.option_strings if name.startswith("--"))
+        return
+    for action in [waiting] if waiting is not None else [each for each in actions if not each.option_strings]:
+        yield from map(str, action.choices or ())
+        if action.dest in ("id", "ids"):
+            yield from _live()
+
+
+def _verbs(parser: Parser) -> dict[str, argparse.ArgumentParser]:
+    action = next(each for each in parser._actions if each.dest == "verb")  # noqa: SLF001
+    return dict(action.choices or {})
+
+
+def _live() -> Iterator[str]:
+    """Yield the ids and names of all subagents of the daemon that runs."""
+    from acp_runtime.api.errors import DaemonError  # noqa: PLC0415 - most words need no daemon
+    from acp_runtime.api.unix_client import UnixClient  # noqa: PLC0415
+    from acp_runtime.callers import OPERATOR  # noqa: PLC0415
+    from acp_runtime.core.errors import Rejected  # noqa: PLC0415
+
+    try:
+        views = UnixClient(start=False).call("list_subagents", OPERATOR, ended=True)
+    except (DaemonError, Rejected):
+        return
+    for view in views:
+        yield view["id"]
+        yield view["name"]

@@ -1,0 +1,154 @@
+"""The verb `doctor`: what is missing on this machine and how to get it; with `--bundle`, a report that others may see.
+
+Promises: nothing is started or changed; the report names no key, no token and no address with a password.
+"""
+
+import argparse
+import asyncio
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from acp_runtime import __version__
+from acp_runtime.api.errors import DaemonError
+from acp_runtime.api.unix_client import UnixClient
+from acp_runtime.cli.asking import put
+from acp_runtime.cli.codes import Exit
+from acp_runtime.cli.escapes import open_escapes
+from acp_runtime.cli.talk import Talk
+from acp_runtime.config import Config, ConfigError, load
+from acp_runtime.places import environment, runtime_dir, state_dir
+from sandbox.engine import Engine
+from sandbox.errors import SandboxError
+from sandbox.relay import ARCHITECTURES
+
+LEAST_FREE: Final = 5 * 1024**3
+LOG_LINES: Final = 200
+GIB: Final = 1024**3
+_SECRET: Final = re.compile(
+    r"(?i)(authorization|api[-_]?key|token|secret|password|bearer)(\W{1,4}(?:bearer |basic )?)([^\s\"',;]+)"
+    r"|\b(sk-|ghp_|xox[bp]-)[\w-]{8,}"
+)
+_CREDENTIALS: Final = re.compile(r"(\w+://)[^/@\s]+@")
+
+
+class Mark(StrEnum):
+    """How much a finding matters."""
+
+    GOOD = "ok"
+    WARN = "warn"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at, and what to do about it."""
+
+    mark: Mark
+    what: str
+    sentence: str
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Look at everything, say it, and return 0 when nothing is missing."""
+    found = list(_findings(options))
+    for each in found:
+        put(f"{each.mark:<5}{each.what:<15}{each.sentence}")
+    if options.bundle is not None:
+        try:
+            Path(options.bundle).write_text(_report(found), encoding="utf-8")
+        except OSError as error:
+            Talk().tell(f"{options.bundle} cannot be written: {error.strerror}")
+            return Exit.USAGE
+        Talk().tell(f"the report is in {options.bundle}; look through it before you send it")
+    bad = {each.what for each in found if each.mark is Mark.BAD}
+    return Exit.ENGINE if "engine" in bad else Exit.FAILED if bad else Exit.DONE
+
+
+def _findings(options: argparse.Namespace) -> Iterator[Finding]:
+    yield Finding(Mark.GOOD, "version", f"acp-subagents {__version__}, Python {platform.python_version()}")
+    yield _git()
+    config = _config(options)
+    yield config if isinstance(config, Finding) else Finding(Mark.GOOD, "configuration", "is right")
+    yield from asyncio.run(_engine())
+    yield from _disk()
+    yield _daemon()
+
+
+def _git() -> Finding:
+    path = shutil.which("git", path=environment().get("PATH"))
+    if path is None:
+        return Finding(Mark.BAD, "git", "is not installed; install it, as with apt-get install git")
+    return Finding(Mark.GOOD, "git", path)
+
+
+def _config(options: argparse.Namespace) -> Config | Finding:
+    try:
+        return load(Path(options.config) if options.config else None, environment())
+    except ConfigError as error:
+        return Finding(Mark.BAD, "configuration", str(error))
+
+
+async def _engine() -> list[Finding]:
+    try:
+        engine = await Engine.connect(environment())
+    except SandboxError as error:
+        return [Finding(Mark.BAD, "engine", str(error))]
+    facts = engine.facts
+    await engine.close()
+    about = f"Docker {facts.version}, {facts.architecture}, cgroup v{facts.cgroup_version}, runc {facts.runtime or '?'}"
+    found = [Finding(Mark.GOOD, "engine", about)]
+    if facts.architecture not in ARCHITECTURES:
+        found.append(Finding(Mark.BAD, "architecture", f"there is no relay for {facts.architecture}"))
+    if holes := open_escapes(facts.runtime):
+        sentence = f"runc {facts.runtime} has known escapes unless its distribution mended them: {', '.join(holes)}"
+        found.append(Finding(Mark.WARN, "runtime", f"{sentence}; upgrade it, or look at the package's changelog"))
+    return found
+
+
+def _disk() -> Iterator[Finding]:
+    for what, folder in (("disk", state_dir(environment())), ("sockets", runtime_dir(environment()))):
+        there = next(each for each in (folder, *folder.parents) if each.exists())
+        free = shutil.disk_usage(there).free
+        enough = free >= LEAST_FREE or what == "sockets"
+        sentence = f"{folder}: {free / GIB:.1f} GiB free"
+        yield Finding(
+            Mark.GOOD if enough else Mark.WARN, what, sentence if enough else f"{sentence}; images take about 1.5 GiB"
+        )
+
+
+def _daemon() -> Finding:
+    try:
+        hello = UnixClient(start=False).hello()
+    except DaemonError as error:
+        if error.kind == "daemon_unreachable":
+            return Finding(Mark.GOOD, "daemon", "does not run; the first verb that needs it starts it")
+        return Finding(Mark.BAD, "daemon", str(error))
+    if hello["version"] != __version__:
+        sentence = f"is version {hello['version']}; run `subagents serve --replace`"
+        return Finding(Mark.WARN, "daemon", sentence)
+    return Finding(Mark.GOOD, "daemon", f"process {hello['pid']}, store {hello['store']}, epoch {hello['epoch']}")
+
+
+def _report(found: list[Finding]) -> str:
+    """Return the findings and the end of the daemon's log, without what is nobody's business."""
+    lines = [f"{each.mark:<5}{each.what:<15}{each.sentence}" for each in found]
+    lines += ["", f"system: {platform.platform()}", f"program: {sys.executable}", "", "end of the daemon's log:"]
+    log = state_dir(environment()) / "daemon.log"
+    if log.is_file():
+        lines += log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
+    return redacted("\n".join(lines)) + "\n"
+
+
+def redacted(text: str) -> str:
+    """Return text without what looks like a key, a token or credentials, and without the name of the home folder."""
+    home = environment().get("HOME", "")
+    text = _CREDENTIALS.sub(r"\1***@", text)
+    text = _SECRET.sub(lambda found: f"{found[1]}{found[2]}***" if found[1] else "***", text)
+    return text.replace(home, "~") if len(home) > 1 else text
