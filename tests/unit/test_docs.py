@@ -39,12 +39,12 @@ def test_a_page_has_every_exit_code_with_its_meaning(page: Path) -> None:
     assert rows == [(str(code.value), meaning) for code, meaning in MEANINGS.items()]
 
 
-def test_every_run_that_the_readme_shows_is_understood_by_the_command() -> None:
+def test_every_command_that_the_readme_shows_is_understood() -> None:
     text = "".join(blocks(README, "sh")).replace("\\\n", " ")
-    shown = [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("subagents run")]
-    assert len(shown) >= 3
-    for arguments in shown:
-        assert build_parser().parse_args(arguments).verb == "run"
+    shown = [shlex.split(each, comments=True) for each in re.findall(r"\bsubagents ([a-z][^&)\n]*)", text)]
+    assert {words[0] for words in shown} >= {"run", "spawn", "ps", "send", "wait", "logs", "answer", "stop", "resume"}
+    for words in shown:
+        assert build_parser().parse_args(words).verb == words[0]
 
 
 def test_every_option_in_the_readmes_table_is_known_to_the_command(capsys: pytest.CaptureFixture[str]) -> None:
