@@ -20,6 +20,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from acp_runtime import __version__
+from acp_runtime.api.on_nudge import tell_person
 from acp_runtime.api.server import Front, application
 from acp_runtime.api.unix_socket import NAME, peer
 from acp_runtime.callers import OPERATOR
@@ -38,6 +39,7 @@ LEASE_SECONDS: Final = 30.0
 RENEW_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 20
 STOP_SECONDS: Final = 60.0
+DAY_SECONDS: Final = 86_400.0
 KEEP_ALIVE_SECONDS: Final = 5
 MAX_CONNECTIONS: Final = 1_000
 STORE: Final = "store.db"
@@ -137,7 +139,10 @@ class Daemon:
         watching = [
             asyncio.create_task(self._renew(runtime)),
             asyncio.create_task(self._watch_idle(runtime, front, server)),
+            asyncio.create_task(self._clean(runtime)),
         ]
+        if self._config.on_nudge is not None:
+            watching.append(asyncio.create_task(tell_person(runtime, self._config.on_nudge)))
         try:
             log.info("listens on %s for store %s, epoch %d", listener.path, *runtime.ownership)
             ready()
@@ -165,6 +170,17 @@ class Daemon:
                 return
             except StoreError as error:
                 log.warning("the lease could not be renewed: %s", error)
+
+    async def _clean(self, runtime: Runtime) -> None:
+        """Once a day, delete the logs that have had their time."""
+        days = self._config.daemon.retention_days
+        while days is not None:
+            try:
+                pruned = await runtime.prune(OPERATOR, older_than=days * DAY_SECONDS)
+                log.info("%d subagents that ended over %g days ago are deleted", len(pruned.subagents), days)
+            except SubagentsError as error:
+                log.warning("old logs could not be deleted: %s", error)
+            await self._clock.until(self._clock.now() + round(DAY_SECONDS * 1000))
 
     async def _watch_idle(self, runtime: Runtime, front: Front, server: uvicorn.Server) -> None:
         if self._terms.idle_exit is None:

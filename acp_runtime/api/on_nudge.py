@@ -1,0 +1,63 @@
+"""`on_nudge`: tells a person who has no parent. The command of the configuration gets each nudge as one line of JSON.
+
+Promises: no shell is between; one command runs at a time, for a bounded time; nudges are acknowledged when their
+commands ended with 0, so one that failed, or a daemon that died meanwhile, costs no nudge: it is told again.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from acp_runtime.callers import OPERATOR, parent_of
+from acp_runtime.core.errors import SubagentsError
+from acp_runtime.service import Runtime
+from acp_runtime.views import NudgeView
+
+log = logging.getLogger(__name__)
+
+DOOR: Final = "on_nudge"
+COMMAND_SECONDS: Final = 30.0
+LOOKED_AT: Final = 1_000
+_NUDGE: Final = TypeAdapter(NudgeView)
+
+
+async def tell_person(runtime: Runtime, argv: Sequence[str]) -> None:
+    """Run the command for the nudges of what the operator spawned, until cancelled."""
+    person = parent_of(OPERATOR)
+    async for _ in runtime.wakeups(person):
+        try:
+            turn = await runtime.begin_turn(person, DOOR, secrets.token_hex(8))
+            found = {each.id: each for each in await runtime.nudges(person, limit=LOOKED_AT)}
+            told = [await _run(argv, found[ident]) for ident in turn.nudges if ident in found]
+            if all(told):
+                await runtime.commit_turn(turn.token)
+        except SubagentsError as error:
+            log.warning("nudges could not be told by the command: %s", error)
+
+
+async def _run(argv: Sequence[str], nudge: NudgeView) -> bool:
+    """Return whether the command took a nudge."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+        )
+    except OSError as error:
+        log.warning("on_nudge: %s cannot be executed: %s", argv[0], error.strerror)
+        return False
+    try:
+        async with asyncio.timeout(COMMAND_SECONDS):
+            await process.communicate(_NUDGE.dump_json(nudge) + b"\n")
+    except TimeoutError:
+        log.warning("on_nudge: %s had not ended after %g s and was killed", argv[0], COMMAND_SECONDS)
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+    if process.returncode != 0:
+        log.warning("on_nudge: %s ended with %s; the nudge is told again", argv[0], process.returncode)
+    return process.returncode == 0
