@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from acp_runtime.core.model import TaskState, Verdict
+from acp_runtime.core.model import Limits, Opening, TaskState, Verdict
 from acp_runtime.manager.docker_launcher import DockerLauncher
 from acp_runtime.service import SpawnRequest
 from tests import engine
@@ -94,27 +94,45 @@ def stored(place: RealPlace) -> str:
     return "".join(path.read_bytes().decode("latin-1") for path in files)
 
 
-async def test_a_model_that_answers_400_or_500_is_never_told_as_completed(
-    tmp_path_factory: pytest.TempPathFactory, model: ScriptedModel
+@pytest.mark.parametrize(
+    "code", ["400", pytest.param("500", marks=pytest.mark.long), pytest.param("429", marks=pytest.mark.long)]
+)
+async def test_a_model_that_answers_with_an_error_is_never_told_as_completed(real: RealPlace, code: str) -> None:
+    """opencode itself asks again after a 500 or a 429, for about 70 s without a sign of life."""
+    async with real.runtime() as runtime:
+        view = await runtime.spawn(PARENT, real.request(f"[[fail:{code}]]", limits=Limits(retries=0)))
+        view = (await runtime.wait(PARENT, [view.id], seconds=BOUND)).views[0]
+        assert view.newest.state is TaskState.FAILED, (code, view.newest)
+        assert "answered session/prompt with an error" in view.newest.cause
+        async with runtime.turn(PARENT) as turn:
+            assert " failed: " in turn.text
+        await runtime.send(PARENT, view.id, "[[text:back again]]")
+        view = (await runtime.wait(PARENT, [view.id], seconds=BOUND)).views[0]
+        assert view.newest.result == "back again", "a failed prompt leaves the agent usable"
+
+
+async def test_opencode_goes_on_in_its_session_after_its_end_and_after_its_death(
+    real: RealPlace, model: ScriptedModel
 ) -> None:
-    """Two managers on one engine at once; opencode retries a 500 for about 70 s without a sign of life."""
-    places = [make_place(tmp_path_factory.mktemp(code), model) for code in ("400", "500")]
-
-    async def failed(place: RealPlace, code: str) -> None:
-        async with place.runtime() as runtime:
-            view = await runtime.spawn(PARENT, place.request(f"[[fail:{code}]]"))
-            view = (await runtime.wait(PARENT, [view.id], seconds=BOUND)).views[0]
-            assert view.newest.state is TaskState.FAILED, (code, view.newest)
-            assert "answered session/prompt with an error" in view.newest.cause
-            async with runtime.turn(PARENT) as turn:
-                assert " failed: " in turn.text
-            await runtime.send(PARENT, view.id, "[[text:back again]]")
-            view = (await runtime.wait(PARENT, [view.id], seconds=BOUND)).views[0]
-            assert view.newest.result == "back again", "a failed prompt leaves the agent usable"
-
-    await asyncio.gather(*(failed(place, code) for place, code in zip(places, ("400", "500"), strict=True)))
-    for place in places:
-        assert_nothing_left(place.root, on_the_engine=True)
+    """Its container is removed under it once, and it is stopped and resumed once: the model sees all that was said."""
+    async with real.runtime() as runtime:
+        view = await real.do(runtime, "[[text:the first answer]]", keep=True)
+        await asyncio.to_thread(remove_containers, real.root)
+        await runtime.send(PARENT, view.id, "[[text:the second answer]]")
+        view = (await runtime.wait(PARENT, [view.id], seconds=BOUND)).views[0]
+        assert (view.newest.result, view.attempt) == ("the second answer", 2), view.newest.cause
+        assert view.opening in (Opening.RESUMED, Opening.LOADED)
+        await runtime.stop(PARENT, view.id, finished=True)
+        await runtime.resume(PARENT, view.id, "[[text:the third answer]]")
+        view = (await runtime.wait(PARENT, [view.id], seconds=BOUND)).views[0]
+        assert view.newest.result == "the third answer", view.newest.cause
+        said = str(model.requests[-1].body)
+        assert "the first answer" in said
+        assert "the second answer" in said
+        await runtime.stop(PARENT, view.id, finished=True)
+        async with runtime.turn(PARENT):
+            pass
+        await runtime.remove(PARENT, view.id)
 
 
 async def test_opencode_obeys_a_cancel_in_mid_stream(real: RealPlace) -> None:
