@@ -33,7 +33,7 @@ def test_each_command_alone_does_the_set_up_in_order(target, last):
 def test_the_tests_without_an_engine_come_first_and_no_folder_is_left_out():
     [line] = [line for line in make("-n", "test").splitlines() if "-m pytest" in line]
     folders = [Path(word).name for word in line.split() if word.startswith("tests/")]
-    assert folders[:5] == ["unit", "exhaustive", "property", "contract", "integration"]
+    assert folders[:6] == ["unit", "exhaustive", "property", "simulation", "contract", "integration"]
     with_tests = {path.relative_to(CHECKOUT / "tests").parts[0] for path in (CHECKOUT / "tests").rglob("test_*.py")}
     assert with_tests - {"bench"} <= set(folders)
 
