@@ -176,6 +176,9 @@ _SANDBOX: Final = Area(
         Trouble("cwd_missing", "the agent's folder is not in its workspace",
             "`cwd` names a folder that is not there, or one that git leaves out",
             "name a folder of the workspace, or leave `cwd` out"),
+        Trouble("nothing_kept", "what the subagent had stored is gone, so it cannot be started again",
+            "its volumes were removed, as by `docker volume prune`",
+            "spawn a new one; its exported work is still there"),
         Trouble("mount_refused", "a folder of the host was not mounted",
             "it is not there, its target is part of the sandbox itself, or it holds the engine's socket; a local agent "
             "has no mounts", "the sentence says which; name another folder or target"),

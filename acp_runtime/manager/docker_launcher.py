@@ -17,7 +17,7 @@ from acp_runtime.manager.confinement import host_mounts, sandbox_limits
 from acp_runtime.manager.docker_agent import DockerAgent, folder_of
 from acp_runtime.manager.launcher import Ended, LaunchError, LaunchRequest
 from acp_runtime.manager.run_dir import SOCKET, make_private, make_run_dir, relay_dir, remove_run_dir
-from acp_runtime.manager.workspace import export, missing_folder, snapshot, tell_kept
+from acp_runtime.manager.workspace import export, missing_folder, nothing_kept, snapshot, tell_kept
 from acp_runtime.models.forwarder import ModelForwarder
 from acp_runtime.models.route import Route
 from acp_runtime.models.secret import Secret
@@ -129,8 +129,11 @@ class DockerLauncher:
             return
         for container in await ground.engine.containers(self._own(request)):
             await ground.engine.remove_container(container["Id"])
+        volumes = {each["Name"] for each in await ground.engine.volumes(self._own(request))}
         if request.resume is None:
             await self.remove_volumes(request)
+        elif not volumes.issuperset(self._guest_spec(ground, request).volumes):
+            raise nothing_kept(request)
 
     async def _mounts(self, engine: Engine, request: LaunchRequest) -> tuple[HostMount | VolumeMount, ...]:
         relay = await asyncio.to_thread(relay_dir, self._config.cache_dir, engine.facts.architecture)
@@ -179,7 +182,14 @@ class DockerLauncher:
         ground = self._ground
         if ground is None:
             raise LaunchError("engine_unreachable", "the engine was never reached by this manager")
-        spec = SandboxSpec(
+        sandbox = await Sandbox.create(ground.engine, self._guest_spec(ground, request))
+        try:
+            yield Guest(sandbox, WorkspaceLimits(), base=BASE, work=WORKSPACE)
+        finally:
+            await _surely(sandbox.remove)
+
+    def _guest_spec(self, ground: _Ground, request: LaunchRequest) -> SandboxSpec:
+        return SandboxSpec(
             store=request.store,
             subagent=request.subagent,
             attempt=request.attempt,
@@ -190,11 +200,6 @@ class DockerLauncher:
             base=True,
             labels=self._labels,
         )
-        sandbox = await Sandbox.create(ground.engine, spec)
-        try:
-            yield Guest(sandbox, WorkspaceLimits(), base=BASE, work=WORKSPACE)
-        finally:
-            await _surely(sandbox.remove)
 
     async def finish(self, request: LaunchRequest, *, exported: bool = False) -> Ended:
         """Export the work unless it was, then remove the volumes, but not what is kept or could not be exported."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from acp_runtime.manager.launcher import CheckResult, Ended, Fate, LaunchError, LaunchRequest
 from acp_runtime.manager.local_channel import LocalChannel
-from acp_runtime.manager.workspace import export, measure, missing_folder, snapshot
+from acp_runtime.manager.workspace import export, measure, missing_folder, nothing_kept, snapshot
 from acp_runtime.session.channel import Receiver
 from sandbox.errors import SandboxError
 from sandbox.workspace import Guest, LocalRunner, WorkspaceLimits, bring_in
@@ -36,6 +36,8 @@ class LocalLauncher:
             raise LaunchError("mount_refused", sentence)
         home = self._home(request)
         made = request.resume is None
+        if not made and not (home / "workspace").is_dir():
+            raise nothing_kept(request)
         try:
             guest = await self._prepare(home, request) if made else self._guest(home)
             channel = await self._start(home, request, receiver)

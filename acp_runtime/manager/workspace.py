@@ -63,3 +63,8 @@ def tell_kept(request: LaunchRequest, why: str) -> None:
 def missing_folder(request: LaunchRequest) -> LaunchError:
     sentence = f"the folder {request.order.cwd!r} is not in the workspace; name one that is there, or leave cwd out"
     return LaunchError("cwd_missing", sentence)
+
+
+def nothing_kept(request: LaunchRequest) -> LaunchError:
+    sentence = f"what {request.subagent} had stored is not there any more, so it cannot go on; spawn a new one"
+    return LaunchError("nothing_kept", sentence)

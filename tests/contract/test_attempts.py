@@ -1,5 +1,6 @@
 """What outlives an agent process: its session, its files and its queue, whichever launcher runs it."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from acp_runtime.core.model import Limits, Opening, Permissions, TaskState
 from acp_runtime.core.status import Status
 from acp_runtime.service import Runtime
 from acp_runtime.views import SubagentView
+from tests import engine
 from tests.contract.conftest import PARENT, Place
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -177,3 +179,25 @@ async def test_a_permission_that_is_asked_for_waits_for_the_parent(place: Place,
         await runtime.answer(PARENT, view.id, view.requests[0].id, answer)
         view = await place.until(runtime, view.id, lambda each: each.settled)
         assert f"chose {answer}" in view.newest.result
+
+
+async def test_one_whose_volumes_are_gone_is_told_so_and_never_begins_in_an_empty_workspace(place: Place) -> None:
+    place.keeping("--resume")
+    async with place.runtime() as runtime:
+        view = await spawn(place, runtime, "[[write:kept.txt|kept]]", keep=True, limits=Limits(restarts=0))
+        await place.ended(runtime, view.id)
+        await runtime.stop(PARENT, view.id, finished=True)
+        if place.name == "docker":
+            engine.remove_volumes(engine.volumes(f"io.acp-subagents.subagent={view.id}"))
+        else:
+            shutil.rmtree(place.root / "agents" / view.id)
+        await runtime.resume(PARENT, view.id, "[[recall]]")
+        view = await place.until(runtime, view.id, lambda each: each.status.over)
+        assert (view.status, view.error_kind) == (Status.ERROR, "nothing_kept")
+        await runtime.stop(PARENT, view.id)
+        work = await runtime.work(PARENT, view.id)
+        assert work is not None
+        assert b"kept.txt" in work.patch, "the export of the first life is still there"
+        async with runtime.turn(PARENT):
+            pass
+        await runtime.remove(PARENT, view.id)
