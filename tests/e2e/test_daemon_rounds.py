@@ -19,7 +19,7 @@ async def play(tmp_path_factory: pytest.TempPathFactory, seeds: range) -> Found:
     return total
 
 
-@pytest.mark.requirement("P15", "B7", "B24")
+@pytest.mark.requirement("P15", "B07", "B24")
 async def test_no_parent_misses_or_is_told_twice_whatever_ends(tmp_path_factory: pytest.TempPathFactory) -> None:
     total = await play(tmp_path_factory, range(SHORT))
     assert total.nudges > SHORT

@@ -35,9 +35,10 @@ def model() -> Iterator[ScriptedModel]:
 
 @pytest.mark.parametrize("agent", ["scripted", pytest.param("opencode", marks=pytest.mark.real_agent)])
 def test_the_key_reaches_the_model_and_nobody_else(engine_stage: Stage, model: ScriptedModel, agent: str):
+    options = ["--model-url", model.base_url, "--model-key-env", "CANARY", "--output", "json"]
     if agent == "opencode":
         engine_stage.write_config()  # the default image
-    options = ("--model", "scripted", "--model-url", model.base_url, "--model-key-env", "CANARY", "--output", "json")
+        options += ["--model", "scripted"]
     running = engine_stage.start(TASKS[agent], *options, local=False, agent=agent, env={"CANARY": KEY})
     running.until("✓ execute")
     (container,) = containers_of(engine_stage.pids, "agent")

@@ -40,7 +40,7 @@ async def run(path: Path, seeds: range) -> None:
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))
-@pytest.mark.requirement("B7", "P15")
+@pytest.mark.requirement("B07", "P15")
 async def test_each_fact_is_told_until_it_is_acknowledged_and_never_after(path: Path, batch: int) -> None:
     await run(path, range(batch * PER_BATCH, (batch + 1) * PER_BATCH))
 

@@ -28,7 +28,7 @@ async def ask(store: Store, number: int, limits: Admission, parent: str = PARENT
     return "admitted"
 
 
-@pytest.mark.requirement("P06", "B5")
+@pytest.mark.requirement("P06", "B05")
 async def test_of_sixty_four_at_once_two_are_admitted(store: Store) -> None:
     answers = await asyncio.gather(*(ask(store, number, TWO) for number in range(64)))
     assert answers.count("admitted") == 2

@@ -48,7 +48,7 @@ async def test_a_fact_that_could_not_be_stored_leaves_no_nudge(store: Store, clo
     assert len(await store.query("SELECT * FROM nudge")) == 1
 
 
-@pytest.mark.requirement("B7")
+@pytest.mark.requirement("B07")
 async def test_the_same_turn_has_the_same_bytes_whatever_happens_meanwhile(store: Store, clock: ManualClock) -> None:
     await ended(store, clock)
     turn = await store.begin_turn(PARENT, "mcp", "t1")

@@ -54,12 +54,12 @@ def test_a_block_is_these_bytes() -> None:
     ]
 
 
-@pytest.mark.requirement("B8")
+@pytest.mark.requirement("B08")
 def test_when_nothing_changed_the_bytes_are_the_same() -> None:
     assert render_block(children(7), ()) == render_block(children(7), ())
 
 
-@pytest.mark.requirement("B8")
+@pytest.mark.requirement("B08")
 def test_a_change_of_one_subagent_changes_its_line_alone() -> None:
     before = children(10)
     after = (*before[:4], replace(before[4], status="idle", unread=False), *before[5:])
