@@ -2,40 +2,15 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from .script import Pause, Say, holds_directive
+from .asked import Answer, Ask, BadRequestError, tokens
+from .script import Pause, holds_directive
 from .tools import Offer
 
 PATH = "/v1/chat/completions"
 CREATED = 1_700_000_000
 """A fixed time: equal requests get equal bytes."""
-
-
-class BadRequestError(ValueError):
-    """A body that is not a chat-completions request; the text says what is missing."""
-
-
-@dataclass(frozen=True)
-class Ask:
-    """What matters of a request: the script it carries (or ""), and how many tool results came after it."""
-
-    model: str
-    script: str
-    results: int
-    offers: Sequence[Offer]
-    streaming: bool
-    wants_usage: bool
-    prompt_tokens: int
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What is said, then the tool that is called (name, arguments) or None."""
-
-    items: Sequence[Pause | Say]
-    call: tuple[str, dict[str, object]] | None = None
 
 
 def read(body: object) -> Ask:
@@ -51,14 +26,13 @@ def read(body: object) -> Ask:
         offers=[*_offers(body.get("tools"))],
         streaming=body.get("stream") is True,
         wants_usage=isinstance(options, dict) and options.get("include_usage") is True,
-        prompt_tokens=_tokens(json.dumps(body["messages"])),
+        prompt_tokens=tokens(json.dumps(body["messages"])),
     )
 
 
 def whole(ask: Ask, answer: Answer) -> bytes:
     """Return the answer as one JSON document; pauses are the caller's business."""
-    text = "".join(item.text for item in answer.items if isinstance(item, Say))
-    message: dict[str, object] = {"role": "assistant", "content": text or None}
+    message: dict[str, object] = {"role": "assistant", "content": answer.text or None}
     if answer.call:
         message["tool_calls"] = [_tool_call(ask, *answer.call)]
     choice = {"index": 0, "message": message, "finish_reason": _finish(answer)}
@@ -121,13 +95,8 @@ def _finish(answer: Answer) -> str:
     return "tool_calls" if answer.call else "stop"
 
 
-def _tokens(text: str) -> int:
-    return len(text) // 4 + 1
-
-
 def _usage(ask: Ask, answer: Answer) -> dict[str, int]:
-    said = "".join(item.text for item in answer.items if isinstance(item, Say)) + json.dumps(answer.call)
-    completion = _tokens(said)
+    completion = tokens(answer.text + json.dumps(answer.call))
     total = ask.prompt_tokens + completion
     return {"prompt_tokens": ask.prompt_tokens, "completion_tokens": completion, "total_tokens": total}
 

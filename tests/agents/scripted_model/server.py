@@ -17,10 +17,11 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import TCPServer, ThreadingMixIn
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, Self
 
-from . import chat_completions as wire
+from . import chat_completions, messages
+from .asked import Answer, Ask
 from .script import Fail, Pause, Round, Say, ScriptError, round_at
 from .tools import call_for
 
@@ -34,6 +35,8 @@ FAILURE_COUNT = 1000
 IDLE_SECONDS = 120.0
 """A kept connection without a request is closed after this time."""
 STOP_SECONDS = 10.0
+FORMATS = {each.PATH: each for each in (chat_completions, messages)}
+"""The wire formats by the path of their requests."""
 MODEL = "scripted"
 ERRAND_TEXT = "Scripted errand"
 
@@ -112,26 +115,34 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
+    @property
+    def _path(self) -> str:
+        return self.path.partition("?")[0]
+
+    @property
+    def _format(self) -> ModuleType:
+        return FORMATS.get(self._path, chat_completions)
+
     def do_GET(self) -> None:
         self.state.record(self._recorded(b""))
-        if self.path == "/v1/models":
-            model = {"id": MODEL, "object": "model", "created": wire.CREATED, "owned_by": "tests"}
+        if self._path == "/v1/models":
+            model = {"id": MODEL, "object": "model", "created": chat_completions.CREATED, "owned_by": "tests"}
             self._document(200, json.dumps({"object": "list", "data": [model]}).encode())
         else:
-            self._document(404, wire.failure(404, f"There is nothing at {self.path}; ask {wire.PATH} or /v1/models."))
+            self._fail(404, f"There is nothing at {self.path}; ask /v1/models.")
 
     def do_POST(self) -> None:
         body = self._body()
         if body is None:
             return
         self.state.record(self._recorded(body))
-        if self.path != wire.PATH:
-            self._document(404, wire.failure(404, f"There is nothing at {self.path}; post to {wire.PATH}."))
+        if self._path not in FORMATS:
+            self._fail(404, f"There is nothing at {self.path}; post to {' or '.join(FORMATS)}.")
             return
         try:
-            ask = wire.read(json.loads(body))
+            ask = self._format.read(json.loads(body))
         except ValueError as error:
-            self._document(400, wire.failure(400, str(error)))
+            self._fail(400, str(error))
             return
         self._answer(ask, body)
 
@@ -140,9 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not length.isdecimal() or int(length) > BODY_LIMIT:
             self.close_connection = True
             status = 413 if length.isdecimal() else 411
-            self._document(
-                status, wire.failure(status, f"A body of 0 to {BODY_LIMIT} bytes with its length is needed.")
-            )
+            self._fail(status, f"A body of 0 to {BODY_LIMIT} bytes with its length is needed.")
             return None
         body = self.rfile.read(int(length))
         if len(body) < int(length):
@@ -152,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _recorded(self, body: bytes) -> Recorded:
         return Recorded(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body)
 
-    def _answer(self, ask: wire.Ask, body: bytes) -> None:
+    def _answer(self, ask: Ask, body: bytes) -> None:
         try:
             played = round_at(ask.script, ask.results) if ask.script and ask.offers else Round([Say(ERRAND_TEXT)])
             call = call_for(played.call, ask.offers) if played.call else None
@@ -160,13 +169,15 @@ class _Handler(BaseHTTPRequestHandler):
             played, call = Round([Say(str(error))]), None
         if played.fail and self.state.fails_now(played.fail, body):
             self._pause(played.before)
-            status = played.fail.status
-            self._document(status, wire.failure(status, f"The script says fail with {status}."))
+            self._fail(played.fail.status, f"The script says fail with {played.fail.status}.")
         elif ask.streaming:
-            self._stream(ask, wire.Answer(played.items, call))
+            self._stream(ask, Answer(played.items, call))
         else:
             self._pause(sum(item.seconds for item in played.items if isinstance(item, Pause)))
-            self._document(200, wire.whole(ask, wire.Answer(played.items, call)))
+            self._document(200, self._format.whole(ask, Answer(played.items, call)))
+
+    def _fail(self, status: int, message: str) -> None:
+        self._document(status, self._format.failure(status, message))
 
     def _document(self, status: int, document: bytes) -> None:
         known = status in HTTPStatus.__members__.values()
@@ -178,13 +189,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(document)
 
-    def _stream(self, ask: wire.Ask, answer: wire.Answer) -> None:
+    def _stream(self, ask: Ask, answer: Answer) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Cache-Control", "no-store")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for event in wire.events(ask, answer):
+        for event in self._format.events(ask, answer):
             if isinstance(event, Pause):
                 self._pause(event.seconds)
             else:
