@@ -10,6 +10,8 @@ PY := .venv/bin/python
 # Those that need no engine come first, so that a plain mistake is told early; a new folder joins by itself.
 FAST := tests/unit tests/exhaustive tests/property tests/simulation tests/contract tests/integration
 REST := $(filter-out $(FAST) tests/demo tests/fixtures tests/__pycache__,$(patsubst %/,%,$(sort $(wildcard tests/*/))))
+# A file of tests stays in one process, for what its tests share. Many wait for the engine more than they compute.
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 PYTEST_ARGS ?=
 
 help: ## list the targets (the default)
@@ -31,13 +33,13 @@ demo: setup engine images ## show a real agent at work in a container, without a
 	@$(PY) -m tests.demo
 
 test: setup lint engine images ## prove that it is sound: lint, then all tests (PYTEST_ARGS="-k name -x")
-	@$(PY) -m pytest $(FAST) $(REST) $(PYTEST_ARGS)
+	@$(PY) -m pytest $(FAST) $(REST) $(PARALLEL) $(PYTEST_ARGS)
 
 test-long: setup engine images ## the tests that take too long for every day; they print their figures
 	@$(PY) -m pytest $(FAST) $(REST) --long -m long -s $(PYTEST_ARGS)
 
 check: setup lint ## the tests that need no engine, for the loop while editing
-	@$(PY) -m pytest $(FAST) -m "not docker" $(PYTEST_ARGS)
+	@$(PY) -m pytest $(FAST) -m "not docker" $(PARALLEL) $(PYTEST_ARGS)
 
 lint: setup ## ruff, mypy and the import contracts
 	@$(PY) -m ruff check . .ci

@@ -1,4 +1,4 @@
-"""Verbs that look and change nothing: ps, show, poll, nudges, search, df."""
+"""Verbs that look: ps, show, poll, nudges, search, df."""
 
 import argparse
 import json
@@ -99,14 +99,19 @@ def event_line(row: dict[str, Any]) -> str:
 
 
 def nudges(options: argparse.Namespace) -> int:
-    """List what parents are to be told, and how far it got."""
+    """List what parents are to be told, and how far it got; with `--revive`, offer a dead letter again."""
+    if options.revive is not None:
+        Asking(options).call("revive", nudge=options.revive)
+        Talk().tell(f"{options.revive} is offered to its parent again")
+        return Exit.DONE
     given = {} if options.state is None else {"state": options.state}
     found = Asking(options).call("nudges", limit=options.limit, **given)
     if options.json:
         put_json(*found)
     elif found:
-        rows = [(each["state"], each["kind"], each["name"], each["created_at"][:16], _told(each)) for each in found]
-        for line in table(("STATE", "KIND", "NAME", "CREATED", "WHAT"), rows):
+        names = ("id", "state", "kind", "name")
+        rows = [(*(each[name] for name in names), each["created_at"][:16], _told(each)) for each in found]
+        for line in table(("ID", "STATE", "KIND", "NAME", "CREATED", "WHAT"), rows):
             put(line)
     else:
         Talk().tell("no nudges")

@@ -20,7 +20,10 @@ AT_ONCE = 65536
 async def merging(path: Path, engine_socket: str, marker: bytes) -> AsyncIterator[None]:
     """Hold what the engine says on a raw stream back until `marker` is in it, then pass it on in one write."""
 
+    served = set[asyncio.Task[None] | None]()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.add(asyncio.current_task())
         from_engine, to_engine = await asyncio.open_unix_connection(engine_socket)
         upgraded = asyncio.Event()
         try:
@@ -36,6 +39,9 @@ async def merging(path: Path, engine_socket: str, marker: bytes) -> AsyncIterato
     server = await asyncio.start_unix_server(serve, path)
     async with server:
         yield
+    for task in filter(None, served):
+        task.cancel()
+    await asyncio.gather(*filter(None, served), return_exceptions=True)
 
 
 async def _forward(reader: asyncio.StreamReader, to_engine: asyncio.StreamWriter, upgraded: asyncio.Event) -> None:

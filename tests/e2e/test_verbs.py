@@ -12,9 +12,11 @@ from subprocess import CompletedProcess
 import pytest
 
 from acp_runtime.cli.codes import Exit
+from acp_runtime.core.turns import OutboxRules
 from tests.e2e.daemon_site import BOUND, MODULE, DaemonSite, daemon_site
 
 FOLDER = "--workspace"
+OFFERS = OutboxRules().offers
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +161,20 @@ def test_a_turn_is_shown_until_it_is_acknowledged(site: DaemonSite, idle: str) -
     states = [json.loads(line)["state"] for line in ask(site, "nudges", "--json").stdout.splitlines()]
     assert "committed" in states
     assert "name it with --parent" in ask(site, "turn", code=Exit.USAGE).stderr
+
+
+def test_a_nudge_that_nobody_acknowledged_is_dead_and_can_be_told_after_all(site: DaemonSite) -> None:
+    subagent = spawned(site, "[[say:unheard]]", "--purpose", "p", "--parent", "deaf")
+    ask(site, "wait", subagent)
+    for _ in range(OFFERS + 1):
+        ask(site, "turn", "--parent", "deaf")
+    (dead,) = [json.loads(line) for line in ask(site, "nudges", "--state", "dead", "--json").stdout.splitlines()]
+    assert dead["id"] in ask(site, "nudges").stdout
+    assert "unheard" not in ask(site, "turn", "--parent", "deaf").stdout
+    ask(site, "nudges", "--revive", dead["id"])
+    assert "unheard" in ask(site, "turn", "--parent", "deaf").stdout
+    assert "only a dead one" in ask(site, "nudges", "--revive", dead["id"], code=Exit.FAILED).stderr
+    ask(site, "stop", "--parent", "deaf", subagent)
 
 
 def test_words_are_searched_and_space_is_told(site: DaemonSite, idle: str) -> None:

@@ -45,6 +45,7 @@ from acp_runtime.core.model import (
     Order,
     Permissions,
     Reason,
+    RequestKind,
     Steering,
     Step,
     Subagent,
@@ -275,13 +276,21 @@ def test_every_state_that_is_not_over_ends_by_its_timers_alone(walk: Walk) -> No
 
 def test_each_task_ends_once_and_only_after_it_was_queued(walk: Walk) -> None:
     for state, _, events, after in walk.edges:
-        ended = [event.task_id for event in events if isinstance(event, TaskEnded)]
-        assert len(ended) == len(set(ended))
-        for task in ended:
-            before = state.task(task)
+        ends = [event for event in events if isinstance(event, TaskEnded)]
+        assert len(ends) == len({event.task_id for event in ends})
+        for event in ends:
+            before, then = state.task(event.task_id), after.task(event.task_id)
             assert before is None or not before.state.over
+            assert then is None or then.state is event.outcome, "the log tells another end than the state"
         queued = [event for event in events if isinstance(event, TaskQueued)]
         assert after.task_count == state.task_count + len(queued)
+
+
+def test_no_question_outlives_the_running_of_the_task_that_asked(walk: Walk) -> None:
+    for state in walk.states.values():
+        for request in state.open_requests:
+            task = state.task(request.task_id)
+            assert request.kind is RequestKind.QUESTION or (task and task.state is TaskState.RUNNING), key(state)
 
 
 def test_observations_of_an_older_attempt_change_nothing(walk: Walk) -> None:
