@@ -30,6 +30,7 @@ from acp_runtime.core.admission import Admission
 from acp_runtime.core.model import Confinement, Limits, Permissions
 from acp_runtime.core.turns import OutboxRules
 from acp_runtime.presets import Network
+from acp_runtime.session.catalogue import KeyForm
 
 _LIMITS: Final = Limits()
 _DAEMON: Final = DaemonConfig()
@@ -139,11 +140,14 @@ class AgentTable(Table):
         ..., "the agent's program and arguments, as in the sandbox"
     )
     env: dict[Variable, Word] = key(
-        {}, "its variables; `$MODEL` and `$BASE_URL` stand for the model's name and address"
+        {},
+        "its variables; `$MODEL` and `$BASE_URL` stand for the model's name and address, "
+        "`$API_ROOT` for the address without a `/v1` at its end",
     )
     auth_method: str | None = key(None, "the login to call after initialize")
     needs_model: bool = key(default=False, sentence="refuse it where no model is named")
     cold_start: bool = key(default=False, sentence="its first start is slow: `limits.initialize_cold` holds")
+    key_form: KeyForm = key("bearer", "how its API wants the key: `Authorization: Bearer KEY`, or `x-api-key: KEY`")
 
 
 class MountTable(Table):

@@ -58,8 +58,12 @@ def judge(stop_reason: str, evidence: Evidence) -> Judgement:
 
 
 def worth_retrying(cause: str, evidence: Evidence, files_changed: int | None) -> bool:
-    """Return whether a failed prompt may be given again: nothing was produced, and its cause may pass."""
-    produced = evidence.text.strip() or evidence.tools or files_changed
+    """Return whether a failed prompt may be given again: nothing was produced, and its cause may pass.
+
+    Some agents say the provider's error as if it were their answer before they fail with it: that is no product.
+    """
+    said = evidence.text.strip() and PROVIDER_ERROR.search(evidence.text) is None
+    produced = said or evidence.tools or files_changed
     return not produced and TRANSIENT.search(cause) is not None
 
 

@@ -165,7 +165,7 @@ class DockerLauncher:
         if order.model_url is None:
             return None
         key = None if order.model_key_env is None else Secret.read(self._environ, order.model_key_env)
-        return Route.parse(order.model_url, key=key)
+        return Route.parse(order.model_url, key=key, key_form=request.kind.key_form)
 
     async def _bring_in(self, request: LaunchRequest) -> None:
         request.progress("taking the workspace in")

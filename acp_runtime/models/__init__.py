@@ -3,7 +3,7 @@
 from acp_runtime.models.exchange import Tally
 from acp_runtime.models.forwarder import ModelForwarder
 from acp_runtime.models.limits import ForwarderLimits
-from acp_runtime.models.route import KeyForm, Route
+from acp_runtime.models.route import Route
 from acp_runtime.models.secret import Secret
 
-__all__ = ["ForwarderLimits", "KeyForm", "ModelForwarder", "Route", "Secret", "Tally"]
+__all__ = ["ForwarderLimits", "ModelForwarder", "Route", "Secret", "Tally"]

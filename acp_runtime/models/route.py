@@ -7,17 +7,15 @@ never comes back.
 
 import re
 from dataclasses import dataclass
-from typing import Literal
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 from acp_runtime.core.errors import Rejected
 from acp_runtime.models.headers import Headers
 from acp_runtime.models.refusal import Refusal
 from acp_runtime.models.secret import Secret
+from acp_runtime.session.catalogue import KeyForm
 
-__all__ = ["KeyForm", "Route"]
-
-KeyForm = Literal["bearer", "x-api-key"]
+__all__ = ["Route"]
 
 # Not TRACE, which answers with the request's own headers, and not CONNECT.
 _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})

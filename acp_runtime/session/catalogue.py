@@ -8,17 +8,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from string import Template
-from typing import Any
+from typing import Any, Literal
 
 from acp_runtime.core.errors import Rejected
+
+KeyForm = Literal["bearer", "x-api-key"]
+"""How a model is given its key: in `Authorization: Bearer KEY`, or in `x-api-key: KEY`."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentKind:
-    """How to launch an agent. `argv` runs inside the sandbox; `env` may hold `$MODEL` and `$BASE_URL`.
+    """How to launch an agent. `argv` runs inside the sandbox; `env` may hold `$MODEL`, `$BASE_URL` and `$API_ROOT`.
 
     `auth_method` is the login to call after `initialize`; None for agents that need none. `cold_start` says that the
-    first start fetches or unpacks something, which lengthens the deadline of `initialize`.
+    first start fetches or unpacks something, which lengthens the deadline of `initialize`. `key_form` is how the API
+    that the agent speaks wants the model's key; it is added outside of the sandbox.
     """
 
     name: str
@@ -27,6 +31,7 @@ class AgentKind:
     auth_method: str | None = None
     needs_model: bool = False
     cold_start: bool = False
+    key_form: KeyForm = "bearer"
 
     @property
     def takes_model(self) -> bool:
@@ -34,8 +39,11 @@ class AgentKind:
         return any("$MODEL" in value or "${MODEL}" in value for value in self.env.values())
 
     def environment(self, *, model: str | None, base_url: str) -> dict[str, str]:
-        """Return the agent's variables with the model's name and address filled in."""
-        values = {"MODEL": model or "", "BASE_URL": base_url}
+        """Return the agent's variables with the model's name and address filled in.
+
+        `$API_ROOT` is the address without a `/v1` at its end, for agents that add it themselves.
+        """
+        values = {"MODEL": model or "", "BASE_URL": base_url, "API_ROOT": base_url.rstrip("/").removesuffix("/v1")}
         return {name: Template(value).safe_substitute(values) for name, value in self.env.items()}
 
 

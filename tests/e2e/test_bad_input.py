@@ -57,7 +57,7 @@ def test_a_command_line_that_makes_no_sense_is_told(stage: Stage, options: tuple
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"agent": "opencod"}, "agent kind: opencod. Known kinds: opencode, scripted"),
+        ({"agent": "opencod"}, "agent kind: opencod. Known kinds: claude, "),
         ({"agent": ""}, "--agent '' is not a name"),
         ({"agent": "\x1b[31mscripted"}, "--agent 'scripted' is not a name; allowed are small letters, digits"),
         ({"agent": "a\nb"}, "is not a name"),

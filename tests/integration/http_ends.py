@@ -9,6 +9,7 @@ from pathlib import Path
 import h11
 
 from acp_runtime.models import ForwarderLimits, ModelForwarder, Route, Secret
+from acp_runtime.session.catalogue import KeyForm
 
 KEY = "sk-canary-4711"
 BOUND = 60.0  # seconds; a hang, not a speed
@@ -107,16 +108,21 @@ async def echo(end: End, request: h11.Request) -> None:
 
 @contextlib.asynccontextmanager
 async def forwarding(
-    folder: Path, url: str, *, key: str | None = KEY, trust: ssl.SSLContext | None = None, **limits: float
+    folder: Path,
+    url: str,
+    *,
+    key: str | None = KEY,
+    key_form: KeyForm = "bearer",
+    trust: ssl.SSLContext | None = None,
+    **limits: float,
 ) -> AsyncIterator[ModelForwarder]:
     """A forwarder that leaves no task and no socket file behind, and that never shows its key."""
     secret = Secret(key, name="MODEL_KEY") if key else None
     before = asyncio.all_tasks()
     path = folder / "model.sock"
     limited = ForwarderLimits(**limits)
-    async with ModelForwarder(
-        path, path.parent.stat().st_gid, Route.parse(url, key=secret), trust=trust, limits=limited
-    ) as it:
+    route = Route.parse(url, key=secret, key_form=key_form)
+    async with ModelForwarder(path, path.parent.stat().st_gid, route, trust=trust, limits=limited) as it:
         yield it
     assert not path.exists()
     assert [task for task in asyncio.all_tasks() - before if "_accept_connection" in repr(task)] == []

@@ -30,6 +30,20 @@ async def test_a_request_arrives_with_the_key_and_without_the_clients_credential
     assert {name for name, _ in headers} & {b"x-api-key", b"cookie"} == set()
 
 
+async def test_a_route_whose_api_wants_the_key_in_a_header_of_its_own_gets_it_there_alone(tmp_path):
+    async with (
+        upstream(echo) as model,
+        forwarding(tmp_path, model.url, key_form="x-api-key") as forwarder,
+        client(forwarder.path) as agent,
+    ):
+        sent = [("authorization", "Bearer stand-in"), ("x-api-key", "stand-in"), ("anthropic-version", "2023-06-01")]
+        await agent.exchange("POST", "/v1/messages", b"{}", sent)
+    headers = list(model.requests[0].headers)
+    assert [value for name, value in headers if name == b"x-api-key"] == [KEY.encode()]
+    assert [value for name, value in headers if name == b"authorization"] == []
+    assert (b"anthropic-version", b"2023-06-01") in headers
+
+
 async def test_without_a_key_the_clients_credentials_do_not_arrive_either(tmp_path):
     async with (
         upstream(echo) as model,

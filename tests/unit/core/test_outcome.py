@@ -3,7 +3,7 @@
 import pytest
 
 from acp_runtime.core.model import Evidence, TaskState, Verdict
-from acp_runtime.core.outcome import judge
+from acp_runtime.core.outcome import judge, worth_retrying
 
 DONE, FAILED, REFUSED = TaskState.COMPLETED, TaskState.FAILED, TaskState.REFUSED
 FULL, EMPTY, SUSPECT = Verdict.FULL, Verdict.EMPTY, Verdict.SUSPECT
@@ -92,6 +92,24 @@ def test_an_answer_that_is_only_a_provider_error_is_suspect_unless_something_was
 )
 def test_an_answer_about_an_error_stays_a_full_one(text: str) -> None:
     assert judge("end_turn", left(text)).verdict is FULL
+
+
+@pytest.mark.parametrize(
+    ("text", "again"),
+    [
+        ("", True),
+        ("API Error: Request rejected (429) · overloaded", True),
+        ("API Error: 500 Internal server error. Try again in a moment.", True),
+        ("I looked at the file.", False),
+        ("I looked at the file.\n\nAPI Error: 500 Internal server error.", False),
+    ],
+)
+def test_a_prompt_is_given_again_only_when_nothing_but_the_providers_error_was_said(text: str, again: bool) -> None:
+    failed = "the agent answered session/prompt with an error (code -32603): API Error: 500"
+    assert worth_retrying(failed, left(text), 0) is again
+    assert not worth_retrying(failed, left(text, WORKED), 0)
+    assert not worth_retrying(failed, left(text), 1)
+    assert not worth_retrying("the agent answered session/prompt with an error: no such model", left(text), 0)
 
 
 def test_the_number_of_failed_calls_and_of_skipped_messages_is_told() -> None:
