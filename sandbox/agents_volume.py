@@ -1,7 +1,7 @@
 """The volume with the coding agents, as the engine holds it: filled once, published when proven, read-only in use.
 
 A volume cannot be renamed or relabelled, and a killed filler leaves one that looks like any other. So each filler
-fills a volume of its own, runs the agent from it, and only then publishes it: by creating a second, empty volume whose
+fills a volume of its own, runs each program in it, and only then publishes it: by creating a second, empty volume whose
 name is the content's and whose label names the filled one. Creating a volume that exists changes nothing, so of
 several fillers exactly one wins and all agree on it. Promises: a name that `published` returns was filled and proven;
 what was not published is never used, and the end of the next `fill` removes it.
@@ -20,21 +20,22 @@ __all__ = ["AGENTS_MOUNT", "AgentsVolume"]
 AGENTS_MOUNT = "/opt/subagents/agents"
 IMAGE_FOLDER = "/agents"  # where the agents image has them; the engine copies that into an empty volume mounted there
 PREFIX = "acp-subagents-agents"
+VERSIONS_SCRIPT = "versions"  # in that folder: tells the name and the version of each program
 CONTENT_LABEL, POINTER_LABEL = "io.acp-subagents.agents", "io.acp-subagents.agents-volume"
 AGENT_USER = "10001:10001"
 PUBLISH_TRIES = 3
 COPY_SECONDS = 300.0
-PROOF_SECONDS = 60.0
+PROOF_SECONDS = 120.0  # each program is read from the disk for the first time
+PROOF_LINES = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class AgentsVolume:
-    """One content (`key`) on one engine. `program` is relative to the volume, `version` what it must say it is."""
+    """One content (`key`) on one engine. `versions` is what its programs must say: name and version, a line each."""
 
     engine: Engine
     key: str
-    program: str
-    version: str
+    versions: str
 
     @property
     def pointer(self) -> str:
@@ -53,7 +54,7 @@ class AgentsVolume:
     async def fill(self, agents_image: str, proof_image: str) -> str:
         """Fill a volume from the agents image, prove it in the other image, publish it; return the published one.
 
-        Raises ImageMissing when the copy is not whole or the agent does not run; nothing is published then.
+        Raises ImageMissing when the copy is not whole or a program does not run; nothing is published then.
         """
         name = f"{PREFIX}-{self.key}-{secrets.token_hex(4)}"
         holder = f"{name}-copy"
@@ -98,7 +99,7 @@ class AgentsVolume:
     async def _prove(self, name: str, image: str) -> None:
         settings = {
             "image": image,
-            "command": [f"{AGENTS_MOUNT}/{self.program}", "--version"],
+            "command": ["sh", f"{AGENTS_MOUNT}/{VERSIONS_SCRIPT}"],
             "user": AGENT_USER,
             "environment": {"HOME": "/tmp"},  # noqa: S108 - a tmpfs of this container
             "labels": self._labels(),
@@ -116,13 +117,15 @@ class AgentsVolume:
             await self.engine.create_container(container, settings)
             await self.engine.start_container(container)
             code = await self.engine.wait_container(container, bound=PROOF_SECONDS)
-            said = (await self.engine.logs(container, lines=5)).decode(errors="replace").strip()
+            said = (await self.engine.logs(container, lines=PROOF_LINES)).decode(errors="replace").strip()
         finally:
             await self.engine.remove_container(container)
-        if code != 0 or said.splitlines()[-1:] != [self.version]:
+        if code != 0 or said != self.versions:
+            told, due = said.splitlines(), self.versions.splitlines()
+            wrong, missing = [line for line in told if line not in due], [line for line in due if line not in told]
             raise ImageMissing(
-                f"The agents volume could not be filled: {self.program} said {said[-200:]!r} with exit code {code} "
-                f"instead of {self.version}; free disk space on the engine and try again."
+                f"The agents volume could not be filled: its programs said {' / '.join(wrong)[:200]!r} with exit code "
+                f"{code} instead of {' / '.join(missing)}; free disk space on the engine and try again."
             )
 
     def _labels(self) -> dict[str, str]:

@@ -28,7 +28,6 @@ _PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]+")
 _WORD = re.compile(r"[a-z][a-z0-9-]*")
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+)+")
 _IMAGE = re.compile(r"[a-z0-9][a-z0-9./_-]*:[A-Za-z0-9._-]+")
-_PROGRAM = re.compile(r"[a-z0-9-]+(/[a-z0-9-]+)+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +41,7 @@ class Recipe:
     rootfs_image: str
     suite: str
     packages: tuple[str, ...]
-    node: str
-    program: str
-    opencode: Mapping[str, str]
+    agents: Mapping[str, Mapping[str, str]]
     base_files: Mapping[str, bytes]
     agents_files: Mapping[str, bytes]
     certificates: tuple[bytes, ...]
@@ -59,8 +56,11 @@ class Recipe:
 
         Certificates and the base are only the way in: what arrives is checked against the lock files, which are here.
         """
-        parts = {"node": self.node, "program": self.program, "opencode": self.opencode[architecture]}
-        return _digest(architecture, parts, self.agents_files, ())
+        return _digest(architecture, self.agents[architecture], self.agents_files, ())
+
+    def versions(self, architecture: str) -> str:
+        """Give what `agents/versions` prints where every program is the right one: name and version, a line each."""
+        return "\n".join(f"{name} {version}" for name, version in sorted(self.agents[architecture].items()))
 
     def base_context(self) -> bytes:
         """Build context of the default image: its files and `certs/`."""
@@ -94,9 +94,7 @@ def load_recipe(folder: Path | None = None, host_certificates: Path = HOST_CERTI
         rootfs_image=reader.text("base.image", _IMAGE),
         suite=reader.text("base.suite", _WORD),
         packages=reader.texts("base.packages", _PACKAGE),
-        node=reader.text("agents.node", _VERSION),
-        program=reader.text("agents.opencode.program", _PROGRAM),
-        opencode={name: reader.text(f"agents.opencode.version.{name}", _VERSION) for name in ARCHITECTURES},
+        agents={architecture: reader.versions("agents", architecture) for architecture in ARCHITECTURES},
         base_files=_files(folder / "base"),
         agents_files=_files(folder / "agents"),
         certificates=_certificates((host_certificates, folder / "certs")),
@@ -125,6 +123,16 @@ class _Reader:
         if not isinstance(value, str) or not allowed.fullmatch(value):
             raise ValueError(f"{self.file}: {key} is {value!r}, but must be a text like {allowed.pattern}.")
         return value
+
+    def versions(self, key: str, architecture: str) -> dict[str, str]:
+        """Read a table of versions; one that depends on the architecture is a table itself."""
+        table = self._value(key)
+        if not isinstance(table, dict) or not table:
+            raise ValueError(f"{self.file}: {key} is {table!r}, but must be a table of names and versions.")
+        keys = {
+            name: f"{key}.{name}.{architecture}" if isinstance(table[name], dict) else f"{key}.{name}" for name in table
+        }
+        return {name: self.text(path, _VERSION) for name, path in keys.items()}
 
     def texts(self, key: str, allowed: re.Pattern[str]) -> tuple[str, ...]:
         values = self._value(key)

@@ -61,22 +61,18 @@ async def ensure_agents(
     """
     recipe = recipe or load_recipe()
     architecture = _architecture(engine, recipe)
-    volume = AgentsVolume(
-        engine=engine,
-        key=recipe.agents_key(architecture),
-        program=recipe.program,
-        version=recipe.opencode[architecture],
-    )
+    versions = recipe.versions(architecture)
+    volume = AgentsVolume(engine=engine, key=recipe.agents_key(architecture), versions=versions)
     if name := await volume.published():
         return name
     base = await ensure_base(engine, progress, recipe=recipe, environ=environ)
     image = f"acp-subagents/agents:{volume.key}"
     if not await engine.inspect_image(image):
-        progress("Building the agents image: about 140 MB from the package registries, about a minute.")
-        arguments = {"BASE": base, "OPENCODE_VERSION": volume.version, **network_arguments(environ, INDEXES)}
+        progress("Building the agents image: about 450 MB from the package registries, about two minutes.")
+        arguments = {"BASE": base, "VERSIONS": versions, **network_arguments(environ, INDEXES)}
         context = recipe.agents_context()
         await _build(engine, image, lambda: _build_agents(engine, image, context, arguments))
-    progress("Filling the agents volume: about 190 MB on the engine's disk.")
+    progress("Filling the agents volume: about 1.1 GB on the engine's disk.")
     return await volume.fill(image, base)
 
 
@@ -101,9 +97,9 @@ async def ensure_image(engine: Engine, name: str, progress: Progress) -> str:
 
 def _architecture(engine: Engine, recipe: Recipe) -> str:
     found = engine.facts.architecture
-    if found not in recipe.opencode:
+    if found not in recipe.agents:
         raise ImageMissing(
-            f"The engine runs on {found}, for which there are no agents; use one on {' or '.join(recipe.opencode)}."
+            f"The engine runs on {found}, for which there are no agents; use one on {' or '.join(recipe.agents)}."
         )
     return found
 
@@ -197,7 +193,7 @@ async def _build_image(
 
 
 async def _build_agents(engine: Engine, image: str, context: bytes, arguments: Mapping[str, str]) -> None:
-    """Build in two calls, so that the first stage has a name by which its 700 MB can be removed again."""
+    """Build in two calls, so that the first stage has a name by which its 1.5 GB can be removed again."""
     stage = image.replace("/agents:", "/agents-fetch:")
     await _build_image(engine, stage, context, arguments, target="fetch")
     await _build_image(engine, image, context, arguments)

@@ -136,8 +136,8 @@ async def _idle_sandbox(engine: Engine, image: str) -> AsyncIterator[Sandbox]:
 
 async def _agents_volume(engine: Engine) -> str | None:
     recipe, architecture = load_recipe(), engine.facts.architecture
-    key, version = recipe.agents_key(architecture), recipe.opencode[architecture]
-    return await AgentsVolume(engine=engine, key=key, program=recipe.program, version=version).published()
+    key, versions = recipe.agents_key(architecture), recipe.versions(architecture)
+    return await AgentsVolume(engine=engine, key=key, versions=versions).published()
 
 
 async def record(counts: Counts, *, containers: bool) -> tuple[Json, list[Figure]]:

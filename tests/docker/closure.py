@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 REPOSITORY = "acp-subagents-test/closure"
-LAYOUT = "3"  # part of the hash: raise it when this file puts other things into the image
+LAYOUT = "4"  # part of the hash: raise it when this file puts other things into the image
 SYSTEM_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
 REQUIRED = ("sh", "cat", "sleep", "git", "env", "mkdir")
 WHERE_PRESENT = """
@@ -47,6 +47,7 @@ GIT_SCRIPTS = ("git-submodule", "git-sh-setup", "git-sh-i18n", "git-sh-i18n--env
 LEFT_OUT = {"distutils", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "test", "tests", "tkinter", "turtledemo"}
 LEFT_OUT |= {"site-packages", "dist-packages", "__phello__"}
 OLD_NAMES = ("libpthread.so.0", "libdl.so.2", "librt.so.1")  # now part of libc; programs built elsewhere still ask
+RUNTIMES = ("libstdc++.so.6", "libgcc_s.so.1", "libm.so.6")  # what node needs; every system with apt or dnf has them
 UNUSED_ENDINGS = (".a", ".exe", ".opt-1.pyc", ".opt-2.pyc")
 DIRECTORIES = {"tmp": 0o1777, "var/tmp": 0o1777, "run": 0o755, "proc": 0o755, "sys": 0o755, "dev": 0o755, "root": 0o700}
 AGENT = 10001
@@ -192,7 +193,7 @@ def _libraries(binaries: Iterable[Path]) -> set[Path]:
     words = (word for line in answer.stdout.splitlines() if "(0x" in line for word in line.split())
     found = {Path(word) for word in words if word.startswith("/")}
     libc = next(path for path in found if path.name.startswith("libc.so"))
-    return found | {libc.with_name(name) for name in OLD_NAMES}
+    return found | {libc.with_name(name) for name in (*OLD_NAMES, *RUNTIMES)}
 
 
 def _is_elf(path: Path) -> bool:

@@ -37,14 +37,15 @@ AGENTS = r"""
 ARG BASE
 FROM ${BASE} AS fetch
 LABEL nonce=NONCE
-ARG OPENCODE_VERSION
-RUN mkdir -p /agents/opencode/bin; cd /agents/opencode/bin; \
-    printf '#!/bin/sh\necho %s\n' "$OPENCODE_VERSION" > opencode; chmod 0755 opencode; \
+ARG VERSIONS
+RUN mkdir /agents; cd /agents; \
+    printf 'echo "%s"\n' "$VERSIONS" > versions; \
     head -c 20000000 /dev/zero > padding
 FROM scratch
 LABEL io.acp-subagents.test=1 nonce=NONCE
 COPY --from=fetch /agents /agents
 """
+PROOF = ("sh", f"{AGENTS_MOUNT}/versions")
 ENSURE = """
 import asyncio, os, pathlib, sys
 from sandbox.engine import Engine
@@ -110,13 +111,12 @@ def volume_of(engine: Engine, recipe: Recipe) -> AgentsVolume:
     return AgentsVolume(
         engine=engine,
         key=recipe.agents_key(architecture),
-        program=recipe.program,
-        version=recipe.opencode[architecture],
+        versions=recipe.versions(architecture),
     )
 
 
-def version(engine: Engine) -> str:
-    return load_recipe().opencode[engine.facts.architecture]
+def versions(engine: Engine) -> str:
+    return load_recipe().versions(engine.facts.architecture)
 
 
 async def run(engine: Engine, image: str, *argv: str, volume: str = "") -> tuple[int | None, str]:
@@ -164,10 +164,7 @@ async def test_the_images_are_made_once_and_each_slow_step_is_announced_before(e
         "Filling the agents volume",
     ]
     assert all("about" in line for line in said)
-    assert await run(engine, base, f"{AGENTS_MOUNT}/{recipe.program}", "--version", volume=volume) == (
-        0,
-        version(engine),
-    )
+    assert await run(engine, base, *PROOF, volume=volume) == (0, versions(engine))
     again: list[str] = []
     assert await ensure_base(engine, again.append, recipe=recipe) == base
     assert await ensure_agents(engine, again.append, recipe=recipe) == volume
@@ -245,7 +242,7 @@ async def test_after_a_filler_was_killed_the_next_one_fills_and_proves(engine: E
     await ended(process)
     name = await ensure_agents(engine, [].append, recipe=recipe)
     base = recipe.base_name(engine.facts.architecture)
-    assert (await run(engine, base, f"{AGENTS_MOUNT}/{recipe.program}", volume=name))[0] == 0
+    assert (await run(engine, base, *PROOF, volume=name))[0] == 0
     assert await volume_of(engine, recipe).published() == name
 
 
@@ -258,15 +255,15 @@ async def test_a_volume_that_was_pruned_is_filled_again(engine: Engine, recipe: 
     second = await ensure_agents(engine, [].append, recipe=recipe)
     assert second != first
     base = recipe.base_name(engine.facts.architecture)
-    assert (await run(engine, base, f"{AGENTS_MOUNT}/{recipe.program}", volume=second))[0] == 0
+    assert (await run(engine, base, *PROOF, volume=second))[0] == 0
     await engine.remove_volume(first)
 
 
-async def test_an_agent_that_does_not_say_its_version_is_not_published(engine: Engine, folder: Path):
+async def test_a_volume_whose_programs_do_not_say_their_versions_is_not_published(engine: Engine, folder: Path):
     file = folder / "agents" / "Dockerfile"
-    file.write_text(file.read_text().replace("echo %s", "echo broken; exit 3 #"))
+    file.write_text(file.read_text().replace('echo "%s"', 'echo broken; exit 3; "%s"'))
     recipe = load_recipe(folder, NOWHERE)
-    told = f"said 'broken' with exit code 3 instead of {version(engine)}; free disk space"
+    told = f"said 'broken' with exit code 3 instead of {' / '.join(versions(engine).splitlines())}; free disk space"
     with pytest.raises(ImageMissing, match=re.escape(told)):
         await ensure_agents(engine, [].append, recipe=recipe)
     volume = volume_of(engine, recipe)
@@ -344,13 +341,12 @@ async def real(engine: Engine) -> tuple[str, str]:
 
 @pytest.mark.real_agent
 @pytest.mark.timeout(1500)
-async def test_opencode_runs_hardened_in_the_base_and_in_an_image_of_another_release(
+async def test_the_agents_run_hardened_in_the_base_and_in_an_image_of_another_release(
     engine: Engine, real: tuple[str, str]
 ):
     base, volume = real
-    program = f"{AGENTS_MOUNT}/opencode/bin/opencode"
     for image in (base, closure_image()):
-        assert await run(engine, image, program, "--version", volume=volume) == (0, version(engine))
+        assert await run(engine, image, *PROOF, volume=volume) == (0, versions(engine))
         code, said = await run(engine, image, "sh", "-c", f"touch {AGENTS_MOUNT}/x", volume=volume)
         assert code != 0
         assert "Read-only file system" in said

