@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -115,7 +116,8 @@ def config_for(root: Path, base_image: str | None) -> Config:
 
 @pytest.fixture(params=["local", pytest.param("docker", marks=pytest.mark.docker)])
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    root = tmp_path_factory.mktemp("p", numbered=True)
+    # Its name is the label on the engine, which tests that run at the same time share; and sockets need it short.
+    root = tmp_path_factory.mktemp(secrets.token_hex(3), numbered=False)
     make_repo(root / "repo")
     if request.param == "local":
         config = config_for(root, None)
