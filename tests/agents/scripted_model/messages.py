@@ -73,17 +73,21 @@ def failure(status: int, message: str) -> bytes:
 
 
 def _script(messages: Sequence[Mapping[str, Any]]) -> tuple[str, int]:
-    """Find the newest user message that holds a directive; a result may stand before it in the same message."""
+    """Find the newest words of the user that hold a directive.
+
+    One message holds blocks of several origins: results, reminders, what was said into a running turn, and every prompt
+    since the last answer when the model had failed in between.
+    """
     results = 0
     for message in reversed(messages):
         if message.get("role") != "user":
             continue
-        blocks = _blocks(message.get("content"))
-        for block in reversed(blocks):
+        for block in reversed(_blocks(message.get("content"))):
+            text = str(block.get("text", ""))
             if block.get("type") == "tool_result":
                 results += 1
-            elif holds_directive(str(block.get("text", ""))):
-                return "\n".join(str(each["text"]) for each in blocks if "text" in each), results
+            elif holds_directive(text):
+                return text, results
     return "", 0
 
 

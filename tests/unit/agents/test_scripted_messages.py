@@ -78,6 +78,7 @@ def test_the_newest_words_that_hold_directives_are_the_script(client):
     assert text(client, *older, {"role": "user", "content": "[[text:new]]"}) == "new"
     steered = user(result(), "The user said meanwhile: [[text:steered]]")
     assert text(client, older[0], steered) == "steered", "a message put into a running turn stands behind a result"
+    assert text(client, user("[[fail:500]]", "[[text:after a failure]]")) == "after a failure"
 
 
 def test_a_request_without_tools_is_an_errand_and_plays_no_script(client):
