@@ -52,6 +52,7 @@ FORGOTTEN: Final = (
     "(Note from the manager: this is a new session. The earlier conversation could not be restored; the files in the "
     "workspace are as you left them.)"
 )
+MESSAGE_GAP: Final = "\n\n"
 
 
 def evolve(state: Subagent | None, event: Event) -> Subagent:
@@ -249,9 +250,10 @@ def _heard(state: Subagent, event: TranscriptAdded) -> Subagent:
         return state
     evidence = task.evidence
     match event.entry:
-        case MessageEntry(role="agent", text=text):
-            joined = evidence.text + text if evidence.message_open else text
-            evidence = replace(evidence, text=joined[-MAX_RESULT_CHARS:], message_open=True)
+        case MessageEntry(role="agent", text=text, message_id=ident):
+            between = "" if ident == evidence.message_id else MESSAGE_GAP
+            joined = evidence.text + between + text if evidence.message_open else text
+            evidence = replace(evidence, text=joined[-MAX_RESULT_CHARS:], message_open=True, message_id=ident)
         case ToolEntry():
             evidence = replace(evidence, tools=_tools(evidence, event.entry), message_open=False)
         case _:

@@ -243,12 +243,14 @@ class Request:
 class Evidence:
     """What a task left behind, by which its completion is judged.
 
-    `text` is the end of the agent's newest message, at most `MAX_RESULT_CHARS` long; `tools` maps tool call ids to
-    their last status. `files_changed` is None where it could not be counted.
+    `text` is the end of what the agent said after its newest tool call, at most `MAX_RESULT_CHARS` long; `message_id`
+    is the agent's name for the message that it ends with. `tools` maps tool call ids to their last status.
+    `files_changed` is None where it could not be counted.
     """
 
     text: str = ""
     message_open: bool = False
+    message_id: str | None = None
     tools: tuple[tuple[str, str], ...] = ()
     files_changed: int | None = None
     stderr_tail: str = ""

@@ -140,6 +140,13 @@ def test_the_result_is_the_newest_message_and_a_tool_call_ends_a_message() -> No
     assert task(after(ready(), Heard(1, entries))).evidence.text == "Done."
 
 
+def test_messages_that_follow_each_other_are_told_apart() -> None:
+    """An agent that is spoken to while it works answers twice, with no tool call between."""
+    pieces = (("I am", "m1"), (" done.", "m1"), ("Done as you said", "m2"), (" then.", "m2"))
+    heard = Heard(1, tuple(MessageEntry("agent", text, ident) for text, ident in pieces))
+    assert task(after(ready(), heard)).evidence.text == "I am done.\n\nDone as you said then."
+
+
 def test_the_next_task_is_prompted_in_the_decision_that_ends_the_one_before() -> None:
     state = after(ready(), Send("second"))
     _, effects = decide(state, PromptAnswered(1, T1, "end_turn", 0), 0)
