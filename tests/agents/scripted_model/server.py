@@ -20,7 +20,7 @@ from socketserver import TCPServer, ThreadingMixIn
 from types import ModuleType, TracebackType
 from typing import Any, Self
 
-from . import chat_completions, messages
+from . import chat_completions, messages, responses
 from .asked import Answer, Ask
 from .script import Fail, Pause, Round, Say, ScriptError, round_at
 from .tools import call_for
@@ -35,7 +35,7 @@ FAILURE_COUNT = 1000
 IDLE_SECONDS = 120.0
 """A kept connection without a request is closed after this time."""
 STOP_SECONDS = 10.0
-FORMATS = {each.PATH: each for each in (chat_completions, messages)}
+FORMATS = {each.PATH: each for each in (chat_completions, responses, messages)}
 """The wire formats by the path of their requests."""
 MODEL = "scripted"
 ERRAND_TEXT = "Scripted errand"
