@@ -148,6 +148,9 @@ class AgentTable(Table):
     needs_model: bool = key(default=False, sentence="refuse it where no model is named")
     cold_start: bool = key(default=False, sentence="its first start is slow: `limits.initialize_cold` holds")
     key_form: KeyForm = key("bearer", "how its API wants the key: `Authorization: Bearer KEY`, or `x-api-key: KEY`")
+    failure_records: bool = key(
+        default=False, sentence="ask it to tell of turns that failed, which it calls ended otherwise"
+    )
 
 
 class MountTable(Table):

@@ -20,7 +20,7 @@ PROVIDER_ERROR: Final = re.compile(
 
 # What a model's provider answers when the same request may go well a little later.
 TRANSIENT: Final = re.compile(
-    r"\b(?:408|409|425|429|5\d\d)\b|rate.?limit|overloaded|too many requests|timed?.?out|temporarily|unavailable"
+    r"\b(?:408|409|425|429|5\d\d)\b|rate.?limit|overloaded|too many requests|timed?.?out|temporar(?:y|ily)|unavailable"
     r"|connection (?:error|reset|refused)|ECONN\w+|socket hang up",
     re.IGNORECASE,
 )

@@ -131,7 +131,9 @@ class Performer:
                 auth_method=request.kind.auth_method,
                 version=around.version,
                 step=lambda step: around.tell(StepBegan(attempt, step, launched.container, pid)),
+                title=request.subagent,
                 resume=request.resume,
+                failure_records=request.kind.failure_records,
             )
         except (LaunchError, SessionError) as error:
             cause = await self._explain(error)

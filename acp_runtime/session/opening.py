@@ -1,6 +1,7 @@
 """How a session comes about: a new one, or an earlier one that the agent can go on in."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from acp_runtime.core.model import Opening
@@ -15,13 +16,17 @@ Replay = Callable[[Awaitable[Any]], Awaitable[Any]]
 
 
 class Opener:
-    """Opens the one session of a channel. `without_replay` awaits a load and keeps what is replayed out of the log."""
+    """Opens the one session of a channel. `without_replay` awaits a load and keeps what is replayed out of the log.
 
-    def __init__(self, call: Call, without_replay: Replay, hello: acp.AgentHello, cwd: str) -> None:
+    A new session is given the `title` where the agent takes one: some ask a model of their own choice for it otherwise.
+    """
+
+    def __init__(self, call: Call, without_replay: Replay, hello: acp.AgentHello, cwd: str, title: str) -> None:
         self._call = call
         self._without_replay = without_replay
         self._hello = hello
         self._cwd = cwd
+        self._title = title
 
     async def open(self, earlier: str | None) -> tuple[str, Opening]:
         """Return the session's id and how it came about.
@@ -74,4 +79,7 @@ class Opener:
         session_id = acp.read_new_session(result)
         if session_id is None:
             raise AgentError("the agent did not return a session id")
+        if self._hello.capabilities.title:
+            with suppress(AgentError):
+                await self._call(AgentMethod.SESSION_SET_TITLE, acp.session_set_title(session_id, self._title))
         return session_id

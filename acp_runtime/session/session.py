@@ -217,16 +217,20 @@ class AcpSession:
         auth_method: str | None,
         version: str,
         step: Callable[[Step], None],
+        title: str = "subagent",
         resume: str | None = None,
+        failure_records: bool = False,
     ) -> Opened:
         """Initialize, authenticate where the agent kind wants it, and make a session, or go on in the one of before.
 
         `resume` names an earlier session; where the agent cannot go on in it, a new one is made and the opening says
-        so. `step` is told before each. Raises `AgentError` (a sentence) when the agent answers wrongly,
-        `LoginNeededError` when it wants a login, `SessionClosedError` when it went away.
+        so. `step` is told before each, a new session is named `title`, and `failure_records` asks the agent to tell of
+        turns that failed. Raises `AgentError` (a sentence) when the agent answers wrongly, `LoginNeededError` when it
+        wants a login, `SessionClosedError` when it went away.
         """
         step(Step.INITIALIZE)
-        hello = acp.read_initialize(await self._call(AgentMethod.INITIALIZE, acp.initialize("acp-subagents", version)))
+        params = acp.initialize("acp-subagents", version, failure_records=failure_records)
+        hello = acp.read_initialize(await self._call(AgentMethod.INITIALIZE, params))
         if hello.protocol_version != acp.PROTOCOL_VERSION:
             named = f"version {hello.protocol_version}" if hello.protocol_version else "no version"
             raise AgentError(f"the agent speaks {named} of ACP; this manager speaks version {acp.PROTOCOL_VERSION}")
@@ -234,7 +238,7 @@ class AcpSession:
             step(Step.AUTHENTICATE)
             await self._authenticate(auth_method, hello)
         step(Step.SESSION)
-        opener = Opener(self._call, self._without_replay, hello, cwd)
+        opener = Opener(self._call, self._without_replay, hello, cwd, title)
         self.session_id, opening = await opener.open(resume)
         for session_id, update in self._early:
             self._update({"sessionId": session_id, "update": update})
@@ -265,7 +269,8 @@ class AcpSession:
     async def prompt(self, text: str, meta: Mapping[str, Any] | None = None) -> str:
         """Deliver one prompt and return its stop reason, after the last update of its turn was stored.
 
-        Raises `AgentError` when the agent answers with an error, `SessionClosedError` when it goes away.
+        Raises `AgentError` when the agent answers with an error or says that its turn failed, `SessionClosedError`
+        when it goes away.
         """
         if self._prompting or self.session_id is None:
             raise AgentError("a prompt is with the agent already" if self._prompting else "there is no session")
@@ -282,6 +287,8 @@ class AcpSession:
         stop_reason = acp.read_prompt(result)
         if stop_reason is None:
             raise AgentError("the agent answered the prompt without a stop reason")
+        if stop_reason == acp.StopReason.END_TURN and (failure := acp.read_failure(result)):
+            raise AgentError(f"the agent says that its turn failed: {one_line(failure, 500)}")
         return stop_reason
 
     def cancel(self) -> None:

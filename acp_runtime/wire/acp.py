@@ -34,6 +34,7 @@ class AgentMethod(StrEnum):
     SESSION_CANCEL = "session/cancel"
     SESSION_SET_MODE = "session/set_mode"
     SESSION_SET_CONFIG_OPTION = "session/set_config_option"
+    SESSION_SET_TITLE = "session/set_title"
     SESSION_STEERING = "_session/steering"
 
 
@@ -116,11 +117,17 @@ class ErrorCode(IntEnum):
 # What we say.
 
 
-def initialize(name: str, version: str) -> dict[str, Any]:
-    """Return the params of `initialize`; the file system and the terminal are said to be absent, not left out."""
+def initialize(name: str, version: str, *, failure_records: bool = False) -> dict[str, Any]:
+    """Return the params of `initialize`; the file system and the terminal are said to be absent, not left out.
+
+    `failure_records` asks for what `read_failure` reads, an extension that some agents offer only to who declares it.
+    """
+    offered: dict[str, Any] = {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False}
+    if failure_records:
+        offered["_meta"] = {"jetbrains": {"air": {"version": 1, "capabilities": ["sessionFailure"]}}}
     return {
         "protocolVersion": PROTOCOL_VERSION,
-        "clientCapabilities": {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False},
+        "clientCapabilities": offered,
         "clientInfo": {"name": name, "version": version},
     }
 
@@ -140,6 +147,11 @@ def session_new(cwd: str, mcp_servers: Sequence[Mapping[str, Any]] = ()) -> dict
 def session_again(session_id: str, cwd: str, mcp_servers: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """Return the params of `session/resume` and `session/load`: those of `session/new` and the session meant."""
     return {"sessionId": session_id, **session_new(cwd, mcp_servers)}
+
+
+def session_set_title(session_id: str, title: str) -> dict[str, Any]:
+    """Return the params of `session/set_title`."""
+    return {"sessionId": session_id, "title": title}
 
 
 def session_list(cwd: str, cursor: str | None = None) -> dict[str, Any]:
@@ -192,6 +204,7 @@ class Capabilities:
     delete: bool = False
     fork: bool = False
     system_prompt: bool = False
+    title: bool = False
     image: bool = False
     audio: bool = False
     embedded_context: bool = False
@@ -262,6 +275,7 @@ def _capabilities(said: dict[str, Any]) -> Capabilities:
         delete=_offered(session.get("delete")),
         fork=_offered(session.get("fork")),
         system_prompt=_offered(session.get("systemPrompt")),
+        title=_offered(session.get("title")),
         image=prompt.get("image") is True,
         audio=prompt.get("audio") is True,
         embedded_context=prompt.get("embeddedContext") is True,
@@ -290,6 +304,17 @@ def read_steering(result: Any) -> str:
 def read_prompt(result: Any) -> str | None:
     """Return the stop reason in the result of `session/prompt`, a StopReason or the agent's own word; None for none."""
     return _text(_dict(result).get("stopReason")) or None
+
+
+def read_failure(result: Any) -> str:
+    """Return why the turn failed, from the failure record in a result of `session/prompt`; empty when it did not."""
+    record: Any = _dict(result).get("_meta")
+    for key in ("jetbrains", "air", "sessionFailure"):
+        record = _dict(record).get(key)
+    record = _dict(record)
+    if record.get("severity") != "error":
+        return ""
+    return _text(record.get("title")) or f"a failure of the kind {_text(record.get('category')) or 'unknown'}"
 
 
 def read_permission_request(params: Any) -> PermissionAsk:

@@ -9,7 +9,8 @@ from acp_runtime.core.model import TaskState
 from acp_runtime.service import Runtime
 from tests.agents.scripted_model import ScriptedModel
 from tests.contract.conftest import PARENT, apply_patch, assert_nothing_left
-from tests.docker.test_opencode import BOUND, RealPlace, make_place
+from tests.docker.real_place import RealPlace, make_place
+from tests.docker.test_opencode import BOUND
 
 pytestmark = [
     pytest.mark.docker,
@@ -26,7 +27,7 @@ DONE = [each for each in WANTED if each != CANCELLED]
 
 async def test_three_at_once_do_five_tasks_each_in_order_and_every_end_is_told_once(tmp_path: Path) -> None:
     with ScriptedModel(port=0) as model:
-        real = make_place(tmp_path, model)
+        real = make_place(tmp_path, model, "opencode")
         async with real.runtime() as runtime:
             ids = await asyncio.gather(*(begin(real, runtime, name) for name in NAMES))
             await real.until(runtime, ids[0], lambda view: bool(view.tasks[0].result))

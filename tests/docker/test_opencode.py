@@ -1,42 +1,19 @@
 """A real agent on a real engine: opencode in its container, with the scripted model behind the forwarder."""
 
 import asyncio
-import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from acp_runtime.core.model import Limits, Opening, TaskState, Verdict
-from acp_runtime.manager.docker_launcher import DockerLauncher
-from acp_runtime.service import SpawnRequest
-from tests import engine
 from tests.agents.scripted_model import ScriptedModel
-from tests.contract.conftest import PARENT, Place, apply_patch, assert_nothing_left, config_for, label, make_repo
+from tests.contract.conftest import PARENT, apply_patch, assert_nothing_left
+from tests.docker.real_place import CANARY, RealPlace, inspect_all, make_place, remove_containers, stored
 
 pytestmark = [pytest.mark.docker, pytest.mark.real_agent, pytest.mark.timeout(600)]
 
-KEY_NAME = "TEST_MODEL_KEY"
-CANARY = "canary-4f1d9c-secret"
 BOUND = 300.0
-
-
-class RealPlace(Place):
-    """A place whose agent is opencode. `model_url` is where its model requests go."""
-
-    model_url = ""
-
-    def request(self, task: str, **changes: object) -> SpawnRequest:
-        asked = SpawnRequest(
-            agent="opencode",
-            workspace=self.workspace,
-            task=task,
-            model="scripted",
-            model_url=self.model_url,
-            model_key_env=KEY_NAME,
-        )
-        return replace(asked, **changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -47,17 +24,8 @@ def model() -> Iterator[ScriptedModel]:
 
 @pytest.fixture
 def real(tmp_path: Path, model: ScriptedModel) -> Iterator[RealPlace]:
-    yield make_place(tmp_path, model)
+    yield make_place(tmp_path, model, "opencode")
     assert_nothing_left(tmp_path, on_the_engine=True)
-
-
-def make_place(root: Path, model: ScriptedModel) -> RealPlace:
-    make_repo(root / "repo")
-    config = config_for(root, None)
-    environ = {**os.environ, KEY_NAME: CANARY}
-    place = RealPlace("real", root, config, lambda: DockerLauncher(config, environ, labels=label(root)), "python3")
-    place.model_url = model.base_url
-    return place
 
 
 async def test_opencode_edits_with_its_own_tools_and_the_work_comes_back(real: RealPlace, model: ScriptedModel) -> None:
@@ -80,18 +48,6 @@ async def test_opencode_edits_with_its_own_tools_and_the_work_comes_back(real: R
     for where, text in (("the sandbox", secrets.output), ("docker inspect", inspected), ("the store", stored(real))):
         assert CANARY not in text, f"the model's key is in {where}"
     assert "stand-in" in secrets.output, "the control: what the agent has instead of a key is found this way"
-
-
-def inspect_all(root: Path) -> str:
-    ids = engine.containers(f"io.acp-subagents.test={root.name}")
-    assert ids, "there is a container to look at"
-    return engine.inspect(ids)
-
-
-def stored(place: RealPlace) -> str:
-    files = [path for path in (place.root / "store").rglob("*") if path.is_file()]
-    assert files
-    return "".join(path.read_bytes().decode("latin-1") for path in files)
 
 
 @pytest.mark.parametrize(
@@ -162,10 +118,6 @@ async def test_a_container_removed_by_somebody_else_is_told_and_its_work_is_save
         work = await runtime.work(PARENT, view.id)
         assert work is not None
         assert b"kept.txt" in work.patch
-
-
-def remove_containers(root: Path) -> None:
-    engine.remove_containers(engine.containers(f"io.acp-subagents.test={root.name}", running=True))
 
 
 async def test_opencode_runs_in_a_glibc_image_that_has_neither_git_nor_node(real: RealPlace, closure: str) -> None:

@@ -45,7 +45,7 @@ def whole(ask: Ask, answer: Answer) -> bytes:
 
 
 def events(ask: Ask, answer: Answer) -> Iterator[bytes | Pause]:
-    """Return the answer as server-sent events, with the pauses between them; the last carries the whole and the usage."""
+    """Return the answer as server-sent events, with the pauses between them; the last carries the whole."""
     numbers = count()
     begun = {**_head(ask), "status": "in_progress", "output": []}
     for kind in ("response.created", "response.in_progress"):

@@ -115,3 +115,9 @@ def test_a_prompt_is_given_again_only_when_nothing_but_the_providers_error_was_s
 def test_the_number_of_failed_calls_and_of_skipped_messages_is_told() -> None:
     assert "all 2 tool call(s) failed" in judge("end_turn", left("", BROKE, ("t4", "failed"))).cause
     assert judge("end_turn", left("ok", skipped=3)).cause.startswith("3 message(s)")
+
+
+def test_a_cause_without_a_status_may_say_that_it_passes() -> None:
+    """What Codex says after an HTTP 500."""
+    said = "the agent says that its turn failed: We're experiencing high demand, which may cause temporary errors."
+    assert worth_retrying(said, left(""), 0)

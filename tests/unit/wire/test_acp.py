@@ -24,7 +24,8 @@ def reply(agent, method):
 
 
 def test_every_name_we_use_is_in_the_schema():
-    extensions = {each for each in acp.AgentMethod if each.startswith("_")}
+    newer = {acp.AgentMethod.SESSION_SET_TITLE}
+    extensions = newer | {each for each in acp.AgentMethod if each.startswith("_")}
     assert set(acp.AgentMethod) - extensions <= set(meta.AGENT_METHODS.values())
     assert set(acp.ClientMethod) <= set(meta.CLIENT_METHODS.values())
     assert set(acp.StopReason) == set(get_args(schema.StopReason))
@@ -56,6 +57,7 @@ def test_what_we_send_is_valid_and_nothing_of_it_is_dropped_by_the_schema():
     server = {"name": "s", "command": "/bin/s", "args": ["-x"], "env": [{"name": "A", "value": "b"}]}
     for model, built in (
         (schema.InitializeRequest, acp.initialize("acp-subagents", "1.2")),
+        (schema.InitializeRequest, acp.initialize("acp-subagents", "1.2", failure_records=True)),
         (schema.AuthenticateRequest, acp.authenticate("api-key")),
         (schema.NewSessionRequest, acp.session_new("/workspace")),
         (schema.NewSessionRequest, acp.session_new("/workspace", [server])),
@@ -94,6 +96,7 @@ def test_the_greetings_of_real_agents_are_understood():
 
     codex = acp.read_initialize(reply("codex", "initialize").result)
     assert codex.auth_methods[0] == acp.AuthMethod("api-key", "API Key")
+    assert (codex.capabilities.title, claude.capabilities.title) == (True, False)
     assert codex.capabilities.mcp_http
     assert not codex.capabilities.mcp_sse
 
@@ -117,11 +120,27 @@ def test_the_new_sessions_of_real_agents_have_an_id_or_a_reason():
     assert acp.read_new_session(refused.result) is None
 
 
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [
+        ({"severity": "error", "title": "503 from the model"}, "503 from the model"),
+        ({"severity": "error", "category": "limit"}, "a failure of the kind limit"),
+        ({"severity": "error", "title": 7, "category": []}, "a failure of the kind unknown"),
+        ({"severity": "warning", "title": "it is slow"}, ""),
+        ({"title": "no severity"}, ""),
+    ],
+)
+def test_a_failure_record_is_read_when_it_tells_of_an_error(record, told):
+    result = {"stopReason": "end_turn", "_meta": {"jetbrains": {"air": {"version": 1, "sessionFailure": record}}}}
+    assert acp.read_failure(result) == told
+
+
 @pytest.mark.parametrize("garbage", GARBAGE)
 def test_garbage_reads_as_nothing(garbage):
     assert acp.read_initialize(garbage) == acp.AgentHello()
     assert acp.read_new_session(garbage) is None
     assert acp.read_prompt(garbage) is None
+    assert acp.read_failure(garbage) == ""
     assert acp.read_permission_request(garbage) == acp.PermissionAsk()
     assert acp.read_update(garbage) == ("", "", {})
 
@@ -134,6 +153,7 @@ def test_garbage_in_every_field_reads_as_nothing(garbage):
     assert (hello.name, hello.capabilities, hello.auth_methods) == ("", acp.Capabilities(), ())
     assert acp.read_new_session(everything) is None
     assert acp.read_prompt(everything) is None
+    assert acp.read_failure(everything) == ""
     assert acp.read_permission_request(everything) == acp.PermissionAsk()
     assert acp.read_update(everything)[:2] == ("", "")
 
