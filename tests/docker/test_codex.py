@@ -91,17 +91,15 @@ async def test_codex_takes_a_message_in_mid_task_and_obeys_a_cancel(real: RealPl
 
 
 async def test_a_model_that_fails_is_told_with_its_cause_and_leaves_codex_usable(real: RealPlace) -> None:
-    """Codex answers end_turn then, and says why in a record beside it; a refused key is an error."""
-    told = {
-        400: "the agent says that its turn failed: ",
-        401: "the agent answered session/prompt with an error (code -32000): Authentication required",
-        429: "the agent says that its turn failed: exceeded retry limit, last status: 429 Too Many Requests",
-    }
+    """Codex answers end_turn then, and says why in a record beside it."""
+    told = {400: "The script says fail with 400.", 429: "exceeded retry limit, last status: 429 Too Many Requests"}
     async with real.runtime() as runtime:
         view = await real.do(runtime, "[[fail:400]]", limits=Limits(retries=0))
         for code, words in told.items():
             view = view if code == 400 else await then(real, runtime, view, f"[[fail:{code}]]")
-            assert (view.newest.state, words in view.newest.cause) == (TaskState.FAILED, True), view.newest
+            assert view.newest.state is TaskState.FAILED, view.newest
+            assert view.newest.cause.startswith("the agent says that its turn failed: "), view.newest.cause
+            assert words in view.newest.cause
         async with runtime.turn(PARENT) as turn:
             assert len(re.findall(r"\.t\d failed: ", turn.text)) == len(told), turn.text
         view = await then(real, runtime, view, "[[text:back again]]")
@@ -109,23 +107,26 @@ async def test_a_model_that_fails_is_told_with_its_cause_and_leaves_codex_usable
 
 
 @pytest.mark.long
-async def test_a_model_that_is_broken_for_a_while_is_asked_again_and_told_at_last(real: RealPlace) -> None:
-    """Codex itself asks again for 24 s after a 500; what the manager then tries anew is told."""
+async def test_a_key_that_is_refused_and_a_model_that_is_broken_are_told_at_last(real: RealPlace) -> None:
+    """Codex itself asks again, 7 s long after a 401 and 24 s after a 500. What the manager then tries anew is told."""
     async with real.runtime() as runtime:
-        view = await real.do(runtime, "[[fail:500]]", limits=Limits(retries=1, retry_delay=0.1))
+        view = await real.do(runtime, "[[fail:401]]", limits=Limits(retries=1, retry_delay=0.1))
         assert view.newest.state is TaskState.FAILED, view.newest
-        assert "the agent says that its turn failed: " in view.newest.cause
+        assert "answered session/prompt with an error (code -32000): Authentication required" in view.newest.cause
+        view = await then(real, runtime, view, "[[fail:500]]")
+        assert view.newest.state is TaskState.FAILED, view.newest
+        assert view.newest.cause.startswith("the agent says that its turn failed: "), view.newest.cause
         rows = (await runtime.poll(PARENT, view.id)).rows
-        assert [row.kind for row in rows].count("task_retried") == 1
+        assert [row.kind for row in rows].count("task_retried") == 1, "a refused key stays refused"
 
 
-async def test_codex_goes_on_in_its_session_after_its_death_and_after_its_end_in_any_glibc_image(
+async def test_codex_goes_on_in_its_session_after_its_death_in_any_glibc_image(
     real: RealPlace, model: ScriptedModel
 ) -> None:
-    """Its container is removed under it in mid-stream, and it is stopped and resumed: the model sees what was said."""
+    """Its container is removed under it in mid-stream."""
     image = await asyncio.to_thread(closure_image)
     async with real.runtime() as runtime:
-        view = await real.do(runtime, "[[text:the first answer]]", keep=True, image=image)
+        view = await real.do(runtime, "[[text:the first answer]]", image=image)
         await runtime.send(PARENT, view.id, "[[stream:100000|20]]")
         await real.until(runtime, view.id, lambda each: bool(each.newest.result))
         await asyncio.to_thread(remove_containers, real.root)
@@ -133,14 +134,4 @@ async def test_codex_goes_on_in_its_session_after_its_death_and_after_its_end_in
         assert view.newest.state is TaskState.INTERRUPTED, view.newest.cause
         view = await then(real, runtime, view, "[[text:the third answer]]")
         assert (view.newest.result, view.attempt, view.opening) == ("the third answer", 2, Opening.RESUMED)
-        await runtime.stop(PARENT, view.id, finished=True)
-        await runtime.resume(PARENT, view.id, "[[text:the fourth answer]]")
-        view = await real.ended(runtime, view.id)
-        assert (view.newest.result, view.opening) == ("the fourth answer", Opening.RESUMED), view.newest.cause
-        said = str(model.requests[-1].body)
-        assert "the first answer" in said
-        assert "the third answer" in said
-        await runtime.stop(PARENT, view.id, finished=True)
-        async with runtime.turn(PARENT):
-            pass
-        await runtime.remove(PARENT, view.id)
+        assert "the first answer" in str(model.requests[-1].body)
