@@ -61,6 +61,7 @@ async def test_codex_works_with_its_own_tools_and_its_work_comes_back(real: Real
     apply_patch(real.workspace, work.patch)
     assert (real.workspace / "made.txt").read_text() == "by codex\n"
     assert (real.workspace / "greeting.txt").read_text() == "good day\n"
+    assert len(model.requests) == 3, "one for each step: it asks for no titles and no suggestions"
     for request in model.requests:
         assert request.headers["authorization"] == f"Bearer {CANARY}"
         assert (request.path, request.json()["model"]) == ("/v1/responses", "scripted")
