@@ -132,7 +132,7 @@ class Daemon:
                 leave()
 
     async def _serve(self, runtime: Runtime, ready: Callable[[], None], ending: asyncio.Future[Ending]) -> Ending:
-        front = Front(runtime, _hello(runtime), lambda: self.end(Ending.HAND_OVER))
+        front = Front(runtime, _hello(runtime, self._launcher), lambda: self.end(Ending.HAND_OVER))
         listener = UnixListener(self._config.runtime_dir / NAME, None, take=self._terms.supplant)
         server = _Server(_settings(front))
         serving = asyncio.create_task(server.serve([listener.socket]))
@@ -214,9 +214,16 @@ class Daemon:
             log.warning("%s could not be stopped: %s", view.id, error)
 
 
-def _hello(runtime: Runtime) -> dict[str, Any]:
+def _hello(runtime: Runtime, launcher: Launcher) -> dict[str, Any]:
     store, epoch = runtime.ownership
-    return {"version": __version__, "schema": SCHEMA_VERSION, "pid": os.getpid(), "store": store, "epoch": epoch}
+    return {
+        "version": __version__,
+        "schema": SCHEMA_VERSION,
+        "pid": os.getpid(),
+        "store": store,
+        "epoch": epoch,
+        "launcher": launcher.name,
+    }
 
 
 def _settings(front: Front) -> uvicorn.Config:

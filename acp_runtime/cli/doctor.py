@@ -133,7 +133,10 @@ def _daemon() -> Finding:
     if hello["version"] != __version__:
         sentence = f"is version {hello['version']}; run `subagents serve --replace`"
         return Finding(Mark.WARN, "daemon", sentence)
-    return Finding(Mark.GOOD, "daemon", f"process {hello['pid']}, store {hello['store']}, epoch {hello['epoch']}")
+    told = f"process {hello['pid']}, store {hello['store']}, epoch {hello['epoch']}"
+    if hello["launcher"] == "local":
+        return Finding(Mark.WARN, "daemon", f"{told}; --unsafe-local: agents run as your user, without a container")
+    return Finding(Mark.GOOD, "daemon", told)
 
 
 def _report(found: list[Finding]) -> str:

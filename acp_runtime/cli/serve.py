@@ -57,7 +57,8 @@ def serve(options: argparse.Namespace) -> int:
 def _start(options: argparse.Namespace, config: Config, talk: Talk) -> int:
     with start_lock(config.runtime_dir) as lock:
         running = _Running(UnixClient(config.runtime_dir / NAME, start=False))
-        if not options.replace and not running.may_be_started(foreground=options.foreground):
+        launcher = "local" if options.unsafe_local else "docker"
+        if not options.replace and not running.may_be_started(launcher, foreground=options.foreground):
             talk.tell(f"the daemon runs already (process {running.pid})")
             return Exit.DONE
         supplant = options.replace and not running.make_way()
@@ -79,18 +80,18 @@ class _Running:
 
     def __init__(self, client: UnixClient) -> None:
         self._client = client
-        self._version = ""
+        self._version = self._launcher = ""
         self.pid: int | None = None
         self.stalled = False
         try:
             hello = client.hello()
-            self.pid, self._version = int(hello["pid"]), str(hello["version"])
+            self.pid, self._version, self._launcher = int(hello["pid"]), str(hello["version"]), str(hello["launcher"])
         except DaemonError as error:
             if error.kind == "socket_unsafe":
                 raise
             self.stalled = error.kind == "daemon_lost"
 
-    def may_be_started(self, *, foreground: bool) -> bool:
+    def may_be_started(self, launcher: str, *, foreground: bool) -> bool:
         """Return whether there is none. Raises `_Refusal` when the one that is there will not do."""
         if self.stalled:
             raise _Refusal("a daemon holds the socket and does not answer; --replace takes its place")
@@ -99,6 +100,9 @@ class _Running:
         if self.pid is not None and self._version != __version__:
             theirs = f"the daemon that runs is version {self._version}, this is {__version__}"
             raise _Refusal(f"{theirs}; run `subagents serve --replace` to go on with this one")
+        if self.pid is not None and self._launcher != launcher:
+            theirs = "as local processes (--unsafe-local)" if self._launcher == "local" else "in containers"
+            raise _Refusal(f"the daemon that runs (process {self.pid}) starts agents {theirs}; end it first")
         return self.pid is None
 
     def make_way(self) -> bool:

@@ -69,16 +69,16 @@ class Draft:
         number = self.state.task_count + 1
         self.emit(TaskQueued(at=self.now, task_id=task_id(self.state.id, number), number=number, text=text))
 
-    def start(self, step: Step, seconds: float, *, by: str = "") -> None:
+    def start(self, step: Step, seconds: float, *, by: str = "", counted: bool = True) -> None:
         """Begin the next attempt with its first step."""
-        attempt = self.state.attempt + 1
-        self.emit(AttemptStarted(at=self.now, attempt=attempt, step=step, deadline=self.after(seconds), by=by))
+        attempt, deadline = self.state.attempt + 1, self.after(seconds)
+        self.emit(AttemptStarted(at=self.now, attempt=attempt, step=step, deadline=deadline, by=by, counted=counted))
 
-    def restart(self) -> None:
+    def restart(self, *, counted: bool = True) -> None:
         """Begin another attempt after a pause that doubles; what was asked of the old process is void."""
         self.close_questions(by="manager")
         self.end_steers()
-        self.start(Step.BACKOFF, self.state.limits.backoff * 2**self.state.restarts)
+        self.start(Step.BACKOFF, self.state.limits.backoff * 2**self.state.restarts, counted=counted)
 
     def close_questions(self, *, by: str, answer: str = "") -> None:
         if (question := self.state.question) is not None:

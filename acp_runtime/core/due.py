@@ -71,7 +71,7 @@ def _cancel(draft: Draft) -> None:
     grace = draft.state.limits.cancel_grace
     cause = f"{task.cause}; the agent did not answer the cancel within {grace:g} s"
     draft.end(task, task.goal, cause=cause, by=task.cancelled_by)
-    if draft.state.can_restart:
+    if draft.state.can_restart():
         draft.restart()
     else:
         draft.stop(Reason.CANCEL_IGNORED, by="manager", cause="the agent did not answer a cancel", failed=True)

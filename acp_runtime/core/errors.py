@@ -57,6 +57,12 @@ class StoreOwned(StoreError):  # noqa: N818
     kind = "store_owned"
 
 
+class OtherLauncher(StoreError):  # noqa: N818
+    """Open subagents of the store run where this owner would not look for them."""
+
+    kind = "other_launcher"
+
+
 class StoreConflict(StoreError):  # noqa: N818
     """What is to be stored contradicts what is stored: another writer moved the stream on. Trying again is no use."""
 

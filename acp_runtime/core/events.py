@@ -42,12 +42,16 @@ class SubagentRequested(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptStarted(Event):
-    """The n-th start of the agent. `by` names who asked for one after the end; empty for the manager's own."""
+    """The n-th start of the agent. `by` names who asked for one after the end; empty for the manager's own.
+
+    `counted`: it is one of the restarts that limits allow; one that the end of its manager made necessary is not.
+    """
 
     attempt: int
     step: Step
     deadline: int
     by: str = ""
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +67,15 @@ class StepReached(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionOpened(Event):
+    """`pid` is the agent's on the engine's host, which engines tell only a moment after its start."""
+
     attempt: int
     session_id: str
     agent_name: str
     agent_version: str
     opening: Opening = Opening.NEW
     steering: bool = False
+    pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -104,7 +104,7 @@ def _lifecycle(state: Subagent, event: Event, before: Lifecycle) -> Subagent:
             state = _attempt(state, event, before)
         case StepReached():
             state = replace(state, step=event.step, deadline=event.deadline)
-            if event.container:
+            if event.container or event.pid is not None:
                 state = replace(state, container=event.container, pid=event.pid)
         case SessionOpened():
             state = _opened(state, event)
@@ -127,8 +127,9 @@ def _attempt(state: Subagent, event: AttemptStarted, before: Lifecycle) -> Subag
     if before is Lifecycle.REQUESTED:
         return state
     if before.over:
-        return replace(state, stop=None, confirmed=True, exported=True, restarts=0, requested_at=event.at)
-    return replace(state, restarts=state.restarts + 1, idle_since=None)
+        state = replace(state, stop=None, confirmed=True, exported=True, restarts=0, requested_at=event.at)
+        return replace(state, first=event.attempt)
+    return replace(state, restarts=state.restarts + event.counted, idle_since=None)
 
 
 def _opened(state: Subagent, event: SessionOpened) -> Subagent:
@@ -144,6 +145,7 @@ def _opened(state: Subagent, event: SessionOpened) -> Subagent:
         lost_at=None,
         loss_told=False,
         idle_since=_idle(state, event),
+        pid=state.pid if event.pid is None else event.pid,
     )
 
 

@@ -97,6 +97,7 @@ class SessionReady(Observation):
     agent_version: str
     opening: Opening = Opening.NEW
     steering: bool = False
+    pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +160,12 @@ class ChannelClosed(Observation):
 
 @dataclass(frozen=True, slots=True)
 class DeathProven(Observation):
+    """The agent's process is gone; `kind` is `manager_ended` when it went with its manager."""
+
     attempt: int
     exit_code: int | None
     cause: str
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)

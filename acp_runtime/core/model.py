@@ -335,6 +335,7 @@ class Subagent:
     container: str = ""
     pid: int | None = None
     restarts: int = 0
+    first: int = 1
     losses: int = 0
     lost_at: int | None = None
     loss_told: bool = False
@@ -367,8 +368,13 @@ class Subagent:
         return tuple(each for each in self.steers if each.outcome is Steering.OPEN)
 
     @property
-    def can_restart(self) -> bool:
-        return self.restarts < self.limits.restarts
+    def restarted(self) -> bool:
+        """Whether this attempt goes on where an earlier one was cut off."""
+        return self.attempt > self.first
+
+    def can_restart(self, *, counted: bool = True) -> bool:
+        """Whether another attempt may begin by itself; one that is not counted may wherever any may."""
+        return (self.restarts if counted else 0) < self.limits.restarts
 
     def task(self, task_id: str) -> Task | None:
         return next((task for task in self.tasks if task.id == task_id), None)

@@ -65,7 +65,6 @@ def session_ready(draft: Draft, given: SessionReady) -> None:
     """Open the session. Queued tasks that counted on a session which is lost wait for the parent's word."""
     if not _starting(draft, given.attempt):
         return
-    after_death = draft.state.restarts > 0
     draft.emit(
         SessionOpened(
             at=draft.now,
@@ -75,9 +74,10 @@ def session_ready(draft: Draft, given: SessionReady) -> None:
             agent_version=given.agent_version,
             opening=given.opening,
             steering=given.steering,
+            pid=given.pid,
         )
     )
-    if after_death and given.opening is Opening.LOST and draft.state.queued:
+    if draft.state.restarted and given.opening is Opening.LOST and draft.state.queued:
         _ask_about_queue(draft)
 
 
@@ -101,8 +101,9 @@ def start_broke(draft: Draft, given: StartBroke) -> None:
     """End the subagent; try again while a restart is left, but a first start only when its manager was lost."""
     if not _starting(draft, given.attempt):
         return
-    if draft.state.can_restart and (draft.state.restarts > 0 or given.kind == MANAGER_ENDED):
-        draft.restart()
+    counted = given.kind != MANAGER_ENDED
+    if draft.state.can_restart(counted=counted) and (draft.state.restarted or not counted):
+        draft.restart(counted=counted)
     else:
         draft.stop(Reason.START_FAILED, by="agent", cause=given.cause, failed=True, kind=given.kind)
 
@@ -210,14 +211,15 @@ def death_proven(draft: Draft, given: DeathProven) -> None:
     if given.attempt != state.attempt or state.lifecycle is not Lifecycle.LOST:
         return
     draft.emit(AgentDied(at=draft.now, attempt=given.attempt, exit_code=given.exit_code, cause=given.cause))
-    if not state.can_restart:
+    counted = given.kind != MANAGER_ENDED
+    if not state.can_restart(counted=counted):
         draft.stop(Reason.AGENT_DIED, by="agent", cause=given.cause, failed=True)
         return
     if (task := state.active) is not None:
         draft.end(task, TaskState.INTERRUPTED, cause=f"{given.cause}; the outcome is unknown")
     draft.settle()
     if draft.state.lifecycle is Lifecycle.LOST:
-        draft.restart()
+        draft.restart(counted=counted)
 
 
 def halted(draft: Draft, given: Halted) -> None:

@@ -50,6 +50,8 @@ class _Ground:
 class DockerLauncher:
     """Starts agents on one engine. Holds one connection from the first use to `close`."""
 
+    name: Final = "docker"
+
     def __init__(self, config: Config, environ: Mapping[str, str], *, labels: Mapping[str, str] | None = None) -> None:
         self._config = config
         self._environ = environ

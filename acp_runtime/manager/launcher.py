@@ -133,6 +133,11 @@ class Launched(Protocol):
 class Launcher(Protocol):
     """Starts agents."""
 
+    @property
+    def name(self) -> str:
+        """How it runs them: `docker` or `local`."""
+        ...
+
     async def launch(self, request: LaunchRequest, receiver: Receiver) -> Launched:
         """Start the agent; `receiver` gets its output. Raises `LaunchError`; whatever was made anew is gone then."""
         ...

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from acp_runtime.manager.launcher import CheckResult, Ended, Fate, LaunchError, LaunchRequest
 from acp_runtime.manager.local_channel import LocalChannel
@@ -24,6 +25,8 @@ PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")
 
 class LocalLauncher:
     """Starts agents below `root`, a folder that is its own."""
+
+    name: Final = "local"
 
     def __init__(self, root: Path, environ: Mapping[str, str]) -> None:
         self._root = root

@@ -27,6 +27,7 @@ from acp_runtime.core.inputs import (
     StepBegan,
 )
 from acp_runtime.core.model import Subagent
+from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.core.transcript import Entry
 from acp_runtime.manager.launcher import Ended, Fate, Launched, Launcher, LaunchError, LaunchRequest
 from acp_runtime.session.errors import AgentError, LoginNeededError, SessionClosedError, SessionError
@@ -151,6 +152,7 @@ class Performer:
                 opened.agent_version,
                 opening=opened.opening,
                 steering=opened.steering,
+                pid=await launched.pid(),
             )
         )
         if session.closed is not None:
@@ -256,7 +258,7 @@ class Performer:
         elif await self._around.launcher.reap(self._around.request(effect.attempt)):
             # Left by an earlier manager: its session with the agent cannot be entered again, so the agent is ended.
             cause = "the manager that ran the agent ended, and the agent with it"
-            self._around.tell(DeathProven(effect.attempt, None, cause))
+            self._around.tell(DeathProven(effect.attempt, None, cause, MANAGER_ENDED))
 
     async def _death(self, launched: Launched) -> Fate:
         while (fate := await launched.fate()) is None:  # noqa: ASYNC110 - the engine must be asked; it tells nobody

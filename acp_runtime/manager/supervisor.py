@@ -21,6 +21,7 @@ from acp_runtime.core.inputs import (
     StopSubagent,
 )
 from acp_runtime.core.model import Lifecycle, Reason, Subagent
+from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.core.timers import rebased
 from acp_runtime.manager.actor import Actor
 from acp_runtime.manager.launcher import Launcher, LaunchRequest, Progress
@@ -55,7 +56,10 @@ class Supervisor:
     async def open(
         cls, store: Store, clock: Clock, launcher: Launcher, catalogue: Catalogue, *, keep: Path, progress: Progress
     ) -> AsyncIterator["Supervisor"]:
-        """Supervise inside the block; subagents that an earlier owner of the store left are taken up first."""
+        """Supervise inside the block; subagents that an earlier owner of the store left are taken up first.
+
+        Raises `StoreError` (other_launcher: they are run by another kind of launcher; they are left as they are).
+        """
         self = cls(store, clock, launcher, catalogue, keep=keep, progress=progress)
         try:
             await self._take_up()
@@ -110,6 +114,7 @@ class Supervisor:
 
     async def _take_up(self) -> None:
         """Adopt what the log says is alive, and first write down what the end of its manager means for it."""
+        await self._store.run_by(self._launcher.name)
         rows = await self._store.query("SELECT id FROM subagent WHERE lifecycle NOT IN ('stopped', 'failed')")
         for row in rows:
             if (committed := await self._store.load(row["id"])) is not None:
@@ -126,7 +131,7 @@ class Supervisor:
                 return await self._commit(committed, ChannelClosed(attempt, cause))
             case Lifecycle.STARTING:
                 cause = "the manager that was starting the agent ended"
-                return await self._commit(committed, StartBroke(attempt, cause, "manager_ended"))
+                return await self._commit(committed, StartBroke(attempt, cause, MANAGER_ENDED))
             case _:
                 return committed
 

@@ -12,7 +12,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from acp_runtime.core.errors import StoreError, StoreOwned
+from acp_runtime.core.errors import OtherLauncher, StoreError, StoreOwned
 
 Reading: TypeAlias = tuple[str, int]
 """A boot, and monotonic milliseconds of it."""
@@ -44,6 +44,23 @@ def put_lease(connection: sqlite3.Connection, until: Reading) -> None:
     """Keep the promise of an owner, inside of a transaction."""
     boot, moment = until
     connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('lease', ?)", (f"{boot} {moment}",))
+
+
+def put_launcher(connection: sqlite3.Connection, name: str) -> None:
+    """Note how agents of this store are run, inside of a transaction.
+
+    Raises `OtherLauncher` while subagents are open that were run in another way: this owner would not find them, and
+    take them for dead.
+    """
+    found = connection.execute("SELECT value FROM meta WHERE key = 'launcher'").fetchone()
+    living = "SELECT count(*) FROM subagent WHERE lifecycle NOT IN ('stopped', 'failed')"
+    count = int(connection.execute(living).fetchone()[0])
+    if found is not None and found[0] != name and count:
+        way = {"local": "--unsafe-local"}
+        has, wants = (way.get(str(each), "in containers") for each in (found[0], name))
+        sentence = f"{count} open subagents of this store were started {has}, this owner would look for them {wants}"
+        raise OtherLauncher(f"{sentence}; run it as before and stop them first, or use another store")
+    connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('launcher', ?)", (name,))
 
 
 def _lock(name: Path) -> int | None:

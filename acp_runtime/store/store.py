@@ -34,6 +34,7 @@ from acp_runtime.store.admission import check_admission
 from acp_runtime.store.codec import decode, encode, storable
 from acp_runtime.store.db import Database, T
 from acp_runtime.store.outbox import Asking, Moment, TurnContext, wall_text
+from acp_runtime.store.ownership import put_launcher
 from acp_runtime.store.parents import fold_parent, resolve, stream_of
 from acp_runtime.store.projections import Row, fold
 from acp_runtime.store.rebuild import rebuild
@@ -89,6 +90,10 @@ class Store:
     async def renew_lease(self, seconds: float) -> None:
         """Promise to renew again within `seconds`; who does not may be replaced. Raises `StoreOwned` when it was."""
         await self._database.renew((self._clock.boot, self._clock.now() + milliseconds(seconds)))
+
+    async def run_by(self, launcher: str) -> None:
+        """Note how the agents of this store are run. Raises `OtherLauncher` while open ones were run in another way."""
+        await self._database.write(lambda connection: put_launcher(connection, launcher))
 
     # ---- the log
 

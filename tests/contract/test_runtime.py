@@ -1,5 +1,6 @@
 """What a parent is promised, whichever launcher runs the agent."""
 
+import os
 from contextlib import suppress
 
 import pytest
@@ -20,6 +21,7 @@ async def test_an_agent_does_its_task_and_hands_its_work_back(place: Place) -> N
         assert view.newest.result == "I am done."
         assert view.newest.files_changed == 1
         assert view.status is Status.IDLE
+        os.kill(view.pid or 0, 0)  # it is there, and this machine is the engine's
         checked = await runtime.check(PARENT, view.id, "cat new.txt greeting.txt; exit 3", seconds=30)
         assert (checked.exit_code, checked.output) == (3, "made herehello\n")
         ended = await runtime.stop(PARENT, view.id, finished=True)

@@ -35,9 +35,7 @@ class DaemonSite:
         for folder in ("home", "rt"):
             (self.root / folder).mkdir(mode=0o700)
         argv = json.dumps([sys.executable, str(SCRIPT)])
-        self.config.write_text(
-            f"[agents.scripted]\nargv = {argv}\n\n[limits]\nbackoff = 0.05\nrestarts = 5\n", encoding="utf-8"
-        )
+        self.config.write_text(f"[agents.scripted]\nargv = {argv}\n\n[limits]\nbackoff = 0.05\n", encoding="utf-8")
 
     @property
     def workspace(self) -> Path:

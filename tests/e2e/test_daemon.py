@@ -11,6 +11,8 @@ import pytest
 
 from acp_runtime.callers import OPERATOR
 from acp_runtime.cli.background import wait_for_end
+from acp_runtime.cli.codes import Exit
+from acp_runtime.core.model import Limits
 from tests.e2e.daemon_site import BOUND, MODULE, DaemonSite, daemon_site, line_of
 
 PARENT = "parent"
@@ -83,9 +85,12 @@ def test_a_replaced_daemon_hands_its_agents_on(site: DaemonSite) -> None:
     site.client.call("send", PARENT, subagent=busy, text="[[say:from the queue]]")
     waited = site.client.call("wait", PARENT, subagents=[busy], mode="any_change", since=0, seconds=BOUND)
     assert waited["reason"] == "change"
-    second = site.serve("--replace")
-    assert second != first
-    assert wait_for_end(first, BOUND)
+    for _ in range(Limits().restarts + 1):
+        second = site.serve("--replace")
+        assert second != first
+        assert wait_for_end(first, BOUND)
+        first = second
+        site.client.call("wait", PARENT, subagents=[busy, done], mode="all", since=0, seconds=BOUND)
     assert site.look("SELECT data FROM event WHERE kind = 'stop_requested'") == [], "it was stopped on the way"
     assert {each["id"] for each in site.client.call("list_subagents", OPERATOR)} == {done, busy}
 
@@ -154,3 +159,19 @@ def test_the_log_is_rotated_and_standard_error_follows_it(site: DaemonSite) -> N
     assert names == ["daemon.log", "daemon.log.1", "daemon.log.2", "daemon.log.3"]
     assert all(path.stat().st_size <= 2_100 for path in folder.iterdir())
     assert (folder / "daemon.log").read_text().endswith("a traceback of the interpreter\n")
+
+
+def test_agents_that_are_run_in_another_way_are_left_to_who_runs_them_so(site: DaemonSite) -> None:
+    """The daemon of this site runs local processes; one that would look for containers must not touch them."""
+    pid = site.serve()
+    subagent = spawn(site, "[[say:a]]", keep=True)
+    settled(site, subagent)
+    other = site.run("serve")
+    assert (other.returncode, "starts agents as local processes" in other.stderr) == (Exit.FAILED, True), other.stderr
+    site.end(pid, signal.SIGKILL)
+    asked = site.run("ps")
+    assert "were started --unsafe-local" in asked.stderr, asked.stderr
+    assert dict(site.look("SELECT id, lifecycle FROM subagent")) == {subagent: "ready"}
+    site.serve()
+    site.client.call("send", PARENT, subagent=subagent, text="[[say:b]]")
+    assert settled(site, subagent)[0]["tasks"][-1]["result"] == "b"

@@ -51,11 +51,13 @@ from acp_runtime.core.model import (
     Subagent,
     TaskState,
 )
+from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.core.tables import LIFECYCLE, TASK, task_trigger
 from acp_runtime.core.timers import next_deadline, outstanding, timers
 from acp_runtime.core.transcript import MessageEntry, ToolEntry
 
 MAX_TASKS = 2
+MAX_ATTEMPTS = 3
 STOP_REASONS = ("end_turn", "refusal", "max_tokens", "cancelled", "made_up")
 TASK_EVENTS = ("TaskStarted", "TaskRetried", "CancelRequested", "TaskEnded")
 
@@ -106,8 +108,9 @@ def observations(state: Subagent, attempt: int, ground: Ground) -> Iterator[Inpu
     if ground.attempts > 1:
         yield SessionReady(attempt, "s", "agent", "1", opening=Opening.LOST)
     yield StartBroke(attempt, "broke")
-    if ground.restarts:
-        yield StartBroke(attempt, "gone", "manager_ended")
+    if ground.restarts and state.attempt < MAX_ATTEMPTS:
+        yield StartBroke(attempt, "gone", MANAGER_ENDED)
+        yield DeathProven(attempt, None, "gone", MANAGER_ENDED)
     yield Heard(attempt, (MessageEntry("agent", "hi"), ToolEntry("t1", status="completed")))
     if ground.asks:
         yield Asked(attempt, f"{attempt}-1", "may I", (allow, reject))

@@ -23,13 +23,14 @@ CARRIERS = {
 def kinds() -> dict[str, list[str]]:
     """Return each kind with the places that it comes from."""
     found: dict[str, list[str]] = defaultdict(list)
-    for folder in ("acp_runtime", "sandbox"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            constants = dict(_constants(tree))
-            for node in ast.walk(tree):
-                for kind in _in(node, constants):
-                    found[kind].append(f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}")
+    paths = [path for folder in ("acp_runtime", "sandbox") for path in sorted((ROOT / folder).rglob("*.py"))]
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+    everywhere = {name: value for tree in trees.values() for name, value in _constants(tree)}
+    for path, tree in trees.items():
+        constants = everywhere | dict(_constants(tree))
+        for node in ast.walk(tree):
+            for kind in _in(node, constants):
+                found[kind].append(f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}")
     for reason in Reason:
         found[str(reason)].append("acp_runtime/core/model.py: Reason")
     return found

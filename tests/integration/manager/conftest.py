@@ -89,6 +89,8 @@ class Ground:
 
     # ---- launcher
 
+    name = "local"
+
     async def launch(self, request: LaunchRequest, receiver: Receiver) -> BareAgent:
         self.told.append("launch")
         self.begun.set()

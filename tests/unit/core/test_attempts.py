@@ -1,5 +1,7 @@
 """What a death, a lost session and a retry mean for the tasks of a subagent."""
 
+from dataclasses import replace
+
 import pytest
 
 from acp_runtime.core.decide import decide
@@ -26,6 +28,7 @@ from acp_runtime.core.inputs import (
     StopSubagent,
 )
 from acp_runtime.core.model import Lifecycle, Limits, Opening, Order, Reason, Steering, Step, Subagent, TaskState
+from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.core.status import Status, status
 from acp_runtime.core.timers import next_deadline, outstanding, timers
 from acp_runtime.core.transcript import MessageEntry
@@ -130,6 +133,26 @@ def test_a_first_start_whose_manager_ended_is_begun_again() -> None:
     state = after(born(spawn(limits=TWICE)), StartBroke(1, "the manager ended", "manager_ended"))
     assert (state.lifecycle, state.attempt) == (Lifecycle.STARTING, 2)
     assert [task.state for task in state.tasks] == [TaskState.QUEUED]
+
+
+def test_a_manager_may_end_as_often_as_it_likes_without_spending_a_restart() -> None:
+    state = ready(spawn(limits=Limits(restarts=1)))
+    for _ in range(4):
+        lost = after(state, ChannelClosed(state.attempt, "gone"))
+        state = after(lost, DeathProven(lost.attempt, None, "it went with its manager", MANAGER_ENDED))
+        assert (state.lifecycle, state.restarts) == (Lifecycle.STARTING, 0)
+        state = after(state, StartBroke(state.attempt, "the next manager ended too", MANAGER_ENDED))
+        assert (state.lifecycle, state.restarts) == (Lifecycle.STARTING, 0)
+        state = again(state, replace(RESUMED, attempt=state.attempt))
+    once = dead(state)
+    twice = dead(again(once, replace(RESUMED, attempt=once.attempt)))
+    assert (once.lifecycle, twice.lifecycle) == (Lifecycle.STARTING, Lifecycle.STOPPING), "its own deaths are counted"
+
+
+def test_where_no_restart_is_allowed_none_follows_the_end_of_a_manager() -> None:
+    lost = after(ready(spawn(limits=Limits(restarts=0))), ChannelClosed(1, "gone"))
+    state = after(lost, DeathProven(1, None, "it went with its manager", MANAGER_ENDED))
+    assert state.lifecycle is Lifecycle.STOPPING
 
 
 def test_an_agent_that_ignores_a_cancel_is_replaced_and_its_queue_goes_on() -> None:
