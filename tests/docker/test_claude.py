@@ -37,6 +37,7 @@ async def then(runtime: Runtime, view: SubagentView, task: str) -> SubagentView:
     return (await runtime.wait(PARENT, [view.id], seconds=BOUND)).views[0]
 
 
+@pytest.mark.requirement("B20")
 async def test_claude_works_with_its_own_tools_and_its_work_comes_back(real: RealPlace, model: ScriptedModel) -> None:
     script = "[[write:made.txt|by claude]][[edit:greeting.txt|hello|good day]][[shell:cat made.txt]][[text:All done.]]"
     async with real.runtime() as runtime:
@@ -63,6 +64,7 @@ async def test_claude_works_with_its_own_tools_and_its_work_comes_back(real: Rea
     assert "stand-in" in secrets.output, "the control: what the agent has instead of a key is found this way"
 
 
+@pytest.mark.requirement("B02", "A04")
 async def test_claude_asks_its_parent_who_allows_refuses_and_speaks_to_it_meanwhile(
     real: RealPlace, model: ScriptedModel
 ) -> None:
@@ -101,6 +103,7 @@ async def answer(runtime: Runtime, view: SubagentView, kind: str) -> None:
     await runtime.answer(PARENT, view.id, asked.id, next(each.id for each in asked.options if each.kind == kind))
 
 
+@pytest.mark.requirement("B12", "D04.9")
 async def test_a_model_that_fails_is_told_with_its_cause_and_leaves_claude_usable(real: RealPlace) -> None:
     """Its own two retries are silent and take 2 s; the manager's retry is told, and only for what may pass."""
     async with real.runtime() as runtime:
@@ -121,6 +124,7 @@ async def test_a_model_that_fails_is_told_with_its_cause_and_leaves_claude_usabl
         assert (view.newest.headline, view.newest.result) == ("completed", "back again"), view.newest.cause
 
 
+@pytest.mark.requirement("B03", "B24")
 async def test_claude_goes_on_in_its_session_after_its_death_and_obeys_a_cancel(
     real: RealPlace, model: ScriptedModel
 ) -> None:
