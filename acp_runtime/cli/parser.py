@@ -46,7 +46,9 @@ def _add_run(verbs: "Verbs[Parser]") -> None:
     run.add_argument("--image", help="image to run the agent in; any glibc image (default: built on first use)")
     model = run.add_argument_group("model")
     model.add_argument("--model", help="name of the model")
-    model.add_argument("--model-url", metavar="URL", help="address of the API that the agent speaks, as http(s)://host/v1")
+    model.add_argument(
+        "--model-url", metavar="URL", help="address of the API that the agent speaks, as http(s)://host/v1"
+    )
     model.add_argument("--model-key-env", metavar="NAME", help="variable that holds the API key; it stays on this side")
     run.add_argument("--permissions", choices=("allow", "deny"), default="allow", help="answer to permission requests")
     run.add_argument("--check", metavar="CMD", help="shell command to run in the sandbox after the task")

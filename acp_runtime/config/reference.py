@@ -124,6 +124,6 @@ def _allowed(kind: Schema) -> str:
     if kind["type"] == "array":
         return "list of tables" if "$ref" in kind["items"] else "list of texts"
     if kind["type"] == "object":
-        return "table of texts"
+        return "table" if "$ref" in kind.get("additionalProperties", {}) else "table of texts"
     bounds = " and ".join(f"{sign} {kind[name]:.15g}" for name, sign in _BOUNDS.items() if name in kind)
     return f"{_TYPES[kind['type']]} {bounds}".strip()

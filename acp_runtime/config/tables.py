@@ -6,7 +6,7 @@ example that `subagents config init` writes are made from them.
 
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
 from acp_runtime.config.config import DaemonConfig, OneShot
 from acp_runtime.config.original import DelegationTable
@@ -150,6 +150,9 @@ class AgentTable(Table):
     key_form: KeyForm = key("bearer", "how its API wants the key: `Authorization: Bearer KEY`, or `x-api-key: KEY`")
     failure_records: bool = key(
         default=False, sentence="ask it to tell of turns that failed, which it calls ended otherwise"
+    )
+    session_meta: dict[str, JsonValue] = key(
+        {}, "given to it as `_meta` of its sessions: settings that it takes no other way"
     )
 
 

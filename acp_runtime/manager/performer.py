@@ -135,6 +135,7 @@ class Performer:
                 title=request.subagent,
                 resume=request.resume,
                 failure_records=request.kind.failure_records,
+                meta=request.kind.session_meta,
             )
         except (LaunchError, SessionError) as error:
             cause = await self._explain(error)

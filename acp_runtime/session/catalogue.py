@@ -23,7 +23,8 @@ class AgentKind:
     `auth_method` is the login to call after `initialize`; None for agents that need none. `cold_start` says that the
     first start fetches or unpacks something, which lengthens the deadline of `initialize`. `key_form` is how the API
     that the agent speaks wants the model's key; it is added outside of the sandbox. `failure_records`: the agent
-    answers `end_turn` when its model failed, and tells that in a record beside it when it is asked to.
+    answers `end_turn` when its model failed, and tells that in a record beside it when it is asked to. `session_meta`
+    is given to it as `_meta` of its sessions: settings that it takes no other way.
     """
 
     name: str
@@ -34,6 +35,7 @@ class AgentKind:
     cold_start: bool = False
     key_form: KeyForm = "bearer"
     failure_records: bool = False
+    session_meta: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def takes_model(self) -> bool:

@@ -1,6 +1,6 @@
 """How a session comes about: a new one, or an earlier one that the agent can go on in."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -19,14 +19,25 @@ class Opener:
     """Opens the one session of a channel. `without_replay` awaits a load and keeps what is replayed out of the log.
 
     A new session is given the `title` where the agent takes one: some ask a model of their own choice for it otherwise.
+    `meta` goes with every opening.
     """
 
-    def __init__(self, call: Call, without_replay: Replay, hello: acp.AgentHello, cwd: str, title: str) -> None:
+    def __init__(
+        self,
+        call: Call,
+        without_replay: Replay,
+        hello: acp.AgentHello,
+        cwd: str,
+        *,
+        title: str,
+        meta: Mapping[str, Any],
+    ) -> None:
         self._call = call
         self._without_replay = without_replay
         self._hello = hello
         self._cwd = cwd
         self._title = title
+        self._meta = meta
 
     async def open(self, earlier: str | None) -> tuple[str, Opening]:
         """Return the session's id and how it came about.
@@ -40,7 +51,7 @@ class Opener:
         return (earlier, opening) if opening is not None else (await self._new(), Opening.LOST)
 
     async def _again(self, earlier: str) -> Opening | None:
-        params = acp.session_again(earlier, self._cwd)
+        params = acp.session_again(earlier, self._cwd, meta=self._meta)
         can = self._hello.capabilities
         try:
             if can.resume:
@@ -70,7 +81,7 @@ class Opener:
 
     async def _new(self) -> str:
         try:
-            result = await self._call(AgentMethod.SESSION_NEW, acp.session_new(self._cwd))
+            result = await self._call(AgentMethod.SESSION_NEW, acp.session_new(self._cwd, meta=self._meta))
         except AgentError as error:
             if error.code == ErrorCode.AUTH_REQUIRED:
                 names = ", ".join(each.id for each in self._hello.auth_methods) or "none"

@@ -220,13 +220,15 @@ class AcpSession:
         title: str = "subagent",
         resume: str | None = None,
         failure_records: bool = False,
+        meta: Mapping[str, Any] | None = None,
     ) -> Opened:
         """Initialize, authenticate where the agent kind wants it, and make a session, or go on in the one of before.
 
         `resume` names an earlier session; where the agent cannot go on in it, a new one is made and the opening says
-        so. `step` is told before each, a new session is named `title`, and `failure_records` asks the agent to tell of
-        turns that failed. Raises `AgentError` (a sentence) when the agent answers wrongly, `LoginNeededError` when it
-        wants a login, `SessionClosedError` when it went away.
+        so. `step` is told before each, a new session is named `title`, `failure_records` asks the agent to tell of
+        turns that failed, and `meta` is what it takes with its session beyond the protocol. Raises `AgentError` (a
+        sentence) when the agent answers wrongly, `LoginNeededError` when it wants a login, `SessionClosedError` when it
+        went away.
         """
         step(Step.INITIALIZE)
         params = acp.initialize("acp-subagents", version, failure_records=failure_records)
@@ -238,7 +240,7 @@ class AcpSession:
             step(Step.AUTHENTICATE)
             await self._authenticate(auth_method, hello)
         step(Step.SESSION)
-        opener = Opener(self._call, self._without_replay, hello, cwd, title)
+        opener = Opener(self._call, self._without_replay, hello, cwd, title=title, meta=meta or {})
         self.session_id, opening = await opener.open(resume)
         for session_id, update in self._early:
             self._update({"sessionId": session_id, "update": update})

@@ -137,16 +137,24 @@ def authenticate(method_id: str) -> dict[str, Any]:
     return {"methodId": method_id}
 
 
-def session_new(cwd: str, mcp_servers: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """Return the params of `session/new`; raises ValueError when `cwd`, a path inside the sandbox, is not absolute."""
+def session_new(
+    cwd: str, mcp_servers: Sequence[Mapping[str, Any]] = (), meta: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the params of `session/new`; `meta` is what an agent takes beyond the protocol.
+
+    Raises ValueError when `cwd`, a path inside the sandbox, is not absolute.
+    """
     if not cwd.startswith("/"):
         raise ValueError(f"the session's directory is {cwd!r}; ACP wants an absolute path")
-    return {"cwd": cwd, "mcpServers": [dict(server) for server in mcp_servers]}
+    params: dict[str, Any] = {"cwd": cwd, "mcpServers": [dict(server) for server in mcp_servers]}
+    return {**params, "_meta": dict(meta)} if meta else params
 
 
-def session_again(session_id: str, cwd: str, mcp_servers: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+def session_again(
+    session_id: str, cwd: str, mcp_servers: Sequence[Mapping[str, Any]] = (), meta: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the params of `session/resume` and `session/load`: those of `session/new` and the session meant."""
-    return {"sessionId": session_id, **session_new(cwd, mcp_servers)}
+    return {"sessionId": session_id, **session_new(cwd, mcp_servers, meta)}
 
 
 def session_set_title(session_id: str, title: str) -> dict[str, Any]:

@@ -57,6 +57,7 @@ async def test_claude_works_with_its_own_tools_and_its_work_comes_back(real: Rea
         assert request.headers["anthropic-version"]
         assert "authorization" not in request.headers
         assert (request.path.partition("?")[0], request.json()["model"]) == ("/v1/messages", "scripted")
+        assert b"WebSearch" not in request.body, "what the provider would do for it is not offered"
     rounds = [request for request in model.requests if request.json()["tools"]]
     assert len(rounds) == 4, "three tools and the end; no request of its own but for the title, which has no tools"
     for where, text in (("the sandbox", secrets.output), ("docker inspect", inspected), ("the store", stored(real))):
@@ -138,7 +139,8 @@ async def test_claude_goes_on_in_its_session_after_its_death_and_obeys_a_cancel(
         assert view.newest.state is TaskState.INTERRUPTED, view.newest.cause
         view = await then(runtime, view, "[[text:the third answer]]")
         assert (view.newest.result, view.attempt, view.opening) == ("the third answer", 2, Opening.RESUMED)
-        assert "the first answer" in str(model.requests[-1].body)
+        assert b"the first answer" in model.requests[-1].body
+        assert b"WebSearch" not in model.requests[-1].body, "what a session is opened with is given again"
         await runtime.send(PARENT, view.id, "[[stream:100000|20]]")
         await real.until(runtime, view.id, lambda each: bool(each.newest.result))
         await runtime.cancel(PARENT, view.id)

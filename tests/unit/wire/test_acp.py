@@ -61,6 +61,8 @@ def test_what_we_send_is_valid_and_nothing_of_it_is_dropped_by_the_schema():
         (schema.AuthenticateRequest, acp.authenticate("api-key")),
         (schema.NewSessionRequest, acp.session_new("/workspace")),
         (schema.NewSessionRequest, acp.session_new("/workspace", [server])),
+        (schema.NewSessionRequest, acp.session_new("/workspace", meta={"vendor": {"tools": ["a"]}})),
+        (schema.LoadSessionRequest, acp.session_again("s1", "/workspace", meta={"vendor": {"tools": ["a"]}})),
         (schema.PromptRequest, acp.session_prompt("s1", "do it")),
         (schema.CancelNotification, acp.session_cancel("s1")),
         (schema.RequestPermissionResponse, acp.permission_outcome("once")),
