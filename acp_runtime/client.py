@@ -182,9 +182,9 @@ class RemoteRuntime:
         """See `Runtime.begin_turn`."""
         return await self._call("begin_turn", caller, door=door, turn_id=turn_id, origin=origin, form=form)
 
-    async def commit_turn(self, token: str) -> None:
+    async def commit_turn(self, token: str, *, only: tuple[str, ...] | None = None) -> None:
         """See `Runtime.commit_turn`."""
-        await self._call("commit_turn", None, token=token)
+        await self._call("commit_turn", None, token=token, only=only)
 
     @asynccontextmanager
     async def turn(self, caller: Caller, door: str = "python") -> AsyncIterator[TurnContext]:
@@ -214,9 +214,11 @@ class RemoteRuntime:
                     raise
             await asyncio.sleep(TRY_SECONDS)
 
-    async def nudges(self, caller: Caller, *, state: str | None = None, limit: int = 100) -> list[NudgeView]:
+    async def nudges(
+        self, caller: Caller, *, state: str | None = None, limit: int = 100, ids: tuple[str, ...] | None = None
+    ) -> list[NudgeView]:
         """See `Runtime.nudges`."""
-        return await self._call("nudges", caller, state=state, limit=limit)
+        return await self._call("nudges", caller, state=state, limit=limit, ids=ids)
 
     async def revive(self, caller: Caller, nudge: str) -> None:
         """See `Runtime.revive`."""

@@ -164,9 +164,9 @@ class SyncRuntime:
         """See `Runtime.begin_turn`."""
         return self._do(self._runtime.begin_turn(caller, door, turn_id, origin=origin, form=form))
 
-    def commit_turn(self, token: str) -> None:
+    def commit_turn(self, token: str, *, only: tuple[str, ...] | None = None) -> None:
         """See `Runtime.commit_turn`."""
-        self._do(self._runtime.commit_turn(token))
+        self._do(self._runtime.commit_turn(token, only=only))
 
     @contextmanager
     def turn(self, caller: Caller, door: str = "python") -> Iterator[TurnContext]:
@@ -189,9 +189,11 @@ class SyncRuntime:
         finally:
             self._do(told.aclose())
 
-    def nudges(self, caller: Caller, *, state: str | None = None, limit: int = 100) -> list[NudgeView]:
+    def nudges(
+        self, caller: Caller, *, state: str | None = None, limit: int = 100, ids: tuple[str, ...] | None = None
+    ) -> list[NudgeView]:
         """See `Runtime.nudges`."""
-        return self._do(self._runtime.nudges(caller, state=state, limit=limit))
+        return self._do(self._runtime.nudges(caller, state=state, limit=limit, ids=ids))
 
     def revive(self, caller: Caller, nudge: str) -> None:
         """See `Runtime.revive`."""

@@ -1,7 +1,8 @@
 """`on_nudge`: tells a person who has no parent. The command of the configuration gets each nudge as one line of JSON.
 
-Promises: no shell is between; one command runs at a time, for a bounded time; nudges are acknowledged when their
-commands ended with 0, so one that failed, or a daemon that died meanwhile, costs no nudge: it is told again.
+Promises: no shell is between; one command runs at a time, for a bounded time; each nudge is acknowledged when its
+command ended with 0, so one that failed, or a daemon that died meanwhile, costs no nudge and repeats no other: it is
+told again.
 """
 
 import asyncio
@@ -22,7 +23,6 @@ log = logging.getLogger(__name__)
 
 DOOR: Final = "on_nudge"
 COMMAND_SECONDS: Final = 30.0
-LOOKED_AT: Final = 1_000
 _NUDGE: Final = TypeAdapter(NudgeView)
 
 
@@ -32,10 +32,10 @@ async def tell_person(runtime: Runtime, argv: Sequence[str]) -> None:
     async for _ in runtime.wakeups(person):
         try:
             turn = await runtime.begin_turn(person, DOOR, secrets.token_hex(8))
-            found = {each.id: each for each in await runtime.nudges(person, limit=LOOKED_AT)}
-            told = [await _run(argv, found[ident]) for ident in turn.nudges if ident in found]
-            if all(told):
-                await runtime.commit_turn(turn.token)
+            found = await runtime.nudges(person, limit=len(turn.nudges), ids=turn.nudges)
+            for nudge in reversed(found):
+                if await _run(argv, nudge):
+                    await runtime.commit_turn(turn.token, only=(nudge.id,))
         except SubagentsError as error:
             log.warning("nudges could not be told by the command: %s", error)
 

@@ -54,10 +54,14 @@ class TurnBegun(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnCommitted(Event):
-    """The parent has seen the block of this turn; its nudges are never shown again."""
+    """The parent has seen the block of this turn; its nudges are never shown again.
+
+    With `only`, these of its nudges were seen, and the turn stays open for the others.
+    """
 
     token: str
     parent: str
+    only: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

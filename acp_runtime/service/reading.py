@@ -91,12 +91,16 @@ class Reading:
         sentence = f"{one_line(wanted, 40)} can mean several subagents: {told}; give more of the id"
         raise Rejected("ambiguous", sentence, {"candidates": [row["id"] for row in rows]})
 
-    async def nudges(self, caller: Caller, *, state: str | None, limit: int) -> list[NudgeView]:
-        """Return nudges, newest first. Reading one does not claim it."""
+    async def nudges(
+        self, caller: Caller, *, state: str | None, limit: int, ids: Sequence[str] | None = None
+    ) -> list[NudgeView]:
+        """Return nudges, of `ids` where given, newest first. Reading one does not claim it."""
         scope, mine = _scope(caller)
+        only = None if ids is None else json.dumps(ids)
         rows = await self._store.query(
-            f"SELECT * FROM nudge WHERE {scope} AND (? IS NULL OR state = ?) ORDER BY created_seq DESC LIMIT ?",  # noqa: S608
-            *mine, state, state, limit,
+            f"SELECT * FROM nudge WHERE {scope} AND (? IS NULL OR state = ?) "  # noqa: S608
+            "AND (? IS NULL OR id IN (SELECT value FROM json_each(?))) ORDER BY created_seq DESC LIMIT ?",
+            *mine, state, state, only, only, limit,
         )  # fmt: skip
         return [_nudge(row) for row in rows]
 

@@ -35,18 +35,7 @@ from acp_runtime.service.waiting import Waiting
 from acp_runtime.store.outbox import TurnContext
 from acp_runtime.store.projections import Row
 from acp_runtime.store.store import Store
-from acp_runtime.views import (
-    Hit,
-    NudgeView,
-    Page,
-    Pruned,
-    Sent,
-    SubagentView,
-    Transcript,
-    Usage,
-    Waited,
-    Wakeup,
-)
+from acp_runtime.views import Hit, NudgeView, Page, Pruned, Sent, SubagentView, Transcript, Usage, Waited, Wakeup
 
 if TYPE_CHECKING:
     from acp_runtime.client import RemoteRuntime
@@ -292,9 +281,9 @@ class Runtime:
         """
         return await self._store.begin_turn(_parent("turn", caller), door, turn_id, origin=origin, form=form)
 
-    async def commit_turn(self, token: str) -> None:
-        """Acknowledge a turn. Idempotent. Raises `Rejected` (unknown_turn)."""
-        await self._store.commit_turn(token)
+    async def commit_turn(self, token: str, *, only: tuple[str, ...] | None = None) -> None:
+        """Acknowledge a turn, or `only` some of its nudges. Idempotent. Raises `Rejected` (unknown_turn)."""
+        await self._store.commit_turn(token, only=only)
 
     @asynccontextmanager
     async def turn(self, caller: Caller, door: str = "python") -> AsyncIterator[TurnContext]:
@@ -329,9 +318,11 @@ class Runtime:
             for each in both:
                 each.cancel()
 
-    async def nudges(self, caller: Caller, *, state: str | None = None, limit: int = 100) -> list[NudgeView]:
-        """Return nudges and how far they got, newest first; the operator sees all parents'. Changes nothing."""
-        return await self._reading.nudges(caller, state=state, limit=limit)
+    async def nudges(
+        self, caller: Caller, *, state: str | None = None, limit: int = 100, ids: tuple[str, ...] | None = None
+    ) -> list[NudgeView]:
+        """Return nudges, of `ids` where given, and how far they got, newest first; the operator sees all parents'."""
+        return await self._reading.nudges(caller, state=state, limit=limit, ids=ids)
 
     async def revive(self, caller: Caller, nudge: str) -> None:
         """Offer a dead letter again. Raises `Rejected` (not_dead)."""

@@ -91,12 +91,15 @@ def _begin(connection: sqlite3.Connection, event: TurnBegun, *, seq: int, wall: 
 
 def _commit(connection: sqlite3.Connection, event: TurnCommitted, seq: int) -> None:
     """Close what the turn told. A dead letter that was seen after all is seen."""
-    connection.execute("UPDATE turn SET committed_seq = ? WHERE token = ?", (seq, event.token))
+    if event.only is None:
+        connection.execute("UPDATE turn SET committed_seq = ? WHERE token = ?", (seq, event.token))
+    only = None if event.only is None else json.dumps(event.only)
     connection.execute(
         "UPDATE nudge SET state = 'committed', turn = ?, dead = '', dead_wall = NULL, closed_seq = ? "
         "WHERE state IN ('pending', 'claimed', 'dead') "
-        "AND id IN (SELECT value FROM json_each((SELECT nudges FROM turn WHERE token = ?)))",
-        (event.token, seq, event.token),
+        "AND id IN (SELECT value FROM json_each((SELECT nudges FROM turn WHERE token = ?))) "
+        "AND (? IS NULL OR id IN (SELECT value FROM json_each(?)))",
+        (event.token, seq, event.token, only, only),
     )
 
 

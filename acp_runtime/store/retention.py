@@ -125,6 +125,11 @@ def forget_turns(connection: sqlite3.Connection, before: str) -> None:
         connection.execute("DELETE FROM event WHERE seq IN (?, ?)", (row["begun_seq"], row["committed_seq"]))
         connection.execute("DELETE FROM turn WHERE token = ?", (row["token"],))
     connection.execute(
+        "DELETE FROM event WHERE kind = 'turn_committed' AND wall < ? "
+        "AND NOT EXISTS (SELECT 1 FROM turn WHERE turn.token = json_extract(data, '$.token'))",
+        (before,),
+    )
+    connection.execute(
         "DELETE FROM event WHERE kind = 'subagent_read' AND wall < ? AND NOT EXISTS (SELECT 1 FROM cursor "
         "WHERE cursor.subagent = json_extract(data, '$.subagent') AND cursor.read_seq = json_extract(data, '$.seq'))",
         (before,),

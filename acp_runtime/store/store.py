@@ -190,8 +190,11 @@ class Store:
 
         return await self._write_and_wake(work)
 
-    async def commit_turn(self, token: str) -> None:
-        """Acknowledge a turn: its nudges are never shown again. Idempotent; raises `Rejected` for an unknown token."""
+    async def commit_turn(self, token: str, *, only: Sequence[str] | None = None) -> None:
+        """Acknowledge a turn, or `only` some of its nudges: they are never shown again.
+
+        Idempotent; raises `Rejected` for an unknown token.
+        """
         token = storable(token)
 
         def work(connection: sqlite3.Connection) -> None:
@@ -199,7 +202,8 @@ class Store:
             if row is None:
                 raise Rejected("unknown_turn", f"no turn has the token {token!r}; use the one that begin_turn returned")
             if row["committed_seq"] is None:
-                event = TurnCommitted(at=self._clock.now(), token=token, parent=row["parent"])
+                seen = None if only is None else tuple(map(storable, only))
+                event = TurnCommitted(at=self._clock.now(), token=token, parent=row["parent"], only=seen)
                 self._append_parent(connection, row["parent"], event)
 
         await self._write_and_wake(work)

@@ -15,7 +15,7 @@ from acp_runtime.core.turns import OutboxRules
 from acp_runtime.store.outbox import MAX_NUDGES
 from acp_runtime.store.store import Store
 from tests.histories import spawn
-from tests.integration.store.conftest import PARENT, Line, look
+from tests.integration.store.conftest import PARENT, Line, dump, look
 
 CLAIM_MS = milliseconds(OutboxRules().claim)
 READY = SessionReady(1, "s", "agent", "1")
@@ -60,6 +60,26 @@ async def test_the_same_turn_has_the_same_bytes_whatever_happens_meanwhile(store
     assert await store.begin_turn(PARENT, "mcp", "t1") == turn
     assert len(turn.nudges) == 1
     assert turn.text.count("completed") == 1
+
+
+async def test_of_one_turn_some_nudges_are_acknowledged_and_the_others_told_again(
+    store: Store, clock: ManualClock
+) -> None:
+    for number in range(3):
+        await ended(store, clock, f"bg-{number:010}")
+    turn = await store.begin_turn(PARENT, "mcp", "t1")
+    first, second, third = turn.nudges
+    for _ in range(2):
+        await store.commit_turn(turn.token, only=(second, "a nudge of nobody"))
+    assert (await store.begin_turn(PARENT, "mcp", "t2")).nudges == (first, third)
+    live = await dump(store)
+    await store.rebuild()
+    assert await dump(store) == live
+    await store.commit_turn(turn.token)
+    assert (await store.begin_turn(PARENT, "mcp", "t3")).nudges == ()
+    for number in range(3):
+        await store.commit_turn(turn.token, only=(turn.nudges[number],))
+    assert {row["state"] for row in await store.query("SELECT state FROM nudge")} == {"committed"}
 
 
 async def test_what_one_door_shows_no_other_door_shows_before_the_claim_expires(
