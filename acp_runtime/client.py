@@ -28,7 +28,7 @@ from acp_runtime.manager.launcher import CheckResult, LaunchError, Work
 from acp_runtime.service import SpawnRequest
 from acp_runtime.service.facade import SendMode, WaitMode
 from acp_runtime.store.outbox import TurnContext
-from acp_runtime.views import Hit, NudgeView, Page, Pruned, Sent, SubagentView, Transcript, Usage, Waited, Wakeup
+from acp_runtime.views import Hit, NudgeView, Page, Pruned, Sent, SubagentView, Tail, Transcript, Usage, Waited, Wakeup
 
 T = TypeVar("T")
 TRIES: Final = 20
@@ -137,6 +137,10 @@ class RemoteRuntime:
     async def transcript(self, caller: Caller, subagent: str, *, task: str | None = None) -> Transcript:
         """See `Runtime.transcript`."""
         return await self._call("transcript", caller, subagent=subagent, task=task)
+
+    async def stderr(self, caller: Caller, subagent: str, *, since: int = 0) -> Tail:
+        """See `Runtime.stderr`."""
+        return await self._call("stderr", caller, subagent=subagent, since=since)
 
     async def search(self, caller: Caller, query: str, *, limit: int = 20) -> list[Hit]:
         """See `Runtime.search`."""

@@ -22,7 +22,7 @@ from acp_runtime.manager.launcher import CheckResult, Launcher, Work
 from acp_runtime.service import Runtime, SpawnRequest
 from acp_runtime.service.facade import SendMode, WaitMode
 from acp_runtime.store.outbox import TurnContext
-from acp_runtime.views import Hit, NudgeView, Page, Pruned, Sent, SubagentView, Transcript, Usage, Waited, Wakeup
+from acp_runtime.views import Hit, NudgeView, Page, Pruned, Sent, SubagentView, Tail, Transcript, Usage, Waited, Wakeup
 
 T = TypeVar("T")
 CANCEL_SECONDS: Final = 10.0
@@ -126,6 +126,10 @@ class SyncRuntime:
     def transcript(self, caller: Caller, subagent: str, *, task: str | None = None) -> Transcript:
         """See `Runtime.transcript`."""
         return self._do(self._runtime.transcript(caller, subagent, task=task))
+
+    def stderr(self, caller: Caller, subagent: str, *, since: int = 0) -> Tail:
+        """See `Runtime.stderr`."""
+        return self._do(self._runtime.stderr(caller, subagent, since=since))
 
     def search(self, caller: Caller, query: str, *, limit: int = 20) -> list[Hit]:
         """See `Runtime.search`."""

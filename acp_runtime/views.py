@@ -181,6 +181,14 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Tail:
+    """What a living agent wrote on its standard error, as far as it is held; the next call goes on at `cursor`."""
+
+    text: str
+    cursor: int
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """What an agent said and did. `cut`: it was longer than the bound, and the oldest part is left out."""
 

@@ -19,7 +19,7 @@ from acp_runtime.service import Runtime
 
 EXPOSED: Final = (
     "spawn", "send", "cancel", "stop", "answer", "resume", "remove",
-    "status", "list_subagents", "find", "wait", "poll", "transcript", "search", "work", "check",
+    "status", "list_subagents", "find", "wait", "poll", "transcript", "stderr", "search", "work", "check",
     "begin_turn", "commit_turn", "nudges", "revive", "alias", "prune", "usage",
 )  # fmt: skip
 _PLAIN: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")

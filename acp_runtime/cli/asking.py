@@ -6,7 +6,8 @@ Light to import: the verbs that only ask the daemon start in a moment.
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from acp_runtime.api.errors import DaemonError
@@ -16,6 +17,12 @@ from acp_runtime.cli.codes import Exit
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.plaintext import printable
 
+YEAR: Final = 31_536_000
+SLICE_SECONDS: Final = 40.0
+TRIES: Final = 20
+TRY_SECONDS: Final = 0.25
+# What the next daemon may do where this one could not.
+_PASSING: Final = frozenset({"closing", "daemon_lost", "daemon_unreachable"})
 _USAGE: Final = frozenset({"invalid", "unknown_agent", "ambiguous", "unknown_preset", "override_refused"})
 
 
@@ -44,10 +51,67 @@ class Asking:
         found: dict[str, Any] = self.call("status", subagent=self.find(wanted))
         return found
 
+    def patient(self, method: str, **arguments: Any) -> Any:
+        """Call a method that changes nothing, and ask the next daemon where this one goes."""
+        tries = _Tries()
+        while True:
+            try:
+                return self.call(method, **arguments)
+            except (Rejected, DaemonError) as error:
+                tries.failed(error)
+
+    def wait(self, subagents: Sequence[str], mode: str, seconds: float) -> dict[str, Any]:
+        """Wait in slices, so that no connection is silent for long, and with the next daemon when this one goes."""
+        from acp_runtime.clock import SystemClock  # noqa: PLC0415 - only who waits reads a clock
+
+        if not seconds >= 0:
+            raise Rejected("invalid", f"the timeout is {seconds:g}; give a number of seconds that is not negative")
+        clock, tries = SystemClock(), _Tries()
+        since: dict[str, int] = {}
+        end = clock.now() + min(seconds, YEAR) * 1000
+        while True:
+            left = max(0.0, (end - clock.now()) / 1000)
+            part = min(left, SLICE_SECONDS)
+            try:
+                waited: dict[str, Any] = self.call("wait", subagents=subagents, mode=mode, seconds=part, **since)
+            except (Rejected, DaemonError) as error:
+                tries.failed(error)
+                continue
+            if waited["reason"] != "timeout" or part == left:
+                return waited
+            tries = _Tries()
+            since = {"since": waited["seq"]} if mode == "any_change" else {}
+
     def events(self, subagent: str, since: int) -> Iterator[dict[str, Any]]:
-        """Yield what happened to a subagent after a cursor, and what happens, until it has ended."""
+        """Yield what happened to a subagent after a cursor, and what happens, until it has ended.
+
+        Goes on with the next daemon when this one goes: nothing is left out or told twice.
+        """
         who = {"parent": self.parent} if self.parent else {"operator": "true"}
-        return self._client.stream("/v1/events", {**who, "subagent": subagent, "since": str(since)})
+        tries = _Tries()
+        while True:
+            try:
+                for row in self._client.stream("/v1/events", {**who, "subagent": subagent, "since": str(since)}):
+                    tries, since = _Tries(), row["seq"]
+                    yield row
+            except (Rejected, DaemonError) as error:
+                tries.failed(error)
+            else:
+                return
+
+
+class _Tries:
+    """How often in a row a daemon that is being replaced, or was lost, is asked again."""
+
+    def __init__(self) -> None:
+        self._left = TRIES
+
+    def failed(self, error: Rejected | DaemonError) -> None:
+        """Let a moment pass. Raises the error when it is another one, or came too often."""
+        self._left -= 1
+        if self._left < 0 or error.kind not in _PASSING:
+            raise error
+        time.sleep(TRY_SECONDS)
 
 
 def exit_of(error: Rejected | DaemonError) -> Exit:

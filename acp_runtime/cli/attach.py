@@ -19,6 +19,7 @@ from acp_runtime.cli.verbs_look import event_line
 from acp_runtime.core.errors import Rejected
 
 END_SECONDS: Final = 2.0
+SEE_OUT_SECONDS: Final = 3600.0
 
 
 class _Attached:
@@ -37,23 +38,24 @@ class _Attached:
         signal.signal(signal.SIGINT, self._interrupted)
         self._shower.start()
         for line in sys.stdin:
+            if self.ended.is_set():
+                self._talk.tell("what was typed is not sent: nobody shows what becomes of it")
+                return Exit.FAILED
             if line.strip():
                 self._send(line.rstrip("\n"))
-            if self.ended.is_set():
-                break
         if not sys.stdin.isatty():
             self._see_out()
         return Exit.DONE
 
     def _see_out(self) -> None:
         """Stay until what a script has sent is done, so that it is seen."""
-        self._asking.call("wait", subagents=[self._subagent], mode="all", seconds=3600.0)
+        self._asking.wait([self._subagent], "all", SEE_OUT_SECONDS)
         self._shower.join(END_SECONDS)
 
     def _send(self, text: str) -> None:
         try:
             sent = self._asking.call("send", subagent=self._subagent, text=text, mode=self._mode)
-        except Rejected as error:
+        except (Rejected, DaemonError) as error:
             self._talk.tell(str(error))
         else:
             if sent["outcome"] != "dispatched":

@@ -35,6 +35,7 @@ from acp_runtime.session.session import AcpSession, Observer
 
 log = logging.getLogger(__name__)
 
+ATTEMPT_SHIFT: Final = 40  # a cursor into what an agent wrote holds its attempt above the count of bytes
 STOP_GRACE: Final = 2.0
 INSPECT_SECONDS: Final = 0.2
 MEASURE_SECONDS: Final = 30.0
@@ -62,6 +63,7 @@ class Performer:
     def __init__(self, around: Surroundings) -> None:
         self._around = around
         self._session: AcpSession | None = None
+        self._attempt = 0
         self._launched: Launched | None = None
         self._tasks: dict[Effect, asyncio.Task[None]] = {}
         self._measuring = False
@@ -71,6 +73,14 @@ class Performer:
     @property
     def launched(self) -> Launched | None:
         return self._launched
+
+    def stderr(self, since: int) -> tuple[str, int]:
+        """Return what the agent wrote there after the cursor `since`, as far as it is held, and the next cursor."""
+        if self._session is None:
+            return "", since
+        begin = self._attempt << ATTEMPT_SHIFT
+        text, count = self._session.stderr(max(0, since - begin))
+        return text, begin + count
 
     def perform(self, effect: Effect) -> None:
         """Begin an effect; one that is under way already is not begun twice."""
@@ -121,6 +131,7 @@ class Performer:
             cause = "the container of the attempt before could not be removed"
             around.tell(StartBroke(attempt, cause, "engine_unreachable"))
             return
+        self._attempt = attempt
         session = self._session = AcpSession(around.epoch, self._observer(attempt))
         request = around.request(attempt)
         try:

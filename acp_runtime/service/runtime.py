@@ -35,7 +35,7 @@ from acp_runtime.service.waiting import Waiting
 from acp_runtime.store.outbox import TurnContext
 from acp_runtime.store.projections import Row
 from acp_runtime.store.store import Store
-from acp_runtime.views import Hit, NudgeView, Page, Pruned, Sent, SubagentView, Transcript, Usage, Waited, Wakeup
+from acp_runtime.views import Hit, NudgeView, Page, Pruned, Sent, SubagentView, Tail, Transcript, Usage, Waited, Wakeup
 
 if TYPE_CHECKING:
     from acp_runtime.client import RemoteRuntime
@@ -226,6 +226,16 @@ class Runtime:
         """Return what the agent said and did, of one task or of all. Raises `Rejected` (unknown_subagent)."""
         await self.status(caller, subagent)
         return await read_transcript(self._store, subagent, task=task)
+
+    async def stderr(self, caller: Caller, subagent: str, *, since: int = 0) -> Tail:
+        """Return what an agent that lives wrote on its standard error after the cursor `since`.
+
+        The newest 64 KiB are held; what it wrote before its end stands with its tasks. Raises `Rejected`
+        (unknown_subagent).
+        """
+        await self.status(caller, subagent)
+        actor = self._supervisor.actor(subagent)
+        return Tail(*actor.performer.stderr(since)) if actor and actor.performer else Tail("", since)
 
     async def search(self, caller: Caller, query: str, *, limit: int = 20) -> list[Hit]:
         """Return the tasks in which the words stand, best first: in the task, its result or its transcript."""

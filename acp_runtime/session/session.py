@@ -7,6 +7,7 @@ own: the deadlines are the core's, which cancels the caller.
 """
 
 import asyncio
+import codecs
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -81,6 +82,7 @@ class AcpSession:
         self._titles: dict[str, str] = {}
         self._early: deque[tuple[str, dict[str, Any]]] = deque(maxlen=EARLY_UPDATES)
         self._stderr = bytearray()
+        self._stderr_count = 0
         self._noise: deque[str] = deque(maxlen=NOISE_LINES)
         self._channel: Channel | None = None
         self._outgoing: Outgoing | None = None
@@ -108,6 +110,7 @@ class AcpSession:
 
     def on_stderr(self, data: bytes) -> None:
         self._stderr += data
+        self._stderr_count += len(data)
         if len(self._stderr) > STDERR_BYTES:
             del self._stderr[: len(self._stderr) - STDERR_BYTES]
 
@@ -321,6 +324,13 @@ class AcpSession:
         """Return what the agent wrote outside the protocol, newest last: its stderr, else noise on stdout."""
         text = printable(self._stderr.decode("utf-8", "replace")).strip()
         return (text or "\n".join(self._noise))[-STDERR_TOLD:]
+
+    def stderr(self, since: int) -> tuple[str, int]:
+        """Return what the agent wrote there after its first `since` bytes, as far as it is held, and the count then."""
+        held = bytes(self._stderr[max(0, since - (self._stderr_count - len(self._stderr))) :])
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        text = decoder.decode(held)
+        return text, self._stderr_count - len(decoder.getstate()[0])  # a character in two pieces is told whole
 
     async def shut(self) -> None:
         """Store what was heard, end the tasks and the channel. Idempotent; bounded by the channel's own bounds."""

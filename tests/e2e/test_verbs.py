@@ -116,9 +116,16 @@ def test_the_exit_code_of_a_wait_tells_the_outcome(site: DaemonSite, task: str, 
     ask(site, "stop", subagent)
 
 
+def test_the_exit_code_of_a_wait_for_the_first_is_that_of_the_one_that_is_done(site: DaemonSite) -> None:
+    busy, failed = spawned(site, "[[hang-politely]]"), spawned(site, "[[stop:refusal]]")
+    ask(site, "wait", "--first", busy, failed, code=Exit.REFUSED)
+    ask(site, "stop", busy, failed)
+
+
 def test_a_wait_that_is_too_short_says_so(site: DaemonSite) -> None:
     subagent = spawned(site, "[[hang-politely]]")
     ask(site, "wait", subagent, "--timeout", "0.1", code=Exit.TIMED_OUT)
+    assert "the timeout is nan" in ask(site, "wait", subagent, "--timeout", "nan", code=Exit.USAGE).stderr
     assert "being cancelled" in ask(site, "stop", "--task", subagent).stderr
     ask(site, "wait", subagent, code=Exit.FAILED)
     ask(site, "stop", subagent)
