@@ -15,7 +15,8 @@ from typing import Protocol
 from sandbox.channel import ExecChannel, Receiver
 from sandbox.errors import ChannelClosed, CommandTimeout, SandboxError
 
-KILL_BOUND = 5.0  # seconds
+KILL_BOUND = 10.0  # seconds
+AGAIN_SECONDS = 0.2
 TOKEN = "SUBAGENTS_COMMAND"  # noqa: S105 - a name, by which a command's own processes are found again
 
 # An engine cannot kill an execution. Every process of the command has the token in its environment, so a shell finds
@@ -94,12 +95,12 @@ async def run(
         async with asyncio.timeout(bound):
             await _converse(channel, stdin, bound)
     except TimeoutError as error:
-        await _kill(open_channel, token, user)
+        await _kill(open_channel, token, user, channel)
         raise CommandTimeout(
             f"{argv[0]!r} did not end within {bound:g} s and was killed; give it more time."
         ) from error
     except BaseException:
-        await asyncio.shield(_kill(open_channel, token, user))
+        await asyncio.shield(_kill(open_channel, token, user, channel))
         raise
     finally:
         await channel.close()
@@ -134,12 +135,22 @@ async def _feed(channel: ExecChannel, stdin: Input, patience: float) -> None:
     await channel.close_input()
 
 
-async def _kill(open_channel: Opener, token: str, user: str) -> None:
-    argv = ("sh", "-c", KILL_SCRIPT, "sh", f"{TOKEN}={token}")
+async def _kill(open_channel: Opener, token: str, user: str, channel: ExecChannel) -> None:
+    """Kill until the output of the program has ended: an engine says that it started one before there is a process."""
     with contextlib.suppress(SandboxError, TimeoutError):  # the container may be gone; the caller has its own error
         async with asyncio.timeout(KILL_BOUND):
-            killer = await open_channel(argv, cwd="/", env={}, receiver=Collector(0), user=user)
-            try:
-                await killer.wait_closed()
-            finally:
-                await killer.close()
+            while True:
+                await _kill_once(open_channel, token, user)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(AGAIN_SECONDS):
+                        await channel.wait_closed()
+                        return
+
+
+async def _kill_once(open_channel: Opener, token: str, user: str) -> None:
+    argv = ("sh", "-c", KILL_SCRIPT, "sh", f"{TOKEN}={token}")
+    killer = await open_channel(argv, cwd="/", env={}, receiver=Collector(0), user=user)
+    try:
+        await killer.wait_closed()
+    finally:
+        await killer.close()

@@ -25,12 +25,12 @@ from tests import engine
 SCRIPT = Path(__file__).parents[1] / "agents" / "scripted_agent.py"
 KEEPING = SCRIPT.with_name("keeping_agent.py")
 PARENT = "parent"
-BOUND = 60.0
+BOUND = 100.0
 
 
 @dataclass
 class Place:
-    """Where agents run in a test: a launcher, a store, and a repository as workspace."""
+    """Where agents run in a test: a launcher, a store, and a repository as workspace. `bound`: seconds of each wait."""
 
     name: str
     root: Path
@@ -38,6 +38,7 @@ class Place:
     make_launcher: Callable[[], Launcher]
     python: str
     clock: ManualClock | None = None
+    bound: float = BOUND
     flags: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -70,8 +71,8 @@ class Place:
 
     async def ended(self, runtime: Runtime, subagent: str) -> SubagentView:
         """Wait until the newest task has ended or asks."""
-        view = (await runtime.wait(PARENT, [subagent], seconds=BOUND)).views[0]
-        assert view.newest.state.over or view.requests, f"still {view.status} ({view.step}) after {BOUND} s"
+        view = (await runtime.wait(PARENT, [subagent], seconds=self.bound)).views[0]
+        assert view.newest.state.over or view.requests, f"still {view.status} ({view.step}) after {self.bound} s"
         return view
 
     async def do(self, runtime: Runtime, task: str, **changes: object) -> SubagentView:
@@ -81,7 +82,7 @@ class Place:
 
     async def until(self, runtime: Runtime, subagent: str, met: Callable[[SubagentView], bool]) -> SubagentView:
         """Wait for a condition on the subagent."""
-        async with asyncio.timeout(BOUND):
+        async with asyncio.timeout(self.bound):
             while True:
                 tick = runtime.tick
                 view = await runtime.status(PARENT, subagent)

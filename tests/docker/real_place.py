@@ -12,6 +12,7 @@ from tests.contract.conftest import Place, config_for, label, make_repo
 
 KEY_NAME = "TEST_MODEL_KEY"
 CANARY = "canary-4f1d9c-secret"
+BOUND = 300.0
 
 
 class RealPlace(Place):
@@ -37,7 +38,7 @@ def make_place(root: Path, model: ScriptedModel, agent: str) -> RealPlace:
     config = config_for(root, None)
     environ = {**os.environ, KEY_NAME: CANARY}
     place = RealPlace("real", root, config, lambda: DockerLauncher(config, environ, labels=label(root)), "python3")
-    place.model_url, place.agent = model.base_url, agent
+    place.model_url, place.agent, place.bound = model.base_url, agent, BOUND
     return place
 
 

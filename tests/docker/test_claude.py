@@ -12,11 +12,9 @@ from acp_runtime.service import Runtime
 from acp_runtime.views import SubagentView
 from tests.agents.scripted_model import ScriptedModel
 from tests.contract.conftest import PARENT, apply_patch, assert_nothing_left
-from tests.docker.real_place import CANARY, RealPlace, inspect_all, make_place, remove_containers, stored
+from tests.docker.real_place import BOUND, CANARY, RealPlace, inspect_all, make_place, remove_containers, stored
 
 pytestmark = [pytest.mark.docker, pytest.mark.real_agent, pytest.mark.timeout(600)]
-
-BOUND = 60.0
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from tests.docker.real_place import CANARY, RealPlace, inspect_all, make_place, 
 
 pytestmark = [pytest.mark.docker, pytest.mark.real_agent, pytest.mark.timeout(600)]
 
-BOUND = 120.0
 PATCH = """apply_patch <<'END'
 *** Begin Patch
 *** Add File: made.txt

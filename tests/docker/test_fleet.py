@@ -9,8 +9,7 @@ from acp_runtime.core.model import TaskState
 from acp_runtime.service import Runtime
 from tests.agents.scripted_model import ScriptedModel
 from tests.contract.conftest import PARENT, apply_patch, assert_nothing_left
-from tests.docker.real_place import RealPlace, make_place
-from tests.docker.test_opencode import BOUND
+from tests.docker.real_place import BOUND, RealPlace, make_place
 
 pytestmark = [
     pytest.mark.docker,

