@@ -47,6 +47,7 @@ async def then(real: RealPlace, runtime: Runtime, view: SubagentView, task: str)
     return await real.ended(runtime, view.id)
 
 
+@pytest.mark.requirement("B20")
 async def test_codex_works_with_its_own_tools_and_its_work_comes_back(real: RealPlace, model: ScriptedModel) -> None:
     async with real.runtime() as runtime:
         view = await real.do(runtime, f"[[shell:{PATCH}]][[shell:cat made.txt]][[text:All done.]]")
@@ -70,6 +71,7 @@ async def test_codex_works_with_its_own_tools_and_its_work_comes_back(real: Real
     assert "stand-in" in secrets.output, "the control: what the agent has instead of a key is found this way"
 
 
+@pytest.mark.requirement("A04", "B03")
 async def test_codex_takes_a_message_in_mid_task_and_obeys_a_cancel(real: RealPlace, model: ScriptedModel) -> None:
     async with real.runtime() as runtime:
         task = "[[text:I wait.]][[shell:while ! test -e go; do sleep 0.1; done]][[text:not told of anything]]"
@@ -90,6 +92,7 @@ async def test_codex_takes_a_message_in_mid_task_and_obeys_a_cancel(real: RealPl
         assert (view.newest.state, view.newest.stop_reason) == (TaskState.CANCELLED, "cancelled")
 
 
+@pytest.mark.requirement("B12", "D04.9")
 async def test_a_model_that_fails_is_told_with_its_cause_and_leaves_codex_usable(real: RealPlace) -> None:
     """Codex answers end_turn then, and says why in a record beside it."""
     told = {400: "The script says fail with 400.", 429: "exceeded retry limit, last status: 429 Too Many Requests"}
@@ -120,6 +123,7 @@ async def test_a_key_that_is_refused_and_a_model_that_is_broken_are_told_at_last
         assert [row.kind for row in rows].count("task_retried") == 1, "a refused key stays refused"
 
 
+@pytest.mark.requirement("B24")
 async def test_codex_goes_on_in_its_session_after_its_death_in_any_glibc_image(
     real: RealPlace, model: ScriptedModel
 ) -> None:

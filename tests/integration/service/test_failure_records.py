@@ -20,6 +20,7 @@ async def ended(bench: Bench, task: str, *, asks: bool) -> SubagentView:
     return (await bench.runtime.wait(bench.parent, [view.id], seconds=30)).views[0]
 
 
+@pytest.mark.requirement("B13")
 @pytest.mark.parametrize("said", ["", "[[say:something]]"])
 async def test_a_turn_that_the_agent_says_has_failed_is_failed_with_its_words_on_one_line(
     bench: Bench, said: str
