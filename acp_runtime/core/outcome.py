@@ -13,7 +13,8 @@ from acp_runtime.core.model import Evidence, TaskState, Verdict
 # The opening words with which agents report a failed model call as if it were their answer. Anchored at the start and
 # only looked for when nothing else was done, so an answer *about* an error stays a full one.
 PROVIDER_ERROR: Final = re.compile(
-    r"\A\W{0,4}(?:api )?(?:error|failed|http)\b[^\n]{0,40}\b[45]\d\d\b|\A\W{0,4}(?:api call failed|http [45]\d\d)",
+    r"\A\W{0,4}(?:api )?(?:error|failed|http)\b[^\n]{0,40}\b[45]\d\d\b|\A\W{0,4}(?:api call failed|http [45]\d\d)"
+    r'|\A\s*\{\s*"error"\s*:|\Aexceeded retry limit\b|\Aunexpected status [45]\d\d\b',
     re.IGNORECASE,
 )
 
