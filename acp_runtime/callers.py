@@ -8,6 +8,9 @@ parent's nudge or read cursor.
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from acp_runtime.core.errors import Rejected
+from acp_runtime.core.plaintext import one_line
+
 
 @dataclass(frozen=True, slots=True)
 class Operator:
@@ -22,8 +25,15 @@ Caller: TypeAlias = str | Operator
 
 
 def parent_of(caller: Caller) -> str:
-    """Return the parent to whom belongs what the caller makes."""
-    return OPERATORS_OWN if isinstance(caller, Operator) else caller
+    """Return the parent to whom belongs what the caller makes. Raises `Rejected` (invalid) for one without a name."""
+    return OPERATORS_OWN if isinstance(caller, Operator) else named(caller)
+
+
+def named(parent: str) -> str:
+    """Return a parent that has a name. Raises `Rejected` (invalid) for one in which there is nothing to see."""
+    if not one_line(parent, 2):
+        raise Rejected("invalid", "the parent has no name; give one that is not blank")
+    return parent
 
 
 def word_of(caller: Caller) -> str:

@@ -19,13 +19,14 @@ from pydantic import TypeAdapter
 from acp_runtime.api.errors import SANDBOX, STORE, DaemonError, told
 from acp_runtime.api.exchange import Answer, Way
 from acp_runtime.api.methods import methods
-from acp_runtime.api.unix_client import CALL_SECONDS
+from acp_runtime.api.unix_client import CALL_SECONDS, patience
 from acp_runtime.callers import Caller, Operator
 from acp_runtime.clock import SystemClock
 from acp_runtime.core.errors import Rejected, StoreConflict, StoreError, StoreOwned, StoreTooNew, SubagentsError
 from acp_runtime.core.turns import Form, Origin
 from acp_runtime.manager.launcher import CheckResult, LaunchError, Work
 from acp_runtime.service import SpawnRequest
+from acp_runtime.service.bounds import duration
 from acp_runtime.service.facade import SendMode, WaitMode
 from acp_runtime.store.outbox import TurnContext
 from acp_runtime.views import Hit, NudgeView, Page, Pruned, Sent, SubagentView, Tail, Transcript, Usage, Waited, Wakeup
@@ -65,8 +66,11 @@ class RemoteRuntime:
 
     async def spawn(self, caller: Caller, request: SpawnRequest) -> SubagentView:
         """See `Runtime.spawn`. A relative workspace is meant from the current folder of this process."""
-        request = replace(request, workspace=request.workspace.absolute())
-        return await self._call("spawn", caller, request=request)
+        return await self._call("spawn", caller, request=_whole(request))
+
+    async def vet(self, caller: Caller, request: SpawnRequest) -> None:
+        """See `Runtime.vet`. A relative workspace is meant as for `spawn`."""
+        await self._call("vet", caller, request=_whole(request))
 
     async def send(self, caller: Caller, subagent: str, text: str, *, mode: SendMode = "queue") -> Sent:
         """See `Runtime.send`."""
@@ -117,7 +121,7 @@ class RemoteRuntime:
     ) -> Waited:
         """See `Runtime.wait`. Goes on with the next daemon when this one is replaced meanwhile."""
         clock = SystemClock()
-        end = clock.now() + seconds * 1000
+        end = clock.now() + duration("seconds", seconds) * 1000
         failed = 0
         while True:
             left = max(0.0, (end - clock.now()) / 1000)
@@ -247,8 +251,7 @@ class RemoteRuntime:
     async def _call(self, name: str, caller: Caller | None, **values: Any) -> T:
         method = methods()[name]
         body = method.write_arguments(caller, values)
-        seconds = CALL_SECONDS + float(values.get("seconds") or 0)
-        answer = _good(await self._way.ask("POST", f"/v1/{name}", body, seconds))
+        answer = _good(await self._way.ask("POST", f"/v1/{name}", body, patience(values)))
         self._tick = answer.tick
         found: T = method.result.validate_json(answer.body)
         return found
@@ -266,6 +269,10 @@ class RemoteRuntime:
                     fields = json.loads(line)
                     raise _error(Answer(int(fields["status"]), 0, line))
                 yield line
+
+
+def _whole(request: SpawnRequest) -> SpawnRequest:
+    return replace(request, workspace=request.workspace.absolute())
 
 
 def _good(answer: Answer) -> Answer:

@@ -69,6 +69,10 @@ class SyncRuntime:
         """See `Runtime.spawn`."""
         return self._do(self._runtime.spawn(caller, request))
 
+    def vet(self, caller: Caller, request: SpawnRequest) -> None:
+        """See `Runtime.vet`."""
+        self._do(self._runtime.vet(caller, request))
+
     def send(self, caller: Caller, subagent: str, text: str, *, mode: SendMode = "queue") -> Sent:
         """See `Runtime.send`."""
         return self._do(self._runtime.send(caller, subagent, text, mode=mode))

@@ -18,12 +18,14 @@ from acp_runtime.core.plaintext import one_line
 from acp_runtime.service import Runtime
 
 EXPOSED: Final = (
-    "spawn", "send", "cancel", "stop", "answer", "resume", "remove",
+    "spawn", "vet", "send", "cancel", "stop", "answer", "resume", "remove",
     "status", "list_subagents", "find", "wait", "poll", "transcript", "stderr", "search", "work", "check",
     "begin_turn", "commit_turn", "nudges", "revive", "alias", "prune", "usage",
 )  # fmt: skip
+NOT_UTF8: Final = "a text holds a lone surrogate, which is half a character and no UTF-8; remove it"
 _PLAIN: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
-_STRICT: Final = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=False)
+# A number that is none crosses as it is, so that it is refused in the words of its check.
+_STRICT: Final = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=False, ser_json_inf_nan="constants")
 
 
 class CallerShape(BaseModel):
@@ -74,7 +76,7 @@ class Method:
         try:
             return given.model_dump_json(exclude_unset=True).encode()
         except (ValueError, UnicodeError) as error:
-            raise Rejected("invalid", f"{self.name}: {one_line(str(error), 200)}") from error
+            raise Rejected("invalid", f"{self.name}: {_our_words(str(error))}") from error
 
 
 @cache
@@ -107,4 +109,9 @@ def _mistake(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "the body"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return one_line(f"{where}: {first['msg']}{more}", 300)
+    return _our_words(f"{where}: {first['msg']}{more}")
+
+
+def _our_words(sentence: str) -> str:
+    """Return a sentence of a library as it is, but for the one mistake that people make without knowing its name."""
+    return NOT_UTF8 if "surrogate" in sentence else one_line(sentence, 300)

@@ -24,7 +24,7 @@ from acp_runtime.api.errors import BUG
 from acp_runtime.api.failures import OtherVersion, TooLate, failure
 from acp_runtime.api.methods import Method, methods
 from acp_runtime.api.stream import Stream, stream_of
-from acp_runtime.api.unix_client import CALL_SECONDS, TICK_HEADER, VERSION_HEADER
+from acp_runtime.api.unix_client import CALL_SECONDS, LONGEST_CALL, TICK_HEADER, VERSION_HEADER
 from acp_runtime.core.errors import Rejected, SubagentsError
 from acp_runtime.core.plaintext import one_line
 from acp_runtime.manager.launcher import LaunchError
@@ -33,7 +33,6 @@ from acp_runtime.service import Runtime
 MAX_BODY: Final = 16 * 1024 * 1024  # the longest task, with every character escaped
 BODY_SECONDS: Final = 20.0
 MARGIN_SECONDS: Final = 20.0  # the answer comes before the client gives up
-MAX_SECONDS: Final = 24 * 3600.0
 CHANGED_SECONDS: Final = 30.0
 
 
@@ -72,7 +71,7 @@ def application(front: Front) -> Starlette:
         work: Awaitable[Any] = getattr(front.runtime, method.name)(**given)
         if method.name == "wait":
             work = _unless_left(front, request, work)
-        bound = CALL_SECONDS - MARGIN_SECONDS + min(float(given.get("seconds") or 0), MAX_SECONDS)
+        bound = CALL_SECONDS - MARGIN_SECONDS + min(float(given.get("seconds") or 0), LONGEST_CALL)
         return _plain(front, method.result, await _within(bound, method.name, work))
 
     async def changed(request: Request) -> Response:
@@ -127,12 +126,12 @@ async def _body(request: Request) -> bytes:
 
 
 def _checked(method: Method, given: dict[str, Any]) -> dict[str, Any]:
-    if method.name == "spawn" and not given["request"].workspace.is_absolute():
+    if method.name in ("spawn", "vet") and not given["request"].workspace.is_absolute():
         shown = one_line(str(given["request"].workspace), 200)
         raise Rejected("invalid", f"the workspace {shown} is relative; the daemon needs the whole path")
     seconds = given.get("seconds")
-    if seconds is not None and not 0 <= seconds <= MAX_SECONDS:
-        raise Rejected("invalid", f"seconds is {seconds:g}; it must be between 0 and {MAX_SECONDS:g}")
+    if seconds is not None and not 0 <= seconds <= LONGEST_CALL:
+        raise Rejected("invalid", f"seconds is {seconds:g}; it must be between 0 and {LONGEST_CALL:g}")
     return given
 
 

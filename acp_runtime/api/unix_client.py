@@ -23,6 +23,7 @@ HELLO_SECONDS: Final = 10.0
 OK: Final = 200
 MAX_LINE: Final = 65_536
 END_LINE: Final = b": end\n"
+LONGEST_CALL: Final = 24 * 3600.0
 SILENCE_SECONDS: Final = 60.0  # a stream says something every 15 s, if only that it is still there
 
 
@@ -42,8 +43,7 @@ class UnixClient:
         """
         who = {} if caller is None else {"caller": caller_words(caller)}
         body = json.dumps(who | arguments).encode()
-        seconds = CALL_SECONDS + float(arguments.get("seconds") or 0)
-        return self._exchange("POST", f"/v1/{method}", body, seconds)
+        return self._exchange("POST", f"/v1/{method}", body, patience(arguments))
 
     def hello(self) -> dict[str, Any]:
         """Return version, schema, pid, store id and epoch of the daemon, whatever its version is."""
@@ -92,6 +92,11 @@ class UnixClient:
 
         start_daemon()
         return connect(self._path, seconds)
+
+
+def patience(arguments: Mapping[str, Any]) -> float:
+    """Return how long the answer to a call may take; what is no number of seconds is the daemon's to refuse."""
+    return CALL_SECONDS + min(max(0.0, float(arguments.get("seconds") or 0)), LONGEST_CALL)
 
 
 def caller_words(caller: Caller) -> dict[str, Any]:

@@ -6,7 +6,6 @@ Everything here is frozen: a new fact gives a new value (`evolve`).
 
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from math import isfinite
 from typing import Final
 
 MAX_RESULT_CHARS: Final = 65_536
@@ -121,6 +120,10 @@ class Steering(StrEnum):
     UNKNOWN = "unknown"
 
 
+# A hundred years: what lasts longer has no date.
+LONGEST_SECONDS: Final = 100 * 365.25 * 86_400
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Deadlines of one subagent, in seconds; `None` means none. `queue`, `restarts` and `retries` are numbers.
@@ -129,7 +132,7 @@ class Limits:
     task whose model failed before anything was produced. `backoff` and `retry_delay` double each time.
 
     `initialize_cold` takes the place of `initialize` for agent kinds whose first start fetches or unpacks something.
-    Raises `ValueError` naming a value that is no positive, finite duration.
+    Raises `ValueError` naming a value that is no positive duration, or one that is beyond `LONGEST_SECONDS`.
     """
 
     sandbox: float = 600.0
@@ -155,9 +158,9 @@ class Limits:
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            good = value >= 0 if each.name in _NUMBERS else value is None or (value > 0 and isfinite(value))
+            good = value >= 0 if each.name in _NUMBERS else value is None or 0 < value <= LONGEST_SECONDS
             if not good:
-                raise ValueError(f"limits.{each.name} is {value}; it must be positive and finite")
+                raise ValueError(f"limits.{each.name} is {value}; it must be positive, and a hundred years at most")
 
     def for_step(self, step: Step) -> float:
         return {

@@ -14,8 +14,9 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.core.ids import display_name
 from acp_runtime.core.inputs import Spawn
 from acp_runtime.core.model import Limits, Order, Permissions
-from acp_runtime.core.plaintext import one_line
+from acp_runtime.core.plaintext import one_line, printable
 from acp_runtime.presets import Network, Preset, find_preset, narrow, with_permissions
+from acp_runtime.service.bounds import duration
 from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.store.codec import storable
 
@@ -74,7 +75,7 @@ def spawn_input(config: Config, *, ident: str, caller: Caller, request: SpawnReq
         keep=request.keep,
         one_shot=request.one_shot,
         output_file=_output_file(config, ident, request),
-        instructions=request.instructions,
+        instructions=carried("instructions", request.instructions),
         image=request.image,
         model=request.model,
         model_url=request.model_url,
@@ -84,7 +85,7 @@ def spawn_input(config: Config, *, ident: str, caller: Caller, request: SpawnReq
         id=ident,
         parent=parent_of(caller),
         name=display_name(ident),
-        purpose=one_line(request.purpose or task, MAX_NAME_CHARS),
+        purpose=_purpose(request.purpose, task),
         order=order,
         permissions=preset.permissions,
         limits=_limits(config, kind, request),
@@ -93,15 +94,33 @@ def spawn_input(config: Config, *, ident: str, caller: Caller, request: SpawnReq
 
 
 def text_of(name: str, value: str) -> str:
-    """Return an instruction as it is stored. Raises `Rejected` when it is blank, holds a NUL, or is too long."""
-    text = storable(value)
-    if not text.strip():
+    """Return an instruction as it is stored. Raises `Rejected` when it shows nothing, holds a NUL, or is too long."""
+    text = carried(name, value)
+    if not says_something(text):
         raise Rejected("invalid", f"{name} is required.")
+    return text
+
+
+def carried(name: str, value: str) -> str:
+    """Return a text as it is stored, blank or not. Raises `Rejected` when it holds a NUL, or is too long."""
+    text = storable(value)
     if "\0" in text:
         raise Rejected("invalid", f"{name} holds a NUL character at position {text.index(chr(0))}; remove it")
     if len(text) > MAX_TASK_CHARS:
         raise Rejected("invalid", f"{name} is {len(text)} characters long; at most {MAX_TASK_CHARS} are allowed")
     return text
+
+
+def says_something(text: str) -> bool:
+    """Return whether there is anything to see in a text: white space and what is not drawn say nothing."""
+    return any(printable(line).strip() for line in text.splitlines())
+
+
+def _purpose(given: str, task: str) -> str:
+    """Return what people are shown. One that was meant and shows nothing is a mistake, not the default."""
+    if given and not says_something(given):
+        raise Rejected("invalid", "purpose is blank; say it in a few words, or leave it out")
+    return one_line(given or task, MAX_NAME_CHARS)
 
 
 def _preset(config: Config, caller: Caller, request: SpawnRequest) -> Preset:
@@ -125,7 +144,11 @@ def _check_model(kind: AgentKind, preset: Preset, request: SpawnRequest) -> None
 
 def _limits(config: Config, kind: AgentKind, request: SpawnRequest) -> Limits:
     limits = request.limits or config.limits
-    longest = request.max_duration or (config.one_shot.duration if request.one_shot else None)
+    longest = config.one_shot.duration if request.one_shot else None
+    if request.max_duration is not None:
+        longest = duration("max_duration", request.max_duration)
+        if not longest:
+            raise Rejected("invalid", "max_duration is 0; name the seconds that the subagent may last, or leave it out")
     if longest is not None:
         limits = replace(limits, lifetime=min(longest, limits.lifetime or longest))
     return replace(limits, initialize=limits.initialize_cold) if kind.cold_start else limits

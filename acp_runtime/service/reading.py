@@ -100,7 +100,7 @@ class Reading:
         rows = await self._store.query(
             f"SELECT * FROM nudge WHERE {scope} AND (? IS NULL OR state = ?) "  # noqa: S608
             "AND (? IS NULL OR id IN (SELECT value FROM json_each(?))) ORDER BY created_seq DESC LIMIT ?",
-            *mine, state, state, only, only, limit,
+            *mine, state, state, only, only, max(1, min(limit, LISTED)),
         )  # fmt: skip
         return [_nudge(row) for row in rows]
 

@@ -7,12 +7,12 @@ import asyncio
 import secrets
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acp_runtime.callers import Caller, Operator, word_of
+from acp_runtime.callers import Caller, Operator, named, word_of
 from acp_runtime.clock import Clock, SystemClock
 from acp_runtime.config import Config
 from acp_runtime.core.admission import Admission
@@ -25,6 +25,7 @@ from acp_runtime.manager.launcher import CheckResult, Launcher, Work
 from acp_runtime.manager.output_file import OutputFiles
 from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.manager.work import read_work
+from acp_runtime.service.bounds import cursor, duration
 from acp_runtime.service.cellar import Cellar
 from acp_runtime.service.facade import SendMode, WaitMode
 from acp_runtime.service.order import SpawnRequest, spawn_input, text_of
@@ -32,6 +33,7 @@ from acp_runtime.service.paging import read_page, read_transcript
 from acp_runtime.service.reading import Reading
 from acp_runtime.service.sending import Sending
 from acp_runtime.service.waiting import Waiting
+from acp_runtime.service.waking import wakeups
 from acp_runtime.store.outbox import TurnContext
 from acp_runtime.store.projections import Row
 from acp_runtime.store.store import Store
@@ -113,6 +115,13 @@ class Runtime:
         given = spawn_input(self._config, ident=ident, caller=caller, request=request)
         await self._supervisor.spawn(given, self._admission(one_shot=request.one_shot))
         return await self.status(caller, ident)
+
+    async def vet(self, caller: Caller, request: SpawnRequest) -> None:
+        """Refuse what `spawn` would refuse for what it asks; places are not looked at, and nothing is kept or started.
+
+        Raises `Rejected` as `spawn` does, but neither limit_reached nor closing.
+        """
+        spawn_input(self._config, ident=subagent_id(secrets.token_bytes(5)), caller=caller, request=request)
 
     async def send(self, caller: Caller, subagent: str, text: str, *, mode: SendMode = "queue") -> Sent:
         """Give a subagent another task, or with `steer` a message for the running one.
@@ -204,15 +213,16 @@ class Runtime:
     async def events(self, caller: Caller, subagent: str, *, since: int = 0, limit: int = 500) -> list[Row]:
         """Return a subagent's stored events after the cursor `since`, oldest first, at most `limit`."""
         await self.status(caller, subagent)
-        return await self._store.events(subagent, since, limit)
+        return await self._store.events(subagent, cursor("since", since), limit)
 
     async def poll(self, caller: Caller, subagent: str, *, since: int | None = None, limit: int = 500) -> Page:
         """Return a stretch of a subagent's log as readers want it, at most `limit` stored events.
 
         Without `since`: what its parent has not read, which is marked as read unless the operator asks. `since=0`
         replays from the start. The page of a subagent whose log was deleted is empty and `expired`. Raises `Rejected`
-        (unknown_subagent).
+        (unknown_subagent, invalid).
         """
+        since = None if since is None else cursor("since", since)
         if await self._store.forgotten(_owner(caller), subagent):
             return Page((), since or 0, 0, expired=True)
         view = await self.status(caller, subagent)
@@ -308,25 +318,9 @@ class Runtime:
         Nothing is said any more after too many turns in a row that wake-ups began (`OutboxRules.wakes`), until the
         parent's user begins one. What is not read here is told at the parent's next turn all the same.
         """
-        parent = _parent("wake-up", caller)
-        told: frozenset[str] = frozenset()
-        while True:
-            tick = self._store.tick
-            found = await self._store.wakeable(parent)
-            if not told.issuperset(found.nudges):
-                yield Wakeup(found.nudges)
-            told = frozenset(found.nudges)
-            await self._woken(tick, found.again)
-
-    async def _woken(self, tick: int, again: int | None) -> None:
-        """Return when something was committed, or when a claim runs out at the moment `again`."""
-        changed = asyncio.ensure_future(self._store.changed(tick))
-        both = {changed} if again is None else {changed, asyncio.ensure_future(self._clock.until(again))}
-        try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in both:
-                each.cancel()
+        async with aclosing(wakeups(self._store, self._clock, _parent("wake-up", caller))) as told:
+            async for wakeup in told:
+                yield wakeup
 
     async def nudges(
         self, caller: Caller, *, state: str | None = None, limit: int = 100, ids: tuple[str, ...] | None = None
@@ -343,7 +337,7 @@ class Runtime:
 
         Raises `Rejected` (alias_taken) for a name that another parent has as its alias.
         """
-        await self._store.alias(parent, alias)
+        await self._store.alias(named(parent), named(alias))
 
     # ---- the store
 
@@ -352,11 +346,8 @@ class Runtime:
 
         What cannot be removed from the engine stays for the next time. Raises `Rejected` (invalid).
         """
-        if not older_than >= 0:
-            raise Rejected(
-                "invalid", f"older_than is {older_than}; it must be a number of seconds that is not negative"
-            )
         cellar = Cellar(self._store, self._supervisor, self._keep)
+        older_than = duration("older_than", older_than)
         return await cellar.prune(_owner(caller), older_than=older_than, dry_run=dry_run)
 
     async def usage(self, caller: Caller) -> Usage:
@@ -379,7 +370,7 @@ class Runtime:
 def _parent(what: str, caller: Caller) -> str:
     if isinstance(caller, Operator):
         raise Rejected("no_turns", f"the operator has no turns; name the parent whose {what} is meant")
-    return caller
+    return named(caller)
 
 
 def _owner(caller: Caller) -> str | None:

@@ -7,6 +7,8 @@ from typing import Final
 
 from acp_runtime.callers import Caller
 from acp_runtime.core.errors import Rejected
+from acp_runtime.service.bounds import cursor as checked
+from acp_runtime.service.bounds import duration
 from acp_runtime.service.facade import WaitMode
 from acp_runtime.service.reading import Reading
 from acp_runtime.store.store import Store
@@ -34,13 +36,14 @@ class Waiting:
 
         `any_change`: something other than talk happened after the cursor `since` (by default: after the call), or
         nothing can happen any more. `all` and `first`: every one, or at least one, has no open task. Raises `Rejected`
-        (unknown_subagent).
+        (unknown_subagent, invalid).
         """
-        cursor = await self._reading.seq() if since is None else since
+        seconds = duration("seconds", seconds)
+        cursor = await self._reading.seq() if since is None else checked("since", since)
         tick = self._store.tick
         waited = await self._look(cursor)
         with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, seconds)):
+            async with asyncio.timeout(seconds):
                 while waited.reason is WaitReason.TIMEOUT:
                     await self._store.changed(tick)
                     tick = self._store.tick

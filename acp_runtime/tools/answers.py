@@ -1,5 +1,6 @@
 """How answers of the tools read: the original's fields, plus what keeps a model from guessing or polling."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -9,6 +10,8 @@ from acp_runtime.core.model import TaskState
 from acp_runtime.core.status import Status
 from acp_runtime.tools.tool import Answer
 from acp_runtime.views import EventView, SubagentView, TaskView
+
+log = logging.getLogger(__name__)
 
 RESULT_CHARS: Final = 8_000
 SUMMARY_CHARS: Final = 300
@@ -23,6 +26,14 @@ def failure(sentence: str, kind: str, data: Mapping[str, Any] | None = None) -> 
 def refusal(error: SubagentsError) -> Answer:
     """Return the answer to a call that was turned down."""
     return failure(str(error), error.kind, error.data if isinstance(error, Rejected) else None)
+
+
+def trouble(tool: str, error: BaseException) -> Answer:
+    """Return the answer to a call that raised. What nobody foresaw is logged."""
+    if isinstance(error, SubagentsError):
+        return refusal(error)
+    log.error("the tool %s failed", tool, exc_info=error)
+    return failure("The manager failed at this call; its log says how.", "internal_error")
 
 
 def head(view: SubagentView) -> Answer:

@@ -1,9 +1,10 @@
 """The default set: eight tools with which a model has subagents work for it. Names and fields are the original's."""
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
-from acp_runtime.core.errors import Rejected
+from acp_runtime.core.errors import Rejected, SubagentsError
 from acp_runtime.core.legacy_text import folder
 from acp_runtime.core.model import TaskState
 from acp_runtime.core.status import Status
@@ -17,6 +18,7 @@ from acp_runtime.tools.inputs import (
     SpawnInput,
     StatusInput,
     StopInput,
+    TaskInput,
     WaitInput,
 )
 from acp_runtime.tools.orders import order_of
@@ -30,19 +32,36 @@ STOPPED: Final = "stopped_by_parent"
 
 async def spawn(desk: Desk, given: SpawnInput) -> Answer:
     """Start one subagent or several. All are checked before the first is started; limits refuse each on its own."""
-    orders = [order_of(desk, each) for each in (given, *(given.tasks or ()))]
-    told = await asyncio.gather(*(start(desk, order) for order in orders))
     if given.tasks is None:
-        return told[0]
-    return {"success": all(each["success"] for each in told), "subagents": list(told)}
+        return await start(desk, order_of(desk, given))
+    orders = [await _vetted(desk, each, number) for number, each in enumerate((given, *given.tasks))]
+    # One that fails hides none of the others: they have been started.
+    found = await asyncio.gather(*(start(desk, order) for order in orders), return_exceptions=True)
+    told = [_told(each) for each in found]
+    return {"success": all(each["success"] for each in told), "subagents": told}
+
+
+def _told(found: Answer | BaseException) -> Answer:
+    return answers.trouble("spawn_background_subagent", found) if isinstance(found, BaseException) else found
+
+
+async def _vetted(desk: Desk, given: TaskInput, number: int) -> SpawnRequest:
+    """Return what a batch starts as its subagent `number`; 0 is the one beside `tasks`."""
+    try:
+        order = order_of(desk, given)
+        await desk.runtime.vet(desk.parent, order)
+    except Rejected as error:
+        where = f"tasks.{number - 1}: " if number else ""
+        raise Rejected(error.kind, f"{where}{error}", error.data) from error
+    return order
 
 
 async def start(desk: Desk, order: SpawnRequest) -> Answer:
     """Spawn one and give its start a moment."""
-    try:
-        view = await _started(desk, await desk.runtime.spawn(desk.parent, order))
-    except Rejected as error:
-        return answers.refusal(error)
+    view = await desk.runtime.spawn(desk.parent, order)
+    # It is there: that waiting for its session went wrong must not hide its id.
+    with suppress(SubagentsError):
+        view = await _started(desk, view)
     if view.status is Status.ERROR or (view.status.over and view.session_id is None):
         sentence = f"Failed to start background ACP subagent: {view.cause}"
         return answers.failure(sentence, view.error_kind or view.reason or "start_failed", {"id": view.id})
@@ -85,8 +104,6 @@ async def show_all(desk: Desk, _given: ListInput) -> Answer:
 
 async def send(desk: Desk, given: SendInput) -> Answer:
     """Hand over a message and say what became of it."""
-    if not given.message.strip():
-        raise Rejected("invalid", "message is required.")
     sent = await desk.runtime.send(desk.parent, given.id, given.message, mode=given.mode)
     told = answers.head(sent.view) | {"queued": sent.outcome is Outcome.QUEUED, "queued_messages": sent.queued}
     return told | {"outcome": str(sent.outcome), "note": sent.sentence}

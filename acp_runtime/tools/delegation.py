@@ -15,6 +15,7 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import TaskState
 from acp_runtime.core.plaintext import one_line, printable
 from acp_runtime.core.status import Status
+from acp_runtime.service.order import text_of
 from acp_runtime.tools import answers
 from acp_runtime.tools.orders import instructions, request
 from acp_runtime.tools.tool import Answer, Desk, Input, Tool
@@ -43,7 +44,9 @@ class TaskIdInput(Input):
 
 
 class CollectInput(TaskIdInput):
-    timeout: float = Field(default=300.0, ge=0, description="Seconds; a door may end it sooner (timed_out).")
+    timeout: float = Field(
+        default=300.0, ge=0, allow_inf_nan=False, description="Seconds; a door may end it sooner (timed_out)."
+    )
 
 
 class SteerInput(TaskIdInput):
@@ -56,10 +59,9 @@ class NoInput(Input):
 
 async def delegate(desk: Desk, given: DelegateInput) -> Answer:
     """Start a task and return at once."""
-    if not given.goal.strip():
-        raise Rejected("invalid", "goal is required.")
+    goal = text_of("goal", given.goal)
     more, notes = instructions(given.model_dump())
-    order = request(desk, task=given.goal, purpose=given.goal, model=given.model, one_shot=True, more=more)
+    order = request(desk, task=goal, purpose=goal, model=given.model, one_shot=True, more=more)
     try:
         view = await desk.runtime.spawn(desk.parent, order)
     except Rejected as error:
@@ -103,8 +105,6 @@ async def steer(desk: Desk, given: SteerInput) -> Answer:
         return _not_running(view)
     if not view.steering:
         return _not_ok("Child agent does not support steering injection.", "steering_unavailable")
-    if not given.message.strip():
-        return _not_ok("message is required.", "invalid")
     try:
         sent = await desk.runtime.send(desk.parent, view.id, given.message, mode="steer")
     except Rejected as error:

@@ -2,14 +2,16 @@
 
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
+from acp_runtime.service.bounds import MAX_CURSOR
 from acp_runtime.tools.tool import Input
 
 MAX_MORE: Final = 15
 MAX_WAITED: Final = 100
 
-Cursor = Annotated[int, Field(ge=0)]
+# A model needs no telling where the numbers end.
+Cursor = Annotated[int, Field(ge=0, le=MAX_CURSOR), WithJsonSchema({"type": "integer", "minimum": 0})]
 
 
 class TaskInput(Input):
@@ -65,7 +67,7 @@ class StopInput(IdInput):
 class WaitInput(Input):
     ids: Annotated[list[str], Field(max_length=MAX_WAITED)] | None = Field(default=None, description="Default: all.")
     mode: Literal["first", "all", "any_change"] = "first"
-    timeout: float = Field(default=30.0, ge=0, description="Seconds, at most 40.")
+    timeout: float = Field(default=30.0, ge=0, allow_inf_nan=False, description="Seconds, at most 40.")
     since_seq: Cursor | None = Field(default=None, description="next_seq of your last wait.")
 
 

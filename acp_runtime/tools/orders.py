@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.legacy_text import WORKSPACE
 from acp_runtime.core.plaintext import one_line
-from acp_runtime.service.order import SpawnRequest
+from acp_runtime.service.order import SpawnRequest, carried, says_something, text_of
 from acp_runtime.tools.inputs import TaskInput
 from acp_runtime.tools.tool import Desk
 
@@ -53,21 +53,20 @@ def instructions(given: Mapping[str, Any]) -> tuple[str, list[str]]:
         if override.becomes == "refused":
             sentence = f"{override.name} cannot be set by a call: {override.how}; leave it out"
             raise Rejected("override_refused", sentence, {"override": override.name})
-        told = ", ".join(value) if isinstance(value, list) else value
+        told = carried(override.name, ", ".join(value) if isinstance(value, list) else str(value))
         texts.append(override.how.format(told))
         notes.append(f"{override.name} became part of the instructions; nothing enforces it.")
     return "\n\n".join(texts), notes
 
 
 def order_of(desk: Desk, given: TaskInput) -> SpawnRequest:
-    """Return what a model asked for as a request. Raises `Rejected` (invalid)."""
-    for name in ("purpose", "initial_task", "cwd"):
-        if not getattr(given, name).strip():
-            raise Rejected("invalid", f"{name} is required.")
+    """Return what a model asked for as a request. Raises `Rejected` (invalid) with the names that the model knows."""
+    if not says_something(given.cwd):
+        raise Rejected("invalid", "cwd is required.")
     return request(
         desk,
-        task=given.initial_task,
-        purpose=given.purpose,
+        task=text_of("initial_task", given.initial_task),
+        purpose=text_of("purpose", given.purpose),
         cwd=below(desk.workspace, given.cwd),
         agent=given.agent_kind,
         model=given.model,

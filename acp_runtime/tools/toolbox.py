@@ -3,20 +3,16 @@
 A call never raises: whatever goes wrong is an answer with `success: false`, one sentence and a kind.
 """
 
-import logging
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from pydantic import ValidationError
 
-from acp_runtime.core.errors import SubagentsError
 from acp_runtime.core.plaintext import one_line
 from acp_runtime.tools import answers
 from acp_runtime.tools.background import BACKGROUND
 from acp_runtime.tools.delegation import DELEGATION
 from acp_runtime.tools.tool import Answer, Desk, Tool
-
-log = logging.getLogger(__name__)
 
 TOOLSETS: Final[Mapping[str, tuple[Tool, ...]]] = {"background": BACKGROUND, "async_delegation": DELEGATION}
 SHOWN_CHARS: Final = 60
@@ -33,24 +29,29 @@ class Toolbox:
         """Return what a model is told about its tools; nothing where they are disabled."""
         return [tool.schema() for tool in self._tools.values()] if self._desk.enabled else []
 
-    async def call(self, name: str, arguments: Mapping[str, Any]) -> Answer:
-        """Return a tool's answer."""
-        tool = self._tools.get(name)
+    async def call(self, name: object, arguments: object = None) -> Answer:
+        """Return a tool's answer. Names and arguments are a model's: whatever they are, they are answered."""
+        tool = self._tools.get(name) if isinstance(name, str) else None
         if tool is None:
             known = {"tools": sorted(self._tools)}
-            return answers.failure(f"Unknown tool: {one_line(name, SHOWN_CHARS)}", "unknown_tool", known)
-        if not self._desk.parent.strip():
+            return answers.failure(f"Unknown tool: {_shown(name)}", "unknown_tool", known)
+        arguments = {} if arguments is None else arguments
+        if not isinstance(arguments, Mapping):
+            sentence = f"The arguments of {tool.name} are one object with its parameters, not {_shown(arguments)}."
+            return answers.failure(sentence, "invalid")
+        if not one_line(self._desk.parent, SHOWN_CHARS):
             return answers.failure("Background subagents require a parent session_id.", "no_parent")
         try:
             given = tool.model.model_validate(dict(arguments))
             return await tool.handler(self._desk, given)
         except ValidationError as error:
             return answers.failure(_sentence(tool, error), "invalid")
-        except SubagentsError as error:
-            return answers.refusal(error)
-        except Exception:
-            log.exception("the tool %s failed", name)
-            return answers.failure("The manager failed at this call; its log says how.", "internal_error")
+        except Exception as error:  # noqa: BLE001 - it is told, and logged where nobody foresaw it
+            return answers.trouble(tool.name, error)
+
+
+def _shown(value: object) -> str:
+    return one_line(value if isinstance(value, str) else repr(value), SHOWN_CHARS)
 
 
 def _sentence(tool: Tool, error: ValidationError) -> str:

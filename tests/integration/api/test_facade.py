@@ -108,6 +108,7 @@ async def test_what_is_refused_is_refused_in_the_same_words(facade: Any, site: S
         facade.status(PARENT, "bg-none"),
         facade.send(PARENT, "bg-none", "x"),
         facade.spawn(PARENT, site.request("x", agent="nobody")),
+        facade.vet(PARENT, site.request("x", agent="nobody")),
         facade.spawn(PARENT, site.request(" ")),
         facade.spawn(PARENT, site.request("x", workspace=site.root / "none")),
         facade.find(PARENT, ""),
@@ -119,10 +120,46 @@ async def test_what_is_refused_is_refused_in_the_same_words(facade: Any, site: S
         told.append((refused.value.kind, str(refused.value), refused.value.data))
     assert told[0] == ("unknown_subagent", "Unknown background subagent: bg-none", {})
     assert [kind for kind, _, _ in told] == [
-        "unknown_subagent", "unknown_subagent", "unknown_agent", "invalid", "invalid", "unknown_subagent",
-        "unknown_turn", "no_turns",
+        "unknown_subagent", "unknown_subagent", "unknown_agent", "unknown_agent", "invalid", "invalid",
+        "unknown_subagent", "unknown_turn", "no_turns",
     ]  # fmt: skip
     assert all(sentence for _, sentence, _ in told)
+
+
+WRONG_NUMBERS = (
+    ("poll", {"subagent": "bg-none", "since": 10**30}, "since is 1000000000000000000000000000000; it must be a cursor"),
+    ("poll", {"subagent": "bg-none", "since": -1}, "since is -1; it must be a cursor"),
+    ("wait", {"subagents": ("bg-none",), "seconds": 0, "since": 10**30}, "since is 1000000000000000000000000000000"),
+    ("wait", {"subagents": ("bg-none",), "seconds": float("nan")}, "seconds is nan; it must be"),
+    ("wait", {"subagents": ("bg-none",), "seconds": -1.0}, "seconds is -1; it must be"),
+    ("wait", {"subagents": ("bg-none",), "seconds": 1e300}, "seconds is 1e\\+300; it must be"),
+    ("prune", {"older_than": float("inf")}, "older_than is inf; it must be a number of seconds"),
+    ("prune", {"older_than": 1e15}, "older_than is 1e\\+15; it must be a number of seconds"),
+)
+
+
+async def test_a_number_that_nothing_can_be_done_with_is_refused_by_name(facade: Any, site: Site) -> None:
+    for name, arguments, words in WRONG_NUMBERS:
+        with pytest.raises(Rejected, match=words) as refused:
+            await getattr(facade, name)(PARENT, **arguments)
+        assert refused.value.kind == "invalid", name
+    for longest in (-1.0, 0.0, float("nan"), float("inf"), 1e300):
+        with pytest.raises(Rejected, match="max_duration is") as refused:
+            await facade.spawn(PARENT, site.request("x", max_duration=longest))
+        assert refused.value.kind == "invalid", longest
+    assert await facade.nudges(OPERATOR, limit=10**30) == []
+    assert await facade.search(PARENT, "x", limit=10**30) == []
+
+
+async def test_half_a_character_is_told_in_our_words(facade: Any, site: Site) -> None:
+    """In process it is stored as a question mark; a socket carries no such text."""
+    with suppress(Rejected):
+        view = await facade.spawn(PARENT, site.request("[[say:half \udc80]]"))
+        waited = await facade.wait(PARENT, (view.id,), seconds=BOUND)
+        assert waited.views[0].newest.result == "half ?"
+        return
+    with pytest.raises(Rejected, match="spawn: a text holds a lone surrogate"):
+        await facade.spawn(PARENT, site.request("\udc80"))
 
 
 async def test_a_check_that_cannot_run_is_the_sandboxes_error(facade: Any, site: Site) -> None:

@@ -69,6 +69,15 @@ async def test_a_socket_of_a_dead_daemon_is_replaced_and_one_of_a_living_is_not(
     assert (refused.value.kind, hello["epoch"]) == ("socket_refused", 1)
 
 
+async def test_half_a_character_from_a_command_line_is_told_in_our_words(site: Site) -> None:
+    async with site.daemon():
+        with pytest.raises(Rejected, match="find: a text holds a lone surrogate"):
+            await asyncio.to_thread(site.client.call, "find", OPERATOR, wanted="half \udc80")
+        for seconds in (float("nan"), float("inf"), -1.0):
+            with pytest.raises(Rejected, match=r"seconds is .*; it must be between"):
+                await asyncio.to_thread(site.client.call, "wait", OPERATOR, subagents=["bg-none"], seconds=seconds)
+
+
 async def test_a_second_daemon_of_one_store_is_refused(site: Site) -> None:
     async with site.daemon():
         with pytest.raises(StoreOwned, match=f"owned by the running process {os.getpid()};"):

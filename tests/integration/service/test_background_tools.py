@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -73,7 +75,7 @@ async def test_a_slow_start_is_told_as_starting_instead_of_holding_the_model_up(
 
 @pytest.mark.requirement("P03")
 @pytest.mark.parametrize("name", ["purpose", "initial_task", "cwd"])
-@pytest.mark.parametrize("value", [None, "", "  \n"])
+@pytest.mark.parametrize("value", [None, "", "  \n", "\u200b\u2060 \ufeff"])
 async def test_what_is_missing_or_blank_is_named_and_nothing_is_started(
     bench: Bench, name: str, value: str | None
 ) -> None:
@@ -345,23 +347,97 @@ async def test_an_unknown_tool_or_a_wrong_argument_is_a_structured_error(
 
 
 @pytest.mark.requirement("P01")
-async def test_without_a_parent_nothing_is_done(bench: Bench) -> None:
-    told = await bench.another("").spawn("[[say:x]]")
+@pytest.mark.parametrize(
+    ("name", "arguments", "kind", "words"),
+    [
+        (["x"], {}, "unknown_tool", "Unknown tool: ['x']"),
+        (None, {}, "unknown_tool", "Unknown tool: None"),
+        ("list_background_subagents", ["x"], "invalid", "are one object with its parameters, not ['x']."),
+        ("list_background_subagents", "x", "invalid", "are one object with its parameters, not x."),
+        ("send_background_subagent", None, "invalid", "id is required."),
+        ("send_background_subagent", {1: 2}, "invalid", "1"),
+        ("poll_background_subagent", {"id": "x", "since_seq": 10**30}, "invalid", "since_seq cannot be 1000"),
+        ("wait_background_subagents", {"since_seq": 2**63}, "invalid", "since_seq cannot be 9223372036854775808"),
+        ("wait_background_subagents", {"timeout": float("nan")}, "invalid", "timeout cannot be nan"),
+        ("collect_task", {"task_id": "x", "timeout": float("nan")}, "invalid", "timeout cannot be nan"),
+    ],
+)
+async def test_whatever_a_host_hands_over_is_answered(
+    bench: Bench, name: Any, arguments: Any, kind: str, words: str
+) -> None:
+    assert words in refused(await bench.tools.call(name, arguments), kind)
+
+
+@pytest.mark.requirement("P01")
+@pytest.mark.parametrize("parent", ["", " ", "\u200b"])
+async def test_without_a_parent_nothing_is_done(bench: Bench, parent: str) -> None:
+    told = await bench.another(parent).spawn("[[say:x]]")
     assert refused(told, "no_parent") == "Background subagents require a parent session_id."
 
 
 async def test_several_are_started_in_one_call_each_with_its_own_settings(bench: Bench) -> None:
     more = [{"purpose": f"p{n}", "initial_task": f"[[say:{n}]]", "cwd": "/workspace"} for n in range(2)]
-    told = await bench.spawn("[[say:first]]", tasks=[*more, {**more[0], "agent_kind": "nobody"}])
-    assert told["success"] is False
-    good, bad = told["subagents"][:3], told["subagents"][3]
-    assert [each["purpose"] for each in good] == ["a test", "p0", "p1"]
-    assert refused(bad, "unknown_agent")
-    results = [(await bench.done(each["id"]))["result"]["text"] for each in good]
-    assert results == ["first", "0", "1"]
-    refusal = await bench.spawn("[[say:x]]", tasks=[{**more[0], "cwd": "/etc"}])
-    assert "outside the workspace" in refused(refusal, "invalid")
-    assert len(await bench.runtime.list_subagents(PARENT)) == 3, "one wrong folder starts none of a batch"
+    bench.ground.kinds["other"] = replace(bench.ground.kinds["scripted"], name="other")
+    told = await bench.spawn("[[say:first]]", tasks=[*more, {**more[0], "agent_kind": "other"}])
+    assert told["success"] is True
+    assert [(each["purpose"], each["agent_kind"]) for each in told["subagents"]] == [
+        ("a test", "scripted"), ("p0", "scripted"), ("p1", "scripted"), ("p0", "other"),
+    ]  # fmt: skip
+    results = [(await bench.done(each["id"]))["result"]["text"] for each in told["subagents"]]
+    assert results == ["first", "0", "1", "0"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "words"),
+    [
+        ({"cwd": "/etc"}, "invalid", "outside the workspace"),
+        ({"cwd": "/workspace/absent"}, "invalid", "is no folder of the workspace"),
+        ({"agent_kind": "nobody"}, "unknown_agent", "agent kind: nobody"),
+        ({"preset": "nothing"}, "unknown_preset", "nothing"),
+        ({"initial_task": "nul\0"}, "invalid", "initial_task holds a NUL"),
+        ({"model": "big"}, "override_refused", "model cannot be set"),
+    ],
+)
+async def test_one_mistake_in_a_batch_starts_none_of_it_and_is_told_by_its_place(
+    bench: Bench, wrong: dict[str, str], kind: str, words: str
+) -> None:
+    good = {"purpose": "p", "initial_task": "[[say:x]]", "cwd": "/workspace"}
+    sentence = refused(await bench.spawn("[[say:x]]", tasks=[good, {**good, **wrong}]), kind)
+    assert sentence.startswith("tasks.1: ")
+    assert words in sentence
+    assert bench.ground.told == []
+    assert await bench.runtime.list_subagents(PARENT, ended=True) == []
+
+
+async def test_one_of_a_batch_that_cannot_be_stored_hides_none_of_the_others(bench: Bench) -> None:
+    more = [{"purpose": f"p{n}", "initial_task": "[[say:x]]", "cwd": "/workspace"} for n in range(2)]
+    when = "CREATE TRIGGER full BEFORE INSERT ON subagent WHEN new.purpose = 'p0'"
+    with closing(sqlite3.connect(bench.ground.path)) as connection:
+        connection.execute(f"{when} BEGIN SELECT raise(ABORT, 'full'); END")
+    told = await bench.spawn("[[say:x]]", tasks=more)
+    first, second, third = told["subagents"]
+    assert (told["success"], second["success"]) == (False, False)
+    assert "full" in refused(second, "store_conflict")
+    listed = [view.id for view in await bench.runtime.list_subagents(PARENT)]
+    assert {first["id"], third["id"]} == set(listed)
+
+
+async def test_a_start_that_cannot_be_watched_is_told_with_its_id(bench: Bench) -> None:
+    """A daemon that is replaced between the two: what was started must not be lost from sight."""
+
+    class Replaced:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(bench.runtime, name)
+
+        async def wait(self, *_values: Any, **_named: Any) -> Any:
+            raise Rejected("closing", "the daemon is being closed")
+
+    bench.ground.starts = asyncio.Event()
+    bench.changes["runtime"] = Replaced()
+    told = await bench.spawn("[[say:x]]")
+    assert (told["success"], told["status"]) == (True, "starting")
+    assert [view.id for view in await bench.runtime.list_subagents(PARENT)] == [told["id"]]
+    bench.ground.starts.set()
 
 
 async def test_a_wait_returns_at_the_first_end_at_all_ends_and_at_a_question(bench: Bench) -> None:

@@ -103,6 +103,33 @@ async def test_what_the_operator_spawns_has_an_owner(bench: Bench, runtime: Runt
     assert [each.id for each in await runtime.list_subagents("operator")] == [view.id]
 
 
+@pytest.mark.parametrize("nobody", ["", " ", "\u200b\u2060"])
+async def test_a_parent_has_a_name_that_can_be_seen(bench: Bench, runtime: Runtime, nobody: str) -> None:
+    for asked in (
+        runtime.spawn(nobody, bench.ground.request("[[say:x]]")),
+        runtime.begin_turn(nobody, "python", "1"),
+        runtime.alias(PARENT, nobody),
+        runtime.alias(nobody, "other"),
+    ):
+        with pytest.raises(Rejected, match="the parent has no name") as caught:
+            await asked
+        assert caught.value.kind == "invalid"
+    assert bench.ground.told == []
+
+
+@pytest.mark.parametrize("nothing", [" ", "\u200b\u2060\n"])
+async def test_a_task_or_a_purpose_in_which_there_is_nothing_to_see_is_refused(
+    bench: Bench, runtime: Runtime, nothing: str
+) -> None:
+    with pytest.raises(Rejected, match="task is required"):
+        await runtime.spawn(PARENT, bench.ground.request(nothing))
+    with pytest.raises(Rejected, match="purpose is blank"):
+        await runtime.spawn(PARENT, bench.ground.request("[[say:x]]", purpose=nothing))
+    with pytest.raises(Rejected, match="instructions holds a NUL"):
+        await runtime.spawn(PARENT, bench.ground.request("[[say:x]]", instructions="nul\0"))
+    assert bench.ground.told == []
+
+
 async def test_an_alias_of_a_parent_is_the_parent_to_every_verb(bench: Bench, runtime: Runtime) -> None:
     """B14: a host that rotates its session id keeps its subagents."""
     view = await done(bench, "[[say:x]]")

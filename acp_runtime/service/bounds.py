@@ -1,0 +1,24 @@
+"""Which numbers a caller may give: what the store and the clocks can work with, told by name and value where not."""
+
+from typing import Final
+
+from acp_runtime.core.errors import Rejected
+from acp_runtime.core.model import LONGEST_SECONDS
+
+MAX_CURSOR: Final = 2**63 - 1
+
+
+def cursor(name: str, value: int) -> int:
+    """Return a cursor of the log. Raises `Rejected` (invalid) for a number that the log cannot have."""
+    if not 0 <= value <= MAX_CURSOR:
+        raise Rejected("invalid", f"{name} is {value}; it must be a cursor of the log, at most {MAX_CURSOR}")
+    return value
+
+
+def duration(name: str, value: float) -> float:
+    """Return a number of seconds from 0 on. Raises `Rejected` (invalid), also for what is no number."""
+    if not 0 <= value <= LONGEST_SECONDS:
+        raise Rejected(
+            "invalid", f"{name} is {value:g}; it must be a number of seconds from 0 to {LONGEST_SECONDS:.0f}"
+        )
+    return value
