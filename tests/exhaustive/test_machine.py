@@ -57,7 +57,7 @@ from acp_runtime.core.timers import next_deadline, outstanding, timers
 from acp_runtime.core.transcript import MessageEntry, ToolEntry
 
 MAX_TASKS = 2
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 2
 STOP_REASONS = ("end_turn", "refusal", "max_tokens", "cancelled", "made_up")
 TASK_EVENTS = ("TaskStarted", "TaskRetried", "CancelRequested", "TaskEnded")
 
