@@ -35,8 +35,7 @@ from acp_runtime.views import SubagentView
 
 log = logging.getLogger(__name__)
 
-LEASE_SECONDS: Final = 30.0
-RENEW_SECONDS: Final = 10.0
+RENEWALS: Final = 3  # within one lease
 ANSWER_SECONDS: Final = 20
 STOP_SECONDS: Final = 60.0
 DAY_SECONDS: Final = 86_400.0
@@ -125,7 +124,7 @@ class Daemon:
                 supplant=self._terms.supplant,
             )
             runtime = await stack.enter_async_context(opened)
-            await runtime.renew_lease(LEASE_SECONDS)
+            await runtime.renew_lease(self._config.daemon.lease)
             ending = await self._serve(runtime, ready, self._ending)
             log.info("ends: %s", ending.name.lower())
             if await self._leaves(runtime, ending):
@@ -161,9 +160,9 @@ class Daemon:
     async def _renew(self, runtime: Runtime) -> None:
         """Keep the lease. A disk that refuses is no reason to end: it is tried again until somebody else owns it."""
         while True:
-            await self._clock.until(self._clock.now() + round(RENEW_SECONDS * 1000))
+            await self._clock.until(self._clock.now() + round(self._config.daemon.lease * 1000 / RENEWALS))
             try:
-                await runtime.renew_lease(LEASE_SECONDS)
+                await runtime.renew_lease(self._config.daemon.lease)
             except StoreOwned as error:
                 log.warning("%s", error)
                 self.end(Ending.REPLACED)

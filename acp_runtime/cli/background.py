@@ -15,8 +15,6 @@ from typing import Final
 from acp_runtime.api.errors import DaemonError
 
 LOG: Final = "daemon.log"
-LOG_BYTES: Final = 2 * 1024 * 1024
-LOG_FILES: Final = 3
 READY_SECONDS: Final = 75.0
 LOCK_TRIES: Final = 900
 TRY_SECONDS: Final = 0.1
@@ -86,13 +84,13 @@ class Report:
         logging.getLogger(__name__).error("%s", sentence)
         self._say(sentence.encode())
 
-    def read(self) -> str:
-        """Return what went wrong, or nothing. Called by the one that waits."""
+    def read(self, seconds: float) -> str:
+        """Return what went wrong within the bound, or nothing. Called by the one that waits."""
         os.close(self._writer)
         said = b""
         poll = select.poll()
         poll.register(self._reader, select.POLLIN | select.POLLHUP)
-        while poll.poll(READY_SECONDS * 1000):
+        while poll.poll(seconds * 1000):
             piece = os.read(self._reader, 4096)
             said += piece
             if not piece or said == _GOOD:
@@ -101,7 +99,7 @@ class Report:
                     "" if said == _GOOD else said.decode("utf-8", "replace") or "it ended without a word; see its log"
                 )
         os.close(self._reader)
-        return f"the daemon has not come up within {READY_SECONDS:g} s; see its log"
+        return f"the daemon has not come up within {seconds:g} s; see its log"
 
     def _say(self, word: bytes) -> None:
         with contextlib.suppress(OSError):  # nobody waits any more, or it was said already
@@ -127,10 +125,13 @@ def detach() -> bool:
     return True
 
 
-def log_to_file(folder: Path) -> None:
-    """Log to a file in `folder`, 0600, which is rotated; what is written to standard error goes there too."""
+def log_to_file(folder: Path, size: int, files: int) -> None:
+    """Log to a file in `folder`, 0600; what is written to standard error goes there too.
+
+    At `size` bytes the next one is begun; so many full `files` are kept beside it.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handler = _RotatingLog(folder / LOG, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8")
+    handler = _RotatingLog(folder / LOG, maxBytes=size, backupCount=files, encoding="utf-8")
     form = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
     logging.basicConfig(handlers=[handler], level=logging.INFO, format=form, force=True)
 

@@ -75,9 +75,8 @@ def _add_serve(verbs: "Verbs[Parser]") -> None:
     serve.add_argument(
         "--idle-exit",
         type=float,
-        default=3600.0,
         metavar="SECONDS",
-        help="end when nothing is open and nobody is connected for so long; 0 for never (default: 3600)",
+        help="end when nothing is open and nobody is connected for so long; 0 for never (default: as configured)",
     )
     serve.add_argument("--config", metavar="FILE", help="configuration file")
     serve.add_argument(

@@ -17,7 +17,7 @@ from acp_runtime import __version__
 from acp_runtime.api.errors import DaemonError
 from acp_runtime.api.unix_client import UnixClient
 from acp_runtime.api.unix_socket import NAME
-from acp_runtime.cli.background import Report, detach, log_to_file, start_lock, wait_for_end
+from acp_runtime.cli.background import READY_SECONDS, Report, detach, log_to_file, start_lock, wait_for_end
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.talk import Talk
 from acp_runtime.config import Config, ConfigError, load
@@ -25,9 +25,9 @@ from acp_runtime.core.errors import StoreOwned, SubagentsError
 from acp_runtime.manager.launcher import Launcher
 from acp_runtime.places import environment
 
+MIB: Final = 1024 * 1024
 YEAR: Final = 31_536_000
-OWNED_TRIES: Final = 40  # of 250 ms: an owner that is ending is waited for
-STALLED_TRIES: Final = 160  # and one that stalls until its lease is over
+OWNED_TRIES: Final = 40  # of 250 ms: an owner that is ending is waited for, and one that stalls until its lease is over
 TRY_SECONDS: Final = 0.25
 END_SECONDS: Final = 90.0
 
@@ -44,7 +44,7 @@ def serve(options: argparse.Namespace) -> int:
     except ConfigError as error:
         talk.tell(f"subagents serve: {error}")
         return Exit.USAGE
-    if not 0 <= options.idle_exit <= YEAR:
+    if options.idle_exit is not None and not 0 <= options.idle_exit <= YEAR:
         talk.tell(f"subagents serve: --idle-exit is {options.idle_exit:g}; give a number of seconds, 0 for never")
         return Exit.USAGE
     try:
@@ -69,7 +69,7 @@ def _start(options: argparse.Namespace, config: Config, talk: Talk) -> int:
         if detach():
             lock.drop()
             _in_background(options, config, report, supplant=supplant)
-        if said := report.read():
+        if said := report.read(READY_SECONDS + (config.daemon.lease if supplant else 0)):
             raise _Refusal(said)
         talk.tell("the daemon runs")
         return Exit.DONE
@@ -117,7 +117,7 @@ def _in_background(options: argparse.Namespace, config: Config, report: Report, 
     """Be the daemon in a process of its own. Nothing of the process it was forked from is run at its end."""
     code: int = Exit.FAILED
     try:
-        log_to_file(config.state_dir)
+        log_to_file(config.state_dir, config.daemon.log_size * MIB, config.daemon.log_files)
         code = _run(options, config, supplant=supplant, ready=report.good, failed=report.bad)
     except OSError as error:
         report.bad(f"the log in {config.state_dir} cannot be written: {error.strerror}")
@@ -148,9 +148,10 @@ def _run(
 async def _serve(options: argparse.Namespace, config: Config, *, supplant: bool, ready: Callable[[], None]) -> None:
     from acp_runtime.api.daemon import Daemon, Ending, Terms  # noqa: PLC0415 - after the fork: the parent only waits
 
-    terms = Terms(idle_exit=options.idle_exit or None, supplant=supplant)
+    idle_exit = config.daemon.idle_exit if options.idle_exit is None else options.idle_exit or None
+    terms = Terms(idle_exit=idle_exit, supplant=supplant)
     loop = asyncio.get_running_loop()
-    left = STALLED_TRIES if supplant else OWNED_TRIES
+    left = OWNED_TRIES + (round(config.daemon.lease / TRY_SECONDS) if supplant else 0)
     while True:
         daemon = Daemon(config, _launcher(options, config), terms)
         for number in (signal.SIGTERM, signal.SIGINT):

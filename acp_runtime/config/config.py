@@ -13,7 +13,7 @@ from acp_runtime.session.catalogue import Catalogue
 
 @dataclass(frozen=True, slots=True)
 class DaemonConfig:
-    """How the daemon is run. `idle_exit` and `lease` in seconds, None for never; sizes in MiB.
+    """How the daemon is run. `idle_exit` and `lease` in seconds, None for never; `log_size` in MiB.
 
     `retention_days` after its end the log of a subagent is deleted, once nothing of it is to be told.
     """

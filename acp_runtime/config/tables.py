@@ -99,7 +99,9 @@ class DaemonTable(Table):
         _DAEMON.lease, "for which the daemon promises to be there; one that stalls longer may be replaced", "s"
     )
     log_size: Annotated[int, Field(ge=1, le=1024)] = key(_DAEMON.log_size, "of one log file, until the next", "MiB")
-    log_files: Annotated[int, Field(ge=1, le=100)] = key(_DAEMON.log_files, "that are kept of the log", "files")
+    log_files: Annotated[int, Field(ge=1, le=100)] = key(
+        _DAEMON.log_files, "full ones that are kept beside the one that is written", "files"
+    )
     retention_days: Annotated[Annotated[float, Field(gt=0, le=36_500)] | None, OrNever] = key(
         _DAEMON.retention_days,
         "after the end of a subagent, until its log is deleted if nothing is to be told",

@@ -12,6 +12,7 @@ import pytest
 from acp_runtime.callers import OPERATOR
 from acp_runtime.cli.background import wait_for_end
 from acp_runtime.cli.codes import Exit
+from acp_runtime.clock import SystemClock
 from acp_runtime.core.model import Limits
 from tests.e2e.daemon_site import BOUND, MODULE, DaemonSite, daemon_site, line_of
 
@@ -124,10 +125,32 @@ def test_a_killed_daemon_is_followed_by_one_that_takes_its_agents_up(site: Daemo
 
 
 def test_an_idle_daemon_ends_by_itself(site: DaemonSite) -> None:
-    pid = site.serve("--idle-exit", "3")  # long enough for its pid to be asked
-    assert wait_for_end(pid, BOUND)
+    assert site.run("serve", "--unsafe-local", "--idle-exit", "0.1").returncode == 0
+    assert wait_for_end(int(site.store.with_name("store.db.lock").read_text()), BOUND)
     assert "ends: idle" in site.log()
     assert not site.socket.exists()
+
+
+@pytest.mark.requirement("D10.4")
+def test_the_daemons_own_keys_hold(site: DaemonSite) -> None:
+    with site.config.open("a", encoding="utf-8") as file:
+        file.write("[daemon]\nidle_exit = 600\nlease = 7\nlog_size = 1\nlog_files = 2\n")
+    pid = site.serve()
+    ((lease,),) = site.look("SELECT value FROM meta WHERE key = 'lease'")
+    assert int(lease.split()[1]) - SystemClock().now() <= 7_000
+    with (site.state / "daemon.log").open("a", encoding="utf-8") as log:
+        log.write(("x" * 1_023 + "\n") * 1_024)
+    site.serve("--replace")
+    assert wait_for_end(pid, BOUND)
+    assert sorted(path.name for path in site.state.glob("daemon.log*")) == ["daemon.log", "daemon.log.1"]
+
+
+@pytest.mark.requirement("D10.4")
+def test_a_configured_idle_end_needs_no_option(site: DaemonSite) -> None:
+    with site.config.open("a", encoding="utf-8") as file:
+        file.write("[daemon]\nidle_exit = 0.1\n")
+    done = site.run("serve", "--unsafe-local", "--foreground")
+    assert done.returncode == 0, done.stderr
 
 
 def test_in_the_foreground_it_stays_and_ends_at_ctrl_c(site: DaemonSite) -> None:
@@ -144,8 +167,7 @@ ROTATE = """
 import logging, os, sys
 from pathlib import Path
 from acp_runtime.cli import background
-background.LOG_BYTES = 2_000
-background.log_to_file(Path(sys.argv[1]))
+background.log_to_file(Path(sys.argv[1]), 2_000, 2)
 for number in range(300):
     logging.getLogger("x").info("line %d of many", number)
 os.write(2, b"a traceback of the interpreter\\n")
@@ -156,7 +178,7 @@ def test_the_log_is_rotated_and_standard_error_follows_it(site: DaemonSite) -> N
     folder = site.root / "log"
     assert site.run(str(folder), code=ROTATE).returncode == 0
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["daemon.log", "daemon.log.1", "daemon.log.2", "daemon.log.3"]
+    assert names == ["daemon.log", "daemon.log.1", "daemon.log.2"]
     assert all(path.stat().st_size <= 2_100 for path in folder.iterdir())
     assert (folder / "daemon.log").read_text().endswith("a traceback of the interpreter\n")
 

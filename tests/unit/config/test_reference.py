@@ -26,6 +26,28 @@ def test_every_key_has_a_sentence_and_every_number_a_unit(key: Key) -> None:
     assert bool(key.unit) == key.allowed.startswith("number"), "a unit belongs to a number"
 
 
+# What holds the values of a table where they are used.
+HOLDERS = {
+    "": "config", "admission": "limits", "daemon": "daemon", "limits": "limits|self", "nudges": "rules",
+    "one_shot": "one_shot",
+}  # fmt: skip
+ELSEWHERE = {
+    "sandbox.image": "config.base_image",
+    "one_shot.per_parent": "limits.per_parent",
+    "one_shot.total": "limits.total",
+}
+
+
+@pytest.mark.requirement("D10.4")
+@pytest.mark.parametrize("key", [key for key in all_keys() if key.variable], ids=lambda key: key.name)
+def test_every_plain_key_is_read_by_what_it_is_for(key: Key) -> None:
+    sources = [path for path in (ROOT / "acp_runtime").rglob("*.py") if path.parent.name != "config"]
+    used = re.compile(
+        ELSEWHERE.get(key.name, rf"\b_?({HOLDERS.get(key.path[-2] if key.path[1:] else '')})\.{key.path[-1]}\b")
+    )
+    assert any(used.search(path.read_text(encoding="utf-8")) for path in sources), f"nothing reads {key.name}"
+
+
 def test_every_limit_of_a_subagent_can_be_set() -> None:
     named = {key.path[1] for key in all_keys() if key.path[0] == "limits"}
     assert named == {field.name for field in fields(Limits)}
