@@ -4,8 +4,6 @@ Light to import: the verbs that only ask the daemon start in a moment.
 """
 
 import argparse
-import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -15,8 +13,8 @@ from acp_runtime.api.unix_client import UnixClient
 from acp_runtime.callers import OPERATOR, Caller
 from acp_runtime.cli.codes import Exit
 from acp_runtime.core.errors import Rejected
-from acp_runtime.core.plaintext import printable
 
+OVER: Final = frozenset({"completed", "stopped", "timed_out", "error"})  # the ends among the statuses
 YEAR: Final = 31_536_000
 SLICE_SECONDS: Final = 40.0
 TRIES: Final = 20
@@ -119,14 +117,3 @@ def exit_of(error: Rejected | DaemonError) -> Exit:
     if isinstance(error, DaemonError):
         return Exit.UNKNOWN if error.kind == "daemon_lost" else Exit.ENGINE
     return Exit.USAGE if error.kind in _USAGE else Exit.FAILED
-
-
-def put(text: str) -> None:
-    """Write a line of data. Whatever an agent or a host wrote into it cannot move the cursor."""
-    sys.stdout.write(printable(text) + "\n")
-
-
-def put_json(*objects: object) -> None:
-    """Write one object a line, as JSON that any terminal can show."""
-    for each in objects:
-        sys.stdout.write(json.dumps(each, ensure_ascii=True) + "\n")

@@ -12,8 +12,9 @@ from contextlib import suppress
 from typing import Any, Final
 
 from acp_runtime.api.errors import DaemonError
-from acp_runtime.cli.asking import Asking, put
+from acp_runtime.cli.asking import Asking
 from acp_runtime.cli.codes import Exit
+from acp_runtime.cli.stdout import flush, put
 from acp_runtime.cli.talk import Talk
 from acp_runtime.cli.verbs_look import event_line
 from acp_runtime.core.errors import Rejected
@@ -65,7 +66,7 @@ class _Attached:
         try:
             for row in self._asking.events(self._subagent, self._since):
                 put(event_line(row))
-                sys.stdout.flush()
+                flush()
             self._talk.tell("the subagent has ended; Ctrl-D leaves")
         except (DaemonError, Rejected, OSError) as error:
             self._talk.tell(f"what it does cannot be followed any more: {error}")
@@ -88,5 +89,5 @@ def attach(options: argparse.Namespace) -> int:
         put(f"[task {task['number']}, {task['state']}] {task['text'][:300]}")
         if task["result"]:
             put(task["result"])
-    sys.stdout.flush()
+    flush()
     return _Attached(asking, view, steer=options.steer).run()

@@ -5,12 +5,12 @@ is started for it.
 """
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.parser import Parser, build_parser
+from acp_runtime.cli.stdout import write
 
 HIDDEN: Final = "__complete"
 SCRIPTS: Final = {
@@ -39,7 +39,7 @@ complete -c subagents -a '(__subagents_complete)'
 
 def completion(options: argparse.Namespace) -> int:
     """Print the script of a shell."""
-    sys.stdout.write(SCRIPTS[options.shell])
+    write(SCRIPTS[options.shell])
     return Exit.DONE
 
 
@@ -48,7 +48,7 @@ def complete(words: Sequence[str]) -> int:
     *before, typed = words or ("",)
     for candidate in _candidates(before, typed):
         if candidate.startswith(typed):
-            sys.stdout.write(f"{candidate}\n")
+            write(f"{candidate}\n")
     return Exit.DONE
 
 

@@ -18,9 +18,9 @@ from typing import Final
 from acp_runtime import __version__
 from acp_runtime.api.errors import DaemonError
 from acp_runtime.api.unix_client import UnixClient
-from acp_runtime.cli.asking import put
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.escapes import open_escapes
+from acp_runtime.cli.stdout import put
 from acp_runtime.cli.talk import Talk
 from acp_runtime.config import Config, ConfigError, load
 from acp_runtime.places import environment, runtime_dir, state_dir

@@ -5,14 +5,14 @@ Promises: with `-f` every line is out as soon as it is known, across a change of
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from acp_runtime.cli.asking import Asking, put, put_json
+from acp_runtime.cli.asking import OVER, Asking
 from acp_runtime.cli.codes import Exit
+from acp_runtime.cli.stdout import flush, put, put_json, write
 from acp_runtime.cli.verbs_look import event_line
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.plaintext import printable
@@ -20,7 +20,6 @@ from acp_runtime.places import environment, state_dir
 
 FOLLOW_SECONDS: Final = 1.0
 TAIL: Final = 8_192  # more than a task keeps of its agent's last words
-_OVER: Final = frozenset({"completed", "stopped", "timed_out", "error"})
 
 
 def logs(options: argparse.Namespace) -> int:
@@ -33,13 +32,13 @@ def logs(options: argparse.Namespace) -> int:
     subagent = asking.find(options.id)
     if options.agent:
         for text in _stderr(asking, subagent, follow=options.follow):
-            put_json({"text": text}) if options.json else sys.stdout.write(printable(text))
-            sys.stdout.flush()
+            put_json({"text": text}) if options.json else write(printable(text))
+            flush()
         return Exit.DONE
     for row in asking.events(subagent, 0) if options.follow else _all(asking, subagent):
         put_json(row) if options.json else put(event_line(row))
         if options.follow:
-            sys.stdout.flush()
+            flush()
     return Exit.DONE
 
 
@@ -57,7 +56,7 @@ def _stderr(asking: Asking, subagent: str, *, follow: bool) -> Iterator[str]:
     """Yield what the agent wrote: what is held of it while it lives, and of its end what stands with its tasks."""
     cursor, said = 0, ""
     while True:
-        over = asking.patient("status", subagent=subagent)["status"] in _OVER
+        over = asking.patient("status", subagent=subagent)["status"] in OVER
         found = asking.patient("stderr", subagent=subagent, since=cursor)
         cursor = found["cursor"]
         if found["text"]:
@@ -87,7 +86,7 @@ def _daemon_log(options: argparse.Namespace) -> int:
         for line in _lines(path, follow=options.follow):
             put_json({"line": line}) if options.json else put(line)
             if options.follow:
-                sys.stdout.flush()
+                flush()
     except FileNotFoundError as error:
         raise Rejected("invalid", f"there is no log at {path}: no daemon has been started here") from error
     except KeyboardInterrupt:

@@ -4,25 +4,33 @@ Standard output carries data only; everything said to a person goes to standard 
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 
 from acp_runtime import __version__
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.parser import build_parser
+from acp_runtime.cli.stdout import OutputError, discard, flush, prepare, write
 from acp_runtime.core.plaintext import one_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    prepare()
     try:
-        return _main(argv)
+        try:
+            return _main(argv)
+        finally:
+            flush()
     except KeyboardInterrupt:
         return Exit.CANCELLED
-    finally:
-        _flush()
+    except OutputError as error:
+        discard()
+        if not error.unread:
+            from acp_runtime.cli.talk import Talk  # noqa: PLC0415 - a verb loads only what it needs
+
+            Talk().tell(f"subagents: {error}")
+        return Exit.FAILED
 
 
 def _main(argv: Sequence[str] | None) -> int:
@@ -36,7 +44,7 @@ def _main(argv: Sequence[str] | None) -> int:
     if rest:
         parser.error(_not_understood(rest))
     if options.version:
-        sys.stdout.write(f"subagents {__version__}\n")
+        write(f"subagents {__version__}\n")
         return Exit.DONE
     if options.verb is None:
         parser.print_help(sys.stderr)
@@ -68,16 +76,6 @@ def _not_understood(rest: list[str]) -> str:
     if unknown:
         return f"unknown option {one_line(', '.join(unknown), 200)}"
     return "the task is one argument; put it in quotes"
-
-
-def _flush() -> None:
-    """Write what is buffered; a reader that went away is no error worth a traceback."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def _add_messages(verbs: "Verbs[Parser]") -> None:
     resume = _add(verbs, "resume", "start an ended subagent again with another task", "json", "quiet")
     resume.add_argument("id")
     resume.add_argument("text")
-    answer = _add(verbs, "answer", "answer a question of a subagent with one of the options it offered")
+    answer = _add(verbs, "answer", "answer a question of a subagent with one of the options it offered", "json")
     answer.add_argument("id")
     answer.add_argument("option", help="id of the option; `subagents show` lists them")
     answer.add_argument("--request", metavar="ID", help="which question, when there are several")
@@ -140,6 +140,8 @@ def _add_looks(verbs: "Verbs[Parser]") -> None:
     nudges.add_argument("--revive", metavar="NUDGE", help="offer this dead one to its parent again")
     nudges.add_argument("--state", choices=("pending", "claimed", "committed", "superseded", "dead"))
     nudges.add_argument("--limit", type=int, default=100, metavar="N")
+    work = _add(verbs, "work", "print what an ended subagent changed, as a patch", "json", "quiet")
+    work.add_argument("id")
     search = _add(verbs, "search", "search tasks, results and transcripts", "json")
     search.add_argument("query")
     search.add_argument("--limit", type=int, default=20, metavar="N")
@@ -165,11 +167,11 @@ def _add_waits(verbs: "Verbs[Parser]") -> None:
 
 
 def _add_ends(verbs: "Verbs[Parser]") -> None:
-    stop = _add(verbs, "stop", "stop subagents and export their work", "quiet")
+    stop = _add(verbs, "stop", "stop subagents and export their work", "json", "quiet")
     stop.add_argument("ids", nargs="+", metavar="id")
     stop.add_argument("--task", action="store_true", help="cancel the running task only")
     stop.add_argument("--reason", default="", help="why, for the log")
-    rm = _add(verbs, "rm", "delete what is left of ended subagents: volumes, work and log", "quiet")
+    rm = _add(verbs, "rm", "delete what is left of ended subagents: volumes, work and log", "json", "quiet")
     rm.add_argument("ids", nargs="+", metavar="id")
     rm.add_argument("--force", action="store_true", help="stop them first")
     prune = _add(verbs, "prune", "delete what is left of subagents that ended long ago", "json", "quiet")

@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 _MODULES: Final = {
     "run": ("run",),
     "serve": ("serve",),
-    "verbs_look": ("ps", "show", "poll", "nudges", "search", "df"),
+    "verbs_look": ("ps", "show", "poll", "nudges", "work", "search", "df"),
     "verbs_act": ("spawn", "send", "resume", "answer", "stop", "rm", "prune", "turn"),
     "verbs_wait": ("wait",),
     "logs": ("logs",),

@@ -3,15 +3,18 @@
 import argparse
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from acp_runtime.cli.asking import Asking, exit_of, put, put_json
+from acp_runtime.cli.asking import Asking, exit_of
 from acp_runtime.cli.codes import Exit
+from acp_runtime.cli.stdout import put, put_json
 from acp_runtime.cli.talk import Talk
 from acp_runtime.core.errors import Rejected
 
 DAY: Final = 86_400
+Done = tuple[dict[str, Any], str]  # what a program gets, and a person
 _WISHES: Final = ("purpose", "cwd", "preset", "image", "model", "model_url", "model_key_env", "permissions")
 
 
@@ -70,7 +73,9 @@ def answer(options: argparse.Namespace) -> int:
         sentence = f"{view['name']} has {len(open_ones)} open questions ({names}); name one with --request"
         raise Rejected("request_closed" if not open_ones else "invalid", sentence)
     request = options.request or open_ones[0]
-    asking.call("answer", subagent=view["id"], request=request, option=options.option)
+    view = asking.call("answer", subagent=view["id"], request=request, option=options.option)
+    if options.json:
+        put_json(view)
     return Exit.DONE
 
 
@@ -79,14 +84,14 @@ def stop(options: argparse.Namespace) -> int:
     return _each(options, _stop_one)
 
 
-def _stop_one(asking: Asking, options: argparse.Namespace, subagent: str) -> str:
+def _stop_one(asking: Asking, options: argparse.Namespace, subagent: str) -> Done:
     if options.task:
         view = asking.call("cancel", subagent=subagent, cause=options.reason)
-        return f"{view['name']}: its task is being cancelled"
+        return view, f"{view['name']}: its task is being cancelled"
     view = asking.call("stop", subagent=subagent, reason=options.reason)
     unsure = "" if view["confirmed"] else "; its removal could not be confirmed and is tried again"
     kept = "" if view["exported"] else "; its work could not be exported and is kept"
-    return f"{view['name']}: {view['status']}{unsure}{kept}"
+    return view, f"{view['name']}: {view['status']}{unsure}{kept}"
 
 
 def rm(options: argparse.Namespace) -> int:
@@ -94,19 +99,23 @@ def rm(options: argparse.Namespace) -> int:
     return _each(options, _remove_one)
 
 
-def _remove_one(asking: Asking, options: argparse.Namespace, subagent: str) -> str:
+def _remove_one(asking: Asking, options: argparse.Namespace, subagent: str) -> Done:
     if options.force:
         asking.call("stop", subagent=subagent)
     asking.call("remove", subagent=subagent)
-    return f"{subagent}: removed"
+    return {"id": subagent, "removed": True}, f"{subagent}: removed"
 
 
-def _each(options: argparse.Namespace, verb: Any) -> int:
+def _each(options: argparse.Namespace, verb: Callable[[Asking, argparse.Namespace, str], Done]) -> int:
     """Do the verb for each subagent that was named; a failure of one is told and costs the others nothing."""
     asking, talk, worst = Asking(options), Talk(quiet=options.quiet), Exit.DONE
     for wanted in options.ids:
         try:
-            talk.say(verb(asking, options, asking.find(wanted)))
+            found, sentence = verb(asking, options, asking.find(wanted))
+            if options.json:
+                put_json(found)
+            else:
+                talk.say(sentence)
         except Rejected as error:
             talk.tell(f"subagents {options.verb}: {error}")
             worst = max(worst, exit_of(error))

@@ -4,8 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from acp_runtime.cli.asking import put
 from acp_runtime.cli.codes import Exit
+from acp_runtime.cli.stdout import put
 from acp_runtime.cli.talk import Talk
 from acp_runtime.config import ConfigError, load
 from acp_runtime.config.reference import example, toml

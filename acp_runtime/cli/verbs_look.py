@@ -1,13 +1,16 @@
-"""Verbs that look: ps, show, poll, nudges, search, df."""
+"""Verbs that look: ps, show, poll, nudges, work, search, df."""
 
 import argparse
+import base64
 import json
 from typing import Any, Final
 
-from acp_runtime.cli.asking import Asking, put, put_json
+from acp_runtime.cli.asking import OVER, Asking
 from acp_runtime.cli.codes import Exit
+from acp_runtime.cli.stdout import put, put_json, write_bytes
 from acp_runtime.cli.table import table
 from acp_runtime.cli.talk import Talk
+from acp_runtime.core.errors import Rejected
 from acp_runtime.core.plaintext import one_line
 
 MIB: Final = 1024 * 1024
@@ -58,6 +61,8 @@ def show(options: argparse.Namespace) -> int:
             put(f"  {one_line(task['cause'], 400)}")
         if task["result"]:
             put(f"  it said: {one_line(task['result'], 1000)}")
+    if view["status"] in OVER and view["exported"]:
+        put(f"its work: subagents work {view['id']}")
     for request in view["requests"]:
         _show_request(view, request)
     return Exit.DONE
@@ -120,6 +125,31 @@ def nudges(options: argparse.Namespace) -> int:
 
 def _told(nudge: dict[str, Any]) -> str:
     return f"{nudge['headline']}: {nudge['cause']}" if nudge["cause"] else str(nudge["headline"])
+
+
+def work(options: argparse.Namespace) -> int:
+    """Print the patch of what an ended subagent changed; what it does not hold is told."""
+    asking = Asking(options)
+    view = asking.status(options.id)
+    found = asking.call("work", subagent=view["id"])
+    if found is None:
+        why = "its work could not be exported" if not view["exported"] else "it exports its work when it ends"
+        raise Rejected("no_work", f"there is no work of {view['name']}, which is {view['status']}: {why}")
+    patch = base64.urlsafe_b64decode(found.pop("patch"))
+    if options.json:
+        put_json(found | _patch(patch))
+        return Exit.DONE
+    write_bytes(patch)
+    for notice in () if options.quiet else found["notices"]:
+        Talk().tell(notice)
+    return Exit.DONE
+
+
+def _patch(patch: bytes) -> dict[str, str]:
+    try:
+        return {"patch": patch.decode()}
+    except UnicodeDecodeError:
+        return {"patch_base64": base64.b64encode(patch).decode()}
 
 
 def search(options: argparse.Namespace) -> int:

@@ -4,8 +4,9 @@ import argparse
 from collections.abc import Mapping
 from typing import Any, Final
 
-from acp_runtime.cli.asking import Asking, put_json
+from acp_runtime.cli.asking import Asking
 from acp_runtime.cli.codes import Exit
+from acp_runtime.cli.stdout import put_json
 from acp_runtime.cli.talk import Talk
 
 _CODES: Final = {

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from pathlib import Path
 
-from acp_runtime.callers import Caller, word_of
+from acp_runtime.callers import Caller, parent_of, word_of
 from acp_runtime.core.errors import Rejected
 from acp_runtime.manager.launcher import LaunchError
 from acp_runtime.manager.supervisor import Supervisor
@@ -35,7 +35,8 @@ class Cellar:
                 f"what was kept of {view.name} could not be removed for certain; try again when the engine answers"
             )
             raise Rejected("not_removed", sentence)
-        await self._store.remove(view.id, by=word_of(caller))
+        own = view.parent == parent_of(caller)
+        await self._store.remove(view.id, by="parent" if own else word_of(caller))
         await asyncio.to_thread(delete_work, self._work, view.id)
 
     async def prune(self, parent: str | None, *, older_than: float, dry_run: bool) -> Pruned:

@@ -137,7 +137,7 @@ def test_a_question_is_shown_with_its_options_and_answered(site: DaemonSite) -> 
     assert f"subagents answer {subagent} opt-1" in ask(site, "show", subagent).stdout
     assert "needs permission" in str(turn(site)["text"]) or "asks" in str(turn(site)["text"])
     assert "was not offered" in ask(site, "answer", subagent, "maybe", code=Exit.FAILED).stderr
-    ask(site, "answer", subagent, "opt-0")
+    assert json.loads(ask(site, "answer", "--json", subagent, "opt-0").stdout)["id"] == subagent
     ask(site, "wait", subagent)
     assert "chose opt-0" in ask(site, "logs", subagent).stdout
     assert "0 open questions" in ask(site, "answer", subagent, "opt-0", code=Exit.FAILED).stderr
@@ -182,6 +182,61 @@ def test_a_nudge_that_nobody_acknowledged_is_dead_and_can_be_told_after_all(site
     assert "unheard" in ask(site, "turn", "--parent", "deaf").stdout
     assert "only a dead one" in ask(site, "nudges", "--revive", dead["id"], code=Exit.FAILED).stderr
     ask(site, "stop", "--parent", "deaf", subagent)
+
+
+@pytest.mark.requirement("D10.13")
+def test_the_work_of_an_ended_one_comes_out_as_a_patch(site: DaemonSite) -> None:
+    subagent = spawned(site, "[[write:new.txt|made]][[say:done]]")
+    ask(site, "wait", subagent)
+    early = ask(site, "work", subagent, code=Exit.FAILED)
+    assert "exports its work when it ends" in early.stderr
+    (stopped,) = ask(site, "stop", "--json", subagent).stdout.splitlines()
+    assert json.loads(stopped)["id"] == subagent
+    assert f"subagents work {subagent}" in ask(site, "show", subagent).stdout
+    patch = ask(site, "work", subagent).stdout
+    assert "+made" in patch
+    assert by_hand(site, ["git", "-C", str(site.workspace), "apply", "--check"], patch).returncode == 0
+    found = json.loads(ask(site, "work", "--json", subagent).stdout)
+    assert (found["patch"], found["files"]) == (patch, 1)
+
+
+@pytest.mark.requirement("D10.13")
+def test_what_a_person_spawned_a_person_removes(site: DaemonSite) -> None:
+    """What it would be told of it, it sees in the terminal."""
+    subagent = spawned(site, "[[say:done]]")
+    ask(site, "wait", subagent)
+    assert json.loads(ask(site, "rm", "--force", "--json", subagent).stdout) == {"id": subagent, "removed": True}
+    others = spawned(site, "[[say:done]]", "--parent", "host")
+    ask(site, "wait", others)
+    assert "has not acknowledged" in ask(site, "rm", "--force", others, code=Exit.FAILED).stderr
+    removed(site, others)
+
+
+@pytest.mark.requirement("D10.13")
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        (">/dev/full", "subagents: the output cannot be written: No space left on device\n"),
+        (">&-", "subagents: standard output is closed\n"),
+        ("| true", ""),
+    ],
+)
+@pytest.mark.parametrize("verb", ["df --json", "config show", "--version", "completion bash"])
+def test_an_output_that_cannot_be_written_is_told_in_one_sentence(
+    site: DaemonSite, verb: str, where: str, said: str
+) -> None:
+    run = " ".join(MODULE)
+    done = by_hand(site, ["bash", "-c", f"set -o pipefail; {run} {verb} {where}"])
+    assert done.stderr == said
+    assert done.returncode in ((0, 1) if where == "| true" else (1,))
+
+
+def test_an_encoding_that_lacks_a_character_gets_it_escaped(site: DaemonSite) -> None:
+    subagent = spawned(site, "[[say:x]]", "--purpose", "\u6f22")
+    done = by_hand(site, ["env", "PYTHONIOENCODING=ascii", *MODULE, "ps"])
+    assert (done.returncode, "\\u6f22" in done.stdout, done.stderr) == (0, True, "")
+    ask(site, "wait", subagent)
+    ask(site, "rm", "--force", subagent)
 
 
 def test_words_are_searched_and_space_is_told(site: DaemonSite, idle: str) -> None:
