@@ -28,6 +28,7 @@ from acp_runtime.manager.launcher import CheckResult, LaunchError, Work
 from acp_runtime.service import SpawnRequest
 from acp_runtime.service.bounds import duration
 from acp_runtime.service.facade import SendMode, WaitMode
+from acp_runtime.service.turning import acknowledging
 from acp_runtime.store.outbox import TurnContext
 from acp_runtime.views import Hit, NudgeView, Page, Pruned, Sent, SubagentView, Tail, Transcript, Usage, Waited, Wakeup
 
@@ -199,7 +200,8 @@ class RemoteRuntime:
         """See `Runtime.turn`."""
         context = await self.begin_turn(caller, door, secrets.token_hex(8))
         yield context
-        await self.commit_turn(context.token)
+        with acknowledging():
+            await self.commit_turn(context.token)
 
     async def wakeups(self, caller: Caller) -> AsyncGenerator[Wakeup]:
         """See `Runtime.wakeups`. Goes on with the next daemon when this one is replaced."""

@@ -21,6 +21,7 @@ from acp_runtime.core.turns import Form, Origin
 from acp_runtime.manager.launcher import CheckResult, Launcher, Work
 from acp_runtime.service import Runtime, SpawnRequest
 from acp_runtime.service.facade import SendMode, WaitMode
+from acp_runtime.service.turning import acknowledging
 from acp_runtime.store.outbox import TurnContext
 from acp_runtime.views import Hit, NudgeView, Page, Pruned, Sent, SubagentView, Tail, Transcript, Usage, Waited, Wakeup
 
@@ -181,7 +182,8 @@ class SyncRuntime:
         """See `Runtime.turn`."""
         context = self.begin_turn(caller, door, secrets.token_hex(8))
         yield context
-        self.commit_turn(context.token)
+        with acknowledging():
+            self.commit_turn(context.token)
 
     def wakeups(self, caller: Caller) -> Iterator[Wakeup]:
         """See `Runtime.wakeups`. Waits for the next one in each step; close the iterator to end it."""

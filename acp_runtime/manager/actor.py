@@ -12,6 +12,7 @@ from typing import Final
 from acp_runtime.clock import Clock
 from acp_runtime.core.decide import decide
 from acp_runtime.core.errors import Rejected, StoreConflict, StoreError, StoreOwned
+from acp_runtime.core.events import Event
 from acp_runtime.core.inputs import Command, DeadlinePassed, Input, Observation, StopSubagent
 from acp_runtime.core.model import Subagent
 from acp_runtime.core.timers import next_deadline, outstanding
@@ -22,7 +23,8 @@ log = logging.getLogger(__name__)
 
 RETRY_MS: Final = 1_000
 
-Item = tuple[Input, asyncio.Future[None] | None]
+Answered = asyncio.Future[tuple[Event, ...]]
+Item = tuple[Input, Answered | None]
 
 
 class Actor:
@@ -44,16 +46,19 @@ class Actor:
         """Queue what the shell saw, or a stop that nobody waits for."""
         self._put(given, None)
 
-    async def ask(self, given: Input) -> None:
-        """Have an input decided; returns when its events are durable. Raises `Rejected` or `StoreError`."""
+    async def ask(self, given: Input) -> tuple[Event, ...]:
+        """Have an input decided; returns the events that it became once they are durable.
+
+        Raises `Rejected` or `StoreError`.
+        """
         if not self._running:
             self._turn_down(given)
-            return
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            return ()
+        done: Answered = asyncio.get_running_loop().create_future()
         self._put(given, done)
-        await done
+        return await done
 
-    def _put(self, given: Input, done: asyncio.Future[None] | None) -> None:
+    def _put(self, given: Input, done: Answered | None) -> None:
         self._inbox.append((given, done))
         self._arrived.set()
 
@@ -106,9 +111,9 @@ class Actor:
             for waiting in both:
                 waiting.cancel()
 
-    async def _handle(self, given: Input, done: asyncio.Future[None] | None) -> None:
+    async def _handle(self, given: Input, done: Answered | None) -> None:
         try:
-            await self._decide_and_commit(given, retry=done is None or isinstance(given, Observation))
+            events = await self._decide_and_commit(given, retry=done is None or isinstance(given, Observation))
         except asyncio.CancelledError:
             sentence = f"{self.state.name} was ended while this was being stored; its log tells whether it counts"
             _answer(done, Rejected("not_running", sentence))
@@ -119,14 +124,17 @@ class Actor:
             if done is None or isinstance(error, StoreOwned | StoreConflict):
                 raise
         else:
-            _answer(done, None)
+            _answer(done, events)
 
-    async def _decide_and_commit(self, given: Input, *, retry: bool) -> None:
-        """Commit, then act. What was seen cannot be un-seen: an observation is kept until the disk takes it."""
+    async def _decide_and_commit(self, given: Input, *, retry: bool) -> tuple[Event, ...]:
+        """Commit, then act, and return what was committed.
+
+        What was seen cannot be un-seen: an observation is kept until the disk takes it.
+        """
         while True:
             events, effects = decide(self.state, given, self._clock.now())
             if not events:
-                return
+                return ()
             try:
                 committed = await self._store.commit(self.state.id, self.state, self._version, events)
                 break
@@ -141,6 +149,7 @@ class Actor:
         if self.performer is not None:
             for effect in effects:
                 self.performer.perform(effect)
+        return tuple(events)
 
     def _turn_down(self, given: Input) -> None:
         """Answer what came too late: `Rejected` for a command that would still have changed something."""
@@ -156,13 +165,13 @@ class Actor:
             except Exception as error:  # noqa: BLE001 - the asker gets whatever it is
                 _answer(done, error)
             else:
-                _answer(done, None)
+                _answer(done, ())
 
 
-def _answer(done: asyncio.Future[None] | None, error: Exception | None) -> None:
+def _answer(done: Answered | None, found: tuple[Event, ...] | Exception) -> None:
     if done is None or done.done():
         return
-    if error is None:
-        done.set_result(None)
+    if isinstance(found, Exception):
+        done.set_exception(found)
     else:
-        done.set_exception(error)
+        done.set_result(found)

@@ -52,7 +52,7 @@ class Surroundings:
     request: Callable[[int], LaunchRequest]
     state: Callable[[], Subagent]
     tell: Callable[[Observation], None]
-    store: Callable[[Observation], Awaitable[None]]
+    store: Callable[[Observation], Awaitable[object]]
     epoch: int
     version: str
 

@@ -11,6 +11,7 @@ from acp_runtime.clock import Clock
 from acp_runtime.core.admission import Admission
 from acp_runtime.core.decide import decide
 from acp_runtime.core.errors import Rejected, StoreOwned
+from acp_runtime.core.events import Event
 from acp_runtime.core.inputs import (
     ChannelClosed,
     Halted,
@@ -102,12 +103,15 @@ class Supervisor:
         events, _ = decide(committed.state, given, self._clock.now())
         self._start(await self._store.commit(subagent, committed.state, committed.version, events, admit=admit))
 
-    async def ask(self, subagent: str, given: Input) -> None:
-        """Have a command decided by a subagent's actor. Raises `Rejected`, also for one that ended long ago."""
+    async def ask(self, subagent: str, given: Input) -> tuple[Event, ...]:
+        """Have a command decided by a subagent's actor; returns the events that it became.
+
+        Raises `Rejected`, also for one that ended long ago.
+        """
         actor = self._actors.get(subagent)
         if actor is None:
             raise Rejected("not_running", f"subagent {subagent} ended; it takes no more commands")
-        await actor.ask(given)
+        return await actor.ask(given)
 
     def actor(self, subagent: str) -> Actor | None:
         return self._actors.get(subagent)

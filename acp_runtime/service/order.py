@@ -187,7 +187,7 @@ def _cwd(workspace: Path, cwd: str) -> str:
     """Return the agent's folder below the workspace, `""` for the workspace itself."""
     shown = one_line(cwd, 200)
     parts = PurePosixPath(cwd)
-    if "\0" in cwd or len(cwd) > MAX_CWD_CHARS or storable(cwd) != cwd:
+    if len(carried("cwd", cwd)) > MAX_CWD_CHARS or storable(cwd) != cwd:
         raise Rejected("invalid", f"cwd {shown!r} cannot be the name of a folder")
     if parts.is_absolute() or ".." in parts.parts:
         raise Rejected("invalid", f"cwd {shown!r} is outside the workspace {workspace}; name a folder below it")

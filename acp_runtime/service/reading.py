@@ -23,6 +23,8 @@ from acp_runtime.views import NudgeView, OptionView, RequestView, SubagentView, 
 TASKS_SHOWN: Final = 20
 LISTED: Final = 1_000
 CANDIDATES: Final = 10
+# The kind of a start that found nothing to go on with: the next would find no more.
+NOTHING_KEPT: Final = "nothing_kept"
 
 _NEWEST: Final = "coalesce((SELECT max(version) FROM event WHERE stream = subagent.id), 0)"
 _READ: Final = (
@@ -139,7 +141,7 @@ class Reading:
             confirmed=bool(row["confirmed"]),
             exported=bool(row["exported"]),
             keep=bool(row["keep"]),
-            resumable=status.over and bool(row["keep"]),
+            resumable=status.over and bool(row["keep"]) and row["error_kind"] != NOTHING_KEPT,
             one_shot=bool(row["one_shot"]),
             output_file=row["output_file"],
             queued=row["queued"],

@@ -32,6 +32,7 @@ from acp_runtime.service.order import SpawnRequest, spawn_input, text_of
 from acp_runtime.service.paging import read_page, read_transcript
 from acp_runtime.service.reading import Reading
 from acp_runtime.service.sending import Sending
+from acp_runtime.service.turning import UNTOLD, acknowledging, begun
 from acp_runtime.service.waiting import Waiting
 from acp_runtime.service.waking import wakeups
 from acp_runtime.store.outbox import TurnContext
@@ -205,6 +206,8 @@ class Runtime:
     ) -> Waited:
         """Return when something happened that the mode asks for, a question is open, or `seconds` have passed.
 
+        `all`: every task is over; `first`: those of one are; `any_change`: anything but talk, after the call. `since`
+        is the `seq` of an earlier wait: what that one returned for counts no more, and what came after it does.
         Raises `Rejected` (unknown_subagent, invalid).
         """
         waiting = Waiting(self._store, self._reading, caller, subagents, mode)
@@ -297,20 +300,24 @@ class Runtime:
     ) -> TurnContext:
         """Return the roster and the nudges for one turn of a parent; the same turn id gives the same bytes.
 
-        `origin` says who began the turn: its user, or a wake-up. Raises `Rejected` (no_turns) for the operator.
+        `origin` says who began the turn: its user, or a wake-up. A turn that the disk refuses tells nothing. Raises
+        `Rejected` (no_turns) for the operator.
         """
-        return await self._store.begin_turn(_parent("turn", caller), door, turn_id, origin=origin, form=form)
+        parent = _parent("turn", caller)
+        return await begun(parent, self._store.begin_turn(parent, door, turn_id, origin=origin, form=form))
 
     async def commit_turn(self, token: str, *, only: tuple[str, ...] | None = None) -> None:
         """Acknowledge a turn, or `only` some of its nudges. Idempotent. Raises `Rejected` (unknown_turn)."""
-        await self._store.commit_turn(token, only=only)
+        if token != UNTOLD:
+            await self._store.commit_turn(token, only=only)
 
     @asynccontextmanager
     async def turn(self, caller: Caller, door: str = "python") -> AsyncIterator[TurnContext]:
         """One turn of a parent: commits on a clean exit; after an exception the nudges are offered again."""
         context = await self.begin_turn(caller, door, secrets.token_hex(8))
         yield context
-        await self.commit_turn(context.token)
+        with acknowledging():
+            await self.commit_turn(context.token)
 
     async def wakeups(self, caller: Caller) -> AsyncGenerator[Wakeup]:
         """Say each time that there is something new to tell an idle parent; goes on until its reader leaves.

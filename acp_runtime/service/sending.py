@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Final
 
 from acp_runtime.callers import Caller, word_of
-from acp_runtime.core.events import Event, SteerEnded, SteerRequested, TaskQueued
+from acp_runtime.core.events import SteerEnded, SteerRequested, TaskQueued
 from acp_runtime.core.inputs import Send, SteerTask
 from acp_runtime.core.model import Steering, TaskState
 from acp_runtime.manager.supervisor import Supervisor
@@ -41,22 +41,17 @@ class Sending:
     async def run(self, before: SubagentView, message: str, mode: SendMode) -> Sent:
         """Hand the message over and return what is known of it. Raises `Rejected` (not_running, queue_full)."""
         given = Send(message) if mode == "queue" else SteerTask(message, word_of(self._caller))
-        await self._supervisor.ask(before.id, given)
-        made = await self._made(before, message)
-        if isinstance(made, SteerRequested):
-            return await self._steered(before, made)
+        events = await self._supervisor.ask(before.id, given)
+        for made in events:
+            if isinstance(made, SteerRequested):
+                return await self._steered(before, made)
+        queued = {made.task_id for made in events if isinstance(made, TaskQueued)}
         view = await self._reading.status(self._caller, before.id)
-        task = next((each for each in view.tasks if isinstance(made, TaskQueued) and each.id == made.task_id), None)
+        task = next((each for each in view.tasks if each.id in queued), None)
         if task is None or task.state is not TaskState.QUEUED:
             return Sent(view, Outcome.DISPATCHED, view.queued, f"{view.name} works on it now.")
         ahead = sum(each.state is TaskState.QUEUED and each.number < task.number for each in view.tasks)
         return Sent(view, Outcome.QUEUED, view.queued, _waits(view, ahead))
-
-    async def _made(self, before: SubagentView, message: str) -> Event | None:
-        """Return the fact that the message became."""
-        found = await self._facts(before, "steer_requested", "task_queued")
-        same = (each for each in found if isinstance(each, SteerRequested | TaskQueued) and each.text == message)
-        return next(same, None)
 
     async def _steered(self, before: SubagentView, made: SteerRequested) -> Sent:
         """Wait for the agent's word; the core's own deadline (limits.steer) ends this first."""
@@ -71,19 +66,12 @@ class Sending:
 
     async def _outcome(self, before: SubagentView, made: SteerRequested) -> Steering:
         self._tick = self._store.tick
-        ends = [each for each in await self._facts(before, "steer_ended") if isinstance(each, SteerEnded)]
-        return next((each.outcome for each in ends if each.steer_id == made.steer_id), Steering.OPEN)
-
-    async def _facts(self, before: SubagentView, *kinds: str) -> list[Event]:
-        """Return what was stored of these kinds since `before` was read; talk is not read again and again."""
-        marks = ", ".join("?" for _ in kinds)
+        # What was stored since `before` was read: talk is not read again and again.
         rows = await self._store.query(
-            f"SELECT kind, data FROM event WHERE stream = ? AND seq > ? AND kind IN ({marks}) ORDER BY seq",  # noqa: S608
-            before.id,
-            before.seq,
-            *kinds,
+            "SELECT kind, data FROM event WHERE stream = ? AND seq > ? AND kind = 'steer_ended'", before.id, before.seq
         )
-        return [decode(row["kind"], row["data"]) for row in rows]
+        ends = [each for row in rows if isinstance(each := decode(row["kind"], row["data"]), SteerEnded)]
+        return next((each.outcome for each in ends if each.steer_id == made.steer_id), Steering.OPEN)
 
 
 def _waits(view: SubagentView, ahead: int) -> str:

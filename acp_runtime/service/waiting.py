@@ -15,6 +15,10 @@ from acp_runtime.store.store import Store
 from acp_runtime.views import SubagentView, Waited, WaitReason
 
 MAX_WAITED: Final = 100
+_ENDED: Final = "SELECT 1 FROM event WHERE kind IN ('task_ended', 'subagent_stopped', 'subagent_failed') AND stream"
+_OPENED: Final = (
+    "SELECT 1 FROM (SELECT subagent, opened_seq AS seq FROM request WHERE closed_seq IS NULL) WHERE subagent"
+)
 
 
 class Waiting:
@@ -30,15 +34,18 @@ class Waiting:
         self._caller = caller
         self._subagents = subagents
         self._mode = mode
+        self._goes_on = False
 
     async def run(self, *, seconds: float, since: int | None) -> Waited:
         """Return when the mode's condition holds, a question is open, or `seconds` have passed.
 
         `any_change`: something other than talk happened after the cursor `since` (by default: after the call), or
-        nothing can happen any more. `all` and `first`: every one, or at least one, has no open task. Raises `Rejected`
-        (unknown_subagent, invalid).
+        nothing can happen any more. `all` and `first`: every one, or at least one, has no open task. With `since`, what
+        an earlier wait returned for counts no more: `first` needs an end, and a question an opening, after it.
+        Raises `Rejected` (unknown_subagent, invalid).
         """
         seconds = duration("seconds", seconds)
+        self._goes_on = since is not None
         cursor = await self._reading.seq() if since is None else checked("since", since)
         tick = self._store.tick
         waited = await self._look(cursor)
@@ -59,20 +66,23 @@ class Waiting:
         return Waited(views, await self._reason(views, cursor), seq)
 
     async def _reason(self, views: tuple[SubagentView, ...], cursor: int) -> WaitReason:
-        if any(view.requests for view in views):
+        asking = [view for view in views if view.requests]
+        if asking and (not self._goes_on or await self._happened(_OPENED, asking, cursor)):
             return WaitReason.QUESTION
-        settled = [view.settled for view in views]
-        if all(settled) or (self._mode == "first" and any(settled)):
+        settled = [view for view in views if view.settled]
+        if len(settled) == len(views):
+            return WaitReason.ENDED
+        if self._mode == "first" and settled and (not self._goes_on or await self._happened(_ENDED, settled, cursor)):
             return WaitReason.ENDED
         if self._mode == "any_change" and await self._changed(views, cursor):
             return WaitReason.CHANGE
         return WaitReason.TIMEOUT
 
-    async def _changed(self, views: tuple[SubagentView, ...], cursor: int) -> bool:
+    async def _changed(self, views: Sequence[SubagentView], cursor: int) -> bool:
+        return await self._happened("SELECT 1 FROM event WHERE kind <> 'transcript_added' AND stream", views, cursor)
+
+    async def _happened(self, facts: str, views: Sequence[SubagentView], cursor: int) -> bool:
+        """Return whether one of these facts about one of these subagents stands after the cursor."""
         marks = ", ".join("?" for _ in views)
-        found = await self._store.query(
-            f"SELECT 1 FROM event WHERE stream IN ({marks}) AND seq > ? AND kind <> 'transcript_added' LIMIT 1",  # noqa: S608
-            *(view.id for view in views),
-            cursor,
-        )
-        return bool(found)
+        ids = (view.id for view in views)
+        return bool(await self._store.query(f"{facts} IN ({marks}) AND seq > ? LIMIT 1", *ids, cursor))

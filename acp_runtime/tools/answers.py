@@ -1,7 +1,7 @@
 """How answers of the tools read: the original's fields, plus what keeps a model from guessing or polling."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from acp_runtime.core.errors import Rejected, SubagentsError
@@ -121,6 +121,16 @@ def result(task: TaskView, offset: int = 0) -> Answer:
 def latest(view: SubagentView) -> TaskView | None:
     """Return the task that ended last, or None while none has."""
     return next((task for task in reversed(view.tasks) if task.state.over), None)
+
+
+def holds_result(view: SubagentView, rows: Sequence[EventView]) -> bool:
+    """Return whether a page shows the newest result in full: what it shows need not be told again."""
+    task = latest(view)
+    if task is None or not any(row.kind.startswith("task_") and row.task == task.id for row in rows):
+        return False
+    said = "".join(row.text for row in rows if row.kind == "agent_message_chunk" and row.task == task.id)
+    # Messages are apart in a result, and pieces of one are not.
+    return "".join(task.result.split()) in "".join(said.split())
 
 
 def ending(view: SubagentView, offset: int = 0) -> Answer:

@@ -11,6 +11,7 @@ from acp_runtime.core.status import Status
 from acp_runtime.service.order import SpawnRequest
 from acp_runtime.tools import answers
 from acp_runtime.tools.inputs import (
+    MAX_WAITED,
     AnswerInput,
     ListInput,
     PollInput,
@@ -123,8 +124,7 @@ async def poll(desk: Desk, given: PollInput) -> Answer:
         "next_seq": page.next_seq,
     }
     end = answers.ending(view)
-    if page.rows:
-        # What the agent said stands in the events already.
+    if answers.holds_result(view, page.rows):
         end.pop("result", None)
     return told | (end if not page.unread else {})
 
@@ -152,11 +152,9 @@ async def stop(desk: Desk, given: StopInput) -> Answer:
 
 async def wait(desk: Desk, given: WaitInput) -> Answer:
     """Wait for tasks to end, questions or changes, within the bound of a tool."""
-    ids = given.ids
-    if ids is None:
-        ids = [view.id for view in await desk.runtime.list_subagents(desk.parent)]
+    ids = await _busy(desk, given.since_seq) if given.ids is None else given.ids
     if not ids:
-        return {"success": True, "reason": "ended", "subagents": [], "note": "You have no open subagents."}
+        return {"success": True, "reason": "ended", "subagents": [], "note": "None of your subagents works on a task."}
     waited = await desk.runtime.wait(
         desk.parent, ids, mode=given.mode, seconds=desk.bounded(given.timeout), since=given.since_seq
     )
@@ -164,6 +162,13 @@ async def wait(desk: Desk, given: WaitInput) -> Answer:
     for each in told:
         del each["success"]
     return {"success": True, "reason": str(waited.reason), "subagents": told, "next_seq": waited.seq}
+
+
+async def _busy(desk: Desk, since: int | None) -> list[str]:
+    """Return those that have something to do, and with a cursor those that may have come to an end after it."""
+    views = await desk.runtime.list_subagents(desk.parent, ended=since is not None)
+    found = [view.id for view in views if not view.settled or (since is not None and view.seq > since)]
+    return found[-MAX_WAITED:]
 
 
 async def answer(desk: Desk, given: AnswerInput) -> Answer:

@@ -19,7 +19,7 @@ from acp_runtime.service.order import text_of
 from acp_runtime.tools import answers
 from acp_runtime.tools.orders import instructions, request
 from acp_runtime.tools.tool import Answer, Desk, Input, Tool
-from acp_runtime.views import EventView, Outcome, SubagentView
+from acp_runtime.views import EventView, Outcome, SubagentView, WaitReason
 
 LINES: Final = 200
 LINE_CHARS: Final = 500
@@ -88,7 +88,7 @@ async def collect(desk: Desk, given: CollectInput) -> Answer:
     view = waited.views[0]
     lines = await output(desk, view)
     told = _head(desk, view) | {
-        "timed_out": not view.settled,
+        "timed_out": waited.reason is WaitReason.TIMEOUT,
         "output": "\n".join(lines),
         "summary": view.newest.result if view.settled else None,
         "output_lines": len(lines),
@@ -103,6 +103,9 @@ async def steer(desk: Desk, given: SteerInput) -> Answer:
     view = await _task(desk, given.task_id)
     if view.settled:
         return _not_running(view)
+    if view.current_task is None:
+        # Whether its agent can be steered is not known yet, and a message that waited would be a task of its own.
+        return _not_ok(f"Task {view.id} is still starting; steer it once it works.", "steering_unavailable")
     if not view.steering:
         return _not_ok("Child agent does not support steering injection.", "steering_unavailable")
     try:

@@ -65,7 +65,9 @@ class StopInput(IdInput):
 
 
 class WaitInput(Input):
-    ids: Annotated[list[str], Field(max_length=MAX_WAITED)] | None = Field(default=None, description="Default: all.")
+    ids: Annotated[list[str], Field(max_length=MAX_WAITED)] | None = Field(
+        default=None, description="Default: all that work."
+    )
     mode: Literal["first", "all", "any_change"] = "first"
     timeout: float = Field(default=30.0, ge=0, allow_inf_nan=False, description="Seconds, at most 40.")
     since_seq: Cursor | None = Field(default=None, description="next_seq of your last wait.")

@@ -111,7 +111,7 @@ def below(workspace: Path, cwd: str) -> str:
 
     It may name it as the agent sees it (`/workspace/src`) or as it stands on the host. Raises `Rejected` (invalid).
     """
-    named, shown = PurePosixPath(cwd.strip()), one_line(cwd, 200)
+    named, shown = PurePosixPath(carried("cwd", cwd).strip()), one_line(cwd, 200)
     if not named.is_absolute():
         example = f"{WORKSPACE}/{named}" if ".." not in named.parts else WORKSPACE
         raise Rejected("invalid", f"cwd {shown!r} is relative; name the folder inside the container, such as {example}")

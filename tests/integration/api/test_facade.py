@@ -2,12 +2,14 @@
 
 import asyncio
 import inspect
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing, closing, suppress
 from typing import Any
 
 import pytest
 
+from acp_runtime.api.daemon import STORE
 from acp_runtime.api.methods import EXPOSED
 from acp_runtime.callers import OPERATOR
 from acp_runtime.client import RemoteRuntime
@@ -124,6 +126,26 @@ async def test_what_is_refused_is_refused_in_the_same_words(facade: Any, site: S
         "unknown_subagent", "unknown_turn", "no_turns",
     ]  # fmt: skip
     assert all(sentence for _, sentence, _ in told)
+
+
+@pytest.mark.requirement("P16")
+async def test_a_turn_that_cannot_be_stored_is_the_parents_turn_all_the_same(facade: Any, site: Site) -> None:
+    view = await facade.spawn(PARENT, site.request("[[say:told late]]"))
+    await facade.wait(PARENT, (view.id,), seconds=BOUND)
+    with closing(sqlite3.connect(site.config.state_dir / STORE, isolation_level=None)) as store:
+        for kind in ("turn_begun", "turn_committed"):
+            name = f"CREATE TRIGGER {kind} BEFORE INSERT ON event WHEN new.kind = '{kind}'"
+            store.execute(f"{name} BEGIN SELECT raise(ABORT, 'full'); END")
+        async with facade.turn(PARENT) as turn:
+            assert (turn.text, turn.nudges) == ("", ())
+        store.execute("DROP TRIGGER turn_begun")
+        async with facade.turn(PARENT) as turn:
+            assert "told late" in turn.text
+        store.execute("DROP TRIGGER turn_committed")
+    async with facade.turn(PARENT) as turn:
+        assert "told late" in turn.text, "what was not acknowledged is shown again"
+    async with facade.turn(PARENT) as turn:
+        assert turn.nudges == ()
 
 
 WRONG_NUMBERS = (

@@ -78,6 +78,7 @@ class Ground:
     swept: bool = True
     count_fails: Exception | None = None
     end_fails: Exception | None = None
+    launch_fails: Exception | None = None
     starts: asyncio.Event | None = None
     gives_up: asyncio.Event | None = None
     begun: asyncio.Event = field(default_factory=asyncio.Event)
@@ -94,6 +95,8 @@ class Ground:
     async def launch(self, request: LaunchRequest, receiver: Receiver) -> BareAgent:
         self.told.append("launch")
         self.begun.set()
+        if self.launch_fails is not None:
+            raise self.launch_fails
         if self.starts is not None:
             try:
                 await self.starts.wait()

@@ -104,6 +104,7 @@ async def test_a_folder_outside_of_the_workspace_is_refused_and_one_below_it_is_
         ("/etc", "is outside the workspace"),
         ("/workspace/../etc", "is outside the workspace"),
         ("/workspace/absent", "is no folder of the workspace"),
+        ("/workspace/a\0b", "cwd holds a NUL character at position 12; remove it"),
     ):
         assert words in refused(await bench.spawn("[[say:x]]", cwd=cwd), "invalid")
     (bench.file("real")).mkdir()
@@ -220,6 +221,44 @@ async def test_a_poll_marks_what_it_returns_as_read_and_a_cursor_replays(bench: 
     await bench.call("poll_background_subagent", id=told["id"], since_seq=0)
     unread = await bench.call("poll_background_subagent", id=told["id"])
     assert [each["text"] for each in unread["events"] if each["kind"] == "agent_message_chunk"] == ["more"]
+
+
+@pytest.mark.requirement("P10")
+async def test_a_poll_that_ends_it_all_has_the_result_when_its_page_does_not_show_it(bench: Bench) -> None:
+    told = await bench.spawn("[[say:the result]]")
+    await bench.done(told["id"])
+    page = await bench.call("poll_background_subagent", id=told["id"])
+    assert (page["done"], "result" in page) == (True, False), "what this page says is not said twice"
+    await bench.call("stop_background_subagent", id=told["id"])
+    page = await bench.call("poll_background_subagent", id=told["id"])
+    assert [each["kind"] for each in page["events"]] == ["stopping", "stopped"]
+    assert (page["done"], page["result"]["text"]) == (True, "the result")
+
+
+@pytest.mark.requirement("P10")
+async def test_a_poll_that_shows_only_the_end_of_a_message_has_the_whole_result(bench: Bench) -> None:
+    told = await bench.spawn(f"[[say:begun ]][[wait:{bench.file('go')}]][[say:done]]")
+    said: list[str] = []
+    while not said:
+        tick = bench.runtime.tick
+        page = await bench.call("poll_background_subagent", id=told["id"])
+        said = [each["text"] for each in page["events"] if each["kind"] == "agent_message_chunk"]
+        if not said:
+            await bench.runtime.changed(tick)
+    bench.say_go()
+    await bench.done(told["id"])
+    page = await bench.call("poll_background_subagent", id=told["id"])
+    assert page["result"]["text"] == "begun done"
+
+
+@pytest.mark.requirement("P10")
+async def test_a_failure_without_a_word_is_a_result_too(bench: Bench) -> None:
+    told = await bench.spawn("[[error:-32000|model says no]]")
+    await bench.done(told["id"])
+    await bench.call("poll_background_subagent", id=told["id"])
+    await bench.call("stop_background_subagent", id=told["id"])
+    page = await bench.call("poll_background_subagent", id=told["id"])
+    assert (page["result"]["outcome"], "model says no" in page["result"]["cause"]) == ("failed", True)
 
 
 @pytest.mark.requirement("P10")
@@ -355,7 +394,7 @@ async def test_an_unknown_tool_or_a_wrong_argument_is_a_structured_error(
         ("list_background_subagents", ["x"], "invalid", "are one object with its parameters, not ['x']."),
         ("list_background_subagents", "x", "invalid", "are one object with its parameters, not x."),
         ("send_background_subagent", None, "invalid", "id is required."),
-        ("send_background_subagent", {1: 2}, "invalid", "1"),
+        ("send_background_subagent", {1: 2}, "invalid", "id is required."),
         ("poll_background_subagent", {"id": "x", "since_seq": 10**30}, "invalid", "since_seq cannot be 1000"),
         ("wait_background_subagents", {"since_seq": 2**63}, "invalid", "since_seq cannot be 9223372036854775808"),
         ("wait_background_subagents", {"timeout": float("nan")}, "invalid", "timeout cannot be nan"),
@@ -451,7 +490,7 @@ async def test_a_wait_returns_at_the_first_end_at_all_ends_and_at_a_question(ben
     waiting = asyncio.create_task(bench.call("wait_background_subagents", mode="all"))
     bench.say_go("slow")
     waited = await waiting
-    assert (waited["reason"], {each["id"] for each in waited["subagents"]}) == ("ended", set(ids))
+    assert (waited["reason"], [each["id"] for each in waited["subagents"]]) == ("ended", [slow["id"]])
     assert all("success" not in each for each in waited["subagents"])
 
 
@@ -479,8 +518,62 @@ async def test_a_tool_waits_no_longer_than_its_door_allows(bench: Bench) -> None
 
 
 async def test_waiting_for_nobody_is_told_at_once(bench: Bench) -> None:
+    for _ in range(2):
+        waited = await bench.call("wait_background_subagents")
+        assert (waited["subagents"], waited["note"]) == ([], "None of your subagents works on a task.")
+        await bench.done((await bench.spawn("[[say:idle now]]"))["id"])
+
+
+async def test_a_wait_for_all_that_work_is_not_ended_by_one_that_has_nothing_to_do(bench: Bench) -> None:
+    idle = await bench.spawn("[[say:x]]")
+    await bench.done(idle["id"])
+    busy = await working(bench)
+    waited = await bench.call("wait_background_subagents", timeout=0)
+    assert (waited["reason"], [each["id"] for each in waited["subagents"]]) == ("timeout", [busy["id"]])
+    waiting = asyncio.create_task(bench.call("wait_background_subagents"))
+    bench.say_go()
+    assert (await waiting)["reason"] == "ended"
+
+
+async def test_a_wait_that_goes_on_from_a_cursor_returns_for_each_end_once(bench: Bench) -> None:
+    files = ("one", "two", "three")
+    ids = [(await working(bench, file))["id"] for file in files]
+    since, seen = 0, []
+    for file in files:
+        bench.say_go(file)
+        waited = await bench.call("wait_background_subagents", since_seq=since)
+        assert waited["reason"] == "ended"
+        seen.append({each["id"] for each in waited["subagents"] if each.get("done")})
+        since = waited["next_seq"]
+        if file != files[-1]:
+            still = await bench.call("wait_background_subagents", ids=ids, since_seq=since, timeout=0)
+            assert still["reason"] == "timeout", "what was returned for counts no more"
+    assert [ident in ended for ident, ended in zip(ids, seen, strict=True)] == [True, True, True]
+
+
+async def test_an_end_between_two_waits_for_all_that_work_is_not_missed(bench: Bench) -> None:
+    stays, ends = await working(bench, "stays"), await working(bench, "ends")
+    now = await bench.call("wait_background_subagents", timeout=0)
+    await bench.call("stop_background_subagent", id=ends["id"])
+    then = await bench.call("wait_background_subagents", since_seq=now["next_seq"], timeout=0)
+    assert (then["reason"], {each["id"] for each in then["subagents"]}) == ("ended", {stays["id"], ends["id"]})
+    bench.say_go("stays")
+
+
+async def test_an_open_question_ends_one_wait_and_not_those_after_it(bench: Bench) -> None:
+    ident = await asking(bench, "allow_once,reject_once")
+    busy = await working(bench)
     waited = await bench.call("wait_background_subagents")
-    assert (waited["subagents"], waited["note"]) == ([], "You have no open subagents.")
+    assert waited["reason"] == "question"
+    for mode in ("first", "all", "any_change"):
+        again = await bench.call("wait_background_subagents", mode=mode, since_seq=waited["next_seq"], timeout=0)
+        assert again["reason"] == "timeout", mode
+    assert (await bench.call("wait_background_subagents", timeout=0))["reason"] == "question", "who asks anew is told"
+    bench.say_go()
+    ended = await bench.call("wait_background_subagents", since_seq=waited["next_seq"])
+    assert [each["id"] for each in ended["subagents"] if each.get("done")] == [busy["id"]]
+    known = {"id": ident, "request_id": ended["subagents"][0]["requests"][0]["request_id"]}
+    assert (await bench.call("answer_background_subagent", **known, option_id="opt-0"))["success"]
 
 
 async def asking(bench: Bench, kinds: str) -> str:

@@ -1,6 +1,7 @@
 """The set `async_delegation`: six tools of one-shot tasks, row by row."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -95,6 +96,14 @@ async def test_a_collect_waits_as_long_as_it_is_asked_to_in_python_and_below_45_
 
 
 @pytest.mark.requirement("A03")
+async def test_a_collect_that_a_question_ends_has_not_run_out_of_time(bench: Bench) -> None:
+    bench.changes["defaults"] = replace(bench.desk.defaults, preset="restricted")
+    task = await delegate(bench, "[[ask:allow_once,reject_once]]")
+    found = await bench.call("collect_task", task_id=task)
+    assert (found["timed_out"], found["status"], len(found["requests"])) == (False, "running", 1)
+
+
+@pytest.mark.requirement("A03")
 async def test_a_collect_tells_the_error_of_a_task_that_failed(bench: Bench) -> None:
     found = await bench.call(
         "collect_task", task_id=await delegate(bench, "[[say:half]][[error:-32000|model says no]]")
@@ -114,6 +123,19 @@ async def test_steering_is_refused_where_it_cannot_arrive(bench: Bench) -> None:
     await bench.call("collect_task", task_id=task)
     told = await bench.call("steer_task", task_id=task, message="hurry")
     assert (told["ok"], told["error"]) == (False, f"Task {task} is not running (status: completed).")
+
+
+@pytest.mark.requirement("A04")
+async def test_steering_during_the_start_is_told_as_too_early_and_not_as_impossible(bench: Bench) -> None:
+    bench.ground.starts = asyncio.Event()
+    task = await delegate(bench, "[[say:x]]")
+    told = await bench.call("steer_task", task_id=task, message="hurry")
+    assert (told["ok"], told["kind"], told["error"]) == (
+        False, "steering_unavailable", f"Task {task} is still starting; steer it once it works.",
+    )  # fmt: skip
+    assert (await bench.runtime.status(PARENT, task)).queued == 1, "only its own task waits"
+    bench.ground.starts.set()
+    await bench.call("collect_task", task_id=task)
 
 
 @pytest.mark.requirement("A05")

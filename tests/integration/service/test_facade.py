@@ -16,6 +16,7 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Permissions, TaskState
 from acp_runtime.core.status import Status
 from acp_runtime.core.turns import Origin
+from acp_runtime.manager.launcher import LaunchError
 from acp_runtime.service import Runtime
 from acp_runtime.views import Outcome, WaitReason
 from tests.integration.manager.conftest import BOUND, PARENT, Ground, until
@@ -377,6 +378,27 @@ async def test_a_message_that_says_nothing_is_refused(bench: Bench, runtime: Run
         with pytest.raises(Rejected, match="message") as caught:
             await verb(PARENT, view.id, text)
         assert caught.value.kind == "invalid"
+
+
+async def test_equal_messages_at_the_same_time_are_told_each_its_own_place(bench: Bench, runtime: Runtime) -> None:
+    view = await runtime.spawn(PARENT, bench.ground.request(f"[[wait:{bench.file('go')}]]"))
+    await until(runtime, view.id, lambda each: each.current_task is not None)
+    sent = await asyncio.gather(*(runtime.send(PARENT, view.id, "[[say:same]]") for _ in range(4)))
+    places = [each.sentence.removeprefix(f"{view.name} works on it after ") for each in sent]
+    assert sorted(places) == [f"{n} other task(s)." for n in range(1, 5)]
+    bench.say_go()
+
+
+async def test_who_failed_because_nothing_was_kept_is_not_called_resumable(bench: Bench, runtime: Runtime) -> None:
+    view = await done(bench, "[[say:x]]", keep=True)
+    await runtime.stop(PARENT, view.id)
+    bench.ground.launch_fails = LaunchError("nothing_kept", "what it left is gone")
+    await runtime.resume(PARENT, view.id, "[[say:on]]")
+    view = await until(runtime, view.id, lambda each: each.status.over and each.settled)
+    assert (view.error_kind, view.resumable) == ("nothing_kept", False)
+    with pytest.raises(Rejected) as caught:
+        await runtime.send(PARENT, view.id, "x")
+    assert "subagents resume" not in str(caught.value)
 
 
 # ---- what is left of ended ones

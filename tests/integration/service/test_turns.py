@@ -12,7 +12,8 @@ from acp_runtime.core.status import Status
 from acp_runtime.core.turns import Form
 from acp_runtime.service import Runtime
 from acp_runtime.session.catalogue import AgentKind
-from tests.integration.manager.conftest import BOUND, PARENT, Ground, until
+from acp_runtime.store.store import Store
+from tests.integration.manager.conftest import BOUND, PARENT, Ground, log_says, until
 from tests.integration.service.conftest import Bench
 
 TOOLS = (
@@ -86,6 +87,24 @@ async def test_a_completion_stands_before_the_roster_once(bench: Bench) -> None:
     )
     await bench.runtime.commit_turn(first.token)
     assert "updates since" not in await turn(bench.runtime, 1)
+
+
+@pytest.mark.requirement("P16")
+async def test_a_full_disk_breaks_no_turn_and_what_it_held_back_is_told_later(bench: Bench) -> None:
+    told = await bench.spawn("[[say:the result]]")
+    await bench.done(told["id"])
+    store: Store = bench.runtime._store
+    (pages,) = await store.query("PRAGMA page_count")
+    await store.query(f"PRAGMA max_page_count = {pages['page_count']}")
+    with log_says("database or disk is full") as said:
+        turn_id = "too long for the disk" * 10_000
+        found = await bench.runtime.begin_turn(PARENT, "python", turn_id)
+        await said.wait()
+    assert (found.text, found.nudges) == ("", ())
+    await bench.runtime.commit_turn(found.token)
+    await store.query("PRAGMA max_page_count = 1000000")
+    found = await bench.runtime.begin_turn(PARENT, "python", turn_id)
+    assert "the result" in found.text, "asked again, the same turn tells it"
 
 
 @pytest.mark.requirement("P15", "P17")
