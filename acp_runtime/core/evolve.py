@@ -182,6 +182,7 @@ def _task(state: Subagent, event: TaskEvent) -> Subagent:
         case TaskEnded():
             new = replace(new, deadline=None, remaining=None, retry_at=None, cause=event.cause, verdict=event.verdict)
             new = replace(new, evidence=_closed(new.evidence, event))
+            state = replace(state, files=state.files if event.files_changed is None else event.files_changed)
     after = _put(state, new)
     return _after_end(after, event) if isinstance(event, TaskEnded) else after
 

@@ -313,6 +313,7 @@ class Subagent:
 
     `steers`: those without an outcome and the newest few that have one. `losses` counts how often the channel was
     lost; `lost_at` is when it was, until a session is open again; `loss_told` whether the parent is to know.
+    `files`: how many differed from what the agent was given when they were last counted.
     """
 
     id: str
@@ -347,6 +348,7 @@ class Subagent:
     note: str = ""
     steers: tuple[Steer, ...] = ()
     steer_count: int = 0
+    files: int | None = None
 
     @property
     def active(self) -> Task | None:

@@ -158,8 +158,14 @@ def _delivered(draft: Draft, attempt: int, task_id: str) -> Task | None:
 
 def prompt_answered(draft: Draft, given: PromptAnswered) -> None:
     if task := _delivered(draft, given.attempt, given.task_id):
-        evidence = replace(task.evidence, files_changed=given.files_changed, skipped_lines=given.skipped_lines)
+        changed = _changed_meanwhile(draft, given.files_changed)
+        evidence = replace(task.evidence, files_changed=changed, skipped_lines=given.skipped_lines)
         _end_prompt(draft, task, given, judge(given.stop_reason, evidence), given.stop_reason)
+
+
+def _changed_meanwhile(draft: Draft, count: int | None) -> int | None:
+    """Return the count of changed files, or 0 when it is what it was before the task: then it is no evidence."""
+    return 0 if count == (draft.state.files or 0) else count
 
 
 def prompt_broke(draft: Draft, given: PromptBroke) -> None:
@@ -169,7 +175,8 @@ def prompt_broke(draft: Draft, given: PromptBroke) -> None:
         return
     limits = draft.state.limits
     again = task.state is TaskState.RUNNING and task.retries < limits.retries
-    if again and worth_retrying(given.cause, task.evidence, given.files_changed):
+    changed = _changed_meanwhile(draft, given.files_changed)
+    if again and worth_retrying(given.cause, task.evidence, changed):
         at = draft.after(limits.retry_delay * 2**task.retries)
         number = task.retries + 1
         draft.emit(TaskRetried(at=draft.now, task_id=task.id, number=number, cause=given.cause, retry_at=at))

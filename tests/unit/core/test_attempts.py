@@ -27,11 +27,22 @@ from acp_runtime.core.inputs import (
     SteerTask,
     StopSubagent,
 )
-from acp_runtime.core.model import Lifecycle, Limits, Opening, Order, Reason, Steering, Step, Subagent, TaskState
+from acp_runtime.core.model import (
+    Lifecycle,
+    Limits,
+    Opening,
+    Order,
+    Reason,
+    Steering,
+    Step,
+    Subagent,
+    TaskState,
+    Verdict,
+)
 from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.core.status import Status, status
 from acp_runtime.core.timers import next_deadline, outstanding, timers
-from acp_runtime.core.transcript import MessageEntry
+from acp_runtime.core.transcript import MessageEntry, ToolEntry
 from tests.histories import after, born, fold, ready, spawn
 
 T1, T2 = "bg-0000000000.t1", "bg-0000000000.t2"
@@ -284,3 +295,14 @@ def test_what_could_not_be_exported_is_told_with_the_end() -> None:
     late = after(ready(), STOP)
     late = after(late, DeadlinePassed(), now=next_deadline(late) or 0)
     assert (late.confirmed, late.exported) == (False, False)
+
+
+def test_what_an_earlier_task_changed_is_no_evidence_for_a_later_one() -> None:
+    first = after(ready(spawn(limits=TWICE)), PromptAnswered(1, T1, "end_turn", files_changed=3), Send("second"))
+    failed = Heard(1, (ToolEntry("t1", status="failed"),))
+    told = after(first, failed, PromptAnswered(1, T2, "end_turn", files_changed=3)).tasks[-1]
+    assert (told.verdict, told.evidence.files_changed) == (Verdict.SUSPECT, 3)
+    more = after(first, failed, PromptAnswered(1, T2, "end_turn", files_changed=4)).tasks[-1]
+    assert more.verdict is Verdict.FULL
+    again = after(first, PromptBroke(1, T2, "429 Too Many Requests", files_changed=3)).tasks[-1]
+    assert again.state is TaskState.QUEUED, "nothing was produced, so it is tried again"
