@@ -50,7 +50,11 @@ async def export(guest: Guest, request: LaunchRequest) -> bool:
         diffstat=found.diffstat,
         notices=found.notices,
     )
-    await asyncio.to_thread(write_work, request.keep, request.subagent, work)
+    try:
+        await asyncio.to_thread(write_work, request.keep, request.subagent, work)
+    except OSError as error:
+        tell_kept(request, f"{request.keep} cannot be written: {error.strerror or error}")
+        return False
     return True
 
 

@@ -181,6 +181,31 @@ async def test_a_permission_that_is_asked_for_waits_for_the_parent(place: Place,
         assert f"chose {answer}" in view.newest.result
 
 
+async def test_work_that_cannot_be_taken_out_stays_where_it_is_until_it_is_removed(place: Place) -> None:
+    exports = place.root / "store" / "work"
+    told: list[str] = []
+    async with place.runtime(told.append) as runtime:
+        view = await place.do(runtime, "[[write:kept.txt|kept]]")
+        exports.touch()  # no folder: nothing can be written there
+        ended = await runtime.stop(PARENT, view.id, finished=True)
+        assert (ended.status, ended.confirmed, ended.exported) == (Status.COMPLETED, True, False)
+        assert [each for each in told if f"the work of {view.id} could not be taken out and is kept" in each]
+        assert kept(place, view.id), "what could not be exported is the only copy"
+        exports.unlink()
+        assert await runtime.work(PARENT, view.id) is None
+        async with runtime.turn(PARENT):
+            pass
+        await runtime.remove(PARENT, view.id)
+        assert not kept(place, view.id)
+
+
+def kept(place: Place, subagent: str) -> list[str]:
+    """Return what is left of a subagent's home and work."""
+    if place.name == "docker":
+        return engine.volumes(f"io.acp-subagents.subagent={subagent}")
+    return [str(each) for each in (place.root / "agents").glob(subagent)]
+
+
 async def test_one_whose_volumes_are_gone_is_told_so_and_never_begins_in_an_empty_workspace(place: Place) -> None:
     place.keeping("--resume")
     async with place.runtime() as runtime:
