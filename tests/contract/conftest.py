@@ -1,8 +1,8 @@
 """One place to run agents in, twice: as local processes and in containers. The same tests hold for both."""
 
 import asyncio
+import hashlib
 import os
-import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -117,8 +117,7 @@ def config_for(root: Path, base_image: str | None) -> Config:
 
 @pytest.fixture(params=["local", pytest.param("docker", marks=pytest.mark.docker)])
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    # Its name is the label on the engine, which tests that run at the same time share; and sockets need it short.
-    root = tmp_path_factory.mktemp(secrets.token_hex(3), numbered=False)
+    root = tmp_path_factory.mktemp("p", numbered=True)  # short, for the sockets
     make_repo(root / "repo")
     if request.param == "local":
         config = config_for(root, None)
@@ -143,14 +142,19 @@ def assert_nothing_left(root: Path, *, on_the_engine: bool) -> None:
                 processes.append(environ.parent.name)
     assert processes == [], f"processes are left: {processes}"
     if on_the_engine:
-        left = docker_left(root.name)
+        left = docker_left(mark(root))
         assert left == [], f"left on the engine: {left}"
         assert not (root / "run").exists() or not any((root / "run").iterdir()), "a run directory is left"
 
 
 def label(root: Path) -> dict[str, str]:
     """Return the label by which what a test made is found again."""
-    return {"io.acp-subagents.test": root.name}
+    return {"io.acp-subagents.test": mark(root)}
+
+
+def mark(root: Path) -> str:
+    """Return what no other test has, of this run or of an earlier one that left something behind."""
+    return hashlib.sha256(bytes(root)).hexdigest()[:16]
 
 
 def docker_left(test: str) -> list[str]:

@@ -8,7 +8,7 @@ from acp_runtime.manager.docker_launcher import DockerLauncher
 from acp_runtime.service import SpawnRequest
 from tests import engine
 from tests.agents.scripted_model import ScriptedModel
-from tests.contract.conftest import Place, config_for, label, make_repo
+from tests.contract.conftest import Place, config_for, label, make_repo, mark
 
 KEY_NAME = "TEST_MODEL_KEY"
 CANARY = "canary-4f1d9c-secret"
@@ -44,7 +44,7 @@ def make_place(root: Path, model: ScriptedModel, agent: str) -> RealPlace:
 
 def inspect_all(root: Path) -> str:
     """What the engine tells of the place's containers."""
-    ids = engine.containers(f"io.acp-subagents.test={root.name}")
+    ids = engine.containers(f"io.acp-subagents.test={mark(root)}")
     assert ids, "there is a container to look at"
     return engine.inspect(ids)
 
@@ -58,4 +58,4 @@ def stored(place: RealPlace) -> str:
 
 def remove_containers(root: Path) -> None:
     """Remove the place's running containers, as somebody else might."""
-    engine.remove_containers(engine.containers(f"io.acp-subagents.test={root.name}", running=True))
+    engine.remove_containers(engine.containers(f"io.acp-subagents.test={mark(root)}", running=True))
