@@ -5,8 +5,8 @@ Promises: nothing is started or changed; the report names no key, no token and n
 
 import argparse
 import asyncio
+import os
 import platform
-import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -20,22 +20,21 @@ from acp_runtime.api.errors import DaemonError
 from acp_runtime.api.unix_client import UnixClient
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.escapes import open_escapes
+from acp_runtime.cli.redaction import redacted
 from acp_runtime.cli.stdout import put
 from acp_runtime.cli.talk import Talk
 from acp_runtime.config import Config, ConfigError, load
 from acp_runtime.places import environment, runtime_dir, state_dir
+from sandbox.agents_volume import AgentsVolume
 from sandbox.engine import Engine
 from sandbox.errors import SandboxError
-from sandbox.relay import ARCHITECTURES
+from sandbox.image_recipe import load_recipe
+from sandbox.relay import ARCHITECTURES, relay_binary
 
 LEAST_FREE: Final = 5 * 1024**3
 LOG_LINES: Final = 200
+NOW: Final = "To have all of it made now, run python -m sandbox.images"
 GIB: Final = 1024**3
-_SECRET: Final = re.compile(
-    r"(?i)(authorization|api[-_]?key|token|secret|password|bearer)(\W{1,4}(?:bearer |basic )?)([^\s\"',;]+)"
-    r"|\b(sk-|ghp_|xox[bp]-)[\w-]{8,}"
-)
-_CREDENTIALS: Final = re.compile(r"(\w+://)[^/@\s]+@")
 
 
 class Mark(StrEnum):
@@ -62,7 +61,7 @@ def doctor(options: argparse.Namespace) -> int:
         put(f"{each.mark:<5}{each.what:<15}{each.sentence}")
     if options.bundle is not None:
         try:
-            Path(options.bundle).write_text(_report(found), encoding="utf-8")
+            _write(Path(options.bundle), _report(found))
         except OSError as error:
             Talk().tell(f"{options.bundle} cannot be written: {error.strerror}")
             return Exit.USAGE
@@ -76,7 +75,7 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     yield _git()
     config = _config(options)
     yield config if isinstance(config, Finding) else Finding(Mark.GOOD, "configuration", "is right")
-    yield from asyncio.run(_engine())
+    yield from asyncio.run(_engine(None if isinstance(config, Finding) else config.base_image))
     yield from _disk()
     yield _daemon()
 
@@ -95,13 +94,19 @@ def _config(options: argparse.Namespace) -> Config | Finding:
         return Finding(Mark.BAD, "configuration", str(error))
 
 
-async def _engine() -> list[Finding]:
+async def _engine(image: str | None) -> list[Finding]:
+    """Look at the engine and at what a start needs of it; `image` is the configured one."""
     try:
         engine = await Engine.connect(environment())
     except SandboxError as error:
         return [Finding(Mark.BAD, "engine", str(error))]
+    try:
+        needed = [_relay(engine), *await _made(engine, image)]
+    except SandboxError as error:
+        needed = [Finding(Mark.BAD, "engine", str(error))]
+    finally:
+        await engine.close()
     facts = engine.facts
-    await engine.close()
     about = f"Docker {facts.version}, {facts.architecture}, cgroup v{facts.cgroup_version}, runc {facts.runtime or '?'}"
     found = [Finding(Mark.GOOD, "engine", about)]
     if facts.architecture not in ARCHITECTURES:
@@ -109,12 +114,43 @@ async def _engine() -> list[Finding]:
     if holes := open_escapes(facts.runtime):
         sentence = f"runc {facts.runtime} has known escapes unless its distribution mended them: {', '.join(holes)}"
         found.append(Finding(Mark.WARN, "runtime", f"{sentence}; upgrade it, or look at the package's changelog"))
-    return found
+    return [*found, *needed]
+
+
+def _relay(engine: Engine) -> Finding:
+    try:
+        return Finding(Mark.GOOD, "relay", str(relay_binary(engine.facts.architecture)))
+    except SandboxError as error:
+        return Finding(Mark.BAD, "relay", str(error))
+
+
+async def _made(engine: Engine, image: str | None) -> list[Finding]:
+    """Look for what the first start pulls or builds."""
+    recipe, architecture = load_recipe(), engine.facts.architecture
+    if architecture not in ARCHITECTURES:
+        return []
+    volume = AgentsVolume(engine=engine, key=recipe.agents_key(architecture), versions=recipe.versions(architecture))
+    wanted = image or recipe.base_name(architecture)
+    there = await engine.inspect_image(wanted) is not None
+    how = "pulls" if image is not None else "builds"
+    agents = await volume.published()
+    return [
+        Finding(Mark.GOOD, "image", wanted)
+        if there
+        else Finding(Mark.WARN, "image", f"{wanted} is not on the engine yet; the first start {how} it"),
+        Finding(Mark.GOOD, "agents", agents)
+        if agents
+        else Finding(Mark.WARN, "agents", f"are not on the engine yet; the first start builds them. {NOW}"),
+    ]
 
 
 def _disk() -> Iterator[Finding]:
     for what, folder in (("disk", state_dir(environment())), ("sockets", runtime_dir(environment()))):
         there = next(each for each in (folder, *folder.parents) if each.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            why = "cannot be written by this user" if there.is_dir() else "is no folder"
+            yield Finding(Mark.BAD, what, f"{folder} cannot be used: {there} {why}")
+            continue
         free = shutil.disk_usage(there).free
         enough = free >= LEAST_FREE or what == "sockets"
         sentence = f"{folder}: {free / GIB:.1f} GiB free"
@@ -139,6 +175,14 @@ def _daemon() -> Finding:
     return Finding(Mark.GOOD, "daemon", told)
 
 
+def _write(path: Path, text: str) -> None:
+    """Write a file that only its owner reads."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor has no path
+        os.fchmod(descriptor, 0o600)
+        file.write(text)
+
+
 def _report(found: list[Finding]) -> str:
     """Return the findings and the end of the daemon's log, without what is nobody's business."""
     lines = [f"{each.mark:<5}{each.what:<15}{each.sentence}" for each in found]
@@ -146,12 +190,4 @@ def _report(found: list[Finding]) -> str:
     log = state_dir(environment()) / "daemon.log"
     if log.is_file():
         lines += log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
-    return redacted("\n".join(lines)) + "\n"
-
-
-def redacted(text: str) -> str:
-    """Return text without what looks like a key, a token or credentials, and without the name of the home folder."""
-    home = environment().get("HOME", "")
-    text = _CREDENTIALS.sub(r"\1***@", text)
-    text = _SECRET.sub(lambda found: f"{found[1]}{found[2]}***" if found[1] else "***", text)
-    return text.replace(home, "~") if len(home) > 1 else text
+    return redacted("\n".join(lines), environment()) + "\n"
