@@ -25,8 +25,18 @@ Caller: TypeAlias = str | Operator
 
 
 def parent_of(caller: Caller) -> str:
-    """Return the parent to whom belongs what the caller makes. Raises `Rejected` (invalid) for one without a name."""
-    return OPERATORS_OWN if isinstance(caller, Operator) else named(caller)
+    """Return the parent to whom belongs what the caller makes. Raises what `admitted` does."""
+    return OPERATORS_OWN if isinstance(caller, Operator) else admitted(caller)
+
+
+def admitted(parent: str) -> str:
+    """Return a parent that may come in at a door: one that has a name, and not the operator's.
+
+    Raises `Rejected` (invalid).
+    """
+    if parent == OPERATORS_OWN:
+        raise Rejected("invalid", f"{OPERATORS_OWN!r} is no name for a parent: it owns what the operator spawns")
+    return named(parent)
 
 
 def named(parent: str) -> str:

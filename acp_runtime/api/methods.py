@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
-from acp_runtime.callers import OPERATOR, Caller
+from acp_runtime.callers import OPERATOR, Caller, admitted
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.plaintext import one_line
 from acp_runtime.service import Runtime
@@ -39,7 +39,7 @@ class CallerShape(BaseModel):
     def caller(self) -> Caller:
         """Return who it is. Raises `Rejected` when it is not exactly one of the two."""
         if self.parent is not None and not self.operator:
-            return self.parent
+            return admitted(self.parent)
         if self.parent is None and self.operator:
             return OPERATOR
         raise Rejected("invalid", 'caller is either {"parent": NAME} or {"operator": true}')

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from acp_runtime.api.failures import failure
-from acp_runtime.callers import OPERATOR, Caller
+from acp_runtime.callers import OPERATOR, Caller, admitted
 from acp_runtime.core.errors import Rejected
 from acp_runtime.service import Runtime
 from acp_runtime.views import EventView, SubagentView, Wakeup
@@ -51,8 +51,8 @@ async def stream_of(request: Request, runtime: Runtime, closing: asyncio.Event) 
 
 def _caller(request: Request) -> Caller:
     parent = request.query_params.get("parent")
-    if parent:
-        return parent
+    if parent is not None:
+        return admitted(parent)
     if request.query_params.get("operator") == "true":
         return OPERATOR
     raise Rejected("invalid", "say who follows: parent=NAME or operator=true")

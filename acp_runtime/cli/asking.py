@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from acp_runtime.api.errors import DaemonError
 from acp_runtime.api.unix_client import UnixClient
-from acp_runtime.callers import OPERATOR, Caller
+from acp_runtime.callers import OPERATOR, Caller, admitted
 from acp_runtime.cli.codes import Exit
 from acp_runtime.core.errors import Rejected
 
@@ -29,8 +29,9 @@ class Asking:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._client = UnixClient()
-        self.parent: str | None = getattr(options, "parent", None)
-        self.caller: Caller = self.parent or OPERATOR
+        given: str | None = getattr(options, "parent", None)
+        self.parent = None if given is None else admitted(given)
+        self.caller: Caller = OPERATOR if self.parent is None else self.parent
 
     def call(self, method: str, **arguments: Any) -> Any:
         """Call a method of the facade. Raises `Rejected` and `DaemonError`."""

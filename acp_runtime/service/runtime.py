@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acp_runtime.callers import Caller, Operator, named, word_of
+from acp_runtime.callers import Caller, Operator, admitted, named, word_of
 from acp_runtime.clock import Clock, SystemClock
 from acp_runtime.config import Config
 from acp_runtime.core.admission import Admission
@@ -344,7 +344,7 @@ class Runtime:
 
         Raises `Rejected` (alias_taken) for a name that another parent has as its alias.
         """
-        await self._store.alias(named(parent), named(alias))
+        await self._store.alias(admitted(parent), admitted(alias))
 
     # ---- the store
 

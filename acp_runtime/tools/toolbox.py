@@ -8,6 +8,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from acp_runtime.callers import admitted
 from acp_runtime.core.plaintext import one_line
 from acp_runtime.tools import answers
 from acp_runtime.tools.background import BACKGROUND
@@ -42,6 +43,7 @@ class Toolbox:
         if not one_line(self._desk.parent, SHOWN_CHARS):
             return answers.failure("Background subagents require a parent session_id.", "no_parent")
         try:
+            admitted(self._desk.parent)
             given = tool.model.model_validate(dict(arguments))
             return await tool.handler(self._desk, given)
         except ValidationError as error:

@@ -76,6 +76,12 @@ def test_one_is_found_by_the_beginning_of_its_id_and_by_its_name(site: DaemonSit
         assert "it said: hello from the agent" in shown
 
 
+@pytest.mark.requirement("D10.5")
+@pytest.mark.parametrize("name", ["", " ", "operator"])
+def test_a_parent_without_a_name_of_its_own_is_not_taken_for_the_operator(site: DaemonSite, name: str) -> None:
+    assert "name" in ask(site, "ps", "--parent", name, code=Exit.USAGE).stderr
+
+
 def test_what_nobody_has_is_told_in_one_sentence(site: DaemonSite, idle: str) -> None:
     assert "Unknown background subagent: nobody" in ask(site, "show", "nobody", code=Exit.FAILED).stderr
     other = spawned(site, "[[say:x]]", "--parent", "host")

@@ -104,6 +104,19 @@ async def test_what_the_operator_spawns_has_an_owner(bench: Bench, runtime: Runt
     assert [each.id for each in await runtime.list_subagents("operator")] == [view.id]
 
 
+@pytest.mark.requirement("D10.5")
+async def test_no_parent_comes_in_under_the_operators_name(bench: Bench, runtime: Runtime) -> None:
+    for asked in (
+        runtime.spawn("operator", bench.ground.request("[[say:x]]")),
+        runtime.alias(PARENT, "operator"),
+        runtime.alias("operator", "other"),
+    ):
+        with pytest.raises(Rejected, match="'operator' is no name for a parent"):
+            await asked
+    told = await bench.another("operator").call("list_background_subagents")
+    assert (told["success"], told["kind"]) == (False, "invalid")
+
+
 @pytest.mark.parametrize("nobody", ["", " ", "\u200b\u2060"])
 async def test_a_parent_has_a_name_that_can_be_seen(bench: Bench, runtime: Runtime, nobody: str) -> None:
     for asked in (
