@@ -17,6 +17,7 @@ from acp_runtime.callers import Caller
 from acp_runtime.client import RemoteRuntime
 from acp_runtime.clock import Clock
 from acp_runtime.config import Config
+from acp_runtime.core.errors import Rejected
 from acp_runtime.core.turns import Form, Origin
 from acp_runtime.manager.launcher import CheckResult, Launcher, Work
 from acp_runtime.service import Runtime, SpawnRequest
@@ -224,7 +225,12 @@ class SyncRuntime:
         return self._do(self._runtime.usage(caller))
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
-        return _result(asyncio.run_coroutine_threadsafe(work, self._loop))
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError as error:
+            work.close()
+            raise Rejected("closing", "the block of this SyncRuntime was left; open or connect another one") from error
+        return _result(future)
 
 
 def _result(future: "Future[T]") -> T:

@@ -292,6 +292,8 @@ _DAEMON: Final = Area(
         Trouble("socket_unsafe", "the daemon's socket or its folder could be somebody else's",
             "its folder is open to others, or another user listens there",
             "`chmod 700` the folder, or set `XDG_RUNTIME_DIR`"),
+        Trouble("other_store", "the daemon that runs keeps another store than the one that is meant",
+            "two XDG_STATE_HOMEs with one XDG_RUNTIME_DIR", "give each of them an XDG_RUNTIME_DIR of its own"),
         Trouble("version_mismatch", "the daemon is of another version", "the package was changed while it ran",
             "`subagents serve --replace`: running agents go on"),
         Trouble("timeout", "the request was not done in time", "a busy machine", "look at the status, then ask again"),

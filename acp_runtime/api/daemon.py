@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import Enum, auto
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import uvicorn
@@ -22,7 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from acp_runtime import __version__
 from acp_runtime.api.on_nudge import tell_person
 from acp_runtime.api.server import Front, application
-from acp_runtime.api.unix_socket import NAME, peer
+from acp_runtime.api.unix_socket import NAME, folder_word, peer
 from acp_runtime.callers import OPERATOR
 from acp_runtime.clock import Clock, SystemClock
 from acp_runtime.config import Config
@@ -131,7 +132,9 @@ class Daemon:
                 leave()
 
     async def _serve(self, runtime: Runtime, ready: Callable[[], None], ending: asyncio.Future[Ending]) -> Ending:
-        front = Front(runtime, _hello(runtime, self._launcher), lambda: self.end(Ending.HAND_OVER))
+        front = Front(
+            runtime, _hello(runtime, self._launcher, self._config.state_dir), lambda: self.end(Ending.HAND_OVER)
+        )
         listener = UnixListener(self._config.runtime_dir / NAME, None, take=self._terms.supplant)
         server = _Server(_settings(front))
         serving = asyncio.create_task(server.serve([listener.socket]))
@@ -213,7 +216,7 @@ class Daemon:
             log.warning("%s could not be stopped: %s", view.id, error)
 
 
-def _hello(runtime: Runtime, launcher: Launcher) -> dict[str, Any]:
+def _hello(runtime: Runtime, launcher: Launcher, folder: Path) -> dict[str, Any]:
     store, epoch = runtime.ownership
     return {
         "version": __version__,
@@ -222,6 +225,7 @@ def _hello(runtime: Runtime, launcher: Launcher) -> dict[str, Any]:
         "store": store,
         "epoch": epoch,
         "launcher": launcher.name,
+        "folder": folder_word(folder),
     }
 
 

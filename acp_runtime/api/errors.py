@@ -1,7 +1,7 @@
 """Errors that cross the socket: `{"error": sentence, "kind": kind, "data": {...}}`; the status says whose they are.
 
 400, 404, 409, 413   Rejected: the caller's
-426                  the daemon is of another version
+426                  the daemon is of another version, or of another store
 502                  an agent's sandbox
 503                  the store
 500, 504             the daemon itself
@@ -27,7 +27,7 @@ class DaemonError(SubagentsError):
     """The daemon could not be asked, or could not do it for a reason that is not the caller's.
 
     Its own kinds: `daemon_unreachable`, `daemon_not_started`, `daemon_lost` (the outcome is unknown), `socket_unsafe`,
-    `version_mismatch`, `timeout`, `internal_error`. Others are those of the store and the sandboxes.
+    `version_mismatch`, `other_store`, `timeout`, `internal_error`. Others are those of the store and the sandboxes.
     """
 
     culprit = Culprit.ENVIRONMENT

@@ -13,8 +13,8 @@ import h11
 from acp_runtime import __version__
 from acp_runtime.api.errors import DaemonError, told
 from acp_runtime.api.start import start_daemon
-from acp_runtime.api.unix_client import SILENCE_SECONDS, TICK_HEADER, VERSION_HEADER, lost, unreachable
-from acp_runtime.api.unix_socket import connect, usual_socket
+from acp_runtime.api.unix_client import FOLDER_HEADER, SILENCE_SECONDS, TICK_HEADER, VERSION_HEADER, lost, unreachable
+from acp_runtime.api.unix_socket import connect, usual_folder, usual_socket
 from acp_runtime.models.peer import HttpPeer
 
 CONNECT_SECONDS: Final = 10.0
@@ -43,12 +43,13 @@ class Way:
     def __init__(self, path: Path | None, *, start: bool) -> None:
         self._path = path or usual_socket()
         self._start = start
+        self._folder = usual_folder() if path is None else ""
 
     async def ask(self, verb: str, target: str, body: bytes | None, seconds: float) -> Answer:
         """Send one request and return its answer. Raises `DaemonError`."""
         peer = await self._connect(seconds)
         try:
-            response = await _send(peer, verb, target, body)
+            response = await _send(peer, verb, target, body, self._folder)
             data = bytearray()
             while isinstance(event := await peer.receive(), h11.Data):
                 data += event.data
@@ -62,7 +63,7 @@ class Way:
         """Yield the data of server-sent events until the daemon ends the stream. Raises `DaemonError`."""
         peer = await self._connect(SILENCE_SECONDS)
         try:
-            response = await _send(peer, "GET", target, None)
+            response = await _send(peer, "GET", target, None, self._folder)
             rest = b""
             while isinstance(event := await peer.receive(), h11.Data):
                 *lines, rest = (rest + bytes(event.data)).split(b"\n")
@@ -100,8 +101,8 @@ class Way:
         return connection
 
 
-async def _send(peer: HttpPeer, verb: str, target: str, body: bytes | None) -> h11.Response:
-    headers = [("Host", "localhost"), (VERSION_HEADER, __version__), ("Connection", "close")]
+async def _send(peer: HttpPeer, verb: str, target: str, body: bytes | None, folder: str) -> h11.Response:
+    headers = [("Host", "localhost"), (VERSION_HEADER, __version__), (FOLDER_HEADER, folder), ("Connection", "close")]
     if body is not None:
         headers += [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
     await peer.send(h11.Request(method=verb, target=target, headers=headers))

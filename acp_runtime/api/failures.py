@@ -17,6 +17,12 @@ class OtherVersion(SubagentsError):  # noqa: N818 - reads as what happened
     kind = "version_mismatch"
 
 
+class OtherStore(SubagentsError):  # noqa: N818
+    """A client meant a store that is not this daemon's."""
+
+    kind = "other_store"
+
+
 class TooLate(SubagentsError):  # noqa: N818
     """A request was not done within its bound."""
 
@@ -42,4 +48,4 @@ def _status(error: SubagentsError) -> int:
         return {"invalid": INVALID, "too_large": TOO_LARGE}.get(error.kind, REJECTED)
     if isinstance(error, StoreError):
         return STORE
-    return {"version_mismatch": OTHER_VERSION, "timeout": TOO_LATE}.get(error.kind, BUG)
+    return {"version_mismatch": OTHER_VERSION, "other_store": OTHER_VERSION, "timeout": TOO_LATE}.get(error.kind, BUG)

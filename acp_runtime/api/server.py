@@ -21,10 +21,11 @@ from starlette.types import ExceptionHandler
 
 from acp_runtime import __version__
 from acp_runtime.api.errors import BUG
-from acp_runtime.api.failures import OtherVersion, TooLate, failure
+from acp_runtime.api.failures import OtherStore, OtherVersion, TooLate, failure
 from acp_runtime.api.methods import Method, methods
 from acp_runtime.api.stream import Stream, stream_of
-from acp_runtime.api.unix_client import CALL_SECONDS, LONGEST_CALL, TICK_HEADER, VERSION_HEADER
+from acp_runtime.api.unix_client import CALL_SECONDS, FOLDER_HEADER, LONGEST_CALL, TICK_HEADER, VERSION_HEADER
+from acp_runtime.api.unix_socket import other_folder
 from acp_runtime.core.errors import Rejected, SubagentsError
 from acp_runtime.core.plaintext import one_line
 from acp_runtime.manager.launcher import LaunchError
@@ -109,6 +110,9 @@ def _begin(front: Front, request: Request) -> None:
             f"the daemon is version {__version__}, this client is {one_line(given, 40)}; "
             "run `subagents serve --replace` with the version you want"
         )
+    folder = request.headers.get(FOLDER_HEADER)
+    if folder and folder != front.hello["folder"]:
+        raise OtherStore(other_folder(str(front.hello["folder"]), folder))
 
 
 async def _body(request: Request) -> bytes:

@@ -13,10 +13,11 @@ from urllib.parse import urlencode
 
 from acp_runtime import __version__
 from acp_runtime.api.errors import BUG, DaemonError, told
-from acp_runtime.api.unix_socket import connect, usual_socket
+from acp_runtime.api.unix_socket import connect, usual_folder, usual_socket
 from acp_runtime.callers import Caller, Operator
 
 VERSION_HEADER: Final = "X-Subagents-Version"
+FOLDER_HEADER: Final = "X-Subagents-Folder"
 TICK_HEADER: Final = "X-Subagents-Tick"
 CALL_SECONDS: Final = 150.0
 HELLO_SECONDS: Final = 10.0
@@ -30,10 +31,15 @@ SILENCE_SECONDS: Final = 60.0  # a stream says something every 15 s, if only tha
 class UnixClient:
     """A way to the daemon. Holds nothing open between calls, so there is nothing to close."""
 
-    def __init__(self, path: Path | None = None, *, start: bool = True) -> None:
-        """Ask the daemon at the socket `path`; by default this user's, started when none answers and `start` holds."""
+    def __init__(self, path: Path | None = None, *, start: bool = True, bound: float | None = None) -> None:
+        """Ask the daemon at the socket `path`; by default this user's, started when none answers and `start` holds.
+
+        `bound`: seconds after which any call is given up.
+        """
         self._path = path or usual_socket()
         self._start = start and path is None
+        self._bound = bound
+        self._folder = usual_folder() if path is None else None
 
     def call(self, method: str, caller: Caller | None, **arguments: Any) -> Any:
         """Have a method of the facade called and return its result as plain JSON values.
@@ -43,7 +49,7 @@ class UnixClient:
         """
         who = {} if caller is None else {"caller": caller_words(caller)}
         body = json.dumps(who | arguments).encode()
-        return self._exchange("POST", f"/v1/{method}", body, patience(arguments))
+        return self._exchange("POST", f"/v1/{method}", body, self._bound or patience(arguments))
 
     def hello(self) -> dict[str, Any]:
         """Return version, schema, pid, store id and epoch of the daemon, whatever its version is."""
@@ -61,7 +67,7 @@ class UnixClient:
         Raises `Rejected` (closing) when the daemon is being closed: follow again, from the newest cursor.
         """
         with self._connection(SILENCE_SECONDS) as connection:
-            status, answer = _ask(connection, "GET", f"{path}?{urlencode(params)}", None)
+            status, answer = _ask(connection, "GET", f"{path}?{urlencode(params)}", None, self._folder)
             with answer:
                 if status != OK:
                     raise told(status, _read(answer))
@@ -69,7 +75,7 @@ class UnixClient:
 
     def _exchange(self, verb: str, path: str, body: bytes | None, seconds: float) -> Any:
         with self._connection(seconds) as connection:
-            status, answer = _ask(connection, verb, path, body)
+            status, answer = _ask(connection, verb, path, body, self._folder)
             with answer:
                 result = _read(answer)
         if status != OK:
@@ -104,7 +110,9 @@ def caller_words(caller: Caller) -> dict[str, Any]:
     return {"operator": True} if isinstance(caller, Operator) else {"parent": caller}
 
 
-def _ask(connection: socket.socket, verb: str, path: str, body: bytes | None) -> tuple[int, BinaryIO]:
+def _ask(
+    connection: socket.socket, verb: str, path: str, body: bytes | None, folder: str | None
+) -> tuple[int, BinaryIO]:
     """Send a request and return the status and the answer's body, which ends with the connection.
 
     As HTTP/1.0: nothing is chunked then, and the standard library's client, which takes longer to import than all
@@ -112,6 +120,7 @@ def _ask(connection: socket.socket, verb: str, path: str, body: bytes | None) ->
     """
     head = (
         f"{verb} {path} HTTP/1.0\r\nHost: localhost\r\n{VERSION_HEADER}: {__version__}\r\n"
+        f"{FOLDER_HEADER}: {folder or ''}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body or b'')}\r\n\r\n"
     )
     try:

@@ -10,9 +10,11 @@ import stat
 import struct
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote, unquote
 
 from acp_runtime.api.errors import DaemonError
-from acp_runtime.places import environment, runtime_dir
+from acp_runtime.core.plaintext import one_line
+from acp_runtime.places import environment, runtime_dir, state_dir
 
 NAME: Final = "daemon.sock"
 _CREDENTIALS: Final = struct.Struct("3i")
@@ -21,6 +23,22 @@ _CREDENTIALS: Final = struct.Struct("3i")
 def usual_socket() -> Path:
     """Return where the daemon of this user listens."""
     return runtime_dir(environment()) / NAME
+
+
+def usual_folder() -> str:
+    """Return the folder of this user's store, as clients name it in a header: a daemon of another one refuses them."""
+    return folder_word(state_dir(environment()))
+
+
+def folder_word(folder: Path) -> str:
+    """Return the one way in which a folder is named in a header."""
+    return quote(os.path.realpath(folder))
+
+
+def other_folder(theirs: str, ours: str) -> str:
+    """Return what is told where a daemon keeps its store in another folder than is meant."""
+    both = f"the daemon that runs keeps its store in {unquote(theirs)}, yours would be in {unquote(ours)}"
+    return one_line(f"{both}; set XDG_RUNTIME_DIR to a folder of its own for each XDG_STATE_HOME", 600)
 
 
 def peer(connection: socket.socket) -> tuple[int, int]:

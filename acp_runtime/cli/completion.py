@@ -1,7 +1,7 @@
 """Completion of the command line in bash, zsh and fish. The scripts ask `subagents __complete`, which knows live ids.
 
 Promises: a candidate is printed for each thing that may stand next and nothing else; an error prints none; no daemon
-is started for it.
+is started for it, and one that does not answer is not waited for.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.parser import Parser, build_parser
 from acp_runtime.cli.stdout import write
 
+LIVE_SECONDS: Final = 1.0  # a person waits at the keyboard
 HIDDEN: Final = "__complete"
 SCRIPTS: Final = {
     "bash": """_subagents() {
@@ -84,7 +85,7 @@ def _live() -> Iterator[str]:
     from acp_runtime.core.errors import Rejected  # noqa: PLC0415
 
     try:
-        views = UnixClient(start=False).call("list_subagents", OPERATOR, ended=True)
+        views = UnixClient(start=False, bound=LIVE_SECONDS).call("list_subagents", OPERATOR, ended=True)
     except (DaemonError, Rejected):
         return
     for view in views:

@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 from acp_runtime import __version__
 from acp_runtime.api.errors import DaemonError
 from acp_runtime.api.unix_client import UnixClient
-from acp_runtime.api.unix_socket import NAME
+from acp_runtime.api.unix_socket import NAME, folder_word, other_folder
 from acp_runtime.cli.background import READY_SECONDS, Report, detach, log_to_file, start_lock, wait_for_end
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.talk import Talk
@@ -58,6 +58,7 @@ def _start(options: argparse.Namespace, config: Config, talk: Talk) -> int:
     with start_lock(config.runtime_dir) as lock:
         running = _Running(UnixClient(config.runtime_dir / NAME, start=False))
         launcher = "local" if options.unsafe_local else "docker"
+        running.check_folder(config.state_dir)
         if not options.replace and not running.may_be_started(launcher, foreground=options.foreground):
             talk.tell(f"the daemon runs already (process {running.pid})")
             return Exit.DONE
@@ -80,16 +81,22 @@ class _Running:
 
     def __init__(self, client: UnixClient) -> None:
         self._client = client
-        self._version = self._launcher = ""
+        self._version = self._launcher = self._folder = ""
         self.pid: int | None = None
         self.stalled = False
         try:
             hello = client.hello()
             self.pid, self._version, self._launcher = int(hello["pid"]), str(hello["version"]), str(hello["launcher"])
+            self._folder = str(hello.get("folder", ""))
         except DaemonError as error:
             if error.kind == "socket_unsafe":
                 raise
             self.stalled = error.kind == "daemon_lost"
+
+    def check_folder(self, folder: Path) -> None:
+        """Raise `_Refusal` when the one that is there keeps another store."""
+        if self.pid is not None and self._folder not in (ours := folder_word(folder), ""):
+            raise _Refusal(other_folder(self._folder, ours))
 
     def may_be_started(self, launcher: str, *, foreground: bool) -> bool:
         """Return whether there is none. Raises `_Refusal` when the one that is there will not do."""

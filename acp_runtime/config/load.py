@@ -20,10 +20,11 @@ from acp_runtime.config.original import ROOT, translate
 from acp_runtime.config.tables import AgentTable, FileTable, PresetTable
 from acp_runtime.config.variables import read_variables
 from acp_runtime.core.admission import Admission
+from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Limits, Mount
 from acp_runtime.core.turns import OutboxRules
 from acp_runtime.places import cache_dir, config_dir, runtime_dir, state_dir
-from acp_runtime.presets import Preset, builtin_presets
+from acp_runtime.presets import Preset, builtin_presets, narrow
 from acp_runtime.session.catalogue import AgentKind, Catalogue, builtin_kinds, read_kind
 
 FILE: Final = "config.toml"
@@ -121,7 +122,7 @@ def _values(table: FileTable) -> dict[str, object]:
 
 
 def _check_names(config: Config) -> None:
-    """Refuse names that name nothing. Raises `ConfigError`."""
+    """Refuse names that name nothing, and a default that no parent would get. Raises `ConfigError`."""
     for key, known in (
         ("default_agent", config.catalogue.kinds),
         ("default_preset", config.presets),
@@ -131,6 +132,11 @@ def _check_names(config: Config) -> None:
         if name not in known:
             where = config.origins.get(key, "default")
             raise ConfigError(f"{where}: {key}: there is no {name!r}; known: {', '.join(sorted(known))}")
+    try:
+        narrow(config.presets[config.default_preset], config.presets[config.ceiling])
+    except Rejected as error:
+        key = "default_preset" if "default_preset" in config.origins else "ceiling"
+        raise ConfigError(f"{config.origins.get(key, 'default')}: {key}: {error}") from error
 
 
 def _kind(name: str, entry: AgentTable) -> AgentKind:

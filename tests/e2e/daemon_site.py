@@ -67,11 +67,11 @@ class DaemonSite:
     def client(self) -> UnixClient:
         return UnixClient(self.socket)
 
-    def run(self, *argv: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
+    def run(self, *argv: str, code: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run the command, or a piece of Python as this user, to its end."""
         words = [*MODULE, *argv] if code is None else [sys.executable, "-c", code, *argv]
         return subprocess.run(
-            words, check=False, env=self.env, cwd=self.root, capture_output=True, text=True, timeout=BOUND
+            words, check=False, env=self.env | variables, cwd=self.root, capture_output=True, text=True, timeout=BOUND
         )
 
     def popen(self, *words: str, **streams: Any) -> subprocess.Popen[bytes]:

@@ -72,6 +72,43 @@ def test_a_daemon_that_answers_is_left_alone_and_named(site: DaemonSite) -> None
     assert site.pid == pid
 
 
+OTHER_FOLDER = """
+import asyncio
+from acp_runtime.api.errors import DaemonError
+from acp_runtime.service import Runtime
+async def look():
+    async with Runtime.connect(start=False):
+        pass
+try:
+    asyncio.run(look())
+except DaemonError as error:
+    print(error.kind)
+"""
+
+
+def test_a_daemon_with_another_store_is_not_taken_for_ones_own(site: DaemonSite) -> None:
+    pid = site.serve()
+    other = site.root / "other state"
+    words = f"keeps its store in {site.state}, yours would be in {other}/acp-subagents"
+    for verb, code in (("ps", 69), ("serve --unsafe-local", 1), ("serve --unsafe-local --replace", 1)):
+        done = site.run(*verb.split(), XDG_STATE_HOME=str(other))
+        assert (done.returncode, words in done.stderr) == (code, True), (verb, done.stderr)
+        assert "XDG_RUNTIME_DIR" in done.stderr
+    assert site.run(code=OTHER_FOLDER, XDG_STATE_HOME=str(other)).stdout == "other_store\n"
+    assert site.pid == pid
+    assert not other.exists()
+
+
+def test_completion_does_not_wait_for_a_daemon_that_stalls(site: DaemonSite) -> None:
+    pid = site.serve()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        done = site.run("__complete", "stop", "")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_wrong_options_start_nothing(site: DaemonSite) -> None:
     for argv in (("--idle-exit", "-1"), ("--idle-exit", "nan"), ("--config", "none.toml")):
         assert site.run("serve", *argv).returncode == 2, argv

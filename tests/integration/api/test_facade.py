@@ -190,3 +190,11 @@ async def test_a_check_that_cannot_run_is_the_sandboxes_error(facade: Any, site:
     with pytest.raises((LaunchError, Rejected)) as failed:
         await facade.check(PARENT, view.id, "sleep 60", seconds=0.2)
     assert failed.value.kind
+
+
+async def test_what_is_asked_after_the_block_is_refused_by_name(site: Site) -> None:
+    async with site.sync_in_process() as runtime:
+        assert await runtime.list_subagents(PARENT) == []
+    with pytest.raises(Rejected, match="the block of this SyncRuntime was left") as refused:
+        await runtime.list_subagents(PARENT)
+    assert refused.value.kind == "closing"

@@ -133,3 +133,12 @@ def test_a_preset_of_the_users_starts_from_another(file: Path) -> None:
 )
 def test_a_mistake_in_the_file_is_told_with_its_line(file: Path, text: str, told: str) -> None:
     assert told in refused(file, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [('ceiling = "restricted"', "ceiling"), ('ceiling = "friendly"\ndefault_preset = "privileged"', "default_preset")],
+)
+def test_a_default_preset_that_no_parent_would_get_is_refused(file: Path, text: str, key: str) -> None:
+    with pytest.raises(ConfigError, match=rf":{text.count(chr(10)) + 1}: {key}: the preset '.*' goes beyond"):
+        loaded(file, text)
