@@ -20,6 +20,7 @@ class Operator:
 OPERATOR: Final = Operator()
 # What the operator spawns belongs to this parent: an owner there must be.
 OPERATORS_OWN: Final = "operator"
+MAX_PARENT_CHARS: Final = 1_000
 
 Caller: TypeAlias = str | Operator
 
@@ -40,7 +41,10 @@ def admitted(parent: str) -> str:
 
 
 def named(parent: str) -> str:
-    """Return a parent that has a name. Raises `Rejected` (invalid) for one in which there is nothing to see."""
+    """Return a parent that has a name. Raises `Rejected` (invalid) where there is nothing to see, or far too much."""
+    if len(parent) > MAX_PARENT_CHARS:
+        sentence = f"the parent's name is {len(parent)} characters long; at most {MAX_PARENT_CHARS} are allowed"
+        raise Rejected("invalid", sentence)
     if not one_line(parent, 2):
         raise Rejected("invalid", "the parent has no name; give one that is not blank")
     return parent

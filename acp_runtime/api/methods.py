@@ -8,9 +8,9 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Final, get_type_hints
+from typing import Any, Final, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 
 from acp_runtime.callers import OPERATOR, Caller, admitted
 from acp_runtime.core.errors import Rejected
@@ -33,11 +33,11 @@ class CallerShape(BaseModel):
 
     model_config = _STRICT
 
-    parent: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
+    parent: str | None = None
     operator: bool = False
 
     def caller(self) -> Caller:
-        """Return who it is. Raises `Rejected` when it is not exactly one of the two."""
+        """Return who it is. Raises `Rejected` when it is not exactly one of the two, or has no name."""
         if self.parent is not None and not self.operator:
             return admitted(self.parent)
         if self.parent is None and self.operator:

@@ -148,6 +148,14 @@ async def test_a_turn_that_cannot_be_stored_is_the_parents_turn_all_the_same(fac
         assert turn.nudges == ()
 
 
+async def test_a_parent_without_a_name_or_with_an_endless_one_is_refused_in_our_words(facade: Any, site: Site) -> None:
+    for parent in ("", " ", "\u200b", "x" * 1_001):
+        for asked in (facade.spawn(parent, site.request("x")), facade.begin_turn(parent, "python", "t")):
+            with pytest.raises(Rejected, match=r"^the parent('s name is 1001 characters long| has no name)") as refused:
+                await asked
+            assert refused.value.kind == "invalid"
+
+
 WRONG_NUMBERS = (
     ("poll", {"subagent": "bg-none", "since": 10**30}, "since is 1000000000000000000000000000000; it must be a cursor"),
     ("poll", {"subagent": "bg-none", "since": -1}, "since is -1; it must be a cursor"),
