@@ -86,6 +86,7 @@ except DaemonError as error:
 """
 
 
+@pytest.mark.requirement("D10.10")
 def test_a_daemon_with_another_store_is_not_taken_for_ones_own(site: DaemonSite) -> None:
     pid = site.serve()
     other = site.root / "other state"
@@ -99,6 +100,7 @@ def test_a_daemon_with_another_store_is_not_taken_for_ones_own(site: DaemonSite)
     assert not other.exists()
 
 
+@pytest.mark.requirement("D10.8")
 def test_completion_does_not_wait_for_a_daemon_that_stalls(site: DaemonSite) -> None:
     pid = site.serve()
     os.kill(pid, signal.SIGSTOP)

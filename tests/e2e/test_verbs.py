@@ -263,6 +263,7 @@ def test_a_name_of_many_kinds_of_characters_breaks_no_table(site: DaemonSite) ->
     ask(site, "stop", subagent)
 
 
+@pytest.mark.requirement("D10.9")
 def test_the_configuration_is_found_checked_shown_and_begun(site: DaemonSite) -> None:
     assert ask(site, "config", "path").stdout.strip() == str(site.config)
     ask(site, "config", "check")
@@ -282,6 +283,7 @@ def test_the_daemons_own_log_is_at_hand(site: DaemonSite) -> None:
     assert "name a subagent" in ask(site, "logs", code=Exit.USAGE).stderr
 
 
+@pytest.mark.requirement("D10.8")
 def test_completion_knows_verbs_options_and_live_ids(site: DaemonSite, idle: str) -> None:
     assert ask(site, "__complete", "sp").stdout == "spawn\n"
     assert "--steer" in ask(site, "__complete", "send", "--").stdout.split()
@@ -296,6 +298,7 @@ def by_hand(site: DaemonSite, words: list[str], given: str = "") -> CompletedPro
     )
 
 
+@pytest.mark.requirement("D10.8")
 def test_bash_takes_the_script_and_completes_with_it(site: DaemonSite, idle: str) -> None:
     script = site.root / "completion.bash"
     script.write_text(ask(site, "completion", "bash").stdout)
@@ -316,6 +319,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
             subprocess.run([shell, "-n"], input=text, text=True, check=True, timeout=BOUND)
 
 
+@pytest.mark.requirement("D10.7")
 def test_what_a_script_sends_through_attach_is_done_and_shown(site: DaemonSite, idle: str) -> None:
     words = [*MODULE, "attach", idle]
     given = "[[say:typed by a script]]\n\n[[say:and a second one]]\n"
@@ -327,6 +331,7 @@ def test_what_a_script_sends_through_attach_is_done_and_shown(site: DaemonSite, 
     assert "and a second one" in ask(site, "logs", idle).stdout
 
 
+@pytest.mark.requirement("D10.7")
 def test_a_person_types_cancels_and_leaves_and_the_agent_goes_on(site: DaemonSite, idle: str) -> None:
     person, terminal = pty.openpty()
     process = site.popen("setsid", "--ctty", *MODULE, "attach", idle, stdin=terminal, stdout=terminal, stderr=terminal)
