@@ -64,11 +64,13 @@ def application(front: Front) -> Starlette:
         return JSONResponse(dict(front.hello))
 
     async def call(request: Request) -> Response:
+        # First: who closes on what was not read takes his answer with him.
+        body = await _body(request)
         _begin(front, request)
         method = methods().get(request.path_params["method"])
         if method is None:
             raise Rejected("unknown_method", f"the daemon has no method {one_line(request.path_params['method'], 60)}")
-        given = _checked(method, method.read(await _body(request)))
+        given = _checked(method, method.read(body))
         work: Awaitable[Any] = getattr(front.runtime, method.name)(**given)
         if method.name == "wait":
             work = _unless_left(front, request, work)
@@ -76,8 +78,9 @@ def application(front: Front) -> Starlette:
         return _plain(front, method.result, await _within(bound, method.name, work))
 
     async def changed(request: Request) -> Response:
+        body = await _body(request)
         _begin(front, request)
-        tick = _tick(await _body(request))
+        tick = _tick(body)
         if tick == front.tick:
             with suppress(TimeoutError):
                 async with asyncio.timeout(CHANGED_SECONDS):

@@ -18,6 +18,7 @@ from typing import Final
 from acp_runtime import __version__
 from acp_runtime.api.errors import DaemonError
 from acp_runtime.api.unix_client import UnixClient
+from acp_runtime.api.unix_socket import other_folder, usual_folder
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.escapes import open_escapes
 from acp_runtime.cli.redaction import redacted
@@ -169,6 +170,8 @@ def _daemon() -> Finding:
     if hello["version"] != __version__:
         sentence = f"is version {hello['version']}; run `subagents serve --replace`"
         return Finding(Mark.WARN, "daemon", sentence)
+    if hello["folder"] != (ours := usual_folder()):
+        return Finding(Mark.BAD, "daemon", other_folder(hello["folder"], ours))
     told = f"process {hello['pid']}, store {hello['store']}, epoch {hello['epoch']}"
     if hello["launcher"] == "local":
         return Finding(Mark.WARN, "daemon", f"{told}; --unsafe-local: agents run as your user, without a container")

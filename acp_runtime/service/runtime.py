@@ -248,7 +248,7 @@ class Runtime:
         """
         await self.status(caller, subagent)
         actor = self._supervisor.actor(subagent)
-        return Tail(*actor.performer.stderr(since)) if actor and actor.performer else Tail("", since)
+        return Tail(*actor.performer.stderr(cursor("since", since))) if actor and actor.performer else Tail("", since)
 
     async def search(self, caller: Caller, query: str, *, limit: int = 20) -> list[Hit]:
         """Return the tasks in which the words stand, best first: in the task, its result or its transcript."""

@@ -95,6 +95,7 @@ def test_a_daemon_with_another_store_is_not_taken_for_ones_own(site: DaemonSite)
         done = site.run(*verb.split(), XDG_STATE_HOME=str(other))
         assert (done.returncode, words in done.stderr) == (code, True), (verb, done.stderr)
         assert "XDG_RUNTIME_DIR" in done.stderr
+    assert f"bad  daemon         the daemon that runs {words}" in site.run("doctor", XDG_STATE_HOME=str(other)).stdout
     assert site.run(code=OTHER_FOLDER, XDG_STATE_HOME=str(other)).stdout == "other_store\n"
     assert site.pid == pid
     assert not other.exists()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import select
 import socket
 import stat
 import subprocess
@@ -164,6 +165,24 @@ async def test_another_version_is_told_the_remedy_and_still_gets_the_hello(site:
             assert ask(site, "GET", "/v1/hello", **{"X-Subagents-Version": "9.9"})[1]["version"] == __version__
 
         await asyncio.to_thread(as_another)
+
+
+@pytest.mark.parametrize("path", ["list_subagents", "changed", "no_such_method"])
+async def test_a_refusal_waits_for_the_body_so_that_it_is_read(site: Site, path: str) -> None:
+    """A daemon that closes on a body it has not read takes its answer with it: the client would see a lost daemon."""
+
+    def in_two_pieces() -> bytes:
+        with connect(site.socket, BOUND) as connection:
+            head = f"POST /v1/{path} HTTP/1.1\r\nHost: localhost\r\nX-Subagents-Version: 9.9\r\nConnection: close\r\n"
+            connection.sendall(f"{head}Content-Length: 2\r\n\r\n".encode())
+            ask(site, "GET", "/v1/hello")  # meanwhile the head was handled
+            assert not select.select([connection], [], [], 0)[0], "it answers before the body is there"
+            connection.sendall(b"{}")
+            with connection.makefile("rb") as answer:
+                return answer.readline()
+
+    async with site.daemon():
+        assert (await asyncio.to_thread(in_two_pieces)).startswith(b"HTTP/1.1 426 ")
 
 
 async def test_both_clients_tell_another_version_as_theirs_to_mend(site: Site, monkeypatch: Any) -> None:
