@@ -237,6 +237,16 @@ def test_an_output_that_cannot_be_written_is_told_in_one_sentence(
     assert done.returncode in ((0, 1) if where == "| true" else (1,))
 
 
+@pytest.mark.parametrize("verb", ["logs --daemon", "logs --daemon --json"])
+def test_a_reader_that_leaves_early_is_no_traceback(site: DaemonSite, verb: str) -> None:
+    folder = site.root / "long" / "acp-subagents"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "daemon.log").write_text("a long line\n" * 100_000)
+    run = f"XDG_STATE_HOME={folder.parent} {' '.join(MODULE)}"
+    done = by_hand(site, ["bash", "-c", f"{run} {verb} | head -n 1; exit ${{PIPESTATUS[0]}}"])
+    assert (len(done.stdout.splitlines()), done.stderr, done.returncode) == (1, "", Exit.FAILED)
+
+
 def test_an_encoding_that_lacks_a_character_gets_it_escaped(site: DaemonSite) -> None:
     subagent = spawned(site, "[[say:x]]", "--purpose", "\u6f22")
     done = by_hand(site, ["env", "PYTHONIOENCODING=ascii", *MODULE, "ps"])
