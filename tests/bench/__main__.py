@@ -110,7 +110,7 @@ class Bench:
     def _scripted(self, place: Place, launcher: Launcher) -> Stage:
         request = SpawnRequest(agent="scripted", workspace=self._workspace, task="[[say:ready]]")
         python = sys.executable if place == "local" else "python3"
-        return Stage(place, "scripted agent", launcher, scripted(self._config, python), request)
+        return Stage(place, "scripted agent", launcher, scripted(self._config, python), request, "[[hang]]")
 
     def _docker(self) -> DockerLauncher:
         return DockerLauncher(self._config, os.environ, labels=LABELS)

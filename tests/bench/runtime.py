@@ -25,13 +25,17 @@ class BenchError(Exception):
 
 @dataclass(frozen=True)
 class Stage:
-    """Where subagents run, and what they are told. `label` is how the figures call the agent."""
+    """Where subagents run, and what they are told. `label` is how the figures call the agent.
+
+    `stubborn` is a task during which it obeys nothing; empty where there is none.
+    """
 
     place: Place
     label: str
     launcher: Launcher
     config: Config
     request: SpawnRequest
+    stubborn: str = ""
 
 
 def scripted(config: Config, python: str) -> Config:
@@ -47,6 +51,7 @@ class Lives:
     first: float
     ready: list[float] = field(default_factory=list)
     stopped: list[float] = field(default_factory=list)
+    defied: list[float] = field(default_factory=list)
 
 
 async def lives(stages: Sequence[Stage], folder: Path, times: int) -> list[Figure]:
@@ -67,16 +72,20 @@ async def lives(stages: Sequence[Stage], folder: Path, times: int) -> list[Figur
                 ready, stopped = await _live(runtime, stage)
                 taken.ready.append(ready)
                 taken.stopped.append(stopped)
+                if stage.stubborn:
+                    taken.defied.append(await _defied(runtime, stage))
     return [figure for stage, taken in zip(stages, found, strict=True) for figure in _figures(stage, taken)]
 
 
 def _figures(stage: Stage, taken: Lives) -> list[Figure]:
     what = f"{stage.label}: spawn to session ready"
-    return [
+    figures = [
         Figure(f"{what}, first in a process", "ms", stage.place, (taken.first,)),
         Figure(what, "ms", stage.place, tuple(taken.ready)),
         Figure(f"{stage.label}: stop, with its work exported", "ms", stage.place, tuple(taken.stopped)),
     ]
+    defied = Figure(f"{stage.label}: the same while it obeys nothing", "ms", stage.place, tuple(taken.defied))
+    return [*figures, defied] if taken.defied else figures
 
 
 @asynccontextmanager
@@ -100,6 +109,16 @@ async def _live(runtime: Runtime, stage: Stage) -> tuple[float, float]:
     begin = loop.time()
     await runtime.stop(PARENT, subagent, finished=True)
     return ready * 1000, (loop.time() - begin) * 1000
+
+
+async def _defied(runtime: Runtime, stage: Stage) -> float:
+    """Return the milliseconds of one stop of an agent that answers no cancel."""
+    loop = asyncio.get_running_loop()
+    subagent = (await runtime.spawn(PARENT, replace(stage.request, task=stage.stubborn))).id
+    await _ready(runtime, subagent)
+    begin = loop.time()
+    await runtime.stop(PARENT, subagent, finished=True)
+    return (loop.time() - begin) * 1000
 
 
 async def _ready(runtime: Runtime, subagent: str) -> SubagentView:

@@ -19,6 +19,7 @@ WITHOUT_AN_ENGINE = {
     "scripted agent: spawn to session ready, first in a process",
     "scripted agent: spawn to session ready",
     "scripted agent: stop, with its work exported",
+    "scripted agent: the same while it obeys nothing",
     "manager's memory for one idle agent",
     "size of a poll for each byte said",
     "start of Python alone",

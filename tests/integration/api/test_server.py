@@ -206,7 +206,7 @@ BAD_REQUESTS: list[tuple[str, str, bytes | None, int, str, str]] = [
     ("POST", "/v1/status", b"no json", 400, "invalid", "status: the body: Invalid JSON"),
     ("POST", "/v1/status", b"[]", 400, "invalid", "status: the body"),
     ("POST", "/v1/status", b'{"subagent": "x"}', 400, "invalid", "caller is missing"),
-    ("POST", "/v1/status", b'{"caller": {"parent": ""}, "subagent": "x"}', 400, "invalid", "caller.parent"),
+    ("POST", "/v1/status", b'{"caller": {"parent": ""}, "subagent": "x"}', 400, "invalid", "the parent has no name"),
     ("POST", "/v1/status", b'{"caller": {"operator": false}, "subagent": "x"}', 400, "invalid", "either"),
     ("POST", "/v1/status", b'{"caller": {"parent": "p"}, "subagent": 5}', 400, "invalid", "subagent: Input"),
     ("POST", "/v1/status", b'{"caller": {"parent": "p"}, "subagent": "x", "y": 1}', 400, "invalid", "y: Extra"),
