@@ -54,10 +54,15 @@ static uint64_t pids_denied(uint64_t before)
     return counted("\nmax ", "/sys/fs/cgroup/pids.events", "/sys/fs/cgroup/pids/pids.events", before);
 }
 
-static void say_state(int reason, uint64_t offset)
+static void note_counters(void)
 {
     put(F_OOM_KILLS, oom_kills(oom_before));
     put(F_PIDS_DENIED, pids_denied(denied_before));
+}
+
+static void say_state(int reason, uint64_t offset)
+{
+    note_counters();
     say(STATE, reason, offset, state + MAGIC_BYTES, FIELDS * 8);
 }
 

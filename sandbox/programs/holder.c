@@ -370,8 +370,10 @@ static void hear_signals(void)
 {
     struct signalfd_siginfo heard;
     while (read(signals, &heard, sizeof heard) == (ssize_t)sizeof heard)
-        if (heard.ssi_signo != SIGCHLD)
+        if (heard.ssi_signo != SIGCHLD) {
+            finished = get(F_PHASE) == ENDED;
             end_agent(BY_SIGNAL, grace_ms);
+        }
     reap();
 }
 
@@ -393,6 +395,7 @@ static void attend(const struct pollfd *watched)
     if (watched[P_LISTENER].revents != 0)
         admit();
     if (gone && get(F_PHASE) != ENDED && agent_out < 0 && agent_err < 0 && pending_bytes == 0) {
+        note_counters(); /* the journal may be all that is left to tell */
         put(F_PHASE, ENDED);
         close_fd(&agent_in);
         absent_since = now_ms();
@@ -437,6 +440,7 @@ __attribute__((noreturn)) static void be_daemon(int told)
     if (why[0] != '\0')
         fail("agent_failed: %s.", why);
     absent_since = now_ms();
+    note_counters();
     (void)write_all(1, bytes, frame(bytes, STATE, ANSWER, 0, state + MAGIC_BYTES, FIELDS * 8));
     int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int fd = 0; fd < 3; fd++)

@@ -1,0 +1,428 @@
+"""A channel to an agent that a holder keeps: it can be lost and attached again, and nothing is lost or said twice.
+
+Fits where an `ExecChannel` fits. Promises: what the agent wrote to stdout arrives once, complete and in order, over as
+many links as it takes, and `received` is the offset behind it; `send` returns when the holder has the line in its
+journal, and a line that was under way when a link broke is sent again only if the holder does not have it; `on_closed`
+is called once and last, when the agent has ended, this client was fenced off, or `close` was called. A link that breaks
+is not an end: `lost` is called, and `attach` goes on.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from sandbox.channel import Receiver
+from sandbox.errors import ChannelClosed, ChannelStalled, SandboxError
+from sandbox.holder import frames
+from sandbox.holder.errors import (
+    AgentNotStarted,
+    FramesCorrupt,
+    HolderError,
+    HolderGone,
+    InputRefused,
+    OffsetRefused,
+    Replaced,
+    error_from,
+)
+from sandbox.holder.frames import Frame, Phase, Settings, Splitter, State, Told, Type
+from sandbox.holder.link import HUNG_UP, Link
+
+ATTACH_BOUND: Final = 10.0  # seconds, as all below
+ANSWER_BOUND: Final = 10.0
+START_BOUND: Final = 30.0
+LAST_WORDS: Final = 1.0
+NEWLINE: Final = b"\n"
+STDOUT, STDERR = 1, 2
+
+Opener = Callable[[Receiver], Awaitable[Link]]
+
+
+class Watcher(Protocol):
+    """Who is told what a plain channel does not know. Called on the event loop; must not block."""
+
+    def on_lost(self, reason: str) -> None:
+        """The link broke; the agent goes on. Told once for each successful `attach`, and not after `close`."""
+        ...
+
+    def on_gap(self, stream: int, offset: int, length: int) -> None:
+        """`length` bytes of stdout (1) or stderr (2) are gone for ever; what comes next is behind them."""
+        ...
+
+
+@dataclass(slots=True)
+class _Line:
+    offset: int
+    data: bytes
+    done: asyncio.Future[None]
+
+
+class HeldChannel:
+    """See the module. Owner: whoever made it; `close` ends it. `failure` says by what it was fenced off, if it was."""
+
+    def __init__(
+        self,
+        receiver: Receiver,
+        watcher: Watcher,
+        *,
+        token: str,
+        epoch: int,
+        stdout_from: int = 0,
+        stderr_from: int = 0,
+    ) -> None:
+        self.received, self.received_stderr = stdout_from, stderr_from
+        self.input_end: int | None = None
+        self.state: State | None = None
+        self.failure: HolderError | None = None
+        self._receiver, self._watcher = receiver, watcher
+        self._token, self._epoch = token, epoch
+        self._link: Link | None = None
+        self._ear: _Ear | None = None
+        self._attaching, self._sending = asyncio.Lock(), asyncio.Lock()
+        self._line: _Line | None = None
+        self._answers: dict[int, asyncio.Future[State]] = {}
+        self._questions = 0
+        self._over = asyncio.Event()
+        self._told: str | None = None
+        self._paused = False
+
+    # ---- links
+
+    @property
+    def attached(self) -> bool:
+        return self._link is not None
+
+    async def attach(self, opener: Opener) -> State:
+        """Go on over a new link, from where the last one broke; the link before is closed.
+
+        Returns what the holder tells of itself. The receiver may be called before this returns. Raises EpochRefused,
+        TokenRefused, VersionRefused, OffsetRefused; HolderGone and ChannelClosed (try again, or look for the journal);
+        what the opener raises.
+        """
+        async with self._attaching:
+            if self._told is not None:
+                raise ChannelClosed(f"The channel has ended ({self._told}); there is nothing to attach.")
+            await self._detach()
+            ear = _Ear(self)
+            link = await opener(ear)
+            try:
+                state = await self._greet(link, ear)
+            except BaseException:
+                await link.close()
+                self._ear = None if self._ear is ear else self._ear
+                raise
+            if ear.ended is not None:
+                raise ear.failure or HolderGone("holder_gone", f"The link broke at once ({ear.ended}).")
+            self._link = link
+            if self._paused:
+                link.pause()
+            await self._reconcile(state)
+            return state
+
+    async def _greet(self, link: Link, ear: "_Ear") -> State:
+        self._ear = ear
+        welcome = self._answers[0] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(ATTACH_BOUND):
+                await link.send(frames.hello(self._token, self._epoch, self.received, self.received_stderr))
+                return await welcome
+        except TimeoutError as error:
+            raise HolderGone("holder_gone", f"The holder did not answer within {ATTACH_BOUND:g} s.") from error
+        finally:
+            self._answers.pop(0, None)
+            welcome.cancel()
+
+    async def _reconcile(self, state: State) -> None:
+        """Send the line that was under way again, unless the holder has it."""
+        line = self._line
+        if line is None or line.done.done():
+            self.input_end = state.accepted
+        elif state.accepted >= line.offset + len(line.data):
+            self.input_end = state.accepted
+            line.done.set_result(None)
+        elif state.accepted == line.offset:
+            await self._write(frames.encode(Type.INPUT, 0, line.offset, line.data))
+        else:
+            sentence = f"The holder has {state.accepted} bytes of input, but a line was to follow at {line.offset}."
+            line.done.set_exception(InputRefused("input_gap", sentence, line.offset))
+
+    async def _detach(self) -> None:
+        link, self._link, self._ear = self._link, None, None
+        if link is not None:
+            await link.close()
+
+    # ---- verbs
+
+    async def send(self, data: bytes) -> None:
+        """Give the agent whole lines, all of them or none; concurrent calls do not mix.
+
+        Returns when they are in the holder's journal. While no link is there it waits for `attach` or `close`, so the
+        owner bounds it. Raises ChannelStalled when the agent does not read and nothing was taken, InputRefused with
+        the holder's reason, ChannelClosed when the channel has ended (whether the lines were taken is then unknown).
+        A cancelled call may have been taken: `input_end` tells after the next one.
+        """
+        if not data.endswith(NEWLINE) or len(data) > frames.LONGEST_INPUT:
+            sentence = f"Input is whole lines of at most {frames.LONGEST_INPUT} bytes; this one has {len(data)}."
+            raise InputRefused("not_a_line", sentence)
+        async with self._sending:
+            if self._line is not None:  # a call before this one was cancelled under way
+                with contextlib.suppress(SandboxError):
+                    await self._answer(self._line)
+            if self._told is not None or self.input_end is None:
+                raise ChannelClosed(f"Nothing can be sent to the agent: {self._told or 'it was never attached'}.")
+            line = self._line = _Line(self.input_end, data, asyncio.get_running_loop().create_future())
+            line.done.add_done_callback(lambda done: done.cancelled() or done.exception())
+            await self._write(frames.encode(Type.INPUT, 0, line.offset, data))
+            await self._answer(line)
+
+    async def _answer(self, line: _Line) -> None:
+        """Wait for what becomes of a line. A link over which nothing is answered is given up."""
+        while not line.done.done():
+            link = self._link
+            await asyncio.wait([line.done], timeout=ANSWER_BOUND)
+            if not line.done.done() and link is not None and link is self._link:
+                await self._drop(f"the holder has not answered for {ANSWER_BOUND:g} s")
+        if self._line is line:
+            self._line = None
+        line.done.result()
+
+    async def acknowledge(self, stdout: int, stderr: int | None = None) -> None:
+        """Let the holder delete what is before these offsets: it will not be asked for again. Never raises."""
+        data = frames.encode(Type.ACK, STDOUT, stdout)
+        if stderr is not None:
+            data += frames.encode(Type.ACK, STDERR, stderr)
+        await self._write(data)
+
+    async def ask(self) -> State:
+        """Ask the holder how it is. Raises HolderGone when it does not answer within the bound."""
+        self._questions += 1
+        number = self._questions
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(ANSWER_BOUND):
+                await self._write(frames.encode(Type.PING, 0, number))
+                return await answer
+        except TimeoutError as error:
+            raise HolderGone("holder_gone", f"The holder did not answer within {ANSWER_BOUND:g} s.") from error
+        finally:
+            self._answers.pop(number, None)
+
+    async def close_input(self) -> None:
+        """Let the agent read the end of its input, behind all that was sent."""
+        await self._write(frames.encode(Type.CLOSE))
+
+    async def kill(self, grace: float) -> None:
+        """End the agent and all it started: SIGTERM, and after `grace` seconds SIGKILL. See `wait_over`."""
+        await self._write(frames.kill(grace))
+
+    async def wait_over(self) -> State:
+        """Wait until the agent has ended and all it wrote was received. The caller sets the bound."""
+        await self._over.wait()
+        if self.state is None or self.state.phase is not Phase.ENDED:
+            raise self.failure or ChannelClosed(f"The end of the agent is unknown: {self._told}.")
+        return self.state
+
+    async def dismiss(self) -> None:
+        """Let the holder of an agent that has ended go: all that it had to tell is stored. Then close."""
+        await self._write(frames.encode(Type.BYE))
+        await self.close()
+
+    def pause(self) -> None:
+        """Stop reading; a piece that has arrived may still come. The agent waits when the journal is full."""
+        self._paused = True
+        if self._link is not None:
+            self._link.pause()
+
+    def resume(self) -> None:
+        self._paused = False
+        if self._link is not None:
+            self._link.resume()
+
+    async def close(self) -> None:
+        """End the channel; agent and holder go on. Idempotent, bounded, never raises."""
+        await self._detach()
+        self._end(HUNG_UP)
+
+    # ---- what comes
+
+    def _hear(self, frame: Frame) -> None:
+        kind, detail, offset, payload = frame
+        if kind == Type.OUTPUT:
+            self._output(detail, offset, payload)
+        elif kind == Type.ACCEPTED:
+            self._accepted(offset)
+        elif kind == Type.STATE:
+            self._state(detail, offset, payload)
+        elif kind == Type.GAP:
+            self._gap(detail, offset, frames.gap_length(payload))
+        elif kind == Type.REFUSED:
+            self._refused(offset, payload.decode(errors="replace"))
+        elif kind == Type.ERROR:
+            raise error_from(payload.decode(errors="replace"), offset)
+        # Later versions may tell more.
+
+    def _output(self, stream: int, offset: int, payload: bytes) -> None:
+        if stream == STDOUT and offset == self.received:
+            self.received += len(payload)
+            self._receiver.on_stdout(payload)
+        elif stream == STDERR and offset == self.received_stderr:
+            self.received_stderr += len(payload)
+            self._receiver.on_stderr(payload)
+        else:
+            place = self.received if stream == STDOUT else self.received_stderr
+            sentence = f"The holder sent stream {stream} at {offset}, which is at {place}."
+            raise FramesCorrupt("frames_corrupt", sentence)
+
+    def _gap(self, stream: int, offset: int, length: int) -> None:
+        if stream == STDOUT:
+            self.received = offset + length
+        else:
+            self.received_stderr = offset + length
+        self._watcher.on_gap(stream, offset, length)
+
+    def _accepted(self, offset: int) -> None:
+        line = self._line
+        if line is not None and not line.done.done() and offset >= line.offset + len(line.data):
+            self.input_end = offset
+            line.done.set_result(None)
+
+    def _refused(self, offset: int, text: str) -> None:
+        line = self._line
+        if line is None or line.done.done() or line.offset != offset:
+            return
+        kind, _, sentence = text.partition(": ")
+        if kind == "input_full":
+            line.done.set_exception(ChannelStalled(f"{sentence} Nothing was sent; try again or stop it."))
+        else:
+            line.done.set_exception(InputRefused(kind, sentence, offset))
+
+    def _state(self, told: int, number: int, payload: bytes) -> None:
+        self.state = State.parse(payload)
+        if told == Told.ANSWER:
+            answer = self._answers.get(number)
+            if answer is not None and not answer.done():
+                answer.set_result(self.state)
+        elif told == Told.OVER:
+            self._end(self.state.describe())
+        elif told == Told.CLOSED:  # its last words on stderr, or its end, may be on their way
+            loop = asyncio.get_running_loop()
+            loop.call_later(LAST_WORDS, self._end, "the agent closed its output")
+
+    # ---- ends
+
+    def _link_ended(self, ear: "_Ear", reason: str) -> None:
+        failure = ear.failure
+        final = isinstance(failure, Replaced | OffsetRefused)
+        welcome = self._answers.get(0)
+        if welcome is not None and not welcome.done():
+            welcome.set_exception(failure or HolderGone("holder_gone", f"The holder is not there ({reason})."))
+        if self._link is None:
+            return
+        self._link = self._ear = None
+        if final:
+            self.failure = failure
+            self._end(str(failure))
+        elif self._told is None:
+            self._watcher.on_lost(str(failure) if failure is not None else reason)
+
+    async def _drop(self, reason: str) -> None:
+        """Give up a link that is of no use; the channel is lost, not ended."""
+        if self._link is not None:
+            await self._detach()
+            self._watcher.on_lost(reason)
+
+    def _end(self, reason: str) -> None:
+        if self._told is not None:
+            return
+        self._told = reason
+        self._over.set()
+        if self._line is not None and not self._line.done.done():
+            self._line.done.set_exception(ChannelClosed(f"Whether the agent was given the line is unknown: {reason}."))
+        self._receiver.on_closed(reason)
+
+    async def _write(self, data: bytes) -> None:
+        """Send a frame over the link, if there is one; a link that fails tells so itself."""
+        if self._link is not None:
+            with contextlib.suppress(SandboxError):
+                await self._link.send(data)
+
+
+class _Ear:
+    """The receiver of one link: what a link says after the next one was attached is not heard."""
+
+    def __init__(self, channel: HeldChannel) -> None:
+        self.ended: str | None = None
+        self.failure: HolderError | None = None
+        self._channel = channel
+        self._splitter = Splitter()
+        self._words = b""
+
+    def on_stdout(self, data: bytes) -> None:
+        channel = self._channel
+        if channel._ear is not self or self.failure is not None:  # noqa: SLF001 - two halves of one thing
+            return
+        try:
+            for frame in self._splitter.feed(data):
+                channel._hear(frame)  # noqa: SLF001
+        except HolderError as error:
+            self.failure = error
+        self.failure = self.failure or self._splitter.corrupt
+        if self.failure is not None:
+            self.on_closed(str(self.failure))
+
+    def on_stderr(self, data: bytes) -> None:
+        """Keep what `holder attach` complains about: it says why the link ends."""
+        self._words = (self._words + data)[-500:]
+
+    def on_closed(self, reason: str) -> None:
+        if self.ended is not None:
+            return
+        words = self._words.decode(errors="replace").strip()
+        self.ended = f"{reason}: {words}" if words else reason
+        if self._channel._ear is self:  # noqa: SLF001
+            self._channel._link_ended(self, self.ended)  # noqa: SLF001
+
+
+async def start(opener: Opener, settings: Settings) -> State:
+    """Start a holder and its agent through a link to `holder run`, which ends then; returns its first state.
+
+    Raises AgentNotStarted, HolderError with the holder's reason (`already_running`: attach to it), HolderGone.
+    """
+    reply = _Reply()
+    link = await opener(reply)
+    try:
+        async with asyncio.timeout(START_BOUND):
+            await link.send(settings.frame())
+            frame = await reply.frame
+    except TimeoutError as error:
+        raise HolderGone("holder_gone", f"The holder did not start within {START_BOUND:g} s.") from error
+    finally:
+        reply.frame.cancel()
+        await link.close()
+    if frame.type == Type.STATE:
+        return State.parse(frame.payload)
+    raise error_from(frame.payload.decode(errors="replace"), frame.offset)
+
+
+class _Reply:
+    """The receiver of `holder run`: one frame."""
+
+    def __init__(self) -> None:
+        self.frame: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+        self._splitter = Splitter()
+        self._words = b""
+
+    def on_stdout(self, data: bytes) -> None:
+        for frame in self._splitter.feed(data):
+            if not self.frame.done():
+                self.frame.set_result(frame)
+
+    def on_stderr(self, data: bytes) -> None:
+        self._words = (self._words + data)[-500:]
+
+    def on_closed(self, reason: str) -> None:
+        if not self.frame.done():
+            words = self._words.decode(errors="replace").strip()
+            failure = self._splitter.corrupt or AgentNotStarted("agent_failed", f"The holder did not start ({words or reason}).")
+            self.frame.set_exception(failure)
