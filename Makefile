@@ -58,5 +58,5 @@ build: setup ## make the wheel and the source archive in dist/
 	@$(PY) -m hatchling build
 
 clean: ## delete what was made in this folder, .venv included
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis sandbox/relay/bin
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis sandbox/programs/bin
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -170,7 +170,7 @@ _SANDBOX: Final = Area(
         Trouble("image_missing", "an image is neither here nor can it be had",
             "a wrong name, no network, or a registry that wants a login",
             "pull it by hand, or name another with `sandbox.image`"),
-        Trouble("relay_missing", "the program that carries connections out of a container is not there",
+        Trouble("program_missing", "relay or holder, our programs inside containers, are not there",
             "the package was built without it, or for another architecture",
             "install the wheel again, or `make setup` in a checkout"),
         Trouble("command_missing", "the agent's program cannot be executed",

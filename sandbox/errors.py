@@ -8,7 +8,7 @@
     │   ├── EngineRefused      the engine answered with an error status, kept as `status`
     │   └── NameTaken          a container or volume of that name exists and is not ours
     ├── ImageMissing           the image is neither here nor can be had
-    ├── RelayMissing           the program that carries connections out of a container was not built
+    ├── ProgramMissing         a program of ours that runs inside containers was not built
     ├── SandboxGone            the container does not exist or does not run any more
     ├── CommandMissing         the program to execute is not in the image
     ├── CommandTimeout         a command did not end within its bound and was killed
@@ -78,10 +78,10 @@ class ImageMissing(SandboxError):  # noqa: N818
     kind = "image_missing"
 
 
-class RelayMissing(SandboxError):  # noqa: N818
-    """The relay for the engine's architecture is not there, or is not the file that was built."""
+class ProgramMissing(SandboxError):  # noqa: N818
+    """Relay or holder for the engine's architecture is not there, or is not the file that was built."""
 
-    kind = "relay_missing"
+    kind = "program_missing"
 
 
 class SandboxGone(SandboxError):  # noqa: N818

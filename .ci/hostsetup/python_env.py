@@ -26,7 +26,7 @@ PROJECT_SECONDS = 600.0
 LOCK_SECONDS = 2700
 SIZE = "about 140 MB to download unless cached (most of it the C compiler ziglang), 570 MB on disk"
 # What the installation of this tree itself depends on: its metadata, its build hook, the C sources that compiles.
-BUILD_INPUTS = ("pyproject.toml", "sandbox/relay/*.py", "sandbox/relay/*.c", "sandbox/relay/*.h")
+BUILD_INPUTS = ("pyproject.toml", "sandbox/programs/*.py", "sandbox/programs/*.c", "sandbox/programs/*.h")
 # Settings that would send packages elsewhere than into .venv, or let something else in.
 NOT_PASSED_ON = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 
@@ -69,7 +69,7 @@ def ensure(checkout: Path, environ: Mapping[str, str]) -> None:
     with locked.open(encoding="utf-8") as lock:  # always there, and opening it to read is enough to lock it
         wait_for_lock(lock, "makes .venv", LOCK_SECONDS)
         wanted = stamp_of(checkout)
-        compiled = any((checkout / "sandbox" / "relay" / "bin").glob("*"))
+        compiled = any((checkout / "sandbox" / "programs" / "bin").glob("*"))
         step = next_step(read_stamp(venv), wanted, compiled=compiled)
         if step is Step.NOTHING:
             return
@@ -107,7 +107,7 @@ def read_stamp(venv: Path) -> Stamp | None:
 
 
 def next_step(found: Stamp | None, wanted: Stamp, *, compiled: bool) -> Step:
-    """Decide what is to be done; `compiled` is whether the relay's binaries are where the last run put them."""
+    """Decide what is to be done; `compiled` is whether the compiled programs are where the last run put them."""
     if found is None or found.packages != wanted.packages:
         return Step.EVERYTHING
     return Step.NOTHING if found == wanted and compiled else Step.PROJECT
@@ -169,7 +169,7 @@ class _Run:
 
     def install_project(self) -> None:
         """Install this tree, editable, which compiles its C sources. Raises Stop."""
-        say("Installing this project into .venv and compiling its relay (a minute or two the first time).")
+        say("Installing this project into .venv and compiling its programs for containers (a minute or two the first time).")
         if not self._pip(["--no-build-isolation", "--no-deps", "-e", str(self._checkout)], PROJECT_SECONDS):
             raise Stop(f"This project could not be installed into .venv{self._last_words()}")
 

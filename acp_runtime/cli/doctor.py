@@ -30,7 +30,7 @@ from sandbox.agents_volume import AgentsVolume
 from sandbox.engine import Engine
 from sandbox.errors import SandboxError
 from sandbox.image_recipe import load_recipe
-from sandbox.relay import ARCHITECTURES, relay_binary
+from sandbox.programs import ARCHITECTURES, program
 
 LEAST_FREE: Final = 5 * 1024**3
 LOG_LINES: Final = 200
@@ -111,7 +111,7 @@ async def _engine(image: str | None) -> list[Finding]:
     about = f"Docker {facts.version}, {facts.architecture}, cgroup v{facts.cgroup_version}, runc {facts.runtime or '?'}"
     found = [Finding(Mark.GOOD, "engine", about)]
     if facts.architecture not in ARCHITECTURES:
-        found.append(Finding(Mark.BAD, "architecture", f"there is no relay for {facts.architecture}"))
+        found.append(Finding(Mark.BAD, "architecture", f"there are no programs of ours for {facts.architecture}"))
     if holes := open_escapes(facts.runtime):
         sentence = f"runc {facts.runtime} has known escapes unless its distribution mended them: {', '.join(holes)}"
         found.append(Finding(Mark.WARN, "runtime", f"{sentence}; upgrade it, or look at the package's changelog"))
@@ -120,7 +120,7 @@ async def _engine(image: str | None) -> list[Finding]:
 
 def _relay(engine: Engine) -> Finding:
     try:
-        return Finding(Mark.GOOD, "relay", str(relay_binary(engine.facts.architecture)))
+        return Finding(Mark.GOOD, "relay", str(program("relay", engine.facts.architecture)))
     except SandboxError as error:
         return Finding(Mark.BAD, "relay", str(error))
 

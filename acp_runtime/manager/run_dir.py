@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from acp_runtime.manager.launcher import LaunchError
-from sandbox.relay import relay_binary
+from sandbox.programs import program as program_file
 
 SOCKET: Final = "model.sock"
 
@@ -46,7 +46,7 @@ def relay_dir(cache: Path, architecture: str) -> Path:
 
     The installed program may lie where a container's root, who has no special rights, cannot read it.
     """
-    program = relay_binary(architecture).read_bytes()
+    program = program_file("relay", architecture).read_bytes()
     folder = cache / f"relay-{architecture}-{hashlib.sha256(program).hexdigest()[:16]}"
     target = folder / "relay"
     if not target.exists():

@@ -76,7 +76,7 @@ static void give_up_rights(int report)
 static void limit(int report, int resource, rlim_t most)
 {
     const struct rlimit value = {.rlim_cur = most, .rlim_max = most};
-    if (setrlimit((unsigned)resource, &value) != 0)
+    if (setrlimit(resource, &value) != 0)
         cannot(report, "set the limits of the agent");
 }
 

@@ -11,13 +11,14 @@ enum {
     FILL = 3 * CHUNK /* of the outbox with output: the rest is for answers */
 };
 
+static unsigned char small_inbox[CHUNK], outbox[OUTBOX];
 static struct client {
     int fd;
     bool told_closed, told_over;
-    size_t got, room, start, end;
-    unsigned char *inbox; /* `small`, or from the heap for one long INPUT */
-    unsigned char small[CHUNK], outbox[OUTBOX];
-} client = {.fd = -1, .inbox = client.small, .room = CHUNK};
+    unsigned char *inbox; /* the small one, or from the heap for one long INPUT */
+    size_t room, got;     /* of the inbox */
+    size_t start, end;    /* of what is not sent in the outbox */
+} client = {.fd = -1, .inbox = small_inbox, .room = CHUNK};
 static bool finished; /* the client has all it wants of an agent that has ended */
 static uint64_t oom_before, denied_before;
 static int64_t absent_since;
@@ -27,7 +28,7 @@ static int64_t absent_since;
 static void say(int type, int detail, uint64_t offset, const void *payload, size_t length)
 {
     if (client.fd >= 0 && OUTBOX - client.end >= HEADER + length)
-        client.end += frame(client.outbox + client.end, type, detail, offset, payload, length);
+        client.end += frame(outbox + client.end, type, detail, offset, payload, length);
 }
 
 static void refuse(uint64_t offset, const char *why) { say(REFUSED, 0, offset, why, strlen(why)); }
@@ -68,10 +69,10 @@ static void say_state(int reason, uint64_t offset)
 
 static void leave(void)
 {
-    if (client.inbox != client.small)
+    if (client.inbox != small_inbox)
         free(client.inbox);
     close_fd(&client.fd);
-    client.inbox = client.small;
+    client.inbox = small_inbox;
     client.room = CHUNK;
     client.got = client.start = client.end = 0;
     absent_since = now_ms();
@@ -80,7 +81,7 @@ static void leave(void)
 static void cut_off(const char *why, uint64_t offset)
 {
     say(ERROR, 0, offset, why, strlen(why));
-    (void)send(client.fd, client.outbox + client.start, client.end - client.start, MSG_NOSIGNAL | MSG_DONTWAIT);
+    (void)send(client.fd, outbox + client.start, client.end - client.start, MSG_NOSIGNAL | MSG_DONTWAIT);
     leave();
 }
 
@@ -89,8 +90,8 @@ static void pump(void)
 {
     if (client.start == client.end) {
         client.start = client.end = 0;
-        client.end += take(&err, client.outbox, HEADER + CHUNK);
-        client.end += take(&out, client.outbox + client.end, FILL - client.end);
+        client.end += take(&err, outbox, HEADER + CHUNK);
+        client.end += take(&out, outbox + client.end, FILL - client.end);
     }
     bool all = out.at == out.end && err.at == err.end && OUTBOX - client.end >= ANSWER_MAX;
     if (all && agent_out < 0 && pending_bytes == 0 && !client.told_closed) {
@@ -103,7 +104,7 @@ static void pump(void)
     }
     if (client.start == client.end)
         return;
-    ssize_t sent = send(client.fd, client.outbox + client.start, client.end - client.start, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t sent = send(client.fd, outbox + client.start, client.end - client.start, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent > 0)
         client.start += (size_t)sent;
     else if (sent < 0 && !passing(errno))
@@ -208,13 +209,13 @@ static void fit_inbox(void)
     size_t room = input && size_of(client.inbox) > CHUNK ? size_of(client.inbox) : CHUNK;
     if (room == client.room || client.got > room)
         return;
-    unsigned char *other = room > CHUNK ? malloc(room) : client.small;
+    unsigned char *other = room > CHUNK ? malloc(room) : small_inbox;
     if (other == NULL) {
         cut_off("no_memory: there is none for so long an input.", 0);
         return;
     }
     memcpy(other, client.inbox, client.got);
-    if (client.inbox != client.small)
+    if (client.inbox != small_inbox)
         free(client.inbox);
     client.inbox = other;
     client.room = room;

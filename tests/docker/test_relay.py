@@ -12,7 +12,7 @@ import pytest
 from sandbox.container import Sandbox
 from sandbox.engine import Engine
 from sandbox.errors import SandboxError
-from sandbox.relay import relay_binary
+from sandbox.programs import program as program_file
 from sandbox.spec import HostMount
 from tests.integration.http_ends import KEY, forwarding, upstream
 from tests.integration.relay_process import echo, host
@@ -92,7 +92,7 @@ def put_relay(engine: Engine, make_sandbox: Callable[..., Awaitable[Sandbox]], t
         program = tmp_path / "program"
         program.mkdir()
         program.chmod(0o755)
-        shutil.copy(relay_binary(engine.facts.architecture), program / "relay")
+        shutil.copy(program_file("relay", engine.facts.architecture), program / "relay")
         mounts = (HostMount(str(folder), RUN), HostMount(str(program), PROGRAM))
         command = (f"{PROGRAM}/relay", f"127.0.0.1:{PORT}", f"{RUN}/model.sock")
         return await make_sandbox(command=command, gid=GID, mounts=mounts, work=False, home=False)

@@ -12,7 +12,7 @@ WITHOUT_RELAY = """
 import functools, pathlib, sys
 from acp_runtime.cli import doctor
 from acp_runtime.cli.main import main
-doctor.relay_binary = functools.partial(doctor.relay_binary, folder=pathlib.Path("nowhere"))
+doctor.program = functools.partial(doctor.program, folder=pathlib.Path("nowhere"))
 sys.exit(main())
 """
 
@@ -38,7 +38,7 @@ def test_the_doctor_says_what_is_missing_on_the_engine(site: DaemonSite) -> None
     found = {line.split()[1]: line for line in done.stdout.splitlines()}
     assert done.returncode == 1, done.stderr
     assert found["relay"].startswith("bad  relay          The relay nowhere/relay-")
-    assert "run `python sandbox/relay/build.py`" in found["relay"]
+    assert "run `python sandbox/programs/build.py`" in found["relay"]
     assert found["image"].startswith("warn image          acp-subagents-test/nowhere:1 is not on the engine yet")
     assert "agents" in found
 

@@ -82,14 +82,14 @@ def run_abroad(stage: Stage, installed: Installed, abroad: Path, *, local: bool)
 
 @pytest.mark.timeout(BOUND)
 def test_the_wheel_holds_its_code_and_data(installed: Installed, tmp_path: Path):
-    names = "acp_runtime.cli.run, acp_runtime.session.catalogue, sandbox.images, sandbox.relay, sandbox.seccomp"
+    names = "acp_runtime.cli.run, acp_runtime.session.catalogue, sandbox.images, sandbox.programs, sandbox.seccomp"
     for name in names.split(", "):
         place = installed.python(f"import {name} as found; print(found.__file__)", tmp_path)
         assert Path(place).is_relative_to(installed.folder), place
     look = "from sandbox.image_recipe import load_recipe as r; print(r().base_name('amd64'), r().agents_key('amd64'))"
     assert installed.python(look, tmp_path) == subprocess.check_output([sys.executable, "-c", look], text=True).strip()
-    relay = "from sandbox.relay import relay_binary as b; print(b('amd64'), b('arm64'))"
-    assert installed.python(relay, tmp_path).count(str(installed.folder)) == 2
+    programs = "from sandbox.programs import program as p; print(p('relay', 'amd64'), p('holder', 'arm64'))"
+    assert installed.python(programs, tmp_path).count(str(installed.folder)) == 2
 
 
 @pytest.mark.timeout(BOUND)

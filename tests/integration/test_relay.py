@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-import sandbox.relay
-from sandbox.relay import relay_binary
+import sandbox.programs
+from sandbox.programs import program as program_file
 from tests.integration.relay_process import (
     MIB,
     Relay,
@@ -32,13 +32,13 @@ from tests.integration.relay_process import (
     talk,
 )
 
-SOURCE = Path(sandbox.relay.__file__).with_name("relay.c")
+SOURCE = Path(sandbox.programs.__file__).with_name("relay.c")
 
 
 @pytest.fixture(scope="session", params=["shipped", "sanitized"])
 def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if request.param == "shipped":
-        return relay_binary({"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()])
+        return program_file("relay", {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()])
     compiler = shutil.which("gcc")
     if compiler is None:
         pytest.skip("no sanitizer runtime: gcc is not installed")

@@ -37,15 +37,15 @@ BACKEND = """
 from pathlib import Path
 from tiny_wheel import write_wheel
 def build_editable(folder, config_settings=None, metadata_directory=None):
-    Path("sandbox/relay/bin").mkdir(exist_ok=True)
-    Path("sandbox/relay/bin/relay").touch()
+    Path("sandbox/programs/bin").mkdir(exist_ok=True)
+    Path("sandbox/programs/bin/relay").touch()
     return write_wheel(Path(folder), "project").name
 """
 
 
 @pytest.fixture
 def checkout(tmp_path):
-    for folder in ("requirements", "sandbox/relay", "wheels"):
+    for folder in ("requirements", "sandbox/programs", "wheels"):
         (tmp_path / folder).mkdir(parents=True)
     digest = hashlib.sha256(tiny_wheel.write_wheel(tmp_path / "wheels", "locked").read_bytes()).hexdigest()
     (tmp_path / "requirements" / "dev.lock").write_text(f"locked==1 --hash=sha256:{digest}\n")

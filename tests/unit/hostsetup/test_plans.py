@@ -101,8 +101,8 @@ def checkout(tmp_path):
     [
         ("requirements/dev.lock", "packages"),
         ("pyproject.toml", "project"),
-        ("sandbox/relay/relay.c", "project"),
-        ("sandbox/relay/new.h", "project"),
+        ("sandbox/programs/relay.c", "project"),
+        ("sandbox/programs/new.h", "project"),
         ("README.md", ""),
     ],
 )

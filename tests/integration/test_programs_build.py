@@ -1,4 +1,4 @@
-"""How the relay gets from its source into the package: compiler, wheel, sdist, editable install."""
+"""How our programs get from their sources into the package: compiler, wheel, sdist, editable install."""
 
 import hashlib
 import shutil
@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-import sandbox.relay
-from sandbox.errors import RelayMissing
-from sandbox.relay import ARCHITECTURES, build, relay_binary
+import sandbox.programs
+from sandbox.errors import ProgramMissing
+from sandbox.programs import ARCHITECTURES, build, program
 
-ROOT = Path(sandbox.relay.__file__).parents[2]
-SHIPPED = Path(sandbox.relay.__file__).with_name("bin")
-BINARIES = {f"sandbox/relay/bin/{name}" for name in ("relay-amd64", "relay-arm64", "SHA256SUMS")}
+ROOT = Path(sandbox.programs.__file__).parents[2]
+SHIPPED = Path(sandbox.programs.__file__).with_name("bin")
+NAMES = ("relay-amd64", "relay-arm64", "holder-amd64", "holder-arm64")
+BINARIES = {f"sandbox/programs/bin/{name}" for name in (*NAMES, "SHA256SUMS")}
 
 pytestmark = pytest.mark.timeout(900)  # the first compilation on a machine builds a C library for each architecture
 
@@ -26,54 +27,56 @@ def sums(folder: Path) -> dict[str, str]:
 
 
 def test_two_builds_in_two_folders_give_the_same_bytes_and_those_are_the_ones_in_use(tmp_path):
-    other = tmp_path / "another place" / "relay.c"
-    other.parent.mkdir()
-    shutil.copyfile(build.__file__.replace("build.py", "relay.c"), other)
+    other = tmp_path / "another place"
+    shutil.copytree(Path(build.__file__).parent, other, ignore=shutil.ignore_patterns("bin"))
     said: list[str] = []
     build.build(tmp_path / "first", said.append)
-    build.build(tmp_path / "second", said.append, source=other)
+    build.build(tmp_path / "second", said.append, sources=other)
     assert sums(tmp_path / "first") == sums(tmp_path / "second") == sums(SHIPPED)
     assert [name for name in ARCHITECTURES for line in said[:2] if name in line] == list(ARCHITECTURES)
 
 
 def test_the_programs_are_static_and_of_their_architecture():
     for architecture, machine in {"amd64": 62, "arm64": 183}.items():
-        program = relay_binary(architecture).read_bytes()
-        assert program[:6] == b"\x7fELF\x02\x01"
-        assert int.from_bytes(program[18:20], "little") == machine
-        assert b"ld-musl" not in program
-        assert b"ld-linux" not in program
+        for name in ("relay", "holder"):
+            found = program(name, architecture).read_bytes()
+            assert found[:6] == b"\x7fELF\x02\x01"
+            assert int.from_bytes(found[18:20], "little") == machine
+            assert b"ld-musl" not in found
+            assert b"ld-linux" not in found
+            assert len(found) < 200_000
 
 
 def test_an_error_in_the_source_is_told_with_its_place(tmp_path):
-    source = tmp_path / "relay.c"
-    source.write_text("int main(void) { return nothing; }\n")
+    source = tmp_path / "sources"
+    source.mkdir()
+    (source / "relay.c").write_text("int main(void) { return nothing; }\n")
     with pytest.raises(build.BuildFailed, match=r"relay\.c:1:25.*nothing"):
-        build.build(tmp_path / "bin", lambda _: None, source=source)
+        build.build(tmp_path / "bin", lambda _: None, sources=source)
     assert list((tmp_path / "bin").iterdir()) == []
 
 
 @pytest.mark.parametrize("architecture", ["riscv64", "", "x86_64", "../amd64"])
 def test_an_unknown_architecture_is_refused_by_name(architecture):
-    with pytest.raises(RelayMissing, match="amd64 or arm64"):
-        relay_binary(architecture)
+    with pytest.raises(ProgramMissing, match="amd64 or arm64"):
+        program("relay", architecture)
 
 
 @pytest.mark.parametrize(("name", "why"), [("relay-amd64", "cannot be read"), ("SHA256SUMS", "cannot be read")])
 def test_a_missing_file_is_told_with_the_remedy(tmp_path, name, why):
     shutil.copytree(SHIPPED, tmp_path / "bin")
     (tmp_path / "bin" / name).unlink()
-    with pytest.raises(RelayMissing, match=f"{why}.*build.py"):
-        relay_binary("amd64", tmp_path / "bin")
+    with pytest.raises(ProgramMissing, match=f"{why}.*build.py"):
+        program("relay", "amd64", tmp_path / "bin")
 
 
 def test_a_changed_program_is_refused(tmp_path):
     shutil.copytree(SHIPPED, tmp_path / "bin")
-    with (tmp_path / "bin" / "relay-amd64").open("ab") as program:
-        program.write(b"x")
-    with pytest.raises(RelayMissing, match="not the file that was built"):
-        relay_binary("amd64", tmp_path / "bin")
-    assert relay_binary("arm64", tmp_path / "bin").name == "relay-arm64"
+    with (tmp_path / "bin" / "relay-amd64").open("ab") as changed:
+        changed.write(b"x")
+    with pytest.raises(ProgramMissing, match="not the file that was built"):
+        program("relay", "amd64", tmp_path / "bin")
+    assert program("relay", "arm64", tmp_path / "bin").name == "relay-arm64"
 
 
 @pytest.fixture
@@ -99,14 +102,14 @@ def pack(tree: Path, target: str, folder: Path) -> Path:
     return made
 
 
-def test_the_wheel_holds_both_programs_executable_and_the_images_without_certificates(checkout, tmp_path):
+def test_the_wheel_holds_the_programs_executable_and_the_images_without_certificates(checkout, tmp_path):
     wheel = pack(checkout, "wheel", tmp_path / "out")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         modes = {name: archive.getinfo(name).external_attr >> 16 & 0o777 for name in BINARIES}
     assert wheel.name.endswith("-py3-none-any.whl")
-    assert names >= BINARIES | {"sandbox/_images/images.toml", "sandbox/relay/relay.c"}
-    assert modes["sandbox/relay/bin/relay-amd64"] == modes["sandbox/relay/bin/relay-arm64"] == 0o755
+    assert names >= BINARIES | {"sandbox/_images/images.toml", "sandbox/programs/relay.c", "sandbox/programs/holder.c"}
+    assert {modes[f"sandbox/programs/bin/{name}"] for name in NAMES} == {0o755}
     assert not [name for name in names if name.endswith((".crt", ".pyc"))]
     packed = {name.replace("sandbox/_images/", "images/") for name in names}
     sources = [path for top in ("acp_runtime", "sandbox", "images") for path in (checkout / top).rglob("*")]
@@ -132,7 +135,7 @@ def test_the_sdist_holds_the_source_only_and_makes_the_same_wheel(checkout, tmp_
 
 def test_an_editable_install_compiles_into_the_checkout_and_points_at_it(checkout, tmp_path):
     wheel = pack(checkout, "wheel:editable", tmp_path / "out")
-    assert relay_binary("amd64", checkout / "sandbox" / "relay" / "bin").stat().st_mode & 0o777 == 0o755
+    assert program("relay", "amd64", checkout / "sandbox" / "programs" / "bin").stat().st_mode & 0o777 == 0o755
     with zipfile.ZipFile(wheel) as archive:
         (pointer,) = (name for name in archive.namelist() if name.endswith(".pth"))
         assert archive.read(pointer).decode().strip() == str(checkout)

@@ -1,0 +1,38 @@
+"""Our static programs inside containers: the relay (connections out of it) and the holder (the agent's three streams).
+
+`build.py` compiles them for every architecture, `hatch_hook.py` does so for wheels and editable installs. This module
+finds a compiled program and promises that it is the one that was built.
+"""
+
+import hashlib
+from pathlib import Path
+
+from sandbox.errors import ProgramMissing
+
+__all__ = ["ARCHITECTURES", "program"]
+
+ARCHITECTURES = ("amd64", "arm64")
+
+_FOLDER = Path(__file__).parent / "bin"
+_REMEDY = "install the package again, or run `python sandbox/programs/build.py` in a checkout"
+
+
+def program(name: str, architecture: str, folder: Path = _FOLDER) -> Path:
+    """Return the program (`relay` or `holder`) for an engine's architecture, checked against its recorded SHA-256.
+
+    Raises ProgramMissing when there is none for the architecture, when it was not built, or when it is not the file
+    that was built.
+    """
+    if architecture not in ARCHITECTURES:
+        raise ProgramMissing(
+            f"There is no {name} for the architecture {architecture!r}; use an engine on {' or '.join(ARCHITECTURES)}."
+        )
+    path = folder / f"{name}-{architecture}"
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        recorded = (folder / "SHA256SUMS").read_text(encoding="ascii").splitlines()
+    except OSError as error:
+        raise ProgramMissing(f"The {name} {path} cannot be read ({error.strerror}); {_REMEDY}.") from error
+    if f"{found}  {path.name}" not in recorded:
+        raise ProgramMissing(f"The {name} {path} is not the file that was built (its SHA-256 is {found}); {_REMEDY}.")
+    return path
