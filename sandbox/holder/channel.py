@@ -17,7 +17,6 @@ from sandbox.channel import Receiver
 from sandbox.errors import ChannelClosed, ChannelStalled, SandboxError
 from sandbox.holder import frames
 from sandbox.holder.errors import (
-    AgentNotStarted,
     FramesCorrupt,
     HolderError,
     HolderGone,
@@ -26,12 +25,11 @@ from sandbox.holder.errors import (
     Replaced,
     error_from,
 )
-from sandbox.holder.frames import Frame, Phase, Settings, Splitter, State, Told, Type
+from sandbox.holder.frames import Frame, Phase, Splitter, State, Told, Type
 from sandbox.holder.link import HUNG_UP, Link
 
 ATTACH_BOUND: Final = 10.0  # seconds, as all below
 ANSWER_BOUND: Final = 10.0
-START_BOUND: Final = 30.0
 LAST_WORDS: Final = 1.0
 NEWLINE: Final = b"\n"
 STDOUT, STDERR = 1, 2
@@ -43,11 +41,11 @@ class Watcher(Protocol):
     """Who is told what a plain channel does not know. Called on the event loop; must not block."""
 
     def on_lost(self, reason: str) -> None:
-        """The link broke; the agent goes on. Told once for each successful `attach`, and not after `close`."""
+        """Hear that the link broke while the agent goes on: once for each successful `attach`, not after `close`."""
         ...
 
     def on_gap(self, stream: int, offset: int, length: int) -> None:
-        """`length` bytes of stdout (1) or stderr (2) are gone for ever; what comes next is behind them."""
+        """Hear that `length` bytes of stdout (1) or stderr (2) are gone; what comes next is behind them."""
         ...
 
 
@@ -122,7 +120,8 @@ class HeldChannel:
 
     async def _greet(self, link: Link, ear: "_Ear") -> State:
         self._ear = ear
-        welcome = self._answers[0] = asyncio.get_running_loop().create_future()
+        welcome: asyncio.Future[State] = asyncio.get_running_loop().create_future()
+        self._answers[0] = welcome
         try:
             async with asyncio.timeout(ATTACH_BOUND):
                 await link.send(frames.hello(self._token, self._epoch, self.received, self.received_stderr))
@@ -198,7 +197,8 @@ class HeldChannel:
         """Ask the holder how it is. Raises HolderGone when it does not answer within the bound."""
         self._questions += 1
         number = self._questions
-        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[State] = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
         try:
             async with asyncio.timeout(ANSWER_BOUND):
                 await self._write(frames.encode(Type.PING, 0, number))
@@ -382,47 +382,3 @@ class _Ear:
         self.ended = f"{reason}: {words}" if words else reason
         if self._channel._ear is self:  # noqa: SLF001
             self._channel._link_ended(self, self.ended)  # noqa: SLF001
-
-
-async def start(opener: Opener, settings: Settings) -> State:
-    """Start a holder and its agent through a link to `holder run`, which ends then; returns its first state.
-
-    Raises AgentNotStarted, HolderError with the holder's reason (`already_running`: attach to it), HolderGone.
-    """
-    reply = _Reply()
-    link = await opener(reply)
-    try:
-        async with asyncio.timeout(START_BOUND):
-            await link.send(settings.frame())
-            frame = await reply.frame
-    except TimeoutError as error:
-        raise HolderGone("holder_gone", f"The holder did not start within {START_BOUND:g} s.") from error
-    finally:
-        reply.frame.cancel()
-        await link.close()
-    if frame.type == Type.STATE:
-        return State.parse(frame.payload)
-    raise error_from(frame.payload.decode(errors="replace"), frame.offset)
-
-
-class _Reply:
-    """The receiver of `holder run`: one frame."""
-
-    def __init__(self) -> None:
-        self.frame: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
-        self._splitter = Splitter()
-        self._words = b""
-
-    def on_stdout(self, data: bytes) -> None:
-        for frame in self._splitter.feed(data):
-            if not self.frame.done():
-                self.frame.set_result(frame)
-
-    def on_stderr(self, data: bytes) -> None:
-        self._words = (self._words + data)[-500:]
-
-    def on_closed(self, reason: str) -> None:
-        if not self.frame.done():
-            words = self._words.decode(errors="replace").strip()
-            failure = self._splitter.corrupt or AgentNotStarted("agent_failed", f"The holder did not start ({words or reason}).")
-            self.frame.set_exception(failure)

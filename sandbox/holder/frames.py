@@ -29,6 +29,8 @@ _HELLO = struct.Struct(">4sHHQQQ")
 _STATE = struct.Struct(">17Q")
 _GAP = struct.Struct(">Q")
 _GRACE = struct.Struct(">L")
+_EXITED, _SIGNALLED = 1, 2
+_SIGKILL = 9
 
 
 class Type(IntEnum):
@@ -118,18 +120,25 @@ class State:
         """Read a STATE's payload; later versions may add fields. Raises FramesCorrupt."""
         try:
             numbers = _STATE.unpack_from(payload)
-            version, phase, *offsets = numbers[:11]
-            how, code, cause, left, *counters = numbers[11:]
+            how, code, cause = numbers[11:14]
             return cls(
-                version,
-                Phase(phase),
-                *offsets,
-                exit_code=code if how == 1 else None,
-                signal=code if how == 2 else None,
+                version=numbers[0],
+                phase=Phase(numbers[1]),
+                pid=numbers[2],
+                epoch=numbers[3],
+                accepted=numbers[4],
+                drained=numbers[5],
+                stdout_first=numbers[6],
+                stdout_end=numbers[7],
+                stderr_first=numbers[8],
+                stderr_end=numbers[9],
+                stderr_dropped=numbers[10],
+                exit_code=code if how == _EXITED else None,
+                signal=code if how == _SIGNALLED else None,
                 cause=Cause(cause) if cause else None,
-                left=left,
-                oom_kills=_known(counters[0]),
-                pids_denied=_known(counters[1]),
+                left=numbers[14],
+                oom_kills=_known(numbers[15]),
+                pids_denied=_known(numbers[16]),
             )
         except (struct.error, ValueError) as error:
             raise FramesCorrupt("frames_corrupt", f"The state of the holder cannot be read: {error}.") from error
@@ -142,7 +151,7 @@ class State:
             return "the agent runs"
         by = {Cause.CLIENT: " as asked", Cause.TTL: ": no manager came", Cause.SIGNAL: ": its holder was stopped"}
         how = f"was killed by signal {self.signal}" if self.signal is not None else f"exited with code {self.exit_code}"
-        why = " (the kernel killed for want of memory)" if self.oom_kills and self.signal == 9 else ""  # noqa: PLR2004
+        why = " (the kernel killed for want of memory)" if self.oom_kills and self.signal == _SIGKILL else ""
         return f"the agent {how}{by.get(self.cause, '') if self.cause else ''}{why}"
 
 
@@ -187,7 +196,8 @@ class Settings:
                 raise SettingRefused(f"The setting {key!r} of a holder holds a NUL; no program could be given that.")
         payload = b"".join(f"{key}={value}\0".encode(errors="surrogateescape") for key, value in pairs)
         if len(payload) > LONGEST_SETTINGS:
-            raise SettingRefused(f"Arguments and environment have {len(payload)} bytes; {LONGEST_SETTINGS} are the most.")
+            sentence = f"Arguments and environment have {len(payload)} bytes; {LONGEST_SETTINGS} are the most."
+            raise SettingRefused(sentence)
         return encode(Type.SETTINGS, payload=payload)
 
 
@@ -206,6 +216,11 @@ def hello(token: str, epoch: int, stdout_from: int, stderr_from: int) -> bytes:
 def kill(grace: float) -> bytes:
     """Return the frame that ends the agent, `grace` seconds after it was asked to end."""
     return encode(Type.KILL, payload=_GRACE.pack(round(grace * 1000)))
+
+
+def gap(stream: int, offset: int, length: int) -> Frame:
+    """Return the frame that stands for bytes which are gone."""
+    return Frame(Type.GAP, stream, offset, _GAP.pack(length))
 
 
 def gap_length(payload: bytes) -> int:
