@@ -84,6 +84,7 @@ class HeldChannel:
         self._over = asyncio.Event()
         self._told: str | None = None
         self._paused = False
+        self._closing: set[asyncio.Task[None]] = set()
 
     # ---- links
 
@@ -106,12 +107,12 @@ class HeldChannel:
             link = await opener(ear)
             try:
                 state = await self._greet(link, ear)
+                if ear.ended is not None:
+                    raise ear.failure or HolderGone("holder_gone", f"The link broke at once ({ear.ended}).")  # noqa: TRY301
             except BaseException:
+                self._ear = None
                 await link.close()
-                self._ear = None if self._ear is ear else self._ear
                 raise
-            if ear.ended is not None:
-                raise ear.failure or HolderGone("holder_gone", f"The link broke at once ({ear.ended}).")
             self._link = link
             if self._paused:
                 link.pause()
@@ -242,6 +243,7 @@ class HeldChannel:
     async def close(self) -> None:
         """End the channel; agent and holder go on. Idempotent, bounded, never raises."""
         await self._detach()
+        await asyncio.gather(*self._closing, return_exceptions=True)
         self._end(HUNG_UP)
 
     # ---- what comes
@@ -317,9 +319,12 @@ class HeldChannel:
         welcome = self._answers.get(0)
         if welcome is not None and not welcome.done():
             welcome.set_exception(failure or HolderGone("holder_gone", f"The holder is not there ({reason})."))
-        if self._link is None:
+        link, self._link, self._ear = self._link, None, None
+        if link is None:
             return
-        self._link = self._ear = None
+        closing = asyncio.get_running_loop().create_task(link.close())  # it may be that only its frames were wrong
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
         if final:
             self.failure = failure
             self._end(str(failure))
