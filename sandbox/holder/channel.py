@@ -125,7 +125,8 @@ class HeldChannel:
         self._answers[0] = welcome
         try:
             async with asyncio.timeout(ATTACH_BOUND):
-                await link.send(frames.hello(self._token, self._epoch, self.received, self.received_stderr))
+                with contextlib.suppress(SandboxError, OSError):  # a link that has ended tells why itself
+                    await link.send(frames.hello(self._token, self._epoch, self.received, self.received_stderr))
                 return await welcome
         except TimeoutError as error:
             raise HolderGone("holder_gone", f"The holder did not answer within {ATTACH_BOUND:g} s.") from error
@@ -226,7 +227,12 @@ class HeldChannel:
 
     async def dismiss(self) -> None:
         """Let the holder of an agent that has ended go: all that it had to tell is stored. Then close."""
+        ear = self._ear
         await self._write(frames.encode(Type.BYE))
+        if ear is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ANSWER_BOUND):
+                    await ear.over.wait()  # it hangs up; before that, `close` could overtake the word
         await self.close()
 
     def pause(self) -> None:
@@ -349,7 +355,7 @@ class HeldChannel:
     async def _write(self, data: bytes) -> None:
         """Send a frame over the link, if there is one; a link that fails tells so itself."""
         if self._link is not None:
-            with contextlib.suppress(SandboxError):
+            with contextlib.suppress(SandboxError, OSError):
                 await self._link.send(data)
 
 
@@ -359,6 +365,7 @@ class _Ear:
     def __init__(self, channel: HeldChannel) -> None:
         self.ended: str | None = None
         self.failure: HolderError | None = None
+        self.over = asyncio.Event()
         self._channel = channel
         self._splitter = Splitter()
         self._words = b""
@@ -385,5 +392,6 @@ class _Ear:
             return
         words = self._words.decode(errors="replace").strip()
         self.ended = f"{reason}: {words}" if words else reason
+        self.over.set()
         if self._channel._ear is self:  # noqa: SLF001
             self._channel._link_ended(self, self.ended)  # noqa: SLF001

@@ -203,7 +203,7 @@ static void listen_on_socket(void)
     socket_dir = enter_folder(&socket_path, &address);
     (void)unlink(socket_path); /* of a holder that has gone: the journal's lock says so */
     listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    (void)umask(007); /* the group shares the socket with the manager */
+    (void)umask(0117); /* the group shares the socket with the manager */
     if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 64) != 0)
         fail("socket_failed: %s cannot be made: %s.", socket_path, strerror(errno));
     if (chdir("/") != 0)
@@ -241,8 +241,8 @@ static const char *judge(const unsigned char *hello, size_t have, uint64_t *at)
     *at = get(F_OUT_FIRST);
     if (number(given + 12, 8) < *at)
         return "offset_gone: what is before was acknowledged and deleted.";
-    *at = out.end;
-    if (number(given + 12, 8) > *at || number(given + 20, 8) > err.end)
+    *at = number(given + 12, 8) > out.end ? out.end : err.end;
+    if (number(given + 12, 8) > out.end || number(given + 20, 8) > err.end)
         return "offset_refused: the agent has not written so much.";
     return NULL;
 }

@@ -12,7 +12,7 @@
 
 #include "frames.h"
 
-enum { SEGMENTS = 64 };
+enum { SEGMENTS = 128, SMALLEST_SEGMENT = 65536 };
 /* The state: the payload of STATE, and behind MAGIC the file `state`. Eight bytes each. */
 enum { F_VERSION, F_PHASE, F_PID, F_EPOCH, F_ACCEPTED, F_DRAINED, F_OUT_FIRST, F_OUT_END, F_ERR_FIRST, F_ERR_END,
        F_ERR_DROPPED, F_HOW, F_CODE, F_CAUSE, F_LEFT, F_OOM_KILLS, F_PIDS_DENIED, FIELDS };
@@ -28,6 +28,7 @@ struct journal {
     unsigned char type, detail; /* of its records */
     uint64_t bound, bytes;      /* of all its files */
     uint64_t end, at;           /* of the stream: its end, and how far the reader is */
+    bool starved;               /* the disk had no room for the last record */
     size_t count;
     struct segment {
         uint64_t start, bytes;
@@ -64,6 +65,13 @@ static int open_segment(const struct journal *journal, uint64_t start, int flags
     return openat(journal_dir, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
 }
 
+/* Whether the newest file is to be followed by another: small enough that what is acknowledged soon leaves the disk. */
+static bool is_full(const struct journal *journal)
+{
+    uint64_t most = journal->bound / 64 > SMALLEST_SEGMENT ? journal->bound / 64 : SMALLEST_SEGMENT;
+    return journal->segments[journal->count - 1].bytes >= most;
+}
+
 static void drop_oldest(struct journal *journal)
 {
     char name[32];
@@ -78,13 +86,13 @@ static void drop_oldest(struct journal *journal)
         close_fd(&journal->fd);
 }
 
-/* Deletes the files that hold nothing behind `upto`; the newest only when it is full. */
+/* Deletes the files that hold nothing behind `upto`; the newest only when it, or the disk, is full. */
 static void trim(struct journal *journal, uint64_t upto)
 {
     while (journal->count > 0) {
         bool newest = journal->count == 1;
         uint64_t stop = newest ? journal->end : journal->segments[1].start;
-        if (stop > upto || (newest && journal->segments[0].bytes < journal->bound / 16))
+        if (stop > upto || (newest && !journal->starved && !is_full(journal)))
             return;
         drop_oldest(journal);
     }
@@ -93,7 +101,8 @@ static void trim(struct journal *journal, uint64_t upto)
 /* Adds one record, or nothing: false when there is no room. */
 static bool append(struct journal *journal, const unsigned char *record, size_t size)
 {
-    if (journal->fd < 0 || journal->segments[journal->count - 1].bytes >= journal->bound / 16) {
+    journal->starved = true;
+    if (journal->fd < 0 || is_full(journal)) {
         int fd = -1;
         if (journal->count < SEGMENTS)
             fd = open_segment(journal, journal->end, O_WRONLY | O_CREAT | O_EXCL | O_APPEND);
@@ -109,6 +118,7 @@ static bool append(struct journal *journal, const unsigned char *record, size_t 
         (void)!ftruncate(journal->fd, (off_t)newest->bytes);
         return false;
     }
+    journal->starved = false;
     newest->bytes += size;
     journal->bytes += size;
     journal->end += size - HEADER;

@@ -266,4 +266,3 @@ class _Cutter:
 
     def on_closed(self, reason: str) -> None:
         self._receiver.on_closed(reason)
-

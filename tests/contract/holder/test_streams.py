@@ -9,7 +9,7 @@ from sandbox.errors import ChannelClosed, ChannelStalled
 from sandbox.holder import frames
 from sandbox.holder.errors import HolderGone, InputRefused
 from sandbox.holder.frames import Cause, Phase, Type
-from tests.contract.holder.held import BOUND, Held, Heard, cutting, numbered, raw, served, hello
+from tests.contract.holder.held import BOUND, Held, cutting, numbered, served
 
 ECHO = ("cat",)
 

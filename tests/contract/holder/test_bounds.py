@@ -1,0 +1,169 @@
+"""What the journal holds at most, and what happens there: stdout waits, stderr loses its oldest, input is refused."""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.holder.errors import HolderError, InputRefused
+from tests.contract.holder.held import BOUND, Held, numbered
+
+MIB = 1 << 20
+LINES = 1_000_000
+FLOOD = ("sh", "-c", f"seq 1 {LINES}; echo all written >&2; read x")
+
+
+async def settled(channel) -> int:
+    """Return the end of stdout once it does not move while the holder answers fifty questions."""
+    end, same = -1, 0
+    async with asyncio.timeout(BOUND):
+        while same < 50:
+            state = await channel.ask()
+            same = same + 1 if state.stdout_end == end else 0
+            end = state.stdout_end
+    return end
+
+
+async def test_at_the_bound_the_agent_waits_and_nothing_is_lost(held: Held):
+    await held.start(*FLOOD, stdout_bound=MIB)
+    heard, channel = await held.attach()
+    await heard.until(lambda: len(heard.stdout) > MIB // 2)
+    end = await settled(channel)
+    assert end <= MIB
+    assert heard.stderr == b""
+    assert sum(path.stat().st_size for path in held.files("o")) <= MIB
+    expected = numbered(LINES)
+    while len(heard.stdout) < len(expected):
+        before = len(heard.stdout)
+        await channel.acknowledge(channel.received)
+        await heard.until(lambda before=before: len(heard.stdout) > before)
+    assert heard.stdout == expected
+    await heard.until(lambda: heard.stderr == b"all written\n")
+    assert heard.gaps == []
+
+
+async def test_what_is_acknowledged_leaves_the_disk(held: Held):
+    await held.start(*FLOOD)
+    heard, channel = await held.attach()
+    await heard.until(lambda: heard.stderr and len(heard.stdout) == len(numbered(LINES)))
+    full = sum(path.stat().st_size for path in held.files("o"))
+    assert full > len(heard.stdout)
+    await channel.acknowledge(channel.received, channel.received_stderr)
+    assert (await channel.ask()).stdout_first == len(heard.stdout)
+    assert sum(path.stat().st_size for path in held.files("o")) < 5 * MIB
+
+
+async def test_input_that_the_agent_has_read_leaves_the_disk(held: Held):
+    await held.start("sh", "-c", "cat >/dev/null; echo end")
+    heard, channel = await held.attach()
+    for _ in range(6):
+        await channel.send(b"z" * (5 * MIB) + b"\n")
+    await channel.close_input()
+    await heard.until(lambda: heard.stdout == b"end\n")
+    assert sum(path.stat().st_size for path in held.files("i")) <= 10 * MIB
+
+
+async def test_stderr_loses_its_oldest_and_the_loss_is_told(held: Held):
+    script = f"seq 1 {LINES} >&2; echo done; read x"
+    await held.start("sh", "-c", script, stderr_bound=MIB)
+    heard, channel = held.channel()
+    await held.attach()
+    await _until_written(held)
+    state = await channel.attach(held.opener)
+    await heard.until(lambda: heard.stdout == b"done\n" and heard.stderr.endswith(b"%d\n" % LINES))
+    ((stream, offset, lost),) = heard.gaps
+    expected = numbered(LINES)
+    assert (stream, offset, lost) == (2, 0, state.stderr_first)
+    assert state.stderr_dropped == lost
+    assert heard.stderr == expected[lost:]
+    assert MIB // 2 < len(heard.stderr) <= MIB
+
+
+async def _until_written(held: Held) -> None:
+    heard, _ = await held.attach()
+    await heard.until(lambda: heard.stdout == b"done\n")
+
+
+@pytest.fixture
+def small_disk(held: Held) -> Iterator[Path]:
+    """A file system of 2 MiB that holds the journal."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: mounting a small file system")
+    place = held.folder / "disk"
+    place.mkdir()
+    argv = ["mount", "-t", "tmpfs", "-o", "size=2m", "holder-test", str(place)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"needs root: and the right to mount ({done.stderr.strip()})")
+    held.journal = place / "journal"
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+async def test_on_a_full_disk_the_agent_waits_and_goes_on_by_itself(held: Held, small_disk: Path):
+    await held.start(*FLOOD)
+    heard, channel = await held.attach()
+    await heard.until(lambda: len(heard.stdout) > MIB)
+    end = await settled(channel)
+    assert end < 2 * MIB
+    expected = numbered(LINES)
+    while len(heard.stdout) < len(expected):
+        before = len(heard.stdout)
+        await channel.acknowledge(channel.received)
+        await heard.until(lambda before=before: len(heard.stdout) > before)
+    assert heard.stdout == expected
+    assert heard.gaps == []
+
+
+async def test_room_made_by_others_lets_the_agent_go_on(held: Held, small_disk: Path):
+    await held.start("sh", "-c", f"read x; seq 1 {LINES // 10}; read x")
+    heard, channel = await held.attach()
+    ballast = small_disk / "ballast"
+    _fill(ballast)
+    with pytest.raises(InputRefused) as refused:
+        await channel.send(b"go\n")
+    assert refused.value.kind == "journal_full"
+    assert (await channel.ask()).accepted == 0
+    ballast.unlink()
+    await channel.send(b"go\n")
+    await heard.until(lambda: len(heard.stdout) == len(numbered(LINES // 10)))
+    assert heard.stdout == numbered(LINES // 10)
+
+
+async def test_stderr_on_a_full_disk_is_counted_and_told_as_a_gap(held: Held, small_disk: Path):
+    script = "echo early >&2; read x <&3; seq 1 1000 >&2; echo wrote; read x <&3; echo late >&2; read x <&3"
+    await held.start("sh", "-c", f"exec 3<&0; {script}")
+    heard, channel = await held.attach()
+    await heard.until(lambda: heard.stderr == b"early\n")
+    await channel.send(b"0\n")
+    await heard.until(lambda: heard.stdout == b"wrote\n")
+    await heard.until(lambda: heard.stderr.endswith(b"1000\n"))
+    ballast = small_disk / "ballast"
+    _fill(ballast)
+    assert heard.gaps == []
+    state = await channel.ask()
+    assert state.stderr_dropped == 0
+    ballast.unlink()
+    await channel.send(b"1\n")
+    await heard.until(lambda: heard.stderr.endswith(b"late\n"))
+
+
+def _fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+async def test_a_holder_that_finds_no_room_for_its_journal_does_not_start(held: Held, small_disk: Path):
+    _fill(small_disk / "ballast")
+    with pytest.raises(HolderError) as refused:
+        await held.start("cat")
+    assert refused.value.kind in {"journal_full", "journal_failed"}
+    assert not held.socket.exists()
+    assert held.processes() == []
+    (small_disk / "ballast").unlink()
+    await held.start("cat")
