@@ -21,7 +21,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include "client.h"
+#include "settings.h"
 
 enum {
     GUESTS = 8, /* connections that have not said hello */
@@ -35,119 +35,7 @@ static struct guest {
     size_t got;
     unsigned char bytes[HEADER + HELLO_MAX];
 } guests[GUESTS];
-static char *journal_path, *socket_path, *token;
-static uint64_t epoch, ttl = 600;
-static int socket_dir = -1, listener = -1, signals = -1;
-static bool made; /* the journal is ours */
-
-static bool write_all(int fd, const unsigned char *bytes, size_t count)
-{
-    for (ssize_t written; count > 0; bytes += written, count -= (size_t)written) {
-        written = write(fd, bytes, count);
-        if (written < 0 && errno != EINTR)
-            return false;
-        written = written < 0 ? 0 : written;
-    }
-    return true;
-}
-
-static bool read_all(int fd, unsigned char *bytes, size_t count)
-{
-    for (ssize_t got; count > 0; bytes += got, count -= (size_t)got) {
-        got = read(fd, bytes, count);
-        if (got == 0 || (got < 0 && errno != EINTR))
-            return false;
-        got = got < 0 ? 0 : got;
-    }
-    return true;
-}
-
-/* For what cannot begin: the error goes to stdout as a frame, and nothing stays behind. */
-__attribute__((noreturn, format(printf, 1, 2))) static void fail(const char *format, ...)
-{
-    unsigned char bytes[HEADER + ANSWER_MAX];
-    char text[ANSWER_MAX];
-    va_list args;
-    va_start(args, format);
-    (void)vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    (void)write_all(1, bytes, frame(bytes, ERROR, 0, 0, text, strlen(text)));
-    if (made) {
-        (void)unlinkat(journal_dir, "state", 0);
-        (void)unlinkat(socket_dir, socket_path, 0);
-    }
-    exit(1);
-}
-
-/* ---- settings */
-
-static const struct {
-    const char *key;
-    char **text;
-    uint64_t *number, least, most;
-} KEYS[] = {
-    {"journal", &journal_path, NULL, 1, 4096},
-    {"socket", &socket_path, NULL, 1, 4096},
-    {"token", &token, NULL, TOKEN_MIN, TOKEN_MAX},
-    {"cwd", &working, NULL, 1, 4096},
-    {"epoch", NULL, &epoch, 0, UINT64_MAX - 1},
-    {"ttl", NULL, &ttl, 1, 1 << 30},
-    {"grace_ms", NULL, &grace_ms, 0, 1 << 30},
-    {"out_bound", NULL, &out.bound, 1 << 20, 1ULL << 40},
-    {"err_bound", NULL, &err.bound, 1 << 20, 1ULL << 40},
-    {"uid", NULL, &uid, 1, UINT32_MAX - 1},
-    {"gid", NULL, &gid, 1, UINT32_MAX - 1},
-    {"open_files", NULL, &open_files, 16, 1 << 20},
-};
-
-static void set(char *key, char *value)
-{
-    static size_t argument_count, variable_count;
-    bool argument = strcmp(key, "arg") == 0;
-    if (argument || strcmp(key, "env") == 0) {
-        size_t *count = argument ? &argument_count : &variable_count;
-        if (*count == STRINGS)
-            fail("settings_refused: there are more than %d of '%s'.", STRINGS, key);
-        (argument ? arguments : variables)[(*count)++] = value;
-        return;
-    }
-    for (size_t i = 0; i < sizeof KEYS / sizeof KEYS[0]; i++) {
-        if (strcmp(key, KEYS[i].key) != 0)
-            continue;
-        size_t length = strlen(value);
-        bool digits = length >= 1 && length <= 19 && strspn(value, "0123456789") == length;
-        uint64_t given = KEYS[i].text != NULL ? length : digits ? strtoull(value, NULL, 10) : UINT64_MAX;
-        if (given < KEYS[i].least || given > KEYS[i].most)
-            fail("settings_refused: '%s' is out of its range.", key);
-        if (KEYS[i].text != NULL)
-            *KEYS[i].text = value;
-        else
-            *KEYS[i].number = given;
-        return;
-    }
-    fail("settings_refused: '%.64s' is not a setting of version %d.", key, VERSION);
-}
-
-static void read_settings(void)
-{
-    static unsigned char bytes[HEADER + SETTINGS_MAX + 1]; /* behind it a NUL stays, whatever is read */
-    if (!read_all(0, bytes, HEADER) || bytes[0] != SETTINGS || size_of(bytes) > HEADER + SETTINGS_MAX ||
-        !read_all(0, bytes + HEADER, size_of(bytes) - HEADER) || !sound(bytes, size_of(bytes), SETTINGS_MAX))
-        fail("settings_refused: the settings are one whole frame on stdin.");
-    char *end = (char *)bytes + size_of(bytes);
-    for (char *at = (char *)bytes + HEADER, *next; at < end; at = next) {
-        next = at + strlen(at) + 1;
-        char *value = strchr(at, '=');
-        if (value == NULL)
-            fail("settings_refused: each setting is KEY=VALUE with a NUL behind it.");
-        *value = '\0';
-        set(at, value + 1);
-    }
-    if (journal_path == NULL || socket_path == NULL || token == NULL || arguments[0] == NULL || uid == 0 || gid == 0)
-        fail("settings_refused: journal, socket, token, uid, gid and arg are needed.");
-    if (geteuid() != 0 && geteuid() != uid)
-        fail("settings_refused: only root can start an agent as another user (%ju).", (uintmax_t)uid);
-}
+static int listener = -1, signals = -1;
 
 /* ---- journal and socket */
 
@@ -470,31 +358,51 @@ static int run(void)
     return read(told[0], &byte, 1) == 1 ? 0 : 1;
 }
 
-static int carry(int from, int to)
+struct flow {
+    int from, to;
+    size_t start, end;
+    unsigned char bytes[CHUNK];
+};
+
+/* Reads when it has nothing, and writes what it has. False when one side has ended. */
+static bool carry(struct flow *flow)
 {
-    static unsigned char bytes[CHUNK];
-    for (ssize_t count; (count = read(from, bytes, sizeof bytes)) > 0;)
-        if (!write_all(to, bytes, (size_t)count))
-            break;
-    return 0;
+    ssize_t count;
+    if (flow->start == flow->end) {
+        count = read(flow->from, flow->bytes, CHUNK);
+        if (count <= 0)
+            return count < 0 && passing(errno);
+        flow->start = 0;
+        flow->end = (size_t)count;
+    }
+    count = write(flow->to, flow->bytes + flow->start, flow->end - flow->start);
+    flow->start += count > 0 ? (size_t)count : 0;
+    return count >= 0 || passing(errno);
 }
 
+/* In one process: where an agent has used up all that there may be, it can still be attached and ended. */
 static int attach(char *path)
 {
+    static struct flow flows[2]; /* from stdin to the holder, and from there to stdout */
     struct sockaddr_un address = {0};
+    struct pollfd watched[2];
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     (void)close(enter_folder(&path, &address));
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
         fail("holder_gone: nobody answers at the socket: %s.", strerror(errno));
-    pid_t parent = getpid(), child = fork();
-    if (child < 0)
-        fail("holder_failed: there is no process to carry with: %s.", strerror(errno));
-    if (child == 0) {
-        (void)carry(fd, 1);
-        return kill(parent, SIGTERM); /* which waits for stdin, in vain now */
+    (void)signal(SIGPIPE, SIG_IGN);
+    flows[0].to = flows[1].from = fd;
+    flows[1].to = 1;
+    for (size_t i = 0; i < 3; i++)
+        (void)fcntl((int[]){0, 1, fd}[i], F_SETFL, O_NONBLOCK);
+    for (;;) {
+        for (size_t i = 0; i < 2; i++)
+            watched[i] = flows[i].start < flows[i].end ? watch(flows[i].to, POLLOUT) : watch(flows[i].from, POLLIN);
+        (void)poll(watched, 2, -1);
+        for (size_t i = 0; i < 2; i++)
+            if (watched[i].revents != 0 && !carry(&flows[i]))
+                return 0;
     }
-    (void)carry(0, fd);
-    return kill(child, SIGTERM);
 }
 
 int main(int argc, char **argv)
