@@ -137,8 +137,8 @@ async def test_links_that_are_cut_in_a_flood_lose_and_repeat_nothing(placed: Pla
 
 TRESPASS = f"""
 holder=$(pgrep -x holder)
-for path in {JOURNAL}/1/state {JOURNAL}/1/o-0000000000000000 /proc/$holder/environ /proc/$holder/mem /proc/$holder/fd/3 \
-            {SOCKET} /proc/self/status; do
+cd /proc/$holder
+for path in {JOURNAL}/1/state {JOURNAL}/1/o-0000000000000000 environ mem fd/3 {SOCKET} /proc/self/status; do
     cat $path >/dev/null 2>&1 && echo "read $path"
 done
 ls {JOURNAL}/1 {RUN} 2>/dev/null

@@ -143,7 +143,8 @@ def holders(folder: Path) -> list[int]:
     for descriptors in Path("/proc").glob("[0-9]*/fd"):
         with contextlib.suppress(OSError):
             for descriptor in descriptors.iterdir():
-                if Path(os.readlink(descriptor)).parent == wanted or os.readlink(descriptor) == str(wanted):
+                target = descriptor.readlink()
+                if wanted in (target, target.parent):
                     found.append(int(descriptors.parent.name))
                     break
     return found

@@ -224,7 +224,7 @@ async def test_a_bad_frame_cuts_its_client_off_by_name_and_the_agent_goes_on(hel
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_thousand_random_pieces_harm_nobody(held: Held, seed: int):
     await held.start(*ECHO)
-    heard, channel = await held.attach()
+    await held.attach()
     chance = random.Random(seed)
     for _ in range(60):
         async with raw(held) as other:

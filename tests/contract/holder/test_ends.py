@@ -166,7 +166,7 @@ async def test_a_holder_that_is_stopped_ends_its_agent_and_tells_so(held: Held):
 @pytest.mark.parametrize("lines", [10, 20_000, 400_000])
 async def test_the_journal_of_a_killed_holder_holds_all_that_was_heard(held: Held, lines: int):
     await held.start("sh", "-c", f"seq 1 {lines}; echo problem >&2; read x")
-    heard, channel = await held.attach()
+    heard, _ = await held.attach()
     await heard.until(lambda: len(heard.stdout) >= lines)
     (holder,) = holders(held.folder)
     os.kill(holder, signal.SIGKILL)
