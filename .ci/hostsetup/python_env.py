@@ -169,7 +169,7 @@ class _Run:
 
     def install_project(self) -> None:
         """Install this tree, editable, which compiles its C sources. Raises Stop."""
-        say("Installing this project into .venv and compiling its programs for containers (a minute or two the first time).")
+        say("Installing this project into .venv and compiling its C programs (a minute or two the first time).")
         if not self._pip(["--no-build-isolation", "--no-deps", "-e", str(self._checkout)], PROJECT_SECONDS):
             raise Stop(f"This project could not be installed into .venv{self._last_words()}")
 

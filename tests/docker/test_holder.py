@@ -137,7 +137,7 @@ async def test_links_that_are_cut_in_a_flood_lose_and_repeat_nothing(placed: Pla
 
 TRESPASS = f"""
 holder=$(pgrep -x holder)
-cd /proc/$holder
+cd /proc/$holder || echo "no holder"
 for path in {JOURNAL}/1/state {JOURNAL}/1/o-0000000000000000 environ mem fd/3 {SOCKET} /proc/self/status; do
     cat $path >/dev/null 2>&1 && echo "read $path"
 done

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from acp_runtime.manager.local_channel import LocalChannel
 from sandbox.channel import Receiver
 from sandbox.holder import frames
@@ -23,6 +25,8 @@ BOUND = 60.0  # seconds; a hang, not a speed
 UID = AGENT_UID if os.geteuid() == 0 else os.geteuid()
 GID = AGENT_UID if os.geteuid() == 0 else os.getegid()
 MARK = "HOLDER_TEST_MARK"
+# For tests in which the way is not the point: once, under the sanitizers.
+ON_THE_SOCKET = pytest.mark.parametrize("held", ["sanitized-socket"], indirect=True)
 
 
 class Heard:

@@ -48,8 +48,9 @@ async def test_at_the_bound_the_agent_waits_and_nothing_is_lost(held: Held):
 
 async def test_what_is_acknowledged_leaves_the_disk(held: Held):
     await held.start(*FLOOD)
+    whole = len(numbered(LINES))
     heard, channel = await held.attach()
-    await heard.until(lambda: heard.stderr and len(heard.stdout) == len(numbered(LINES)))
+    await heard.until(lambda: heard.stderr and len(heard.stdout) == whole)
     full = sum(path.stat().st_size for path in held.files("o"))
     assert full > len(heard.stdout)
     await channel.acknowledge(channel.received, channel.received_stderr)
@@ -130,8 +131,9 @@ async def test_room_made_by_others_lets_the_agent_go_on(held: Held, small_disk: 
     assert (await channel.ask()).accepted == 0
     ballast.unlink()
     await channel.send(b"go\n")
-    await heard.until(lambda: len(heard.stdout) == len(numbered(LINES // 10)))
-    assert heard.stdout == numbered(LINES // 10)
+    expected = numbered(LINES // 10)
+    await heard.until(lambda: len(heard.stdout) == len(expected))
+    assert heard.stdout == expected
 
 
 async def test_stderr_on_a_full_disk_is_counted_and_told_as_a_gap(held: Held, small_disk: Path):

@@ -17,10 +17,9 @@ from sandbox.holder.errors import (
     error_from,
 )
 from sandbox.holder.frames import Type
-from tests.contract.holder.held import BOUND, Held, hello, raw, served
+from tests.contract.holder.held import BOUND, ON_THE_SOCKET, Held, hello, raw, served
 
 ECHO = ("cat",)
-ON_THE_SOCKET = pytest.mark.parametrize("held", ["sanitized-socket"], indirect=True)  # the way is not the point
 
 
 async def still_served(heard, channel) -> None:

@@ -11,7 +11,7 @@ from sandbox.holder import frames
 from sandbox.holder.errors import HolderGone, InputRefused
 from sandbox.holder.frames import Cause, Phase, Type
 from sandbox.holder.journal import read_output, read_state
-from tests.contract.holder.held import BOUND, Held, ended, holders, numbered, served
+from tests.contract.holder.held import BOUND, ON_THE_SOCKET, Held, ended, holders, numbered, served
 
 # Children of every kind, all deaf to SIGTERM: one in the group, one in a session of its own, one that forked twice,
 # one that forked twice, has a session of its own and holds none of the pipes.
@@ -99,6 +99,7 @@ async def test_what_the_agent_wrote_last_is_heard_before_its_end(held: Held):
     assert channel.state.exit_code == 1
 
 
+@ON_THE_SOCKET
 async def test_without_a_client_for_its_time_to_live_the_agent_ends_and_the_journal_stays(held: Held):
     state = await held.start("sh", "-c", f"{FAMILY}\n{AWAIT}\nread x", ttl=1, grace=0.1)
     (holder,) = holders(held.folder)
@@ -111,6 +112,7 @@ async def test_without_a_client_for_its_time_to_live_the_agent_ends_and_the_jour
     assert b"".join(frame.payload for frame in output(held)) == b"family\n"
 
 
+@ON_THE_SOCKET
 async def test_a_served_agent_outlives_the_time_to_live(held: Held):
     await held.start("sh", "-c", "sleep 2; echo done; read x", ttl=1)
     heard, channel = await held.attach()
@@ -118,6 +120,7 @@ async def test_a_served_agent_outlives_the_time_to_live(held: Held):
     await channel.send(b"more\n")
 
 
+@ON_THE_SOCKET
 async def test_one_who_is_not_served_does_not_keep_the_agent_alive(held: Held):
     state = await held.start("cat", ttl=1)
     _, writer = await asyncio.open_unix_connection(held.socket)

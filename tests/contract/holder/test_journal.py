@@ -9,11 +9,10 @@ import pytest
 from sandbox.holder.errors import HolderError
 from sandbox.holder.frames import HEADER, Phase, Type, gap_length
 from sandbox.holder.journal import read_output, read_state
-from tests.contract.holder.held import Held, ended, holders, numbered
+from tests.contract.holder.held import ON_THE_SOCKET, Held, ended, holders, numbered
 
 LINES = 60_000
 BOUND = 4 << 20  # so that files of 64 KiB are begun
-ON_THE_SOCKET = pytest.mark.parametrize("held", ["sanitized-socket"], indirect=True)  # the files are the same over any
 
 
 async def filled(held: Held) -> bytes:

@@ -12,9 +12,8 @@ from sandbox.errors import SettingRefused
 from sandbox.holder import frames
 from sandbox.holder.errors import AgentNotStarted
 from sandbox.holder.frames import Type
-from tests.contract.holder.held import BOUND, GID, MARK, UID, Held, holders
+from tests.contract.holder.held import BOUND, GID, MARK, ON_THE_SOCKET, UID, Held, ended, holders
 
-ON_THE_SOCKET = pytest.mark.parametrize("held", ["sanitized-socket"], indirect=True)  # none is reached yet
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: the agent is another user then")
 
 
@@ -28,7 +27,8 @@ async def refusal(held: Held, payload: bytes) -> str:
     assert process.returncode == 1
     (frame,) = frames.Splitter().feed(out)
     assert frame.type == Type.ERROR
-    assert holders(held.folder) == []
+    for pid in holders(held.folder):
+        await ended(pid)
     assert not held.socket.exists()
     return frame.payload.decode()
 
@@ -108,7 +108,9 @@ async def test_an_agent_that_cannot_be_executed_is_told_and_nothing_stays(held: 
     for argv in (["/nowhere/agent"], ["no-such-agent"], ["/etc/passwd"]):
         with pytest.raises(AgentNotStarted, match="cannot execute the agent"):
             await held.start(*argv)
-        assert (holders(held.folder), held.processes(), held.socket.exists()) == ([], [], False)
+        for pid in holders(held.folder):  # it has said why, and is on its way
+            await ended(pid)
+        assert (held.processes(), held.socket.exists()) == ([], False)
     await held.start("cat")
 
 

@@ -90,8 +90,8 @@ def test_only_what_changed_is_done_again(found, compiled, step):
 def checkout(tmp_path):
     (tmp_path / "requirements").mkdir()
     (tmp_path / "requirements" / "dev.lock").write_text("a==1\n")
-    (tmp_path / "sandbox" / "relay").mkdir(parents=True)
-    (tmp_path / "sandbox" / "relay" / "relay.c").write_text("int main;\n")
+    (tmp_path / "sandbox" / "programs").mkdir(parents=True)
+    (tmp_path / "sandbox" / "programs" / "relay.c").write_text("int main;\n")
     (tmp_path / "pyproject.toml").write_text("[project]\n")
     return tmp_path
 
