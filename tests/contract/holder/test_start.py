@@ -3,15 +3,19 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import struct
+import sys
 from pathlib import Path
 
 import pytest
 
+from acp_runtime.manager.local_channel import LocalChannel
 from sandbox.errors import SettingRefused
 from sandbox.holder import frames
 from sandbox.holder.errors import AgentNotStarted
 from sandbox.holder.frames import Type
+from sandbox.holder.start import start
 from tests.contract.holder.held import BOUND, GID, MARK, ON_THE_SOCKET, UID, Held, ended, holders
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: the agent is another user then")
@@ -182,6 +186,30 @@ async def test_an_agent_reads_neither_journal_nor_token_nor_signals_its_holder(h
     await channel.send(script.encode() + b"\n")
     await heard.until(lambda: b"end\n" in heard.stdout)
     assert (bytes(heard.stdout), bytes(heard.stderr)) == (b"seen\nend\n", b"")
+
+
+@root_only
+@ON_THE_SOCKET
+async def test_a_holder_cannot_be_read_by_an_agent_of_its_own_user(held: Held):
+    """Neither is root here, so that only being closed to tracing keeps the token."""
+    os.chown(held.folder, UID, GID)
+    become = (
+        f"import os, sys; os.setgroups([]); os.setgid({GID}); os.setuid({UID}); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    program = held.folder / "holder"
+    shutil.copy(held.program, program)
+
+    async def run(receiver):
+        argv = (sys.executable, "-c", become, str(program), "run")
+        return await LocalChannel.open(argv, cwd=Path("/"), env={}, receiver=receiver)
+
+    await start(run, held.settings(["sh", "-c", 'read script; eval "$script"; read x']))
+    heard, channel = await held.attach()
+    holder = next(pid for pid in holders(held.folder) if pid != channel.state.pid)
+    script = f"cd /proc/{holder}; for x in environ mem maps fd/3; do cat $x >/dev/null 2>&1 && echo $x; done; echo end"
+    await channel.send(script.encode() + b"\n")
+    await heard.until(lambda: b"end\n" in heard.stdout)
+    assert bytes(heard.stdout) == b"end\n"
 
 
 async def test_the_token_is_in_no_argument_no_environment_and_no_file(held: Held):

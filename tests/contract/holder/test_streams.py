@@ -152,8 +152,9 @@ async def test_the_same_line_told_twice_is_taken_once_and_one_too_early_is_refus
         for _ in range(3):
             await client.send(first)
             assert (await client.until(Type.ACCEPTED)).offset == 4
-        for offset, name in ((5, b"input_gap"), (2, b"input_overlap")):
-            await client.send(frames.encode(Type.INPUT, 0, offset, b"another\n"))
+        wrong = ((5, b"another\n", b"input_gap"), (2, b"another\n", b"input_overlap"), (4, b"half", b"not_a_line"))
+        for offset, text, name in (*wrong, (4, b"", b"not_a_line")):
+            await client.send(frames.encode(Type.INPUT, 0, offset, text))
             refused = await client.until(Type.REFUSED)
             assert (refused.offset, refused.payload.partition(b":")[0]) == (offset, name)
         await client.send(frames.encode(Type.INPUT, 0, 4, b"two\n"))
