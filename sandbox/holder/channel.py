@@ -3,15 +3,14 @@
 Fits where an `ExecChannel` fits. Promises: what the agent wrote to stdout arrives once, complete and in order, over as
 many links as it takes, and `received` is the offset behind it; `send` returns when the holder has the line in its
 journal, and a line that was under way when a link broke is sent again only if the holder does not have it; `on_closed`
-is called once and last, when the agent has ended, this client was fenced off, or `close` was called. A link that breaks
-is not an end: `lost` is called, and `attach` goes on.
+is called once and last, when the agent has ended or closed its output, this client was fenced off, or `close` was
+called. A link that breaks is not an end: the watcher hears `on_lost`, and `attach` goes on.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from sandbox.channel import Receiver
 from sandbox.errors import ChannelClosed, ChannelStalled, SandboxError
@@ -26,27 +25,13 @@ from sandbox.holder.errors import (
     error_from,
 )
 from sandbox.holder.frames import Frame, Phase, Splitter, State, Told, Type
-from sandbox.holder.link import HUNG_UP, Link
+from sandbox.holder.link import HUNG_UP, Link, Opener, Watcher
 
 ATTACH_BOUND: Final = 10.0  # seconds, as all below
 ANSWER_BOUND: Final = 10.0
 LAST_WORDS: Final = 1.0
 NEWLINE: Final = b"\n"
 STDOUT, STDERR = 1, 2
-
-Opener = Callable[[Receiver], Awaitable[Link]]
-
-
-class Watcher(Protocol):
-    """Who is told what a plain channel does not know. Called on the event loop; must not block."""
-
-    def on_lost(self, reason: str) -> None:
-        """Hear that the link broke while the agent goes on: once for each successful `attach`, not after `close`."""
-        ...
-
-    def on_gap(self, stream: int, offset: int, length: int) -> None:
-        """Hear that `length` bytes of stdout (1) or stderr (2) are gone; what comes next is behind them."""
-        ...
 
 
 @dataclass(slots=True)
@@ -82,7 +67,8 @@ class HeldChannel:
         self._answers: dict[int, asyncio.Future[State]] = {}
         self._questions = 0
         self._over = asyncio.Event()
-        self._told: str | None = None
+        self._told = False
+        self._final: str | None = None
         self._paused = False
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -100,8 +86,8 @@ class HeldChannel:
         what the opener raises.
         """
         async with self._attaching:
-            if self._told is not None:
-                raise ChannelClosed(f"The channel has ended ({self._told}); there is nothing to attach.")
+            if self._final is not None:
+                raise ChannelClosed(f"The channel has ended ({self._final}); there is nothing to attach.")
             await self._detach()
             ear = _Ear(self)
             link = await opener(ear)
@@ -170,8 +156,8 @@ class HeldChannel:
             if self._line is not None:  # a call before this one was cancelled under way
                 with contextlib.suppress(SandboxError):
                     await self._answer(self._line)
-            if self._told is not None or self.input_end is None:
-                raise ChannelClosed(f"Nothing can be sent to the agent: {self._told or 'it was never attached'}.")
+            if self._final is not None or self.input_end is None:
+                raise ChannelClosed(f"Nothing can be sent to the agent: {self._final or 'it was never attached'}.")
             line = self._line = _Line(self.input_end, data, asyncio.get_running_loop().create_future())
             line.done.add_done_callback(lambda done: done.cancelled() or done.exception())
             await self._write(frames.encode(Type.INPUT, 0, line.offset, data))
@@ -222,7 +208,7 @@ class HeldChannel:
         """Wait until the agent has ended and all it wrote was received. The caller sets the bound."""
         await self._over.wait()
         if self.state is None or self.state.phase is not Phase.ENDED:
-            raise self.failure or ChannelClosed(f"The end of the agent is unknown: {self._told}.")
+            raise self.failure or ChannelClosed(f"The end of the agent is unknown: {self._final}.")
         return self.state
 
     async def dismiss(self) -> None:
@@ -315,7 +301,7 @@ class HeldChannel:
             self._end(self.state.describe())
         elif told == Told.CLOSED:  # its last words on stderr, or its end, may be on their way
             loop = asyncio.get_running_loop()
-            loop.call_later(LAST_WORDS, self._end, "the agent closed its output")
+            loop.call_later(LAST_WORDS, self._tell, "the agent closed its output")
 
     # ---- ends
 
@@ -334,7 +320,7 @@ class HeldChannel:
         if final:
             self.failure = failure
             self._end(str(failure))
-        elif self._told is None:
+        elif self._final is None:
             self._watcher.on_lost(str(failure) if failure is not None else reason)
 
     async def _drop(self, reason: str) -> None:
@@ -344,13 +330,18 @@ class HeldChannel:
             self._watcher.on_lost(reason)
 
     def _end(self, reason: str) -> None:
-        if self._told is not None:
-            return
-        self._told = reason
-        self._over.set()
-        if self._line is not None and not self._line.done.done():
-            self._line.done.set_exception(ChannelClosed(f"Whether the agent was given the line is unknown: {reason}."))
-        self._receiver.on_closed(reason)
+        if self._final is None:
+            self._final = reason
+            self._over.set()
+            if self._line is not None and not self._line.done.done():
+                sentence = f"Whether the agent was given the line is unknown: {reason}."
+                self._line.done.set_exception(ChannelClosed(sentence))
+        self._tell(reason)
+
+    def _tell(self, reason: str) -> None:
+        if not self._told:
+            self._told = True
+            self._receiver.on_closed(reason)
 
     async def _write(self, data: bytes) -> None:
         """Send a frame over the link, if there is one; a link that fails tells so itself."""

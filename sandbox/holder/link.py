@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -26,6 +27,21 @@ class Link(Protocol):
     def resume(self) -> None: ...
 
     async def close(self) -> None: ...
+
+
+Opener = Callable[[Receiver], Awaitable[Link]]
+
+
+class Watcher(Protocol):
+    """Who is told what a plain channel does not know. Called on the event loop; must not block."""
+
+    def on_lost(self, reason: str) -> None:
+        """Hear that the link broke while the agent goes on: once for each successful `attach`, not after `close`."""
+        ...
+
+    def on_gap(self, stream: int, offset: int, length: int) -> None:
+        """Hear that `length` bytes of stdout (1) or stderr (2) are gone; what comes next is behind them."""
+        ...
 
 
 class SocketLink(asyncio.Protocol):

@@ -3,9 +3,9 @@
 import asyncio
 from typing import Final
 
-from sandbox.holder.channel import Opener
 from sandbox.holder.errors import AgentNotStarted, HolderGone, error_from
 from sandbox.holder.frames import Frame, Settings, Splitter, State, Type
+from sandbox.holder.link import Opener
 
 START_BOUND: Final = 30.0  # seconds
 

@@ -75,7 +75,10 @@ static void give_up_rights(int report)
 
 static void limit(int report, int resource, rlim_t most)
 {
-    const struct rlimit value = {.rlim_cur = most, .rlim_max = most};
+    struct rlimit value;
+    if (getrlimit(resource, &value) == 0 && value.rlim_max < most)
+        most = value.rlim_max; /* that of the container is lower already */
+    value.rlim_cur = value.rlim_max = most;
     if (setrlimit(resource, &value) != 0)
         cannot(report, "set the limits of the agent");
 }

@@ -51,11 +51,27 @@ async def test_an_agent_that_ends_before_anybody_comes_is_heard_all_the_same(hel
 @ON_THE_SOCKET
 async def test_an_agent_that_closes_its_output_ends_the_channel_and_goes_on(held: Held):
     await held.start("sh", "-c", "echo last; exec >&-; read x")
-    heard, _ = await held.attach()
+    heard, channel = await held.attach()
     await heard.until(lambda: heard.closed)
     assert heard.closed == ["the agent closed its output"]
     assert bytes(heard.stdout) == b"last\n"
     assert held.processes()
+    await channel.kill(0)
+    async with asyncio.timeout(BOUND):
+        assert (await channel.wait_over()).cause is Cause.CLIENT
+    assert heard.closed == ["the agent closed its output"]
+
+
+async def test_input_for_an_agent_that_closed_its_own_is_refused_by_name(held: Held):
+    await held.start("sh", "-c", "exec <&-; echo closed; sleep 1000")
+    heard, channel = await held.attach()
+    await heard.until(lambda: heard.stdout)
+    await channel.send(b"the pipe takes it or not\n")
+    with pytest.raises(InputRefused) as refused:
+        await channel.send(b"nobody reads\n")
+    assert refused.value.kind == "input_closed"
+    state = await channel.ask()
+    assert (state.accepted, state.drained) == (25, 0)
 
 
 async def test_sixteen_megabytes_in_one_line_go_in_whole_and_come_back(held: Held):
