@@ -193,6 +193,8 @@ BAD_FRAMES = {
     "output": frames.encode(Type.OUTPUT, 1, 0, b"forged"),
     "a second hello": frames.hello("0" * 32, 1, 0, 0),
     "settings": frames.encode(Type.SETTINGS, payload=b"ttl=1\0"),
+    "empty settings": frames.encode(Type.SETTINGS),
+    "an empty hello": frames.encode(Type.HELLO),
     "an input over the limit": struct.pack(">BBHLQL", ord("I"), 0, 0, frames.LONGEST_INPUT + 1, 0, 0),
     "a giant input": struct.pack(">BBHLQL", ord("I"), 0, 0, 2**32 - 1, 0, 0),
     "a ping with words": frames.encode(Type.PING, payload=b"words"),
