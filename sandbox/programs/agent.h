@@ -192,7 +192,8 @@ static void deliver(void)
         in.at += (size_t)count;
         put(F_DRAINED, in.at);
     }
-    trim(&in, in.at);
+    in.done = in.at;
+    trim(&in);
     if (input_ends && in.at == in.end)
         close_fd(&agent_in);
 }

@@ -148,7 +148,8 @@ static void acknowledge(int stream, uint64_t offset)
         return;
     }
     put(first, offset > get(first) ? offset : get(first));
-    trim(journal, get(first));
+    journal->done = get(first);
+    trim(journal);
 }
 
 static void obey(const unsigned char *bytes)

@@ -27,7 +27,7 @@ struct journal {
     char letter;                /* with which the names of its files begin */
     unsigned char type, detail; /* of its records */
     uint64_t bound, bytes;      /* of all its files */
-    uint64_t end, at;           /* of the stream: its end, and how far the reader is */
+    uint64_t end, at, done;     /* of the stream: its end, how far the reader is, and what is of no use any more */
     bool starved;               /* the disk had no room for the last record */
     size_t count;
     struct segment {
@@ -86,20 +86,19 @@ static void drop_oldest(struct journal *journal)
         close_fd(&journal->fd);
 }
 
-/* Deletes the files that hold nothing behind `upto`; the newest only when it, or the disk, is full. */
-static void trim(struct journal *journal, uint64_t upto)
+/* Deletes the files that hold only what is of no use; the newest only when it, or the disk, is full. */
+static void trim(struct journal *journal)
 {
     while (journal->count > 0) {
         bool newest = journal->count == 1;
         uint64_t stop = newest ? journal->end : journal->segments[1].start;
-        if (stop > upto || (newest && !journal->starved && !is_full(journal)))
+        if (stop > journal->done || (newest && !journal->starved && !is_full(journal)))
             return;
         drop_oldest(journal);
     }
 }
 
-/* Adds one record, or nothing: false when there is no room. */
-static bool append(struct journal *journal, const unsigned char *record, size_t size)
+static bool add(struct journal *journal, const unsigned char *record, size_t size)
 {
     journal->starved = true;
     if (journal->fd < 0 || is_full(journal)) {
@@ -123,6 +122,15 @@ static bool append(struct journal *journal, const unsigned char *record, size_t 
     journal->bytes += size;
     journal->end += size - HEADER;
     return true;
+}
+
+/* Adds one record, or nothing: false when there is no room. */
+static bool append(struct journal *journal, const unsigned char *record, size_t size)
+{
+    if (add(journal, record, size))
+        return true;
+    trim(journal); /* nobody acknowledges again what makes room only now */
+    return add(journal, record, size);
 }
 
 static void place_reader(struct journal *journal, uint64_t at)

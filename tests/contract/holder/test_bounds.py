@@ -136,6 +136,31 @@ async def test_room_made_by_others_lets_the_agent_go_on(held: Held, small_disk: 
     assert heard.stdout == expected
 
 
+async def test_a_record_that_fits_in_part_only_is_taken_back(held: Held, small_disk: Path):
+    await held.start("sh", "-c", f"read x; seq 1 {LINES // 10}; read x")
+    heard, channel = await held.attach()
+    _fill(small_disk / "ballast", but=40_000)
+    await channel.send(b"go\n")
+    assert await settled(channel) < 40_000
+    (small_disk / "ballast").unlink()
+    expected = numbered(LINES // 10)
+    await heard.until(lambda: channel.received >= len(expected))
+    assert (bytes(heard.stdout), heard.gaps) == (expected, [])
+
+
+async def test_a_disk_with_little_room_is_used_again_and_again(held: Held, small_disk: Path):
+    await held.start("sh", "-c", f"read x; seq 1 {LINES // 10}; read x")
+    heard, channel = await held.attach()
+    _fill(small_disk / "ballast", but=200_000)
+    await channel.send(b"go\n")
+    expected = numbered(LINES // 10)
+    while channel.received < len(expected):
+        before = channel.received
+        await channel.acknowledge(before)
+        await heard.until(lambda before=before: channel.received > before)
+    assert (bytes(heard.stdout), heard.gaps) == (expected, [])
+
+
 async def test_stderr_on_a_full_disk_is_counted_and_told_as_a_gap(held: Held, small_disk: Path):
     script = "echo early >&2; read x <&3; seq 1 1000 >&2; echo wrote; read x <&3; echo late >&2; read x <&3"
     await held.start("sh", "-c", f"exec 3<&0; {script}")
@@ -154,10 +179,12 @@ async def test_stderr_on_a_full_disk_is_counted_and_told_as_a_gap(held: Held, sm
     await heard.until(lambda: heard.stderr.endswith(b"late\n"))
 
 
-def _fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4096))
+def _fill(path: Path, *, but: int = 0) -> None:
+    with path.open("wb", buffering=0) as file:
+        with contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        file.truncate(max(0, file.tell() - but))
 
 
 async def test_a_holder_that_finds_no_room_for_its_journal_does_not_start(held: Held, small_disk: Path):
