@@ -43,7 +43,11 @@ DAMAGES = {
 }
 
 
-PLACES = [*((damage, 2) for damage in DAMAGES), *((damage, which) for damage in list(DAMAGES)[:3] for which in (0, -1))]
+PLACES = [
+    *((damage, 2) for damage in DAMAGES),
+    *((damage, which) for damage in list(DAMAGES)[:3] for which in (0, -1)),
+    ("a missing file", 0),
+]
 
 
 @ON_THE_SOCKET
@@ -86,6 +90,8 @@ async def test_whatever_a_journal_holds_reading_it_covers_every_byte_once(held: 
             at = chance.randrange(len(data))
             data[at : at + chance.randrange(100)] = chance.randbytes(chance.randrange(100))
         path.write_bytes(data)
+    if seed % 2:  # the end is missing
+        os.truncate(held.files("o")[-1], held.files("o")[-1].stat().st_size - 1)
     start = chance.randrange(len(expected))
     at = start
     for frame in output(held, start):
