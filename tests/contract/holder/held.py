@@ -129,21 +129,24 @@ class Held:
                     found.append(int(environ.parent.name))
         return found
 
+    def kill(self) -> None:
+        for pid in {*self.processes(), *holders(self.journal)}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     async def end(self) -> None:
         """End what is left, and check that the sanitizers had nothing to say."""
         for channel in self.channels:
             await channel.close()
-        for pid in {*self.processes(), *holders(self.folder)}:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self.kill()
         said = [path.read_text() for path in self.folder.glob("sanitizer*")]
         shutil.rmtree(self.folder, ignore_errors=True)
         assert said == []
 
 
-def holders(folder: Path) -> list[int]:
-    """Return the processes that have the journal of a folder open."""
-    wanted, found = folder / "journal", []
+def holders(wanted: Path) -> list[int]:
+    """Return the processes that have a journal open."""
+    found = []
     for descriptors in Path("/proc").glob("[0-9]*/fd"):
         with contextlib.suppress(OSError):
             for descriptor in descriptors.iterdir():

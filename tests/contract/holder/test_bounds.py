@@ -102,6 +102,7 @@ def small_disk(held: Held) -> Iterator[Path]:
         pytest.skip(f"needs root: and the right to mount ({done.stderr.strip()})")
     held.journal = place / "journal"
     yield place
+    held.kill()
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 

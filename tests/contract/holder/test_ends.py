@@ -102,7 +102,7 @@ async def test_what_the_agent_wrote_last_is_heard_before_its_end(held: Held):
 @ON_THE_SOCKET
 async def test_without_a_client_for_its_time_to_live_the_agent_ends_and_the_journal_stays(held: Held):
     state = await held.start("sh", "-c", f"{FAMILY}\n{AWAIT}\nread x", ttl=1, grace=0.1)
-    (holder,) = holders(held.folder)
+    (holder,) = holders(held.journal)
     await ended(state.pid)
     await ended(holder)
     assert held.processes() == []
@@ -130,7 +130,7 @@ async def test_one_who_is_not_served_does_not_keep_the_agent_alive(held: Held):
 
 async def test_the_holder_of_an_ended_agent_stays_until_it_is_dismissed(held: Held):
     state = await held.start("sh", "-c", "echo result; exit 0")
-    (holder,) = holders(held.folder)
+    (holder,) = holders(held.journal)
     await ended(state.pid)
     for _ in range(3):
         heard, channel = await held.attach()
@@ -159,7 +159,7 @@ async def test_a_holder_that_is_stopped_ends_its_agent_and_tells_so(held: Held):
     await held.start("sh", "-c", f"{FAMILY}\n{AWAIT}\nread x", grace=0.1)
     heard, channel = await held.attach()
     await heard.until(lambda: heard.stdout)
-    (holder,) = holders(held.folder)
+    (holder,) = holders(held.journal)
     os.kill(holder, signal.SIGTERM)
     state = await over(channel)
     assert state.cause is Cause.SIGNAL
@@ -171,7 +171,7 @@ async def test_the_journal_of_a_killed_holder_holds_all_that_was_heard(held: Hel
     await held.start("sh", "-c", f"seq 1 {lines}; echo problem >&2; read x")
     heard, _ = await held.attach()
     await heard.until(lambda: len(heard.stdout) >= lines)
-    (holder,) = holders(held.folder)
+    (holder,) = holders(held.journal)
     os.kill(holder, signal.SIGKILL)
     await ended(holder)
     await heard.until(lambda: heard.lost)
@@ -194,7 +194,7 @@ def output(held: Held, start: int = 0):
 async def test_a_lost_channel_ends_with_the_channel_only(held: Held):
     await held.start("cat")
     heard, channel = await held.attach()
-    (holder,) = holders(held.folder)
+    (holder,) = holders(held.journal)
     os.kill(holder, signal.SIGKILL)
     await heard.until(lambda: heard.lost)
     assert heard.closed == []

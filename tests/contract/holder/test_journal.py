@@ -120,7 +120,7 @@ async def test_a_journal_in_use_and_one_of_before_are_refused_by_name_and_left_a
     assert refused.value.kind == "already_running"
     await channel.send(b"end\n")
     await heard.until(lambda: heard.closed)
-    (holder,) = holders(held.folder)
+    (holder,) = holders(held.journal)
     await channel.dismiss()
     await ended(holder)
     with pytest.raises(HolderError) as refused:

@@ -31,7 +31,7 @@ async def refusal(held: Held, payload: bytes) -> str:
     assert process.returncode == 1
     (frame,) = frames.Splitter().feed(out)
     assert frame.type == Type.ERROR
-    for pid in holders(held.folder):
+    for pid in holders(held.journal):
         await ended(pid)
     assert not held.socket.exists()
     return frame.payload.decode()
@@ -112,7 +112,7 @@ async def test_an_agent_that_cannot_be_executed_is_told_and_nothing_stays(held: 
     for argv in (["/nowhere/agent"], ["no-such-agent"], ["/etc/passwd"]):
         with pytest.raises(AgentNotStarted, match="cannot execute the agent"):
             await held.start(*argv)
-        for pid in holders(held.folder):  # it has said why, and is on its way
+        for pid in holders(held.journal):  # it has said why, and is on its way
             await ended(pid)
         assert (held.processes(), held.socket.exists()) == ([], False)
     await held.start("cat")
@@ -181,7 +181,7 @@ async def test_an_agent_reads_neither_journal_nor_token_nor_signals_its_holder(h
     await held.start("sh", "-c", 'read script; eval "$script"; read x')
     held.folder.chmod(0o755)
     heard, channel = await held.attach()
-    (holder,) = holders(held.folder)
+    (holder,) = holders(held.journal)
     script = TRESPASS.strip().format(journal=held.journal, holder=holder).replace("\n", "; ")
     await channel.send(script.encode() + b"\n")
     await heard.until(lambda: b"end\n" in heard.stdout)
@@ -205,7 +205,7 @@ async def test_a_holder_cannot_be_read_by_an_agent_of_its_own_user(held: Held):
 
     await start(run, held.settings(["sh", "-c", 'read script; eval "$script"; read x']))
     heard, channel = await held.attach()
-    holder = next(pid for pid in holders(held.folder) if pid != channel.state.pid)
+    holder = next(pid for pid in holders(held.journal) if pid != channel.state.pid)
     script = f"cd /proc/{holder}; for x in environ mem maps fd/3; do cat $x >/dev/null 2>&1 && echo $x; done; echo end"
     await channel.send(script.encode() + b"\n")
     await heard.until(lambda: b"end\n" in heard.stdout)
