@@ -1,0 +1,151 @@
+"""A case as the checker reads it: the log, what the parents did and were told, and what the agents saw.
+
+Standard library only, and nothing of this project: see `tests/faults/checker.py` for what a case consists of.
+"""
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+TASK = re.compile(r"\[\[task:(?P<label>\S+) n=(?P<n>\d+)[^\]]*\]\]")
+LINE = re.compile(r"- [^\"()]* \((?P<subagent>[^\"()]*)\)(?: (?P<about>task|request) (?P<subject>\S+))? (?P<rest>.*)")
+
+
+@dataclass
+class Task:
+    """One task of the log."""
+
+    ident: str
+    label: str
+    n: int
+    started: int = 0
+    retried: int = 0
+    outcome: str = ""
+    by: str = ""
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.said)
+
+
+@dataclass
+class Stream:
+    """The log of one subagent."""
+
+    ident: str
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    tasks: dict[str, Task] = field(default_factory=dict)
+    journal: list[dict[str, Any]] = field(default_factory=list)
+
+    def of(self, *kinds: str) -> Iterator[dict[str, Any]]:
+        return (data for kind, data in self.events if kind in kinds)
+
+
+@dataclass
+class Told:
+    """One line of a turn: `key` names the fact by what the line says, `nudge` is the id it was shown under."""
+
+    key: tuple[str, ...]
+    nudge: str
+    token: str
+    headline: str
+
+
+class Case:
+    """A case as it was read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.rows: list[sqlite3.Row] = []
+        self.streams: dict[str, Stream] = {}
+        self.waiting: list[tuple[str, str, str]] = []
+        self.of_parents: list[tuple[str, dict[str, Any]]] = []
+        self.broken = ""
+        self._read_log(folder / "log.db")
+        self.parents = {each.stem: lines(each) for each in sorted((folder / "parents").glob("*.jsonl"))}
+        for stream in self.streams.values():
+            stream.journal = lines(folder / "agents" / f"{stream.ident}.jsonl")
+        self.faults: list[dict[str, Any]] = json.loads((folder / "faults.json").read_text())
+        self.left: list[str] = json.loads((folder / "left.json").read_text())
+
+    def _read_log(self, path: Path) -> None:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            connection.row_factory = sqlite3.Row
+            found = connection.execute("PRAGMA integrity_check").fetchone()[0]
+            self.broken = "" if found == "ok" else str(found)
+            self.rows = connection.execute("SELECT * FROM event ORDER BY seq").fetchall()
+            asked = "SELECT about, subagent, subject FROM nudge WHERE state IN ('pending', 'claimed')"
+            self.waiting = [(row["subagent"], row["about"], row["subject"]) for row in connection.execute(asked)]
+        for row in self.rows:
+            if not row["stream"].startswith("parent:"):
+                stream = self.streams.setdefault(row["stream"], Stream(row["stream"]))
+                stream.events.append((row["kind"], json.loads(row["data"])))
+            else:
+                self.of_parents.append((row["kind"], json.loads(row["data"])))
+        for stream in self.streams.values():
+            read_tasks(stream)
+
+    @property
+    def committed(self) -> set[str]:
+        """Return the tokens of the turns that the log knows as acknowledged."""
+        return {data["token"] for kind, data in self.of_parents if kind == "turn_committed"}
+
+    def lethal(self, subagent: str) -> set[str]:
+        """Return the victims whose end ended this subagent's agent."""
+        return {each["victim"] for each in self.faults if each["lethal"] and each["subagent"] in (subagent, "*")}
+
+    def turns(self, parent: str) -> Iterator[tuple[str, list[Told]]]:
+        """Yield what each turn told, in the order in which they were shown."""
+        for entry in self.parents[parent]:
+            if entry["word"] == "shown":
+                yield entry["token"], list(told(entry))
+
+    def acked(self, parent: str) -> set[str]:
+        return {entry["token"] for entry in self.parents[parent] if entry["word"] == "acked"}
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a journal; a last one that was cut by a death is no line."""
+    if not path.exists():
+        return []
+    whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
+    return [json.loads(line) for line in whole.split("\n") if line]
+
+
+def told(entry: dict[str, Any]) -> Iterator[Told]:
+    """Yield the facts that the text of a turn tells, which stand before the roster, one line each."""
+    text: str = entry["text"]
+    if "Since your last turn:" not in text:
+        return
+    news = text.split("Since your last turn:\n", 1)[1].split("\nYour background subagents:", 1)[0]
+    found = [match for line in news.split("\n") if (match := LINE.fullmatch(line)) is not None]
+    nudges = entry["nudges"] if len(entry["nudges"]) == len(found) else [""] * len(found)
+    for match, nudge in zip(found, nudges, strict=True):
+        about, headline = match["about"] or "subagent", re.split(r"[:.] \"| \(", match["rest"])[0]
+        subject = match["subject"] or nudge
+        yield Told((match["subagent"], about, subject), nudge, entry["token"], headline)
+
+
+def read_tasks(stream: Stream) -> None:
+    for kind, data in stream.events:
+        ident = data.get("task_id")
+        task = stream.tasks.get(ident or "")
+        if kind == "task_queued":
+            found = TASK.search(data["text"])
+            label, n = (found["label"], int(found["n"])) if found else ("", 0)
+            stream.tasks[data["task_id"]] = Task(data["task_id"], label, n)
+        elif task is None:
+            continue
+        elif kind == "task_started":
+            task.started += 1
+        elif kind == "task_retried":
+            task.retried += 1
+        elif kind == "task_ended" and not task.outcome:
+            task.outcome, task.by = data["outcome"], data["by"]
+        elif kind == "transcript_added" and data["entry"].get("role") == "agent":
+            task.said.append(data["entry"]["text"])

@@ -1,0 +1,358 @@
+"""The checker of the storm: judges what a run left behind, and knows nothing of the program that was run.
+
+    python -m tests.faults.checker CASE [--held] [--json]
+
+Standard library only; it imports nothing of the program, and reads the log with SQL of its own. A case is a folder:
+
+    log.db             a copy of the store
+    parents/NAME.jsonl what a parent did and was told, synced line by line: `sending` and `taken` with the label of a
+                       task, `stopping` with a subagent, `shown` with token, text and nudges, `acked` with the token
+    agents/ID.jsonl    what an agent saw: `start` with pid, `prompt` with id, label and session, `sent` with label and
+                       n, `asked` and `heard` with id (heard: the option), `done` with label
+    faults.json        what was done to whom: a list of {"victim", "subagent", "lethal"}
+    left.json          what was still there at the end, as a list of words
+
+A task's text says what its agent will say: `[[task:LABEL n=N ...]]` gives the updates `LABEL 1/N` to `LABEL N/N`.
+With `--held` an agent is expected to outlive its manager; without, only that nothing untrue is told.
+The exit code is 0 when every invariant holds, and 1 otherwise.
+"""
+
+import json
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.faults.case import Case, Stream, Told, told
+from tests.faults.edges import Machine
+
+INVARIANTS = {
+    "log": "the log has no holes, and no owner writes after a newer one",
+    "edges": "events follow each other as the machines allow",
+    "ends": "every task ends exactly once",
+    "acknowledged": "what a parent was told to be taken is in the log, once; what it was not, at most once",
+    "lost": "every fact that a parent must know was told in a turn that it acknowledged, or waits",
+    "again": "no fact is told again after it was acknowledged",
+    "made up": "nothing is told that did not happen, or is over",
+    "updates": "what an agent sent is stored in order, without gap or repetition",
+    "prompts": "no prompt reaches an agent twice, and none that the log does not know",
+    "questions": "each question has one answer, and the agent heard that one",
+    "lived": "a task whose agent lived to its end is completed with its full result",
+    "unharmed": "an agent that nobody ended was never started again",
+    "left": "no container, volume, process, folder or socket is left",
+}
+
+
+def check_log(case: Case) -> Iterator[str]:
+    if case.broken:
+        yield f"integrity_check: {case.broken}"
+    versions: Counter[str] = Counter()
+    seq = epoch = 0
+    for row in case.rows:
+        versions[row["stream"]] += 1
+        if row["version"] != versions[row["stream"]]:
+            yield f"{row['stream']} has version {row['version']} where {versions[row['stream']]} is due"
+            versions[row["stream"]] = row["version"]
+        if row["seq"] != seq + 1:
+            yield f"event {row['seq']} follows {seq}"
+        if row["epoch"] < epoch:
+            yield f"event {row['seq']} was written in epoch {row['epoch']}, after one of epoch {epoch}"
+        seq, epoch = row["seq"], max(epoch, row["epoch"])
+
+
+def check_edges(case: Case) -> Iterator[str]:
+    for stream in case.streams.values():
+        machine = Machine()
+        for index, (kind, data) in enumerate(stream.events):
+            if wrong := machine.take(kind, data):
+                yield f"{stream.ident}: event {index + 1} ({kind}): {wrong}"
+
+
+def check_ends(case: Case) -> Iterator[str]:
+    for stream in case.streams.values():
+        ends = Counter(data["task_id"] for data in stream.of("task_ended"))
+        for task in stream.tasks.values():
+            if ends[task.ident] != 1:
+                yield f"{task.ident} ({task.label}) has {ends[task.ident]} ends"
+            if task.started - task.retried > 1:
+                yield f"{task.ident} ({task.label}) was started {task.started} times and retried {task.retried} times"
+        for ident in set(ends) - set(stream.tasks):
+            yield f"{ident} ended and was never queued"
+
+
+def check_acknowledged(case: Case) -> Iterator[str]:
+    queued = Counter(task.label for stream in case.streams.values() for task in stream.tasks.values())
+    sent: set[str] = set()
+    for parent, entries in case.parents.items():
+        sent |= {entry["label"] for entry in entries if entry["word"] == "sending"}
+        for label in sorted({entry["label"] for entry in entries if entry["word"] == "taken"}):
+            if not queued[label]:
+                yield f"{label} of {parent} was taken and is not in the log"
+        for token in sorted(case.acked(parent) - case.committed):
+            yield f"the turn {token} of {parent} was acknowledged, and the log does not know"
+    for label, count in queued.items():
+        if count > 1:
+            yield f"{label} is in the log {count} times"
+        if label not in sent:
+            yield f"{label} is in the log, and nobody sent it"
+
+
+def due(stream: Stream) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield each fact that the parent of a subagent must know, and the words for it."""
+    running: set[str] = set()
+    asked = {data["request_id"] for data in stream.of("request_opened")}
+    asked -= {data["request_id"] for data in stream.of("request_closed")}
+    for request in asked:
+        yield (stream.ident, "request", request), "the question is open"
+    for kind, data in stream.events:
+        if kind == "task_queued":
+            running.add(data["task_id"])
+        elif kind == "task_ended":
+            running.discard(data["task_id"])
+            if data["by"] != "parent":
+                yield (stream.ident, "task", data["task_id"]), f"the task {data['outcome']}"
+        elif kind == "stop_requested" and data["by"] != "parent" and data["reason"] != "finished" and not running:
+            yield (stream.ident, "subagent", "end"), f"it ended: {data['reason']}"
+        elif kind == "session_opened" and data.get("opening") == "lost":
+            yield (stream.ident, "subagent", "recovered"), "its session was lost"
+
+
+def known(case: Case) -> Counter[tuple[str, ...]]:
+    """Count what parents know: lines of turns that they acknowledged. What is about a subagent counts by headline."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for parent in case.parents:
+        acked = case.acked(parent) | case.committed
+        lines_told = {each.key: each for token, each_told in case.turns(parent) if token in acked for each in each_told}
+        for key, each in lines_told.items():
+            found[fact(key, each.headline)] += 1
+    for subagent, about, subject in case.waiting:
+        found[(subagent, about, subject) if about != "subagent" else (subagent, about, "waiting")] += 1
+    return found
+
+
+def fact(key: tuple[str, ...], headline: str) -> tuple[str, ...]:
+    if key[1] != "subagent":
+        return key
+    word = {"recovered": "recovered", "is out of reach": "lost"}.get(headline, "end")
+    return (*key[:2], word)
+
+
+def check_lost(case: Case) -> Iterator[str]:
+    have = known(case)
+    for stream in case.streams.values():
+        wanted = Counter(key for key, _ in due(stream))
+        words = dict(due(stream))
+        spare = have[(stream.ident, "subagent", "waiting")]
+        for key, count in wanted.items():
+            missing = count - have[key]
+            if missing > 0 and key[1] == "subagent":
+                missing, spare = missing - min(missing, spare), spare - min(missing, spare)
+            if missing > 0:
+                yield f"{' '.join(key)}: {words[key]}, and its parent was not told"
+
+
+def check_again(case: Case) -> Iterator[str]:
+    for parent, entries in case.parents.items():
+        acked: set[tuple[str, ...]] = set()
+        shown: dict[str, list[Told]] = {}
+        for entry in entries:
+            if entry["word"] == "shown":
+                now = list(told(entry))
+                again = entry["token"] in shown
+                shown[entry["token"]] = now
+                twice = [key for key, count in Counter(each.key for each in now).items() if count > 1]
+                yield from (f"{' '.join(key)} stands twice in one turn of {parent}" for key in twice)
+                late = [] if again else [each.key for each in now if each.key in acked]
+                yield from (f"{' '.join(key)} was told to {parent} after it was acknowledged" for key in late)
+            elif entry["word"] == "acked":
+                acked |= {each.key for each in shown.get(entry["token"], [])}
+    yield from told_after_commit(case)
+
+
+def told_after_commit(case: Case) -> Iterator[str]:
+    """Yield the facts that a turn tells though an earlier one that told them was committed, as the log has it."""
+    begun: dict[str, list[Told]] = {}
+    committed: set[tuple[str, ...]] = set()
+    for kind, data in case.of_parents:
+        if kind == "turn_begun":
+            begun[data["token"]] = list(told(data))
+            late = [each.key for each in begun[data["token"]] if each.key in committed]
+            yield from (f"{' '.join(key)} is told in {data['token']} after it was committed" for key in late)
+        elif kind == "turn_committed":
+            committed |= {each.key for each in begun.get(data["token"], [])}
+
+
+def check_made_up(case: Case) -> Iterator[str]:
+    for parent, entries in case.parents.items():
+        for entry in entries:
+            if entry["word"] != "shown":
+                continue
+            lines_told = list(told(entry))
+            if len(lines_told) != len(entry["nudges"]):
+                yield f"{entry['token']} of {parent} claims {len(entry['nudges'])} nudges and tells {len(lines_told)}"
+            for each in lines_told:
+                if wrong := untrue(case, each):
+                    yield f"{each.token} of {parent}: {wrong}"
+    yield from closed_before_shown(case)
+
+
+def untrue(case: Case, each: Told) -> str:
+    subagent, about, subject = each.key
+    stream = case.streams.get(subagent)
+    if stream is None:
+        return f"nobody knows {subagent}"
+    if about == "task":
+        task = stream.tasks.get(subject)
+        if task is None or not task.outcome:
+            return f"{subject} has not ended"
+        if not each.headline.startswith(task.outcome.replace("_", " ")):
+            return f"{subject} is told as {each.headline} and {task.outcome}"
+    elif about == "request" and subject not in {data["request_id"] for data in stream.of("request_opened")}:
+        return f"{subject} was never asked"
+    return ""
+
+
+def closed_before_shown(case: Case) -> Iterator[str]:
+    """Yield the questions that were closed in the log before a turn that asks them was begun."""
+    closed: dict[tuple[str, str], int] = {}
+    for row in case.rows:
+        data = json.loads(row["data"])
+        if row["kind"] == "request_closed":
+            closed[(row["stream"], data["request_id"])] = row["seq"]
+        elif row["kind"] == "turn_begun":
+            for each in told({"text": data["text"], "nudges": data["nudges"], "token": data["token"]}):
+                if each.key[1] == "request" and (each.key[0], each.key[2]) in closed:
+                    yield f"{each.token} asks {each.key[2]} of {each.key[0]}, which was closed"
+
+
+def sent_by(stream: Stream) -> dict[str, int]:
+    """Return how many updates of each task the agent knows to have sent."""
+    found: dict[str, int] = defaultdict(int)
+    for entry in stream.journal:
+        if entry["word"] == "sent":
+            found[entry["label"]] = max(found[entry["label"]], entry["n"])
+    return found
+
+
+def check_updates(case: Case) -> Iterator[str]:
+    for stream in case.streams.values():
+        sent = sent_by(stream)
+        for task in stream.tasks.values():
+            stored = task.text
+            wanted = "".join(f"{task.label} {number}/{task.n}\n" for number in range(1, task.n + 1))
+            if not wanted.startswith(stored):
+                yield f"{task.ident}: {first_difference(stored, wanted)}"
+            elif task.outcome == "completed" and stored != wanted:
+                yield f"{task.ident} is completed with {stored.count(chr(10))} of {task.n} updates"
+            elif stored.count("\n") > sent[task.label] + 1:
+                yield f"{task.ident}: {stored.count(chr(10))} updates are stored, its agent sent {sent[task.label]}"
+
+
+def first_difference(stored: str, wanted: str) -> str:
+    pairs = zip([*stored.split("\n"), ""], [*wanted.split("\n"), ""], strict=False)
+    for number, (here, there) in enumerate(pairs, 1):
+        if here != there:
+            return f"line {number} is {here!r}, not {there!r}"
+    return f"{stored[len(wanted) :][:80]!r} follows the last line"
+
+
+def check_prompts(case: Case) -> Iterator[str]:
+    for stream in case.streams.values():
+        started = {task.label for task in stream.tasks.values() if task.started}
+        retried = Counter({task.label: task.retried for task in stream.tasks.values()})
+        prompts = [entry for entry in stream.journal if entry["word"] == "prompt"]
+        for label, count in Counter(entry["label"] for entry in prompts).items():
+            if count > 1 + retried[label]:
+                yield f"{stream.ident} got the prompt {label} {count} times"
+            if label not in started:
+                yield f"{stream.ident} got the prompt {label}, which the log does not know as started"
+        for ident, count in Counter((entry["pid"], str(entry["id"])) for entry in prompts).items():
+            if count > 1:
+                yield f"{stream.ident} got the id {ident[1]} {count} times"
+
+
+def check_questions(case: Case) -> Iterator[str]:
+    for stream in case.streams.values():
+        opened = Counter(data["request_id"] for data in stream.of("request_opened"))
+        closed = Counter(data["request_id"] for data in stream.of("request_closed"))
+        yield from (f"{stream.ident}: {each} was opened {n} times" for each, n in opened.items() if n > 1)
+        yield from (f"{stream.ident}: {each} was answered {n} times" for each, n in closed.items() if n > 1)
+        yield from (f"{stream.ident}: {each} was answered and never asked" for each in set(closed) - set(opened))
+        answers = Counter(data["answer"] for data in stream.of("request_closed") if data["answer"])
+        heard: dict[str, set[str]] = defaultdict(set)
+        for entry in stream.journal:
+            if entry["word"] == "heard":
+                heard[entry["id"]].add(entry["option"])
+        yield from (f"{stream.ident}: {each} heard {sorted(what)}" for each, what in heard.items() if len(what) > 1)
+        options = Counter(option for what in heard.values() for option in what if option)
+        for option, count in (options - answers).items():
+            yield f"{stream.ident}: its agent heard {option} {count} times more than the log has it"
+
+
+def check_lived(case: Case) -> Iterator[str]:
+    for stream in case.streams.values():
+        done = {entry["label"] for entry in stream.journal if entry["word"] == "done"}
+        for task in stream.tasks.values():
+            if task.label in done and task.outcome != "completed" and task.by != "parent":
+                yield f"{task.ident} was done by its agent, and is {task.outcome or 'open'}"
+
+
+def check_unharmed(case: Case) -> Iterator[str]:
+    for stream in case.streams.values():
+        starts = sum(entry["word"] == "start" for entry in stream.journal)
+        attempts = sum(1 for _ in stream.of("attempt_started"))
+        if case.lethal(stream.ident):
+            continue
+        if starts > 1 or attempts > 1:
+            yield f"{stream.ident} was not harmed, and has {attempts} attempts and {starts} starts of its agent"
+        for task in stream.tasks.values():
+            if task.outcome == "interrupted":
+                yield f"{task.ident} is interrupted, and nobody harmed its agent"
+
+
+def check_left(case: Case) -> Iterator[str]:
+    yield from case.left
+
+
+HELD = frozenset({"lived", "unharmed"})
+CHECKS = {
+    "log": check_log, "edges": check_edges, "ends": check_ends, "acknowledged": check_acknowledged, "lost": check_lost,
+    "again": check_again, "made up": check_made_up, "updates": check_updates, "prompts": check_prompts,
+    "questions": check_questions, "lived": check_lived, "unharmed": check_unharmed, "left": check_left,
+}  # fmt: skip
+
+
+def judge(folder: Path, *, held: bool) -> dict[str, Any]:
+    """Return the verdict on a case: whether all is well, what was found for each invariant, and figures."""
+    case = Case(folder)
+    found = {name: list(check(case)) for name, check in CHECKS.items() if held or name not in HELD}
+    tasks = [task for stream in case.streams.values() for task in stream.tasks.values()]
+    figures = {
+        "events": len(case.rows),
+        "subagents": len(case.streams),
+        "tasks": len(tasks),
+        "outcomes": dict(Counter(task.outcome for task in tasks)),
+        "updates": sum(task.text.count("\n") for task in tasks),
+        "told": sum(known(case).values()),
+        "turns": sum(1 for parent in case.parents for _ in case.turns(parent)),
+        "acked": sum(len(case.acked(parent)) for parent in case.parents),
+        "epochs": len({row["epoch"] for row in case.rows}),
+        "faults": dict(Counter(each["victim"] for each in case.faults)),
+    }
+    return {"good": not any(found.values()), "found": found, "figures": figures}
+
+
+def main(argv: list[str]) -> int:
+    verdict = judge(Path(next(word for word in argv if not word.startswith("--"))), held="--held" in argv)
+    if "--json" in argv:
+        print(json.dumps(verdict))
+    else:
+        for name, wrong in verdict["found"].items():
+            print(f"{len(wrong):6}  {name:13} {INVARIANTS[name]}", *wrong[:20], sep="\n        ! ")
+        print(json.dumps(verdict["figures"], indent=1))
+    return 0 if verdict["good"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

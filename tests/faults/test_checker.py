@@ -1,0 +1,203 @@
+"""The checker of the storm is checked: each invariant is broken by hand, and seen; a case without a fault passes."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults import checker
+from tests.faults.made_cases import BLOCK, ONE, MadeCase, carry_out, good_case, queue, say
+
+Spoil = Callable[[MadeCase], object]
+ROOT = Path(__file__).parents[2]
+
+
+def found(made: MadeCase, folder: Path) -> dict[str, list[str]]:
+    verdict = checker.judge(made.write(folder / "case"), held=True)
+    return {name: wrong for name, wrong in verdict["found"].items() if wrong}
+
+
+def drop(made: MadeCase, kind: str, number: int = 0) -> None:
+    made.events.remove(made.find(kind, number))
+
+
+def again(made: MadeCase, kind: str, number: int = 0) -> None:
+    event = made.find(kind, number)
+    made.events.insert(made.events.index(event), dict(event))
+
+
+def forget(made: MadeCase, word: str, **more: object) -> None:
+    entries = made.parents["left"]
+    entries.remove(next(each for each in entries if each["word"] == word and more.items() <= each.items()))
+
+
+def second_start(made: MadeCase) -> None:
+    made.log("attempt_started", attempt=2, by="parent")
+    made.saw("start")
+
+
+def interrupted(made: MadeCase) -> None:
+    made.find("task_ended", 1)["data"]["outcome"] = "interrupted"
+    for name in ("turn_begun",):
+        for each in made.events:
+            if each["kind"] == name:
+                each["data"]["text"] = each["data"]["text"].replace("t2 completed", "t2 interrupted")
+    for entry in made.parents["left"]:
+        if entry["word"] == "shown":
+            entry["text"] = entry["text"].replace("t2 completed", "t2 interrupted")
+
+
+def told_twice_in_one_turn(made: MadeCase) -> None:
+    line = f"- x ({ONE}) task {ONE}.t1 completed"
+    made.parents["left"].insert(0, {
+        "word": "shown", "token": "T0", "nudges": ["n-8", "n-9"], "text": BLOCK.format(f"{line}\n{line}"),
+    })  # fmt: skip
+
+
+def swapped(made: MadeCase) -> None:
+    first, second = made.find("transcript_added", 0), made.find("transcript_added", 1)
+    first["data"], second["data"] = second["data"], first["data"]
+
+
+def asked_when_closed(made: MadeCase) -> None:
+    made.turn("T9", f'- x ({ONE}) request 1-q needs permission: "may I"', "n-2")
+
+
+def lost_end(made: MadeCase) -> None:
+    stop = made.find("stop_requested")
+    stop["data"].update(by="manager", reason="agent_died")
+
+
+def unseen(made: MadeCase) -> None:
+    forget(made, "acked", token="T4")
+    forget(made, "shown", token="T4")
+
+
+def not_acknowledged(made: MadeCase) -> None:
+    forget(made, "acked", token="T4")
+    drop(made, "turn_committed", 1)
+
+
+SPOILS: dict[str, tuple[str, Spoil]] = {
+    "a hole between events": ("log", lambda made: made.find("task_started").update(seq=900)),
+    "a hole in a stream": ("log", lambda made: made.find("task_started").update(version=90)),
+    "an old owner writes": ("log", lambda made: made.find("task_started").update(epoch=5)),
+    "a task is started before there is a session": ("edges", lambda made: drop(made, "session_opened")),
+    "an end that nobody asked for": ("edges", lambda made: drop(made, "stop_requested")),
+    "an attempt is left out": ("edges", lambda made: made.find("attempt_started")["data"].update(attempt=2)),
+    "two tasks run at once": ("edges", lambda made: again(made, "task_started", 1)),
+    "something happens after the end": ("edges", lambda made: made.log("channel_lost", attempt=1)),
+    "a task without an end": ("ends", lambda made: drop(made, "task_ended", 1)),
+    "a task with two ends": ("ends", lambda made: again(made, "task_ended", 1)),
+    "a task is started twice": ("ends", lambda made: again(made, "task_started", 0)),
+    "a task that was taken is not there": ("acknowledged", lambda made: made.ledger("taken", label="c")),
+    "a task is there twice": ("acknowledged", lambda made: queue(made, "t3", "b")),
+    "a task that nobody sent": ("acknowledged", lambda made: forget(made, "sending", label="a")),
+    "an acknowledgement is forgotten": ("acknowledged", lambda made: drop(made, "turn_committed", 1)),
+    "an end is never told": ("lost", unseen),
+    "an end is shown and never acknowledged": ("lost", not_acknowledged),
+    "an end of the subagent is never told": ("lost", lost_end),
+    "an open question is never told": ("lost", lambda made: drop(made, "request_closed")),
+    "a lost session is never told": ("lost", lambda made: made.find("session_opened")["data"].update(opening="lost")),
+    "a fact is told after its acknowledgement": (
+        "again", lambda made: made.turn("T9", f"- x ({ONE}) task {ONE}.t1 completed", "n-other"),
+    ),
+    "a fact stands twice in a turn": ("again", told_twice_in_one_turn),
+    "an end that was not": ("made up", lambda made: made.turn("T9", f"- x ({ONE}) task {ONE}.t7 completed", "n-7")),
+    "another outcome": ("made up", lambda made: made.find("task_ended")["data"].update(outcome="failed")),
+    "a nudge without a line": ("made up", lambda made: made.parents["left"][4].update(nudges=["n-1", "n-9"])),
+    "a question after its answer": ("made up", asked_when_closed),
+    "an update is lost": ("updates", lambda made: drop(made, "transcript_added", 0)),
+    "the last update is lost": ("updates", lambda made: drop(made, "transcript_added", 3)),
+    "an update is there twice": ("updates", lambda made: again(made, "transcript_added", 0)),
+    "updates change places": ("updates", swapped),
+    "an update that nobody sent": ("updates", lambda made: say(made, "t2", "b", 3)),
+    "a prompt is delivered twice": ("prompts", lambda made: made.saw("prompt", id=3, label="b")),
+    "an id is used twice": ("prompts", lambda made: made.saw("prompt", id=2, label="z")),
+    "a prompt that the log does not know": ("prompts", lambda made: made.saw("prompt", id=9, label="z")),
+    "a question is answered twice": ("questions", lambda made: again(made, "request_closed")),
+    "a question is asked twice": ("questions", lambda made: again(made, "request_opened")),
+    "the agent hears two answers": ("questions", lambda made: made.saw("heard", id="q", option="no")),
+    "the agent hears another answer": (
+        "questions", lambda made: made.find("request_closed")["data"].update(answer="no"),
+    ),
+    "a task that was done is interrupted": ("lived", interrupted),
+    "an agent that nobody ended is started again": ("unharmed", second_start),
+    "a container is left": ("left", lambda made: made.left.append("container x")),
+}  # fmt: skip
+
+
+def test_a_case_in_which_all_is_well_passes(tmp_path: Path) -> None:
+    assert found(good_case(), tmp_path) == {}
+
+
+@pytest.mark.parametrize("name", SPOILS)
+def test_a_broken_invariant_is_found(name: str, tmp_path: Path) -> None:
+    invariant, spoil = SPOILS[name]
+    made = good_case()
+    spoil(made)
+    assert invariant in found(made, tmp_path)
+
+
+def test_every_invariant_is_broken_once() -> None:
+    assert {invariant for invariant, _ in SPOILS.values()} == set(checker.INVARIANTS) == set(checker.CHECKS)
+
+
+def test_what_was_cut_off_by_a_death_is_well(tmp_path: Path) -> None:
+    made = good_case()
+    cut = made.find("task_ended", 1)
+    at = made.events.index(cut)
+    cut["data"]["outcome"] = "interrupted"
+    del made.events[at - 1]
+    for entry in [*made.parents["left"], *(each["data"] for each in made.events)]:
+        if "text" in entry:
+            entry["text"] = entry["text"].replace("t2 completed", "t2 interrupted")
+    made.agents[ONE] = [each for each in made.agents[ONE] if each["word"] != "done" or each["label"] != "b"]
+    made.faults.append({"victim": "agent", "subagent": ONE, "lethal": True})
+    assert found(made, tmp_path) == {}
+
+
+def test_a_fact_that_waits_is_not_lost(tmp_path: Path) -> None:
+    made = good_case()
+    drop(made, "turn_committed", 1)
+    forget(made, "acked", token="T4")
+    made.waiting.append((ONE, "task", f"{ONE}.t2"))
+    assert found(made, tmp_path) == {}
+
+
+def test_a_commit_whose_answer_the_parent_never_got_counts(tmp_path: Path) -> None:
+    made = good_case()
+    forget(made, "acked", token="T4")
+    assert found(made, tmp_path) == {}
+
+
+def test_without_a_holder_nothing_is_asked_of_agents_that_were_not_harmed(tmp_path: Path) -> None:
+    made = good_case()
+    second_start(made)
+    assert checker.judge(made.write(tmp_path / "case"), held=False)["good"]
+
+
+def test_the_verdict_is_a_table_a_line_of_json_and_an_exit_code(tmp_path: Path) -> None:
+    made = good_case()
+    carry_out(made, "t1", "a")
+    case = made.write(tmp_path / "case")
+    argv = [sys.executable, "-m", "tests.faults.checker", str(case)]
+    table = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert table.returncode == 1, table.stderr
+    assert "every task ends exactly once" in table.stdout
+    told = subprocess.run([*argv, "--json"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert json.loads(told.stdout)["found"]["ends"]
+
+
+@pytest.mark.parametrize("name", ["checker", "case", "edges"])
+def test_the_checker_needs_nothing_of_what_it_judges(name: str) -> None:
+    tree = ast.parse(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
+    froms = {each.module.split(".")[0] for each in ast.walk(tree) if isinstance(each, ast.ImportFrom) and each.module}
+    plain = {
+        alias.name.split(".")[0] for each in ast.walk(tree) if isinstance(each, ast.Import) for alias in each.names
+    }
+    assert froms | plain <= {*sys.stdlib_module_names, "tests"}
