@@ -73,6 +73,10 @@ class ManualClock:
         finally:
             self._waiting.discard(entry)
 
+    def jump(self, milliseconds: int) -> None:
+        """Move the wall clock alone: somebody has set it, or the machine has slept."""
+        self._wall += timedelta(milliseconds=milliseconds)
+
     def advance(self, milliseconds: int) -> None:
         """Let time pass on both clocks; everything that waits for a moment up to the new one is released."""
         self._now += milliseconds

@@ -175,7 +175,9 @@ def _add_ends(verbs: "Verbs[Parser]") -> None:
     rm.add_argument("ids", nargs="+", metavar="id")
     rm.add_argument("--force", action="store_true", help="stop them first")
     prune = _add(verbs, "prune", "delete what is left of subagents that ended long ago", "json", "quiet")
-    prune.add_argument("--older-than", type=float, default=7.0, metavar="DAYS", help="default: 7")
+    prune.add_argument(
+        "--older-than", type=float, default=7.0, metavar="DAYS", help="of a machine that is awake; default: 7"
+    )
     prune.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
 
 

@@ -104,7 +104,7 @@ class DaemonTable(Table):
     )
     retention_days: Annotated[Annotated[float, Field(gt=0, le=36_500)] | None, OrNever] = key(
         _DAEMON.retention_days,
-        "after the end of a subagent, until its log is deleted if nothing is to be told",
+        "that the machine was awake after the end of a subagent, until its log is deleted if nothing is to be told",
         "days",
         never=True,
     )
@@ -117,7 +117,9 @@ class NudgesTable(Table):
     aged: Seconds = key(_NUDGES.aged, "after which a nudge is shown with its age", "s")
     offers: Count = key(_NUDGES.offers, "without an acknowledgement, until a nudge is a dead letter", "offers")
     absent: Annotated[float, Field(gt=0, le=YEAR)] = key(
-        _NUDGES.absent, "without a turn of the parent, until its nudges are dead letters", "s"
+        _NUDGES.absent,
+        "that the machine was awake without a turn of the parent, until its nudges are dead letters",
+        "s",
     )
     wakes: Count = key(_NUDGES.wakes, "in a row that a wake-up began, until a parent is left in peace", "turns")
 

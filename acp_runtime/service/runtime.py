@@ -351,7 +351,8 @@ class Runtime:
     async def prune(self, caller: Caller, *, older_than: float, dry_run: bool = False) -> Pruned:
         """Delete what is left of subagents that ended more than `older_than` seconds ago and have nothing to tell.
 
-        What cannot be removed from the engine stays for the next time. Raises `Rejected` (invalid).
+        Time counts while the machine is awake. What cannot be removed from the engine stays for the next time. Raises
+        `Rejected` (invalid).
         """
         cellar = Cellar(self._store, self._supervisor, self._keep)
         older_than = duration("older_than", older_than)

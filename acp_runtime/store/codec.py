@@ -51,6 +51,11 @@ def storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def storable_value(value: Any) -> Any:
+    """Return a value as it can be stored: only a text may have to change."""
+    return storable(value) if isinstance(value, str) else value
+
+
 def _scrub(value: Any) -> Any:
     match value:
         case str():

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from acp_runtime.core.errors import StoreConflict, StoreError, StoreOwned, StoreTooNew
-from acp_runtime.store.ownership import Reading, own, put_lease
+from acp_runtime.store.ownership import Reading, own
 
 T = TypeVar("T")
 SCHEMA_VERSION: Final = 1
@@ -70,10 +70,6 @@ class Database:
         if self._lock < 0:
             raise StoreError(f"the store {self.path} is closed; open it again")
         return asyncio.get_running_loop().run_in_executor(self._worker, run, *values)
-
-    async def renew(self, until: Reading) -> None:
-        """Promise to renew again before `until`. Raises `StoreOwned` when this owner was replaced."""
-        await self.write(lambda connection: put_lease(connection, until))
 
     async def close(self) -> None:
         """Close the file and give the ownership up. Idempotent."""

@@ -18,6 +18,7 @@ from acp_runtime.core.nudge_line import age
 from acp_runtime.core.roster import RosterLine, render_block
 from acp_runtime.core.timers import milliseconds
 from acp_runtime.core.turns import Form, NudgesDied, Origin, OutboxRules, TurnBegun
+from acp_runtime.store.awake import older
 
 log = logging.getLogger(__name__)
 
@@ -121,11 +122,11 @@ def worn_out(connection: sqlite3.Connection, asking: Asking, at: Moment, rules: 
 
 def abandoned(connection: sqlite3.Connection, at: Moment, rules: OutboxRules) -> list[NudgesDied]:
     """Return the facts that nudges wait for parents that took no turn for too long, one for each parent."""
-    since = wall_text(at.wall - timedelta(seconds=rules.absent))
+    since = older(connection, at.boot, at.now, rules.absent)
     rows = connection.execute(
         "SELECT nudge.id, nudge.parent FROM nudge LEFT JOIN parent ON parent.id = nudge.parent "
-        "WHERE nudge.state IN ('pending', 'claimed') AND nudge.created_wall < ? "
-        "AND coalesce(parent.turn_wall, '') < ? ORDER BY nudge.created_seq",
+        "WHERE nudge.state IN ('pending', 'claimed') AND nudge.created_seq < ? "
+        "AND coalesce(parent.turn_seq, 0) < ? ORDER BY nudge.created_seq",
         (since, since),
     ).fetchall()
     waiting: dict[str, list[str]] = {}

@@ -39,7 +39,7 @@ def fold_parent(connection: sqlite3.Connection, event: Event, *, seq: int, wall:
     """Project one event of a parent's stream."""
     match event:
         case TurnBegun():
-            _begin(connection, event, seq=seq, wall=wall, boot=boot)
+            _begin(connection, event, seq=seq, boot=boot)
         case TurnCommitted():
             _commit(connection, event, seq)
         case SubagentRead():
@@ -48,13 +48,13 @@ def fold_parent(connection: sqlite3.Connection, event: Event, *, seq: int, wall:
             _alias(connection, event)
         case NudgesDied(nudges=nudges, reason=reason):
             connection.executemany(
-                "UPDATE nudge SET state = 'dead', dead = ?, dead_wall = ? WHERE id = ? "
+                "UPDATE nudge SET state = 'dead', dead = ?, dead_seq = ? WHERE id = ? "
                 "AND state IN ('pending', 'claimed')",
-                [(reason, wall, nudge) for nudge in nudges],
+                [(reason, seq, nudge) for nudge in nudges],
             )
         case NudgesRevived(nudges=nudges):
             connection.executemany(
-                "UPDATE nudge SET state = 'pending', dead = '', dead_wall = NULL, offers = 0, turn = NULL "
+                "UPDATE nudge SET state = 'pending', dead = '', dead_seq = NULL, offers = 0, turn = NULL "
                 "WHERE id = ? AND state = 'dead'",
                 [(nudge,) for nudge in nudges],
             )
@@ -67,13 +67,13 @@ def fold_parent(connection: sqlite3.Connection, event: Event, *, seq: int, wall:
             pass
 
 
-def _begin(connection: sqlite3.Connection, event: TurnBegun, *, seq: int, wall: str, boot: str) -> None:
+def _begin(connection: sqlite3.Connection, event: TurnBegun, *, seq: int, boot: str) -> None:
     connection.execute(
-        "INSERT INTO turn (token, parent, door, turn_id, origin, text, nudges, boot, expires, begun_seq, begun_wall) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO turn (token, parent, door, turn_id, origin, text, nudges, boot, expires, begun_seq) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             event.token, event.parent, event.door, event.turn_id, event.origin, event.text, json.dumps(event.nudges),
-            boot, event.expires, seq, wall,
+            boot, event.expires, seq,
         ),
     )  # fmt: skip
     connection.executemany(
@@ -83,9 +83,9 @@ def _begin(connection: sqlite3.Connection, event: TurnBegun, *, seq: int, wall: 
     )
     woken = event.origin is Origin.WAKE
     connection.execute(
-        "INSERT INTO parent VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET turn_wall = excluded.turn_wall, "
+        "INSERT INTO parent VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET turn_seq = excluded.turn_seq, "
         "wakes = CASE WHEN excluded.wakes THEN wakes + 1 ELSE 0 END",
-        (event.parent, int(woken), wall),
+        (event.parent, int(woken), seq),
     )
 
 
@@ -95,7 +95,7 @@ def _commit(connection: sqlite3.Connection, event: TurnCommitted, seq: int) -> N
         connection.execute("UPDATE turn SET committed_seq = ? WHERE token = ?", (seq, event.token))
     only = None if event.only is None else json.dumps(event.only)
     connection.execute(
-        "UPDATE nudge SET state = 'committed', turn = ?, dead = '', dead_wall = NULL, closed_seq = ? "
+        "UPDATE nudge SET state = 'committed', turn = ?, dead = '', dead_seq = NULL, closed_seq = ? "
         "WHERE state IN ('pending', 'claimed', 'dead') "
         "AND id IN (SELECT value FROM json_each((SELECT nudges FROM turn WHERE token = ?))) "
         "AND (? IS NULL OR id IN (SELECT value FROM json_each(?)))",
@@ -130,8 +130,8 @@ def _alias(connection: sqlite3.Connection, event: ParentAliased) -> None:
     )
     connection.execute("DELETE FROM cursor WHERE parent = ?", (event.alias,))
     connection.execute(
-        "INSERT INTO parent SELECT ?, wakes, turn_wall FROM parent WHERE id = ? ON CONFLICT DO UPDATE SET "
-        "wakes = min(wakes, excluded.wakes), turn_wall = max(turn_wall, excluded.turn_wall)",
+        "INSERT INTO parent SELECT ?, wakes, turn_seq FROM parent WHERE id = ? ON CONFLICT DO UPDATE SET "
+        "wakes = min(wakes, excluded.wakes), turn_seq = max(turn_seq, excluded.turn_seq)",
         both,
     )
     connection.execute("DELETE FROM parent WHERE id = ?", (event.alias,))

@@ -15,13 +15,13 @@ from acp_runtime.store.parents import resolve
 from acp_runtime.store.search import forget_tasks
 
 MAX_AT_ONCE: Final = 1_000
-# After every wall time: what is dead may be removed by name.
-NEVER: Final = "~"
+# After every event: what is dead may be removed by name.
+NEVER: Final = 2**63 - 1
 _OVER: Final = "subagent.lifecycle IN ('stopped', 'failed')"
 # A dead letter stays visible as long as what was told.
 _NOTHING_TO_TELL: Final = (
     "NOT EXISTS (SELECT 1 FROM nudge WHERE nudge.subagent = subagent.id "
-    "AND (nudge.state IN ('pending', 'claimed') OR nudge.state = 'dead' AND nudge.dead_wall >= ?))"
+    "AND (nudge.state IN ('pending', 'claimed') OR nudge.state = 'dead' AND nudge.dead_seq >= ?))"
 )
 
 
@@ -33,7 +33,6 @@ class Ended:
     parent: str
     name: str
     kept: bool
-    wall: str
     last_seq: int
     events: int
     size: int
@@ -52,15 +51,15 @@ class Figures:
     free: int
 
 
-def deletable(connection: sqlite3.Connection, parent: str | None, before: str) -> list[Ended]:
-    """Return what ended before a wall time and has nothing to tell any more, oldest first, at most `MAX_AT_ONCE`.
+def deletable(connection: sqlite3.Connection, parent: str | None, before: int) -> list[Ended]:
+    """Return what ended before a cursor and has nothing to tell any more, oldest first, at most `MAX_AT_ONCE`.
 
     What could not be exported stays: its volume is all that there is of its work.
     """
     owner = None if parent is None else resolve(connection, parent)
     rows = connection.execute(
-        f"SELECT id FROM subagent WHERE {_OVER} AND updated_wall < ? AND exported AND (? IS NULL OR parent = ?) "  # noqa: S608
-        f"AND {_NOTHING_TO_TELL} ORDER BY updated_wall LIMIT ?",
+        f"SELECT id FROM subagent WHERE {_OVER} AND updated_seq < ? AND exported AND (? IS NULL OR parent = ?) "  # noqa: S608
+        f"AND {_NOTHING_TO_TELL} ORDER BY updated_seq LIMIT ?",
         (before, owner, owner, before, MAX_AT_ONCE),
     ).fetchall()
     return [_ended(connection, row["id"]) for row in rows]
@@ -88,15 +87,13 @@ def removable(connection: sqlite3.Connection, subagent: str, *, by: str) -> Ende
 
 def _ended(connection: sqlite3.Connection, subagent: str) -> Ended:
     row = connection.execute(
-        "SELECT id, parent, name, keep OR NOT exported AS kept, updated_wall, updated_seq FROM subagent WHERE id = ?",
+        "SELECT id, parent, name, keep OR NOT exported AS kept, updated_seq FROM subagent WHERE id = ?",
         (subagent,),
     ).fetchone()
     count, size = connection.execute(
         "SELECT count(*), coalesce(sum(length(data)), 0) FROM event WHERE stream = ?", (subagent,)
     ).fetchone()
-    return Ended(
-        row["id"], row["parent"], row["name"], bool(row["kept"]), row["updated_wall"], row["updated_seq"], count, size
-    )
+    return Ended(row["id"], row["parent"], row["name"], bool(row["kept"]), row["updated_seq"], count, size)
 
 
 def forget(connection: sqlite3.Connection, ended: Ended, *, by: str, now: int) -> SubagentForgotten:
@@ -109,13 +106,13 @@ def forget(connection: sqlite3.Connection, ended: Ended, *, by: str, now: int) -
     return SubagentForgotten(at=now, parent=ended.parent, subagent=ended.id, name=ended.name, seq=ended.last_seq, by=by)
 
 
-def forget_turns(connection: sqlite3.Connection, before: str) -> None:
-    """Delete turns begun before a wall time that no nudge names, and marks of reading that say nothing any more.
+def forget_turns(connection: sqlite3.Connection, before: int) -> None:
+    """Delete turns begun before a cursor that no nudge names, and marks of reading that say nothing any more.
 
     A turn after which its parent's user began none stays: it says when the parent was last seen, and who began it.
     """
     rows = connection.execute(
-        "SELECT token, begun_seq, committed_seq FROM turn WHERE begun_wall < ? "
+        "SELECT token, begun_seq, committed_seq FROM turn WHERE begun_seq < ? "
         "AND NOT EXISTS (SELECT 1 FROM nudge WHERE nudge.turn = turn.token) "
         "AND EXISTS (SELECT 1 FROM turn AS later WHERE later.parent = turn.parent AND later.origin = 'user' "
         "AND later.begun_seq > turn.begun_seq) LIMIT ?",
@@ -125,12 +122,12 @@ def forget_turns(connection: sqlite3.Connection, before: str) -> None:
         connection.execute("DELETE FROM event WHERE seq IN (?, ?)", (row["begun_seq"], row["committed_seq"]))
         connection.execute("DELETE FROM turn WHERE token = ?", (row["token"],))
     connection.execute(
-        "DELETE FROM event WHERE kind = 'turn_committed' AND wall < ? "
+        "DELETE FROM event WHERE kind = 'turn_committed' AND seq < ? "
         "AND NOT EXISTS (SELECT 1 FROM turn WHERE turn.token = json_extract(data, '$.token'))",
         (before,),
     )
     connection.execute(
-        "DELETE FROM event WHERE kind = 'subagent_read' AND wall < ? AND NOT EXISTS (SELECT 1 FROM cursor "
+        "DELETE FROM event WHERE kind = 'subagent_read' AND seq < ? AND NOT EXISTS (SELECT 1 FROM cursor "
         "WHERE cursor.subagent = json_extract(data, '$.subagent') AND cursor.read_seq = json_extract(data, '$.seq'))",
         (before,),
     )

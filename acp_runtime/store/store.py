@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +30,11 @@ from acp_runtime.core.turns import (
 )
 from acp_runtime.store import outbox, retention
 from acp_runtime.store.admission import check_admission
-from acp_runtime.store.codec import decode, encode, storable
+from acp_runtime.store.awake import note, older
+from acp_runtime.store.codec import decode, encode, storable, storable_value
 from acp_runtime.store.db import Database, T
 from acp_runtime.store.outbox import Asking, Moment, TurnContext, wall_text
-from acp_runtime.store.ownership import put_launcher
+from acp_runtime.store.ownership import put_launcher, put_lease
 from acp_runtime.store.parents import fold_parent, resolve, stream_of
 from acp_runtime.store.projections import Row, fold
 from acp_runtime.store.rebuild import rebuild
@@ -89,7 +89,13 @@ class Store:
 
     async def renew_lease(self, seconds: float) -> None:
         """Promise to renew again within `seconds`; who does not may be replaced. Raises `StoreOwned` when it was."""
-        await self._database.renew((self._clock.boot, self._clock.now() + milliseconds(seconds)))
+        boot, now = self._clock.boot, self._clock.now()
+
+        def work(connection: sqlite3.Connection) -> None:
+            note(connection, boot, now)
+            put_lease(connection, (boot, now + milliseconds(seconds)))
+
+        await self._database.write(work)
 
     async def run_by(self, launcher: str) -> None:
         """Note how the agents of this store are run. Raises `OtherLauncher` while open ones were run in another way."""
@@ -243,6 +249,7 @@ class Store:
         return await self._write_and_wake(self._bury)
 
     def _bury(self, connection: sqlite3.Connection) -> tuple[str, ...]:
+        note(connection, self._clock.boot, self._clock.now())
         facts = outbox.abandoned(connection, self._moment(), self._rules)
         for fact in facts:
             self._append_parent(connection, fact.parent, fact)
@@ -278,23 +285,24 @@ class Store:
     async def search(self, parent: str | None, query: str, *, limit: int = 20) -> list[Found]:
         """Return tasks in which the words of a query stand, best first; None searches those of all parents."""
         query = storable(query)
-        return await self._database.read(lambda connection: search(connection, _storable(parent), query, limit))
+        return await self._database.read(lambda connection: search(connection, storable_value(parent), query, limit))
 
     async def prune(
         self, parent: str | None, *, older_than: float, dry_run: bool = False, only: AbstractSet[str] | None = None
     ) -> tuple[Ended, ...]:
         """Delete whole logs of what ended more than `older_than` seconds ago and has nothing to tell any more.
 
-        Nudges that wait for parents that took no turn for too long become dead letters, which stay as long again.
-        Returns what was, or with `dry_run` would be deleted, at most `retention.MAX_AT_ONCE`; volumes of what is `kept`
-        are the caller's to discard first, who names in `only` what may go. None prunes for all parents.
+        Nudges that wait for parents that took no turn for too long become dead letters, which stay as long again. Time
+        counts while the machine is awake. Returns what was, or with `dry_run` would be deleted, at most
+        `retention.MAX_AT_ONCE`; volumes of what is `kept` are the caller's to discard first, who names in `only` what
+        may go. None prunes for all parents.
         """
 
         def work(connection: sqlite3.Connection) -> tuple[Ended, ...]:
-            before = wall_text(self._clock.wall() - timedelta(seconds=older_than))
             if not dry_run:
                 self._bury(connection)
-            ended = retention.deletable(connection, _storable(parent), before)
+            before = older(connection, self._clock.boot, self._clock.now(), older_than)
+            ended = retention.deletable(connection, storable_value(parent), before)
             found = [each for each in ended if only is None or each.id in only]
             if not dry_run:
                 for each in found:
@@ -323,7 +331,7 @@ class Store:
 
     async def usage(self, parent: str | None) -> Figures:
         """Return what the store holds of a parent, or of all for None, and how large it is."""
-        return await self._database.read(lambda connection: retention.figures(connection, _storable(parent)))
+        return await self._database.read(lambda connection: retention.figures(connection, storable_value(parent)))
 
     async def read_up_to(self, parent: str, subagent: str) -> int:
         """Return how far a parent has read a subagent's log; 0 when it never did."""
@@ -360,7 +368,7 @@ class Store:
 
         def work(connection: sqlite3.Connection) -> list[list[dict[str, Any]]]:
             return [
-                [dict(row) for row in connection.execute(sql, tuple(_storable(each) for each in values))]
+                [dict(row) for row in connection.execute(sql, tuple(storable_value(each) for each in values))]
                 for sql, values in asked
             ]
 
@@ -387,7 +395,3 @@ class Store:
         """Return when something was committed after `tick` was read. Unbounded: the caller bounds it."""
         async with self._changed:
             await self._changed.wait_for(lambda: self.tick > tick)
-
-
-def _storable(value: Any) -> Any:
-    return storable(value) if isinstance(value, str) else value

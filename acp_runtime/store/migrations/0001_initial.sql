@@ -64,7 +64,7 @@ WHERE status NOT IN ('completed', 'stopped', 'timed_out', 'error');
 CREATE INDEX subagent_alive ON subagent (parent, created_seq) WHERE lifecycle NOT IN ('stopped', 'failed');
 
 -- What has ended is looked through when streams are deleted.
-CREATE INDEX subagent_over ON subagent (updated_wall) WHERE lifecycle IN ('stopped', 'failed');
+CREATE INDEX subagent_over ON subagent (updated_seq) WHERE lifecycle IN ('stopped', 'failed');
 
 -- `transcript`: what was said in an ended task, cut; it is there to be searched.
 CREATE TABLE task (
@@ -116,7 +116,7 @@ CREATE TABLE request (
 CREATE INDEX request_open ON request (subagent, opened_seq) WHERE closed_seq IS NULL;
 
 -- The outbox. One row for each fact that a parent must be told; `id` is derived from the fact. `dead` says why it is
--- not offered any more, `dead_wall` since when.
+-- not offered any more, `dead_seq` since when.
 CREATE TABLE nudge (
     id TEXT PRIMARY KEY,
     kind TEXT NOT NULL CHECK (kind IN (
@@ -136,7 +136,7 @@ CREATE TABLE nudge (
     turn TEXT,
     offers INTEGER NOT NULL,
     dead TEXT NOT NULL,
-    dead_wall TEXT,
+    dead_seq INTEGER,
     created_seq INTEGER NOT NULL,
     created_wall TEXT NOT NULL,
     closed_seq INTEGER
@@ -163,18 +163,17 @@ CREATE TABLE turn (
     boot TEXT NOT NULL,
     expires INTEGER NOT NULL,
     begun_seq INTEGER NOT NULL,
-    begun_wall TEXT NOT NULL,
     committed_seq INTEGER,
     UNIQUE (parent, turn_id)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX turn_begun ON turn (begun_wall);
+CREATE INDEX turn_begun ON turn (begun_seq);
 
 -- Who has begun turns: `wakes` counts the newest ones in a row that a wake-up began.
 CREATE TABLE parent (
     id TEXT PRIMARY KEY,
     wakes INTEGER NOT NULL,
-    turn_wall TEXT NOT NULL
+    turn_seq INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- Other names of a parent. Never a chain: `parent` is no alias itself.

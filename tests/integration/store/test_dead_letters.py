@@ -4,6 +4,7 @@ And the loop guard: completions alone cannot keep a parent in turns for ever.
 """
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -188,3 +189,37 @@ async def test_a_host_of_the_original_gets_its_text(strict: Store, clock: Manual
         f"- amber-fox (bg-0000000000) [running] agent=scripted cwd=/workspace unread={version} purpose=walk "
         "current_task=count sheep"
     )
+
+
+@pytest.mark.requirement("D06.10")
+@pytest.mark.parametrize("days", [400, -400])
+async def test_a_wall_clock_that_jumps_makes_no_dead_letters(path: Path, clock: ManualClock, days: int) -> None:
+    async with Store.open(path, clock, RULES) as store:
+        await answered(store, clock)
+        clock.jump(days * 86_400_000)
+        assert await store.bury() == ()
+    async with Store.open(path, clock, RULES) as store:
+        turn = await store.begin_turn(PARENT, "mcp", "t1")
+        assert len(turn.nudges) == 1
+        clock.advance(3_600_000)
+        assert await store.bury() == ()
+        clock.advance(1)
+        assert await store.bury() == turn.nudges, "time that passes counts all the same"
+        await same_after_rebuild(store)
+
+
+@pytest.mark.requirement("D06.10")
+async def test_what_no_boot_saw_pass_makes_no_dead_letters(path: Path, clock: ManualClock) -> None:
+    """A machine that is off for a year: its parents could not take a turn."""
+    async with Store.open(path, clock, RULES) as store:
+        await answered(store, clock)
+        clock.advance(3_000_000)
+        await store.renew_lease(30)
+    booted = ManualClock(now=5, wall=clock.wall() + timedelta(days=365))
+    booted.boot = "another"
+    async with Store.open(path, booted, RULES) as store:
+        assert await letters(store) == [("pending", "")]
+        booted.advance(599_995)
+        assert await store.bury() == ()
+        booted.advance(1)
+        assert len(await store.bury()) == 1, "50 minutes of the first boot and 10 of the second are an hour"

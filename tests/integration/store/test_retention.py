@@ -198,3 +198,20 @@ async def test_figures_are_of_the_caller_alone(store: Store, clock: ManualClock)
     assert (two.subagents, two.open_subagents, two.nudges_open) == (1, 1, 0)
     assert two.events == line.committed.version
     assert (both.subagents, both.nudges_open) == (2, 1)
+
+
+@pytest.mark.requirement("D05.8")
+@pytest.mark.parametrize("days", [400, -400])
+async def test_a_wall_clock_that_jumps_deletes_nothing_and_keeps_nothing_for_ever(
+    store: Store, clock: ManualClock, days: int
+) -> None:
+    """What is deleted takes its volumes and its exported work along: a wrong date must not do that."""
+    line = await ended(store, clock, "bg-0000000001")
+    await told(store, "t1")
+    clock.jump(days * DAY * 1000)
+    await told(store, "t2")
+    before = await dump(store)
+    assert await pruned(store) == []
+    assert await dump(store) == before
+    clock.advance(7 * DAY * 1000 + 1)
+    assert await pruned(store) == [line.id]
