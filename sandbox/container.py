@@ -1,7 +1,8 @@
 """A sandbox: one container with its volumes, from creation to the confirmed end.
 
 Promises: `create` returns a running sandbox or leaves nothing of it; the container's name follows from its identity, so
-what an earlier try left under it is replaced, and what is not ours is never touched; `remove` is the one way to stop.
+what an earlier try left under it is replaced; what is not ours, or a later manager's, is never touched; `remove` is the
+one way to stop.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from sandbox.command import Completed, Input
 from sandbox.engine import Engine
 from sandbox.errors import EngineError, NameTaken, SandboxError, SandboxGone
 from sandbox.fate import Fate, fate_of
+from sandbox.ownership import epoch_of, refuse_later
 from sandbox.spec import AGENT_UID, AGENT_USER, HOME, LABEL, SandboxSpec, VolumeMount, create_settings, volume_mount
 
 NO_ENV: Mapping[str, str] = MappingProxyType({})
@@ -37,8 +39,8 @@ class Sandbox:
         """Create and start it, with its volumes where they do not exist yet.
 
         When it fails or is cancelled, the container and the volumes made by this call are removed; volumes of an
-        earlier attempt stay. Raises ImageMissing, SettingRefused, NameTaken, EngineError. That PID 1 is not in the
-        image shows at the first use, since the init starts all the same.
+        earlier attempt stay. Raises ImageMissing, SettingRefused, NameTaken, Fenced when a later manager was here,
+        EngineError. That PID 1 is not in the image shows at the first use, since the init starts all the same.
         """
         made: list[str] = []
         try:
@@ -114,7 +116,7 @@ class Sandbox:
 
 
 async def _ensure_volumes(engine: Engine, spec: SandboxSpec, made: list[str]) -> None:
-    """Create those that do not exist, noting them in `made`. Raises NameTaken when one exists and is not ours."""
+    """Create those that do not exist, noting them in `made`. Raises NameTaken when one is not ours, Fenced."""
     labels = {key: value for key, value in spec.all_labels.items() if key != f"{LABEL}attempt"}
     for name in spec.volumes:
         found = await engine.inspect_volume(name)
@@ -123,6 +125,8 @@ async def _ensure_volumes(engine: Engine, spec: SandboxSpec, made: list[str]) ->
             await engine.create_volume(name, labels)
         elif not _is_ours(found["Labels"], spec):
             raise _foreign("volume", name)
+        else:
+            refuse_later(f"volume {name}", found["Labels"], _epoch(spec))
 
 
 async def _give_to_agent(engine: Engine, spec: SandboxSpec) -> None:
@@ -166,13 +170,18 @@ async def _create_anew(engine: Engine, name: str, settings: Mapping[str, Any], s
 
 
 async def _remove_if_ours(engine: Engine, name: str, spec: SandboxSpec) -> bool:
-    """Remove the container of that name; False when it is not ours. One that is not there counts as removed."""
+    """Remove the container of that name; False when it is not ours. One that is not there counts as removed.
+
+    Raises Fenced when it is a later manager's.
+    """
     try:
         found = await engine.inspect_container(name)
     except SandboxGone:
         return True
-    if not _is_ours(found["Config"]["Labels"], spec):
+    labels = found["Config"]["Labels"]
+    if not _is_ours(labels, spec):
         return False
+    refuse_later(f"container {name}", labels, _epoch(spec))
     await engine.remove_container(found["Id"])
     return True
 
@@ -185,6 +194,8 @@ async def _undo(engine: Engine, spec: SandboxSpec, volumes: Sequence[str]) -> No
             return  # the engine is gone or busy: the first error is the one to tell, and names find it all again
     for volume in volumes:
         try:
+            found = await engine.inspect_volume(volume)
+            refuse_later(f"volume {volume}", found and found["Labels"], _epoch(spec))
             await engine.remove_volume(volume)
         except SandboxError:
             return
@@ -197,6 +208,10 @@ def _helper_name(spec: SandboxSpec) -> str:
 def _is_ours(labels: Mapping[str, str] | None, spec: SandboxSpec) -> bool:
     own = {f"{LABEL}store": spec.store, f"{LABEL}subagent": spec.subagent}
     return own.items() <= (labels or {}).items()
+
+
+def _epoch(spec: SandboxSpec) -> int:
+    return epoch_of(spec.labels) or 0
 
 
 def _foreign(what: str, name: str) -> NameTaken:

@@ -6,7 +6,8 @@
     │   ├── EngineDenied       the endpoint is there, this user may not use it
     │   ├── EngineTimeout      the engine did not answer within the bound
     │   ├── EngineRefused      the engine answered with an error status, kept as `status`
-    │   └── NameTaken          a container or volume of that name exists and is not ours
+    │   ├── NameTaken          a container or volume of that name exists and is not ours
+    │   └── Fenced             a container or volume belongs to a later manager of the same store
     ├── ImageMissing           the image is neither here nor can be had
     ├── ProgramMissing         a program of ours that runs inside containers was not built
     ├── SandboxGone            the container does not exist or does not run any more
@@ -70,6 +71,12 @@ class NameTaken(EngineError):  # noqa: N818
     """A container or a volume of that name exists already; it was left alone."""
 
     kind = "name_taken"
+
+
+class Fenced(EngineError):  # noqa: N818
+    """A later manager of the same store owns it; this one was replaced, and left it alone."""
+
+    kind = "fenced"
 
 
 class ImageMissing(SandboxError):  # noqa: N818

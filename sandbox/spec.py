@@ -74,6 +74,7 @@ class SandboxSpec:
     `command` is PID 1 below the init; `gid` the group under which it shares sockets with the manager (from the probe).
     With `work` and `home` there is a volume at /workspace and at /home/agent, both the agent's, that live across
     attempts. `base` is the volume at /base that only sandboxes of the role `workspace` have: the agent never sees it.
+    `labels` are those of its owner, and more of the caller's.
     `env` is seen by PID 1 and by every program executed later, and by whoever may inspect the container.
     """
 

@@ -26,7 +26,9 @@ from sandbox.container import Sandbox
 from sandbox.engine import Engine
 from sandbox.errors import SandboxError, SocketsNotShared
 from sandbox.images import ensure_agents, ensure_base, ensure_image
+from sandbox.ownership import Owner
 from sandbox.probe import ProbeResult, probe
+from sandbox.removal import remove_containers, remove_volumes
 from sandbox.spec import BASE, LABEL, WORKSPACE, HostMount, SandboxSpec, VolumeMount
 from sandbox.workspace import Guest, WorkspaceLimits, bring_in
 
@@ -55,12 +57,21 @@ class DockerLauncher:
     def __init__(self, config: Config, environ: Mapping[str, str], *, labels: Mapping[str, str] | None = None) -> None:
         self._config = config
         self._environ = environ
-        self._labels = {f"{LABEL}pid": str(os.getpid()), **(labels or {})}
+        self._more_labels = labels or {}
+        self._owner = Owner.of_this_process("unowned", 0)
         self._ground: _Ground | None = None
         self._tried = False
         self._preparing = asyncio.Lock()
         # Each start costs about 110 ms of the engine whatever the parallelism; more at once only wait longer.
         self._slots = asyncio.Semaphore(2 * (os.cpu_count() or 1))
+
+    def own(self, store: str, epoch: int) -> None:
+        """Say as which owner of which store it acts from now on."""
+        self._owner = Owner.of_this_process(store, epoch)
+
+    @property
+    def _labels(self) -> Mapping[str, str]:
+        return {**self._owner.labels(), **self._more_labels}
 
     async def launch(self, request: LaunchRequest, receiver: Receiver) -> DockerAgent:
         """Start the agent in a container of its own. Raises `LaunchError`; whatever was made is gone then."""
@@ -111,7 +122,7 @@ class DockerLauncher:
                 try:
                     base = await self._base(engine, request)
                     root = make_private(self._config.runtime_dir)
-                    probed = await probe(engine, root, base)
+                    probed = await probe(engine, root, base, labels=self._labels)
                 except BaseException:
                     await engine.close()
                     raise
@@ -129,8 +140,7 @@ class DockerLauncher:
         """Remove the containers of earlier attempts, and what they stored when nothing of it is gone on with."""
         if request.attempt == 1:
             return
-        for container in await ground.engine.containers(self._own(request)):
-            await ground.engine.remove_container(container["Id"])
+        await remove_containers(ground.engine, self._own(request), self._owner.epoch)
         volumes = {each["Name"] for each in await ground.engine.volumes(self._own(request))}
         if request.resume is None:
             await self.remove_volumes(request)
@@ -224,8 +234,7 @@ class DockerLauncher:
         if ground is None:
             return True
         try:
-            for volume in await ground.engine.volumes(self._own(request)):
-                await ground.engine.remove_volume(volume["Name"])
+            await remove_volumes(ground.engine, self._own(request), self._owner.epoch)
         except SandboxError:
             return False
         return True
@@ -236,8 +245,7 @@ class DockerLauncher:
             return False  # a launch could not reach the engine a moment ago: nobody waits for that twice
         try:
             ground = await self._prepared(request)
-            for container in await ground.engine.containers(self._own(request)):
-                await ground.engine.remove_container(container["Id"])
+            await remove_containers(ground.engine, self._own(request), self._owner.epoch)
         except (SandboxError, LaunchError):
             return False
         remove_run_dir(self._config.runtime_dir, request.store, request.subagent)

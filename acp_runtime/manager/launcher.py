@@ -138,6 +138,10 @@ class Launcher(Protocol):
         """How it runs them: `docker` or `local`."""
         ...
 
+    def own(self, store: str, epoch: int) -> None:
+        """Say, before anything else is asked of it, as which owner of which store it acts."""
+        ...
+
     async def launch(self, request: LaunchRequest, receiver: Receiver) -> Launched:
         """Start the agent; `receiver` gets its output. Raises `LaunchError`; whatever was made anew is gone then."""
         ...

@@ -32,6 +32,9 @@ class LocalLauncher:
         self._root = root
         self._environ = environ
 
+    def own(self, store: str, epoch: int) -> None:
+        """Nothing outlives a process of this machine that another manager could mistake for its own."""
+
     async def launch(self, request: LaunchRequest, receiver: Receiver) -> "LocalAgent":
         """Clone the workspace, or take the one that was kept, and start the agent in it. Raises `LaunchError`."""
         if request.order.confinement.mounts:

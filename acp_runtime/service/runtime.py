@@ -77,6 +77,7 @@ class Runtime:
         rules = replace(config.nudges, quiet=config.one_shot.idle)
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(Store.open(path, clock, rules, supplant=supplant))
+            launcher.own(store.id, store.epoch)
             await stack.enter_async_context(OutputFiles.kept(store))
             supervisor = await stack.enter_async_context(
                 Supervisor.open(store, clock, launcher, config.catalogue, keep=keep, progress=progress)

@@ -92,6 +92,9 @@ class Ground:
 
     name = "local"
 
+    def own(self, store: str, epoch: int) -> None:
+        """Nothing is labelled."""
+
     async def launch(self, request: LaunchRequest, receiver: Receiver) -> BareAgent:
         self.told.append("launch")
         self.begun.set()
