@@ -19,10 +19,21 @@ from sandbox.engine import Engine
 from sandbox.errors import EngineError, NameTaken, SandboxError, SandboxGone
 from sandbox.fate import Fate, fate_of
 from sandbox.ownership import epoch_of, refuse_later
-from sandbox.spec import AGENT_UID, AGENT_USER, HOME, LABEL, SandboxSpec, VolumeMount, create_settings, volume_mount
+from sandbox.spec import (
+    AGENT_UID,
+    AGENT_USER,
+    HOME,
+    JOURNAL,
+    LABEL,
+    SandboxSpec,
+    VolumeMount,
+    create_settings,
+    volume_mount,
+)
 
 NO_ENV: Mapping[str, str] = MappingProxyType({})
-HOME_MODE, WORKSPACE_MODE = 0o700, 0o755
+MODES = {HOME: 0o700, JOURNAL: 0o700}
+USUAL_MODE = 0o755
 LAST_LINES, LAST_LETTERS = 5, 500
 
 
@@ -130,7 +141,7 @@ async def _ensure_volumes(engine: Engine, spec: SandboxSpec, made: list[str]) ->
 
 
 async def _give_to_agent(engine: Engine, spec: SandboxSpec) -> None:
-    """Make the agent the owner of the roots of its volumes.
+    """Make the agent the owner of the roots of its volumes, and root that of the journal's.
 
     A new volume belongs to root, and the sandbox's root has no right to give it away. The engine has: unpacking a
     directory over the mount point sets that directory's owner and mode. It refuses this for a read-only root, so the
@@ -153,8 +164,8 @@ def _owned_directories(spec: SandboxSpec) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for target in spec.volumes.values():
             entry = tarfile.TarInfo(target.lstrip("/"))
-            entry.type, entry.mode = tarfile.DIRTYPE, HOME_MODE if target == HOME else WORKSPACE_MODE
-            entry.uid = entry.gid = AGENT_UID
+            entry.type, entry.mode = tarfile.DIRTYPE, MODES.get(target, USUAL_MODE)
+            entry.uid = entry.gid = 0 if target == JOURNAL else AGENT_UID
             archive.addfile(entry)
     return buffer.getvalue()
 

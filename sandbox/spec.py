@@ -21,6 +21,7 @@ AGENT_USER: Final = f"{AGENT_UID}:{AGENT_UID}"
 WORKSPACE: Final = "/workspace"
 HOME: Final = "/home/agent"
 BASE: Final = "/base"
+JOURNAL: Final = "/journal"
 KEPT_CAPABILITIES: Final = ("SETUID", "SETGID", "SETPCAP", "KILL")
 
 RUN_TMPFS_BYTES: Final = 16 * 1024 * 1024
@@ -74,6 +75,7 @@ class SandboxSpec:
     `command` is PID 1 below the init; `gid` the group under which it shares sockets with the manager (from the probe).
     With `work` and `home` there is a volume at /workspace and at /home/agent, both the agent's, that live across
     attempts. `base` is the volume at /base that only sandboxes of the role `workspace` have: the agent never sees it.
+    `journal` is the volume at /journal for what holders keep, a folder for each attempt: root's alone, mode 0700.
     `labels` are those of its owner, and more of the caller's.
     `env` is seen by PID 1 and by every program executed later, and by whoever may inspect the container.
     """
@@ -92,6 +94,7 @@ class SandboxSpec:
     work: bool = True
     home: bool = True
     base: bool = False
+    journal: bool = False
     workdir: str = "/"
 
     def __post_init__(self) -> None:
@@ -118,11 +121,16 @@ class SandboxSpec:
         return f"{self._stem}-home" if self.home else None
 
     @property
+    def journal_volume(self) -> str | None:
+        return f"{self._stem}-journal" if self.journal else None
+
+    @property
     def volumes(self) -> dict[str, str]:
         """The sandbox's own volumes and where they are mounted."""
         base_volume = f"{self._stem}-base" if self.base else None
         pairs = ((self.work_volume, WORKSPACE), (self.home_volume, HOME), (base_volume, BASE))
-        return {name: target for name, target in pairs if name is not None}
+        all_pairs = (*pairs, (self.journal_volume, JOURNAL))
+        return {name: target for name, target in all_pairs if name is not None}
 
     @property
     def all_labels(self) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Folders of the host that containers see: one for each agent with its sockets, and one with the relay's program.
 
-Both are bind-mounted read-only. The agent cannot enter its own one: it is for the container's root, by group.
+Both are bind-mounted read-only, but for the folder `HOLDER` in the first: the holder makes its socket there. The agent
+can enter neither: they are for the container's root, by group.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from acp_runtime.manager.launcher import LaunchError
 from sandbox.programs import program as program_file
 
 SOCKET: Final = "model.sock"
+HOLDER: Final = "holder"
 
 
 def make_private(folder: Path) -> Path:
@@ -23,12 +25,17 @@ def make_private(folder: Path) -> Path:
     return folder
 
 
-def make_run_dir(root: Path, store: str, subagent: str) -> Path:
-    """Make the folder of one agent, anew."""
+def make_run_dir(root: Path, store: str, subagent: str, *, keep: bool = False) -> Path:
+    """Make the folder of one agent, with the folder `HOLDER` in it; anew, or with `keep` whichever is there already.
+
+    A container that goes on has the folders themselves mounted, not their names: one made anew is none that it sees.
+    """
     folder = make_private(root) / store / subagent
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, mode=0o700)
-    folder.chmod(0o750)
+    if not keep:
+        shutil.rmtree(folder, ignore_errors=True)
+    for path, mode in ((folder, 0o750), (folder / HOLDER, 0o770)):
+        path.mkdir(parents=True, mode=0o700, exist_ok=keep)
+        path.chmod(mode)
     return folder
 
 

@@ -79,6 +79,19 @@ async def test_what_the_agent_stored_is_there_in_the_next_attempt(engine, make_s
     assert await said(second, "cat /workspace/file; test -d $HOME/.state") == "kept\n"
 
 
+async def test_the_journal_is_roots_alone_lives_across_attempts_and_goes_with_the_volumes(engine, make_sandbox):
+    first = await make_sandbox(journal=True)
+    assert await said(first, "stat -c '%u:%g %a' /journal /workspace", user="0:0") == "0:0 700\n10001:10001 755\n"
+    await said(first, "mkdir /journal/1 && echo kept >/journal/1/state", user="0:0")
+    for tried in ("ls /journal", "cd /journal", "cat /journal/1/state", "touch /journal/x", "chmod 777 /journal"):
+        assert await said(first, f"{tried} 2>/dev/null || echo refused") == "refused\n"
+    assert await first.remove()
+    second = await make_sandbox(journal=True, attempt=2)
+    assert await said(second, "cat /journal/1/state; stat -c %a /journal", user="0:0") == "kept\n700\n"
+    assert await second.remove(volumes=True)
+    assert await engine.inspect_volume(second.spec.journal_volume) is None
+
+
 async def test_mounts_asked_by_name_are_there_and_read_only_unless_asked_otherwise(make_sandbox, tmp_path):
     (tmp_path / "file").write_text("from the host")
     (tmp_path / "file").chmod(0o644)

@@ -1,0 +1,42 @@
+"""The folder of an agent: what others may do in it, and that a container that goes on keeps the one it has."""
+
+import os
+import stat
+
+import pytest
+
+from acp_runtime.manager.run_dir import HOLDER, make_run_dir, remove_run_dir
+
+
+@pytest.fixture(params=[0o022, 0o077, 0o000])
+def umask(request: pytest.FixtureRequest):
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("umask")
+def test_only_owner_and_group_enter_and_the_group_makes_sockets_in_one_place_only(tmp_path):
+    folder = make_run_dir(tmp_path / "run", "store", "s1")
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder / HOLDER)]
+    assert modes == [0o750, 0o770]
+
+
+def test_a_folder_is_made_anew_or_kept_with_what_is_in_it(tmp_path):
+    first = make_run_dir(tmp_path, "store", "s1")
+    (first / HOLDER / "holder.sock").touch()
+    before = [path.stat().st_ino for path in (first, first / HOLDER)]
+    (first / HOLDER).chmod(0o700)
+    kept = make_run_dir(tmp_path, "store", "s1", keep=True)
+    assert [path.stat().st_ino for path in (kept, kept / HOLDER)] == before
+    assert stat.S_IMODE((kept / HOLDER).stat().st_mode) == 0o770
+    assert (kept / HOLDER / "holder.sock").exists()
+    anew = make_run_dir(tmp_path, "store", "s1")
+    assert list((anew / HOLDER).iterdir()) == []
+
+
+def test_one_that_shall_be_kept_and_is_not_there_is_made(tmp_path):
+    folder = make_run_dir(tmp_path, "store", "s1", keep=True)
+    assert [path.name for path in folder.iterdir()] == [HOLDER]
+    remove_run_dir(tmp_path, "store", "s1")
+    assert list(tmp_path.iterdir()) == []
