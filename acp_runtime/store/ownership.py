@@ -24,7 +24,7 @@ def own(path: Path, supplant_at: Reading | None) -> int:
     """Return the descriptor that holds the store. Raises `StoreOwned` and `StoreError`."""
     name = path.with_name(path.name + ".lock")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make(path.parent)
         lock = _lock(name)
         if lock is None and supplant_at is not None:
             lock = _supplant(path, name, supplant_at)
@@ -38,6 +38,18 @@ def own(path: Path, supplant_at: Reading | None) -> int:
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     return lock
+
+
+def _make(folder: Path) -> None:
+    """Make a folder that a power cut does not take away again, with all that was committed in it."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for each in missing:
+        parent = os.open(each.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
 
 
 def put_lease(connection: sqlite3.Connection, until: Reading) -> None:

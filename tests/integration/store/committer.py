@@ -2,6 +2,9 @@
 
 Reads one store path a line; answers with the pid of the committer, then with one line for each commit that returned.
 Forked from one warm process, because a fresh interpreter costs more than the whole life of a committer.
+
+The argument says how: `after` as everybody, `too-early` with acknowledgements before the commits, `normal` without a
+sync at each commit.
 """
 
 import asyncio
@@ -20,9 +23,11 @@ from tests.histories import spawn
 SUBAGENT = "bg-0000000000"
 
 
-async def commit_for_ever(path: Path, *, too_early: bool) -> None:
+async def commit_for_ever(path: Path, how: str) -> None:
     random = Random(os.getpid())
     async with Store.open(path, ManualClock()) as store:
+        if how == "normal":
+            await store.query("PRAGMA synchronous = NORMAL")
         committed = await store.load(SUBAGENT)
         if committed is None:
             committed = await store.commit(SUBAGENT, None, 0, decide(None, spawn(SUBAGENT), 0)[0])
@@ -32,7 +37,7 @@ async def commit_for_ever(path: Path, *, too_early: bool) -> None:
         while True:
             entries = [MessageEntry("agent", "x" * random.randrange(1, 2048)) for _ in range(random.randrange(1, 30))]
             events, _ = decide(committed.state, Heard(1, tuple(entries)), 0)
-            if too_early:
+            if how == "too-early":
                 print(f"acknowledged {committed.version + len(events)}", flush=True)
             committed = await store.commit(SUBAGENT, committed.state, committed.version, events)
             print(f"acknowledged {committed.version}", flush=True)
@@ -41,7 +46,7 @@ async def commit_for_ever(path: Path, *, too_early: bool) -> None:
 def main() -> None:
     for line in sys.stdin:
         if (pid := os.fork()) == 0:
-            asyncio.run(commit_for_ever(Path(line.strip()), too_early=sys.argv[1] == "too-early"))
+            asyncio.run(commit_for_ever(Path(line.strip()), sys.argv[1]))
         print(f"pid {pid}", flush=True)
         os.waitpid(pid, 0)
         print("ended", flush=True)

@@ -45,14 +45,17 @@ async def test_what_passed_on_every_boot_is_added_up_and_nothing_else(path: Path
 async def test_events_of_a_boot_that_nobody_noted_are_no_older_than_the_first_that_was(path: Path) -> None:
     clock = ManualClock(now=90 * HOUR)
     async with Store.open(path, clock) as store:
-        await store.begin_turn(PARENT, "mcp", "t1")
-        await store.query("UPDATE event SET boot = 'long ago'")
+        for turn in ("t1", "t2"):
+            await store.begin_turn(PARENT, "mcp", turn)
+        await store.query("UPDATE event SET boot = iif(seq = 1, 'older', 'old')")
         await store.query("DELETE FROM meta WHERE key GLOB 'awake *'")
     later = ManualClock(now=5)
     later.boot = "later"
     async with Store.open(path, later) as store:
-        assert await age(store, 0.001) == [1]
-        assert await age(store, 1.0) == []
+        assert await age(store, 0.004) == [1, 2]
+        assert await age(store, 0.005) == [1]
+        assert await age(store, 90 * HOUR / 1000) == [1]
+        assert await age(store, 90 * HOUR / 1000 + 0.005) == []
 
 
 async def test_an_empty_log_has_nothing_old(path: Path, clock: ManualClock) -> None:

@@ -1,0 +1,144 @@
+"""What was acknowledged survives a power cut at any write: on a disk that keeps of what was not synced what it likes.
+
+Sectors of different writes survive in any order, and so do names in folders. The control commits without a sync at
+each commit, and is seen to lose what it acknowledged.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from acp_runtime.clock import ManualClock
+from acp_runtime.store.store import Store
+from tests.integration.store.committer import SUBAGENT
+from tests.integration.store.conftest import dump, look
+from tests.ledger import check_log
+
+TREE = Path(__file__).parents[2]
+STORE = "state/store.db"
+KEPT = (0.0, 0.0, 0.5, 0.9, 1.0)
+
+
+class Program:
+    """A program that takes a line and answers with lines."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+
+    def say(self, words: str) -> None:
+        print(words, file=self.process.stdin, flush=True)
+
+    def line(self) -> list[str]:
+        assert self.process.stdout is not None
+        words = self.process.stdout.readline().split()
+        assert words, "it has ended"
+        return words
+
+    def tell(self, words: str) -> None:
+        self.say(words)
+        assert self.line() == ["done"]
+
+
+@contextmanager
+def program(module: str, argument: str, *, quiet: bool) -> Iterator[Program]:
+    errors = subprocess.DEVNULL if quiet else None
+    with subprocess.Popen(
+        [sys.executable, "-m", module, argument],
+        cwd=TREE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+    ) as process:  # fmt: skip
+        yield Program(process)
+
+
+class Machine:
+    """One disk and the committers on it; its power is cut again and again."""
+
+    # A store is made by about forty changes; its log is taken into the main file, a checkpoint, every few thousand.
+    reach = 11.0
+
+    def __init__(self, disk: Program, committers: Program, folder: Path, seed: int) -> None:
+        self.disk = disk
+        self.committers = committers
+        self.folder = folder
+        self.random = Random(seed)
+        self.cuts = 0
+
+    @classmethod
+    @contextmanager
+    def on(cls, folder: Path, seed: int, how: str) -> Iterator["Machine"]:
+        if os.geteuid() != 0 or not os.access("/dev/fuse", os.W_OK):
+            pytest.skip("needs root: a file system of our own is mounted, over /dev/fuse")
+        with ExitStack() as stack:
+            disk = stack.enter_context(program("tests.faults.forgetful_disk", str(seed), quiet=False))
+            # They end by an error of their disk, and say so at length.
+            committers = stack.enter_context(program("tests.integration.store.committer", how, quiet=True))
+            (folder / "mount").mkdir(parents=True)
+            yield cls(disk, committers, folder, seed)
+
+    def cut(self) -> tuple[int, Path | None]:
+        """Let one committer work until the cut; return what it acknowledged, and the store if there still is one."""
+        self.cuts += 1
+        mount, left = self.folder / "mount", self.folder / f"after-{self.cuts}"
+        # Each length as often as its half.
+        changes = int(2 ** self.random.uniform(0, self.reach))
+        self.disk.tell(f"mount {mount}")
+        self.disk.tell(f"cut {changes} {self.random.choice(KEPT)}")
+        self.committers.say(str(mount / STORE))
+        acknowledged = 0
+        while (words := self.committers.line()) != ["ended"]:
+            if words[0] != "pid":
+                acknowledged = int(words[1])
+        assert self.disk.line() == ["off"]
+        left.mkdir()
+        self.disk.tell(f"export {left}")
+        return acknowledged, left / STORE if (left / STORE).exists() else None
+
+
+async def kept(path: Path) -> int:
+    """Open what is left, judge all of it, and return how much of the stream is there."""
+    async with Store.open(path, ManualClock()) as store:
+        live = await dump(store)
+        await store.rebuild()
+        assert await dump(store) == live
+        events = [row.event for row in await store.events(SUBAGENT, 0, None)]
+        if events:
+            check_log(events)
+    assert look(path, "PRAGMA integrity_check") == [("ok",)]
+    return len(events)
+
+
+async def cut_again_and_again(machine: Machine, cuts: int) -> None:
+    reached = 0
+    for number in range(cuts):
+        acknowledged, path = machine.cut()
+        reached = max(reached, acknowledged)
+        there = await kept(path) if path is not None else 0
+        assert there >= reached, f"cut {number}: {there} kept of {reached} acknowledged"
+    assert reached > 0
+
+
+@pytest.mark.requirement("D05.9")
+@pytest.mark.parametrize("seed", range(3))
+async def test_no_acknowledged_commit_is_lost_by_a_power_cut_at_any_write(tmp_path: Path, seed: int) -> None:
+    with Machine.on(tmp_path, seed, "after") as machine:
+        await cut_again_and_again(machine, 8)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(100, 140))
+async def test_no_acknowledged_commit_is_lost_by_hundreds_of_power_cuts(tmp_path: Path, seed: int) -> None:
+    with Machine.on(tmp_path, seed, "after") as machine:
+        machine.reach = 12.5
+        await cut_again_and_again(machine, 10)
+
+
+@pytest.mark.requirement("D05.9")
+async def test_commits_that_are_not_synced_are_seen_to_be_lost(tmp_path: Path) -> None:
+    """The control: with synchronous=NORMAL the same harness finds acknowledged commits missing."""
+    with Machine.on(tmp_path, 1, "normal") as machine, pytest.raises(AssertionError, match="acknowledged"):
+        await cut_again_and_again(machine, 20)
