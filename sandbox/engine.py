@@ -16,7 +16,7 @@ import tenacity
 
 from sandbox.client import Client
 from sandbox.endpoint import Endpoint
-from sandbox.errors import EngineRefused, EngineUnreachable, ImageMissing, SandboxGone
+from sandbox.errors import EngineError, EngineRefused, EngineUnreachable, ImageMissing, SandboxGone
 from sandbox.policy import refuse_dangerous, refuse_workdir
 from sandbox.refusals import refusal
 
@@ -144,6 +144,24 @@ class Engine:
         """Unpack a tar at `path` of a container; also of one that never ran. Raises SandboxGone."""
         doing = f"unpack an archive at {path} of the container {_short(container)}"
         await self._client.call(doing, lambda api: api.put_archive(container, path, archive), deadline=UNPACKING)
+
+    async def get_archive(self, container: str, path: str, *, most: int) -> bytes:
+        """Return what lies at `path` of a container as a tar; also of one that never ran.
+
+        Raises SandboxGone, EngineError when it has more than `most` bytes.
+        """
+        doing = f"pack {path} of the container {_short(container)}"
+
+        def work(api: Any) -> bytes:
+            pieces, _ = api.get_archive(container, path)
+            packed = bytearray()
+            for piece in pieces:  # to the end: an answer that is left in the middle keeps its connection
+                packed += piece[: most + 1 - len(packed)]
+            if len(packed) > most:
+                raise EngineError(f"The engine was asked to {doing}, which is more than {most} bytes.")
+            return bytes(packed)
+
+        return await self._client.call(doing, work, deadline=UNPACKING)
 
     async def containers(self, labels: Mapping[str, str]) -> list[Json]:
         """List containers, also ended ones, that carry all of `labels`."""

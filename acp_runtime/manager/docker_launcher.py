@@ -16,7 +16,7 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.manager.confinement import host_mounts, sandbox_limits
 from acp_runtime.manager.docker_agent import DockerAgent, folder_of
 from acp_runtime.manager.launcher import Ended, LaunchError, LaunchRequest
-from acp_runtime.manager.run_dir import SOCKET, make_private, make_run_dir, relay_dir, remove_run_dir
+from acp_runtime.manager.run_dir import SOCKET, make_private, make_run_dir, remove_run_dir
 from acp_runtime.manager.workspace import export, missing_folder, nothing_kept, snapshot, tell_kept
 from acp_runtime.models.forwarder import ModelForwarder
 from acp_runtime.models.route import Route
@@ -28,12 +28,12 @@ from sandbox.errors import SandboxError, SocketsNotShared
 from sandbox.images import ensure_agents, ensure_base, ensure_image
 from sandbox.ownership import Owner
 from sandbox.probe import ProbeResult, probe
+from sandbox.programs_volume import PROGRAMS_MOUNT, RELAY, ensure_programs
 from sandbox.removal import remove_containers, remove_volumes
 from sandbox.spec import BASE, LABEL, WORKSPACE, HostMount, SandboxSpec, VolumeMount
 from sandbox.workspace import Guest, WorkspaceLimits, bring_in
 
 AGENTS: Final = "/opt/subagents/agents"
-RELAY: Final = "/opt/subagents/relay"
 RUN: Final = "/run/subagents"
 PORT: Final = 8790
 GUEST_SECONDS: Final = "1800"
@@ -92,7 +92,7 @@ class DockerLauncher:
         image = ground.base
         if request.order.image is not None:
             image = await ensure_image(ground.engine, request.order.image, request.progress)
-        mounts = await self._mounts(ground.engine, request)
+        mounts = await self._mounts(ground, request)
         host_side = await undo.enter_async_context(AsyncExitStack())
         run_dir = make_run_dir(self._config.runtime_dir, request.store, request.subagent)
         host_side.callback(remove_run_dir, self._config.runtime_dir, request.store, request.subagent)
@@ -147,9 +147,11 @@ class DockerLauncher:
         elif not volumes.issuperset(self._guest_spec(ground, request).volumes):
             raise nothing_kept(request)
 
-    async def _mounts(self, engine: Engine, request: LaunchRequest) -> tuple[HostMount | VolumeMount, ...]:
-        relay = await asyncio.to_thread(relay_dir, self._config.cache_dir, engine.facts.architecture)
-        mounts: tuple[HostMount | VolumeMount, ...] = (HostMount(str(relay), RELAY),)
+    async def _mounts(self, ground: _Ground, request: LaunchRequest) -> tuple[HostMount | VolumeMount, ...]:
+        engine = ground.engine
+        async with self._preparing:  # one fills it, the others wait
+            programs = await ensure_programs(engine, ground.base)
+        mounts: tuple[HostMount | VolumeMount, ...] = (VolumeMount(programs, PROGRAMS_MOUNT),)
         mounts = (*mounts, *host_mounts(request.order.confinement, engine.endpoint))
         if any(part.startswith(f"{AGENTS}/") for part in request.kind.argv):
             volume = await ensure_agents(engine, request.progress, environ=self._environ)
@@ -164,7 +166,7 @@ class DockerLauncher:
             subagent=request.subagent,
             attempt=request.attempt,
             image=image,
-            command=(f"{RELAY}/relay", f"127.0.0.1:{PORT}", f"{RUN}/{SOCKET}"),
+            command=(RELAY, f"127.0.0.1:{PORT}", f"{RUN}/{SOCKET}"),
             gid=gid,
             limits=sandbox_limits(request.order.confinement),
             mounts=mounts,

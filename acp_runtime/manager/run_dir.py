@@ -1,17 +1,15 @@
-"""Folders of the host that containers see: one for each agent with its sockets, and one with the relay's program.
+"""The folder of the host that an agent's container sees, with its sockets.
 
-Both are bind-mounted read-only, but for the folder `HOLDER` in the first: the holder makes its socket there. The agent
-can enter neither: they are for the container's root, by group.
+It is bind-mounted read-only, and once more the folder `HOLDER` in it, where the holder makes its socket. The agent can
+enter neither: they are for the container's root, by group.
 """
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
 from typing import Final
 
 from acp_runtime.manager.launcher import LaunchError
-from sandbox.programs import program as program_file
 
 SOCKET: Final = "model.sock"
 HOLDER: Final = "holder"
@@ -46,21 +44,3 @@ def remove_run_dir(root: Path, store: str, subagent: str) -> None:
         (root / store).rmdir()
     except OSError:
         return
-
-
-def relay_dir(cache: Path, architecture: str) -> Path:
-    """Return a folder that holds the relay for an engine's architecture, readable by any user of a container.
-
-    The installed program may lie where a container's root, who has no special rights, cannot read it.
-    """
-    program = program_file("relay", architecture).read_bytes()
-    folder = cache / f"relay-{architecture}-{hashlib.sha256(program).hexdigest()[:16]}"
-    target = folder / "relay"
-    if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"relay.{os.getpid()}"
-        partial.write_bytes(program)
-        partial.chmod(0o755)
-        folder.chmod(0o755)
-        partial.replace(target)
-    return folder

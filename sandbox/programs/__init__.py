@@ -9,16 +9,23 @@ from pathlib import Path
 
 from sandbox.errors import ProgramMissing
 
-__all__ = ["ARCHITECTURES", "program"]
+__all__ = ["ARCHITECTURES", "PROGRAMS", "program", "read_program"]
 
 ARCHITECTURES = ("amd64", "arm64")
+PROGRAMS = ("relay", "holder")
 
 _FOLDER = Path(__file__).parent / "bin"
 _REMEDY = "install the package again, or run `python sandbox/programs/build.py` in a checkout"
 
 
 def program(name: str, architecture: str, folder: Path = _FOLDER) -> Path:
-    """Return the program (`relay` or `holder`) for an engine's architecture, checked against its recorded SHA-256.
+    """Return where the program (one of `PROGRAMS`) for an engine's architecture lies; raises as `read_program`."""
+    read_program(name, architecture, folder)
+    return folder / f"{name}-{architecture}"
+
+
+def read_program(name: str, architecture: str, folder: Path = _FOLDER) -> bytes:
+    """Return the program for an engine's architecture, checked against its recorded SHA-256.
 
     Raises ProgramMissing when there is none for the architecture, when it was not built, or when it is not the file
     that was built.
@@ -29,10 +36,11 @@ def program(name: str, architecture: str, folder: Path = _FOLDER) -> Path:
         )
     path = folder / f"{name}-{architecture}"
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        data = path.read_bytes()
         recorded = (folder / "SHA256SUMS").read_text(encoding="ascii").splitlines()
     except OSError as error:
         raise ProgramMissing(f"The {name} {path} cannot be read ({error.strerror}); {_REMEDY}.") from error
+    found = hashlib.sha256(data).hexdigest()
     if f"{found}  {path.name}" not in recorded:
         raise ProgramMissing(f"The {name} {path} is not the file that was built (its SHA-256 is {found}); {_REMEDY}.")
-    return path
+    return data

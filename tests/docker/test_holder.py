@@ -3,7 +3,6 @@
 import asyncio
 import os
 import secrets
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from acp_runtime.manager.run_dir import HOLDER as SOCKETS
+from acp_runtime.manager.run_dir import make_run_dir
 from sandbox.channel import Receiver
 from sandbox.container import Sandbox
 from sandbox.engine import Engine
@@ -20,15 +21,14 @@ from sandbox.holder.frames import Cause, Phase, Settings, State
 from sandbox.holder.journal import read_output, read_state
 from sandbox.holder.link import Link, SocketLink
 from sandbox.holder.start import start
-from sandbox.programs import program as program_file
-from sandbox.spec import HostMount, Limits, VolumeMount
+from sandbox.programs_volume import HOLDER, PROGRAMS_MOUNT, ensure_programs
+from sandbox.spec import JOURNAL, HostMount, Limits, VolumeMount
 from tests.contract.holder.held import BOUND, Heard, numbered
-from tests.docker.conftest import TEST_LABELS
 
 pytestmark = pytest.mark.docker
 
-RUN, JOURNAL, PROGRAM = "/run/subagents", "/journal", "/opt/subagents/holder"
-HOLDER, SOCKET = f"{PROGRAM}/holder", f"{RUN}/holder.sock"
+RUN = "/run/holder"
+SOCKET = f"{RUN}/holder.sock"
 GID = 54321 if os.geteuid() == 0 else os.getegid()
 SMALL = Limits(memory_bytes=96 * 1024**2, pids=64, tmp_bytes=1024**2)
 ECHO = ("cat",)
@@ -43,9 +43,10 @@ class Placed:
     way: str
     token: str
     env: dict[str, str]
+    socket: str = SOCKET
 
     async def start(self, *argv: str, **fields: Any) -> State:
-        place = {"journal": f"{JOURNAL}/1", "socket": SOCKET, "token": self.token, "epoch": 1, "cwd": "/"}
+        place = {"journal": f"{JOURNAL}/1", "socket": self.socket, "token": self.token, "epoch": 1, "cwd": "/"}
         return await start(self.run, Settings(argv=argv, env=self.env, **{**place, **fields}))
 
     async def execute(self, receiver: Receiver, *words: str) -> Link:
@@ -59,7 +60,7 @@ class Placed:
     async def opener(self, receiver: Receiver) -> Link:
         if self.way == "socket":
             return await SocketLink.open(self.folder / "holder.sock", receiver)
-        return await self.execute(receiver, "attach", SOCKET)
+        return await self.execute(receiver, "attach", self.socket)
 
     async def attach(self, *, epoch: int = 1, **places: int) -> tuple[Heard, HeldChannel]:
         heard = Heard()
@@ -69,35 +70,29 @@ class Placed:
 
     async def inside(self, script: str, user: str = "10001:10001") -> str:
         done = await self.sandbox.run(["sh", "-c", script], cwd="/", limit_bytes=1 << 20, timeout=BOUND, user=user)
-        return done.stdout.decode()
+        return done.stdout.decode(errors="replace")
+
+
+@pytest.fixture
+async def programs(engine: Engine, image: str) -> VolumeMount:
+    return VolumeMount(await ensure_programs(engine, image), PROGRAMS_MOUNT)
 
 
 @pytest.fixture(params=["socket", "exec"])
 async def placed(
     request: pytest.FixtureRequest,
-    engine: Engine,
+    programs: VolumeMount,
     store: str,
     make_sandbox: Callable[..., Awaitable[Sandbox]],
     tmp_path: Path,
 ) -> AsyncIterator[Placed]:
-    program, folder = tmp_path / "program", tmp_path / "run"
-    program.mkdir(mode=0o755)
-    shutil.copy(program_file("holder", engine.facts.architecture), program / "holder")
-    folder.mkdir()
-    folder.chmod(0o770)
+    folder = make_run_dir(tmp_path, store, "one") / SOCKETS
     os.chown(folder, -1, GID)
-    volume = f"acp-{store[:8]}-one-journal"
-    await engine.create_volume(volume, TEST_LABELS)
-    mounts = (
-        HostMount(str(folder), RUN, read_only=False),
-        HostMount(str(program), PROGRAM),
-        VolumeMount(volume, JOURNAL, read_only=False),
-    )
-    sandbox = await make_sandbox(gid=GID, mounts=mounts, work=False, home=False, limits=SMALL)
+    mounts = (HostMount(str(folder), RUN, read_only=False), programs)
+    sandbox = await make_sandbox(gid=GID, mounts=mounts, work=False, home=False, journal=True, limits=SMALL)
     env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "SUBAGENTS_TEST_STORE": store}
     yield Placed(sandbox, folder, request.param, secrets.token_hex(16), env)
-    await sandbox.remove()
-    await engine.remove_volume(volume)
+    await sandbox.remove(volumes=True)
 
 
 async def test_an_agent_is_held_and_attached_and_ends(placed: Placed):
@@ -209,6 +204,22 @@ async def test_a_fork_bomb_is_counted_and_ended(placed: Placed):
         state = await channel.wait_over()
     assert state.left == 0
     assert await placed.inside("pgrep -c python3") == "0\n"
+    await channel.close()
+
+
+async def test_without_a_shared_folder_the_socket_is_roots_in_the_containers_own_memory(
+    programs: VolumeMount, store: str, make_sandbox: Callable[..., Awaitable[Sandbox]], tmp_path: Path
+):
+    sandbox = await make_sandbox(mounts=(programs,), work=False, home=False, journal=True, limits=SMALL)
+    placed = Placed(sandbox, tmp_path, "exec", secrets.token_hex(16), {"SUBAGENTS_TEST_STORE": store})
+    placed.socket = "/run/holder.sock"
+    await placed.start("/bin/cat")
+    heard, channel = await placed.attach()
+    await channel.send(b"hello\n")
+    await heard.until(lambda: heard.stdout == b"hello\n")
+    assert await placed.inside("stat -c '%u:%g %a' /run/holder.sock") == "0:0 660\n"
+    attached = await placed.inside(f"{HOLDER} attach /run/holder.sock </dev/null 2>&1 || echo; echo $?")
+    assert "holder_gone" in attached
     await channel.close()
 
 

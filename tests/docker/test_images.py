@@ -15,7 +15,7 @@ import docker
 import pytest
 
 from sandbox import images
-from sandbox.agents_volume import AGENTS_MOUNT, CONTENT_LABEL, AgentsVolume
+from sandbox.agents_volume import AGENTS_MOUNT, AgentsVolume
 from sandbox.engine import Engine
 from sandbox.errors import EngineRefused, ImageMissing
 from sandbox.image_recipe import Recipe, load_recipe
@@ -27,6 +27,7 @@ pytestmark = pytest.mark.docker
 
 REPO = Path(__file__).parents[2]
 NOWHERE = Path("/nonexistent")
+CONTENT_LABEL = "io.acp-subagents.agents"
 BASE = """
 ARG ROOTFS
 FROM ${ROOTFS}

@@ -1,0 +1,97 @@
+"""A volume that holds one content for everybody on an engine: filled once, published when proven, read-only in use.
+
+A volume cannot be renamed or relabelled, and a killed filler leaves one that looks like any other. So each filler
+fills a volume of its own, proves it, and only then publishes it: by creating a second, empty volume whose name is the
+content's and whose label names the filled one. Creating a volume that exists changes nothing, so of several fillers
+exactly one wins and all agree on it. Promises: a name that `published` returns was filled and proven; what was not
+published is never used, and the end of the next `fill_with` removes it.
+"""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from sandbox.engine import Engine
+from sandbox.errors import EngineError
+
+__all__ = ["PublishedVolume"]
+
+PUBLISH_TRIES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedVolume:
+    """One content (`key`) of a kind on one engine."""
+
+    kind: ClassVar[str]
+    engine: Engine
+    key: str
+
+    @property
+    def content_label(self) -> str:
+        return f"io.acp-subagents.{self.kind}"
+
+    @property
+    def pointer(self) -> str:
+        """Give the name of the empty volume that names the filled one."""
+        return f"acp-subagents-{self.kind}-{self.key}.published"
+
+    async def published(self) -> str | None:
+        """Return the name of the filled volume, None when there is none (any more) that can be trusted."""
+        pointer = await self.engine.inspect_volume(self.pointer)
+        name = (pointer.get("Labels") or {}).get(self._pointer_label) if pointer else None
+        found = await self.engine.inspect_volume(name) if name else None
+        # A volume that was removed and is then mounted comes back empty, without our label.
+        return name if found and (found.get("Labels") or {}).get(self.content_label) == self.key else None
+
+    async def fill_with(self, filler: Callable[[str], Awaitable[None]]) -> str:
+        """Let `filler` make, fill and prove a volume of the name it gets, then publish it; return the published one.
+
+        What `filler` raises is raised again, and nothing is published then.
+        """
+        name = f"acp-subagents-{self.kind}-{self.key}-{secrets.token_hex(4)}"
+        try:
+            await filler(name)
+            winner = await self._publish(name)
+        finally:
+            if await self.published() != name:
+                await self.engine.remove_volume(name)
+        await self._remove_all_but(winner)
+        return winner
+
+    def mount(self, name: str, target: str, **options: Any) -> dict[str, Any]:
+        """Return the mount with which a filler's container makes the volume: in use, and labelled, from the start."""
+        labels = {"Labels": {self.content_label: self.key}, **options}
+        return {"Type": "volume", "Source": name, "Target": target, "VolumeOptions": labels}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Return the labels of a filler's containers."""
+        return {
+            "io.acp-subagents.role": "build",
+            "io.acp-subagents.pid": str(os.getpid()),
+            self.content_label: self.key,
+        }
+
+    @property
+    def _pointer_label(self) -> str:
+        return f"{self.content_label}-volume"
+
+    async def _publish(self, name: str) -> str:
+        """Name this volume the filled one, unless another is; a pointer to nothing is replaced."""
+        for _ in range(PUBLISH_TRIES):
+            await self.engine.create_volume(self.pointer, {self._pointer_label: name})
+            if winner := await self.published():
+                return winner
+            await self.engine.remove_volume(self.pointer)
+        raise EngineError(f"The {self.kind} volume {name} was removed while it was published; try again.")
+
+    async def _remove_all_but(self, winner: str) -> None:
+        """Remove what killed fillers left. Only now, when the published one is known, can no other be in the way."""
+        for volume in await self.engine.volumes({self.content_label: self.key}):
+            if volume["Name"] != winner:
+                with contextlib.suppress(EngineError):  # its filler works on it, will lose, and removes it itself
+                    await self.engine.remove_volume(volume["Name"])
