@@ -7,8 +7,8 @@ Standard library only; it imports nothing of the program, and reads the log with
     log.db             a copy of the store
     parents/NAME.jsonl what a parent did and was told, synced line by line: `sending` and `taken` with the label of a
                        task, `stopping` with a subagent, `shown` with token, text and nudges, `acked` with the token
-    agents/ID.jsonl    what an agent saw: `start` with pid, `prompt` with id, label and session, `sent` with label and
-                       n, `asked` and `heard` with id (heard: the option), `done` with label
+    agents/ID.jsonl    what an agent saw, each line with the `run` of its process: `start`, `prompt` with id and label,
+                       `sent` with label and n, `asked` and `heard` with id (heard: the option), `done` with label
     faults.json        what was done to whom: a list of {"victim", "subagent", "lethal"}
     left.json          what was still there at the end, as a list of words
 
@@ -267,7 +267,7 @@ def check_prompts(case: Case) -> Iterator[str]:
                 yield f"{stream.ident} got the prompt {label} {count} times"
             if label not in started:
                 yield f"{stream.ident} got the prompt {label}, which the log does not know as started"
-        for ident, count in Counter((entry["pid"], str(entry["id"])) for entry in prompts).items():
+        for ident, count in Counter((entry["run"], str(entry["id"])) for entry in prompts).items():
             if count > 1:
                 yield f"{stream.ident} got the id {ident[1]} {count} times"
 

@@ -39,7 +39,7 @@ class MadeCase:
         self.parents["left"].append({"word": word, **more})
 
     def saw(self, word: str, **more: Any) -> None:
-        self.agents[ONE].append({"word": word, "pid": 7, **more})
+        self.agents[ONE].append({"word": word, "run": "7", **more})
 
     def turn(self, token: str, text: str, *nudges: str, acked: bool = True) -> None:
         """A turn that the log, the ledger and, unless it failed, the parent know."""

@@ -1,0 +1,184 @@
+"""A storm: a daemon, parents and agents, all of them processes, and faults as planned; then what is left of it, judged.
+
+What a storm leaves is a case (`tests/faults/checker.py` says what is in it), and the checker is run on it as the
+program of its own that it is.
+"""
+
+import json
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from acp_runtime.callers import OPERATOR
+from acp_runtime.core.errors import Rejected
+from tests.e2e.daemon_site import BOUND, _processes
+from tests.faults.storm.plan import Fault, plan
+from tests.faults.storm.site import StormSite
+from tests.faults.storm.victims import FAULTS, NEEDS_ROOT
+
+ROOT = Path(__file__).parents[3]
+PARENTS = ("left", "right")
+NOW = "now"
+TRIES = 3  # of each fault: some find nobody that they could hit
+LOOK_SECONDS = 0.02
+FAILPOINT_SECONDS = 2.0
+READY_SECONDS = 90.0
+FINISH_SECONDS = 240.0
+
+
+@dataclass
+class Storm:
+    """One storm at a site. `agents`: of each parent."""
+
+    site: StormSite
+    seed: int
+    count: int
+    agents: int = 3
+    without: frozenset[str] = frozenset()
+    parents: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    done: list[dict[str, Any]] = field(default_factory=list)
+    missed: Counter[str] = field(default_factory=Counter)
+    manager: int = 0
+    seen: int = 0
+    began: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.draw = random.Random(f"storm {self.seed}")
+        if os.geteuid() != 0:
+            self.without |= NEEDS_ROOT
+
+    def play(self, case: Path, *, held: bool) -> dict[str, Any]:
+        """Play the storm to its end and return the verdict."""
+        self.began = time.perf_counter()
+        self.start_manager()
+        for name in PARENTS:
+            self.start_parent(name)
+        self.wait_for("session_opened", self.agents, READY_SECONDS)
+        for fault in self.faults():
+            self.meet(fault)
+            if len(self.done) == self.count:
+                break
+        self.finish()
+        self.collect(case)
+        return self.judge(case, held=held)
+
+    def faults(self) -> list[Fault]:
+        return plan(self.seed, TRIES * self.count, without=self.without)
+
+    def meet(self, fault: Fault) -> None:
+        """Wait for the fact upon which a fault comes, and have it come."""
+        self.check_parents()
+        subagent = self.wait_for(fault.failpoint, fault.number, FAILPOINT_SECONDS)
+        began = time.perf_counter()
+        for each in ([subagent] if subagent else []) + self.subagents():
+            ended = FAULTS[fault.victim](self, each)
+            if ended is not None:
+                told = {"victim": fault.victim, "subagent": ended or each, "lethal": bool(ended)}
+                told |= {"failpoint": fault.failpoint, "seconds": round(time.perf_counter() - began, 2)}
+                self.done.append(told | {"at": round(began - self.began, 1)})
+                return
+        self.missed[fault.victim] += 1
+
+    def wait_for(self, kind: str, number: int, seconds: float) -> str:
+        """Wait for so many new facts of a kind, and return the subagent of the last; nothing when they do not come."""
+        until = time.perf_counter() + seconds
+        cursor = self.newest() if number == 1 else self.seen
+        while number > 0 and kind != NOW and time.perf_counter() < until:
+            rows = self.site.look("SELECT seq, stream, kind FROM event WHERE seq > ? ORDER BY seq", cursor)
+            for seq, stream, each in rows:
+                cursor = seq
+                number -= kind in ("any", each)
+                if number == 0:
+                    self.seen = cursor
+                    return stream if stream.startswith("bg-") else ""
+            time.sleep(LOOK_SECONDS)
+        self.seen = cursor
+        return ""
+
+    def newest(self) -> int:
+        return int(self.site.look("SELECT coalesce(max(seq), 0) FROM event")[0][0])
+
+    def subagents(self) -> list[str]:
+        """Return the open subagents in an order by chance."""
+        rows = self.site.look("SELECT id FROM subagent WHERE lifecycle NOT IN ('stopped', 'failed') ORDER BY id")
+        found = [str(row[0]) for row in rows]
+        self.draw.shuffle(found)
+        return found
+
+    def start_manager(self, *argv: str) -> None:
+        self.manager = self.site.serve(*argv)
+
+    def start_parent(self, name: str) -> None:
+        ledger, finish = self.site.root / f"{name}.jsonl", self.site.root / "finish"
+        words = [str(self.site.socket), name, str(ledger), str(self.site.workspace), str(self.seed)]
+        argv = [sys.executable, "-m", "tests.faults.storm.parent", *words, str(self.agents), str(finish)]
+        with (self.site.root / f"{name}.err").open("a") as said:
+            self.parents[name] = self.site.popen(*argv, stderr=said)
+
+    def end_parent(self, name: str) -> None:
+        self.parents[name].kill()
+        self.parents[name].wait(BOUND)
+
+    def check_parents(self) -> None:
+        for name, process in self.parents.items():
+            assert process.poll() is None, f"{name} has ended: {(self.site.root / f'{name}.err').read_text()}"
+
+    def finish(self) -> None:
+        """Have the parents come to their end."""
+        (self.site.root / "finish").touch()
+        until = time.perf_counter() + FINISH_SECONDS
+        for name, process in self.parents.items():
+            code = process.wait(max(1.0, until - time.perf_counter()))
+            assert code == 0, f"{name} failed: {(self.site.root / f'{name}.err').read_text()}"
+
+    def collect(self, case: Path) -> None:
+        """Write the case, and remove what the subagents of this storm kept."""
+        (case / "parents").mkdir(parents=True)
+        (case / "agents").mkdir()
+        copy_store(self.site.store, case / "log.db")
+        for name in self.parents:
+            shutil.copy(self.site.root / f"{name}.jsonl", case / "parents")
+        for subagent, data in self.site.journals().items():
+            (case / "agents" / f"{subagent}.jsonl").write_bytes(data)
+        (case / "faults.json").write_text(json.dumps(self.done, indent=1))
+        (case / "daemon.log").write_text(self.site.log())
+        (case / "left.json").write_text(json.dumps(self.clean_up()))
+
+    def clean_up(self) -> list[str]:
+        """Remove the subagents as their operator, end the daemon, and return what is there all the same."""
+        left = []
+        for (subagent,) in self.site.look("SELECT id FROM subagent ORDER BY id"):
+            try:
+                self.site.client.call("remove", OPERATOR, subagent=subagent)
+            except Rejected as error:
+                left.append(f"{subagent} cannot be removed: {error}")
+        self.site.end(self.manager)
+        left += self.site.left()
+        return left + [f"process {pid}" for pid in _processes(self.site.root)]
+
+    def judge(self, case: Path, *, held: bool) -> dict[str, Any]:
+        argv = [sys.executable, "-m", "tests.faults.checker", str(case), "--json", *(["--held"] if held else [])]
+        told = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert told.stdout, told.stderr
+        return dict(json.loads(told.stdout)) | {
+            "missed": dict(self.missed),
+            "seconds": round(time.perf_counter() - self.began),
+        }
+
+
+def copy_store(source: Path, target: Path) -> None:
+    """Copy a store that may be in use."""
+    with (
+        closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as here,
+        closing(sqlite3.connect(target)) as there,
+    ):
+        here.backup(there)

@@ -1,0 +1,154 @@
+"""A parent in a storm: a process that keeps its agents busy, takes turns of which some fail, and keeps a ledger.
+
+    python -m tests.faults.storm.parent SOCKET NAME LEDGER WORKSPACE SEED AGENTS FINISH
+
+The ledger is all that it remembers when it is killed: JSON lines, each synced before what it announces is done, and
+after what it confirms was confirmed. Once the file FINISH exists it lets its tasks end, stops its agents, takes turns
+until nothing is left to be told, and ends.
+"""
+
+import json
+import os
+import random
+import secrets
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from acp_runtime.api.errors import DaemonError
+from acp_runtime.api.unix_client import UnixClient
+from acp_runtime.core.errors import Rejected
+
+DOOR = "storm"
+PATIENCE = 120.0
+CALL_SECONDS = 20.0
+GONE = ("daemon_unreachable", "daemon_lost", "closing")
+FATAL = ("invalid", "unknown_method", "unknown_agent")
+LIMITS = {"restarts": 100, "backoff": 0.02, "loss_told": 30.0, "lost_grace": 20.0, "request": 120.0}
+STEP_SECONDS = 0.2
+FAIL, ANSWER, CANCEL, STOP = 0.3, 0.6, 0.01, 0.01
+
+
+class Parent:
+    def __init__(self, *words: str) -> None:
+        socket, self.name, ledger, self.workspace, seed, agents, finish = words
+        self.client = UnixClient(Path(socket), bound=CALL_SECONDS)
+        self.ledger = Path(ledger)
+        self.finish = Path(finish)
+        self.agents = int(agents)
+        self.count = self.remembered()
+        self.random = random.Random(f"{seed} {self.name} {self.count}")
+
+    def remembered(self) -> int:
+        """Return how many tasks were announced before; what was cut off by a death is no line and is ended as one."""
+        if not self.ledger.exists():
+            return 0
+        text = self.ledger.read_text()
+        if not text.endswith("\n"):
+            self.ledger.write_text(text.rpartition("\n")[0] + "\n")
+        return text.count('"word": "sending"')
+
+    def note(self, word: str, **more: Any) -> None:
+        with self.ledger.open("a") as ledger:
+            ledger.write(json.dumps({"word": word, **more}) + "\n")
+            ledger.flush()
+            os.fsync(ledger.fileno())
+
+    def call(self, method: str, caller: str | None, **arguments: Any) -> Any:
+        """Call once a daemon is there; None when the outcome is unknown, or it was refused."""
+        until = time.monotonic() + PATIENCE  # noqa: TID251 - a bound of a process of the test
+        while time.monotonic() < until:  # noqa: TID251
+            try:
+                return self.client.call(method, caller, **arguments) or {}
+            except DaemonError as error:
+                if error.kind == "daemon_lost":
+                    return None
+                if error.kind not in GONE:
+                    raise
+                time.sleep(0.05)
+            except Rejected as error:
+                if error.kind in FATAL:
+                    raise
+                return None
+        raise SystemExit(f"{self.name}: nobody has answered {method} for {PATIENCE} s")
+
+    def read(self, method: str, **arguments: Any) -> Any:
+        """Ask until there is an answer; a daemon that stalls is asked again."""
+        until = time.monotonic() + PATIENCE  # noqa: TID251
+        while time.monotonic() < until:  # noqa: TID251
+            if (answer := self.call(method, self.name, **arguments)) is not None:
+                return answer
+        raise SystemExit(f"{self.name}: {method} has had no answer for {PATIENCE} s")
+
+    def run(self) -> None:
+        while not self.finish.exists():
+            self.step(busy=True)
+        while not self.settled():
+            self.step(busy=False)
+        while views := self.read("list_subagents", ended=False):
+            for view in views:
+                self.call("stop", self.name, subagent=view["id"], finished=True)
+        while self.read("nudges", state="pending") or self.read("nudges", state="claimed"):
+            self.turn(fail=0.0)
+
+    def settled(self) -> bool:
+        views = self.read("list_subagents", ended=False)
+        return all(task["ended_at"] is not None for view in views for task in view["tasks"])
+
+    def step(self, *, busy: bool) -> None:
+        views = self.read("list_subagents", ended=False)
+        for view in views:
+            self.look_after(view, busy=busy)
+        if busy and len(views) < self.agents:
+            self.spawn()
+        self.turn(FAIL)
+        time.sleep(STEP_SECONDS)
+
+    def look_after(self, view: dict[str, Any], *, busy: bool) -> None:
+        for asked in view["requests"]:
+            if self.random.random() < ANSWER or not busy:
+                options = ("continue",) if asked["kind"] == "question" else ("yes", "no")
+                option = self.random.choice(options)
+                self.call("answer", self.name, subagent=view["id"], request=asked["id"], option=option)
+        if busy and self.random.random() < STOP:
+            self.call("stop", self.name, subagent=view["id"], finished=True)
+        elif view["current_task"] is not None and self.random.random() < CANCEL:
+            self.call("cancel", self.name, subagent=view["id"])
+        elif busy and view["queued"] < 1:
+            label, text = self.task()
+            if self.call("send", self.name, subagent=view["id"], text=text) is not None:
+                self.note("taken", label=label)
+
+    def spawn(self) -> None:
+        label, text = self.task()
+        agent = self.random.choice(("numbering", "loading"))
+        request = {"agent": agent, "workspace": self.workspace, "task": text, "keep": True, "permissions": "ask"}
+        if self.call("spawn", self.name, request=request | {"limits": LIMITS}) is not None:
+            self.note("taken", label=label)
+
+    def task(self) -> tuple[str, str]:
+        """Return the label and the text of a new task, after it was announced in the ledger."""
+        self.count += 1
+        label = f"{self.name}-{self.count}"
+        n, ms = self.random.randrange(30, 150), self.random.choice((20, 40, 60))
+        err = self.random.choice((0, 0, 1, 7))
+        ask = self.random.randrange(1, n) if self.random.random() < 0.4 else 0
+        die = self.random.randrange(1, n) if self.random.random() < 0.04 else 0
+        self.note("sending", label=label, dies=bool(die))
+        return label, f"say it [[task:{label} n={n} ms={ms} err={err} ask={ask} die={die}]]"
+
+    def turn(self, fail: float) -> None:
+        turn = self.call("begin_turn", self.name, door=DOOR, turn_id=secrets.token_hex(8))
+        if not turn:
+            return
+        self.note("shown", token=turn["token"], text=turn["text"], nudges=turn["nudges"])
+        if self.random.random() < fail:
+            return
+        while self.call("commit_turn", None, token=turn["token"]) is None:
+            pass  # its outcome is unknown: it may be said again
+        self.note("acked", token=turn["token"])
+
+
+if __name__ == "__main__":
+    Parent(*sys.argv[1:]).run()

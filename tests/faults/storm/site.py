@@ -1,0 +1,123 @@
+"""Where a storm happens: a user with a daemon whose agents are in containers, and what others see of them.
+
+A site can have its host "restarted": later daemons see another boot id and a monotonic clock that began anew, in
+namespaces of their own. That needs root.
+"""
+
+import io
+import json
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.spec import LABEL
+from tests import engine
+from tests.e2e.daemon_site import MODULE, DaemonSite
+
+AGENT = Path(__file__).parents[2] / "agents" / "numbering_agent.py"
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+SERVE_SECONDS = 150.0
+LEASE = 5.0
+LOCKS = ("daemon.start",)
+BOOTED = 'mount --bind "$0" "$1"; shift; exec "$@"'
+
+
+@dataclass
+class StormSite(DaemonSite):
+    """A user's place. `image` has python3; `tree` is the code that daemons run; `boots` counts restarts of the host."""
+
+    image: str = ""
+    tree: Path = Path(__file__).parents[3]
+    boots: int = 0
+    store_id: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        source = AGENT.read_text(encoding="utf-8")
+        tables = [
+            f"[agents.{name}]\nargv = {json.dumps(['python3', '-c', source, *flags])}\n"
+            for name, flags in (("numbering", []), ("loading", ["--load"]))
+        ]
+        tables += [f'[sandbox]\nimage = "{self.image}"\n', f"[daemon]\nlease = {LEASE}\n"]
+        tables += ["[admission]\nper_parent = 40\ntotal = 80\n"]
+        self.config.write_text("\n".join(tables), encoding="utf-8")
+
+    @property
+    def env(self) -> dict[str, str]:
+        return super().env | {"PYTHONPATH": str(self.tree)}
+
+    def serve(self, *argv: str) -> int:
+        """Have a daemon in the background, and return its pid."""
+        words = [*self._boot(), *MODULE, "serve", "--idle-exit", "0", *argv]
+        done = subprocess.run(
+            words, check=False, env=self.env, cwd=self.root, capture_output=True, text=True, timeout=SERVE_SECONDS
+        )
+        assert done.returncode == 0, f"{done.stderr}\n{self.log()[-4000:]}"
+        hello = self.client.hello()
+        self.store_id = str(hello["store"])
+        return int(hello["pid"])
+
+    def _boot(self) -> list[str]:
+        if not self.boots:
+            return []
+        boot = self.root / f"boot-{self.boots}"
+        boot.write_text(f"00000000-0000-4000-8000-{self.boots:012}\n")
+        began = str(-int(float(Path("/proc/uptime").read_text().split()[0])) + 60 * self.boots)
+        clocks = ["--time", "--monotonic", began, "--boottime", began]
+        return ["unshare", "--mount", *clocks, "--fork", "sh", "-c", BOOTED, str(boot), BOOT_ID]
+
+    @property
+    def _mine(self) -> str:
+        return f"{LABEL}store={self.store_id}"
+
+    def container(self, subagent: str) -> str:
+        """Return the id of the newest running container of a subagent's agent, or nothing."""
+        wanted = (self._mine, f"{LABEL}subagent={subagent}", f"{LABEL}role=agent")
+        return next(iter(engine.containers(*wanted, running=True)), "")
+
+    def containers(self) -> list[str]:
+        return engine.containers(self._mine, running=True)
+
+    def left(self) -> list[str]:
+        """Return what is still there of this site."""
+        found = [f"container {each}" for each in engine.containers(self._mine)]
+        found += [f"volume {each}" for each in engine.volumes(self._mine)]
+        runtime = self.root / "rt" / "acp-subagents"
+        # A probe's folder may stay where its manager was killed: it holds nothing of a subagent.
+        return found + [str(each) for each in runtime.glob("*") if each.name not in LOCKS and not is_probe(each)]
+
+    def journals(self) -> dict[str, bytes]:
+        """Return the journal of each agent by its subagent, read from its home where nobody runs any more."""
+        with engine.client() as client:
+            listed = client.api.volumes(filters={"label": [self._mine]})["Volumes"] or []
+            homes = {
+                each["Labels"][f"{LABEL}subagent"]: each["Name"] for each in listed if each["Name"].endswith("-home")
+            }
+            binds = [f"{volume}:/homes/{subagent}:ro" for subagent, volume in homes.items()]
+            settings = client.api.create_host_config(binds=binds, network_mode="none")
+            labels = {f"{LABEL}test": "storm"}
+            made = client.api.create_container(self.image, ["true"], host_config=settings, labels=labels)
+            try:
+                return {subagent: self._journal(client, made["Id"], subagent) for subagent in homes}
+            finally:
+                client.api.remove_container(made["Id"], force=True)
+
+    def _journal(self, client: engine.docker.DockerClient, container: str, subagent: str) -> bytes:
+        try:
+            stream, _ = client.api.get_archive(container, f"/homes/{subagent}/seen.jsonl")
+        except engine.NotFound:
+            return b""
+        with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as tar:
+            member = tar.extractfile(tar.getmembers()[0])
+            return member.read() if member is not None else b""
+
+    def remove_all(self) -> None:
+        """Remove what is on the engine of this site."""
+        if self.store_id:
+            engine.remove_containers(engine.containers(self._mine))
+            engine.remove_volumes(engine.volumes(self._mine))
+
+
+def is_probe(folder: Path) -> bool:
+    return folder.is_dir() and {each.name for each in folder.iterdir()} <= {"nonce", "host.sock", "inside.sock"}

@@ -1,0 +1,58 @@
+"""Nothing is lost: storms of faults on real daemons, parents, containers and agents, judged by a program of its own."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.docker.closure import closure_image
+from tests.faults.storm.driver import Storm
+from tests.faults.storm.plan import WEIGHTS, plan
+from tests.faults.storm.site import StormSite
+from tests.faults.storm.victims import FAULTS
+
+pytestmark = pytest.mark.docker
+
+HELD = False
+SHORT, SHORT_SEED = 60, 4
+LONG_SEEDS, LONG = range(100, 110), 100
+
+
+@pytest.fixture
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StormSite]:
+    made = StormSite(tmp_path_factory.mktemp("s", numbered=True), image=closure_image())
+    try:
+        yield made
+    finally:
+        made.close()
+        made.remove_all()
+
+
+def weather(site: StormSite, seed: int, count: int) -> Counter[str]:
+    """Have a storm and return its faults. A case in which something is wrong stays in its folder."""
+    case = site.root / "case"
+    verdict = Storm(site, seed, count).play(case, held=HELD)
+    wrong = {name: found for name, found in verdict["found"].items() if found}
+    print(f"seed {seed}:", json.dumps(verdict["figures"]), f"missed {verdict['missed']}, {verdict['seconds']} s")
+    assert wrong == {}, f"make storm SEED={seed} COUNT={count} shows it again; case {case}: {wrong}"
+    shutil.rmtree(case)
+    return Counter(verdict["figures"]["faults"])
+
+
+@pytest.mark.timeout(600)
+def test_nothing_is_lost_in_a_storm(site: StormSite) -> None:
+    assert weather(site, SHORT_SEED, SHORT).total() >= SHORT
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("seed", LONG_SEEDS)
+def test_nothing_is_lost_in_a_long_storm(site: StormSite, seed: int) -> None:
+    assert weather(site, seed, LONG).total() >= LONG
+
+
+def test_a_seed_draws_the_same_faults_again() -> None:
+    assert plan(7, 50) == plan(7, 50) != plan(8, 50)
+    assert {each.victim for each in plan(1, 2000)} == set(WEIGHTS) == set(FAULTS)

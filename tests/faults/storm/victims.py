@@ -1,0 +1,167 @@
+"""What a storm does to whom. Each fault is a function of the storm and of the subagent that it is about.
+
+It returns whose agents it ended: a subagent, "*" for all, or nothing; None when there was nothing to do it to.
+"""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import docker.errors
+
+from acp_runtime.cli.background import wait_for_end
+from tests import engine
+from tests.faults.storm.site import LEASE
+
+if TYPE_CHECKING:
+    from tests.faults.storm.driver import Storm
+
+MOMENT = 0.7
+END_SECONDS = 60.0
+FIND = (
+    'for p in /proc/[0-9]*; do [ "$(cat $p/comm 2>/dev/null)" = "$0" ] && kill -$1 ${p#/proc/} && echo $p; done; true'
+)
+Fault = Callable[["Storm", str], str | None]
+
+
+def inside(storm: "Storm", subagent: str, name: str, number: str) -> bool:
+    """Signal the processes of that name in a container; whether there was one."""
+    with suppress(docker.errors.APIError):
+        if container := storm.site.container(subagent):
+            return bool(engine.execute(container, "sh", "-c", FIND, name, number, user="0").count("/proc/"))
+    return False
+
+
+def kill_inside(name: str) -> Fault:
+    def fault(storm: "Storm", subagent: str) -> str | None:
+        return subagent if inside(storm, subagent, name, "KILL") else None
+
+    return fault
+
+
+def freeze_agent(storm: "Storm", subagent: str) -> str | None:
+    if not inside(storm, subagent, "python3", "STOP"):
+        return None
+    time.sleep(MOMENT)
+    inside(storm, subagent, "python3", "CONT")
+    return ""
+
+
+def on_container(verb: str, **how: object) -> Fault:
+    def fault(storm: "Storm", subagent: str) -> str | None:
+        with suppress(docker.errors.APIError), engine.client() as client:
+            if container := storm.site.container(subagent):
+                getattr(client.api, verb)(container, **how)
+                return subagent
+        return None
+
+    return fault
+
+
+def freeze_container(storm: "Storm", subagent: str) -> str | None:
+    with suppress(docker.errors.APIError), engine.client() as client:
+        if container := storm.site.container(subagent):
+            client.api.pause(container)
+            time.sleep(MOMENT)
+            with suppress(docker.errors.APIError):
+                client.api.unpause(container)
+            return ""
+    return None
+
+
+def end_manager(number: signal.Signals) -> Fault:
+    def fault(storm: "Storm", _: str) -> str | None:
+        storm.site.end(storm.manager, number)
+        storm.start_manager()
+        return ""
+
+    return fault
+
+
+def freeze_manager(storm: "Storm", _: str) -> str | None:
+    os.kill(storm.manager, signal.SIGSTOP)
+    time.sleep(MOMENT)
+    os.kill(storm.manager, signal.SIGCONT)
+    return ""
+
+
+def replace_manager(storm: "Storm", _: str) -> str | None:
+    storm.start_manager("--replace")
+    return ""
+
+
+def outlast_lease(storm: "Storm", _: str) -> str | None:
+    old = storm.manager
+    os.kill(old, signal.SIGSTOP)
+    try:
+        time.sleep(LEASE + 0.5)
+        storm.start_manager("--replace")
+    finally:
+        os.kill(old, signal.SIGCONT)
+    assert wait_for_end(old, END_SECONDS), f"the manager {old} goes on though another took its place"
+    return ""
+
+
+def while_away(other: Fault) -> Fault:
+    """Kill the manager, do something else while it is away, and start another."""
+
+    def fault(storm: "Storm", subagent: str) -> str | None:
+        storm.site.end(storm.manager, signal.SIGKILL)
+        ended = other(storm, subagent)
+        storm.start_manager()
+        return ended or ""
+
+    return fault
+
+
+def kill_parent(storm: "Storm", _: str) -> str | None:
+    name = storm.draw.choice(sorted(storm.parents))
+    storm.end_parent(name)
+    storm.start_parent(name)
+    return ""
+
+
+def restart_host(storm: "Storm", _: str) -> str | None:
+    for name in storm.parents:
+        storm.end_parent(name)
+    storm.site.end(storm.manager, signal.SIGKILL)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(_kill_container, storm.site.containers()))
+    shutil.rmtree(storm.site.root / "rt" / "acp-subagents")
+    storm.site.boots += 1
+    storm.start_manager()
+    for name in storm.parents:
+        storm.start_parent(name)
+    return "*"
+
+
+def _kill_container(container: str) -> None:
+    with suppress(docker.errors.APIError), engine.client() as client:
+        client.api.kill(container)
+
+
+kill_agent, kill_container = kill_inside("python3"), on_container("kill")
+FAULTS: dict[str, Fault] = {
+    "manager-kill": end_manager(signal.SIGKILL),
+    "manager-term": end_manager(signal.SIGTERM),
+    "manager-freeze": freeze_manager,
+    "manager-replace": replace_manager,
+    "manager-lease": outlast_lease,
+    "manager-and-agent": while_away(kill_agent),
+    "manager-and-container": while_away(kill_container),
+    "agent-kill": kill_agent,
+    "agent-freeze": freeze_agent,
+    "holder-kill": kill_inside("holder"),
+    "relay-kill": kill_inside("relay"),
+    "container-kill": kill_container,
+    "container-remove": on_container("remove_container", force=True),
+    "container-freeze": freeze_container,
+    "parent-kill": kill_parent,
+    "host": restart_host,
+}
+NEEDS_ROOT = frozenset({"host"})
