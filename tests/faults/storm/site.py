@@ -120,4 +120,8 @@ class StormSite(DaemonSite):
 
 
 def is_probe(folder: Path) -> bool:
-    return folder.is_dir() and {each.name for each in folder.iterdir()} <= {"nonce", "host.sock", "inside.sock"}
+    return (
+        folder.name.startswith("p")
+        and folder.is_dir()
+        and {each.name for each in folder.iterdir()} <= {"nonce", "host.sock", "inside.sock"}
+    )
