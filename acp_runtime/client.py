@@ -29,6 +29,7 @@ from acp_runtime.service import SpawnRequest
 from acp_runtime.service.bounds import duration
 from acp_runtime.service.facade import SendMode, WaitMode
 from acp_runtime.service.turning import acknowledging
+from acp_runtime.store.disk import StoreFull
 from acp_runtime.store.outbox import TurnContext
 from acp_runtime.views import Hit, NudgeView, Page, Pruned, Sent, SubagentView, Tail, Transcript, Usage, Waited, Wakeup
 
@@ -36,7 +37,7 @@ T = TypeVar("T")
 TRIES: Final = 20
 TRY_SECONDS: Final = 0.25
 _WAKEUP: Final = TypeAdapter(Wakeup)
-_STORE_ERRORS: Final = {each.kind: each for each in (StoreError, StoreOwned, StoreConflict, StoreTooNew)}
+_STORE_ERRORS: Final = {each.kind: each for each in (StoreError, StoreOwned, StoreConflict, StoreTooNew, StoreFull)}
 
 
 class RemoteRuntime:
@@ -200,7 +201,7 @@ class RemoteRuntime:
         """See `Runtime.turn`."""
         context = await self.begin_turn(caller, door, secrets.token_hex(8))
         yield context
-        with acknowledging():
+        with acknowledging("a turn"):
             await self.commit_turn(context.token)
 
     async def wakeups(self, caller: Caller) -> AsyncGenerator[Wakeup]:

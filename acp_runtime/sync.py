@@ -183,7 +183,7 @@ class SyncRuntime:
         """See `Runtime.turn`."""
         context = self.begin_turn(caller, door, secrets.token_hex(8))
         yield context
-        with acknowledging():
+        with acknowledging("a turn"):
             self.commit_turn(context.token)
 
     def wakeups(self, caller: Caller) -> Iterator[Wakeup]:

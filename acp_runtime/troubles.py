@@ -277,8 +277,11 @@ _STORE: Final = Area(
             "start the daemon as before and stop them first, or use another store"),
         Trouble("store_too_new", "the store was written by a newer version", "an older program meets it",
             "use the newer version, or another store"),
-        Trouble("store_error", "the log could not be read or written", "a full disk, or a folder that is not writable",
-            "make room; `subagents df` and `subagents prune` help"),
+        Trouble("disk_full", "the store's disk has too little room: nothing new is started, and what runs waits with "
+            "what it has to store", "logs, exported work, or somebody else's files; `subagents df` shows what is ours",
+            "make room, with `subagents prune` while there is a little left; all goes on by itself then"),
+        Trouble("store_error", "the log could not be read or written", "a folder that is not writable, or a disk "
+            "that fails", "as the sentence says"),
         Trouble("store_conflict", "what was to be stored contradicts what is stored", "a bug of ours",
             "report it with the log"),
         Trouble("illegal_transition", "an event met a state that does not know it", "a bug of ours", "report it"),

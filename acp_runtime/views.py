@@ -248,7 +248,10 @@ class Pruned:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a store holds and takes on the disk. Counts are of the caller's own, sizes in bytes of the whole store."""
+    """What a store holds and takes on the disk. Counts are of the caller's own, sizes in bytes of the whole store.
+
+    `disk_free_bytes` is the room on the store's disk; with too little of it nothing new is started.
+    """
 
     subagents: int
     open_subagents: int
@@ -257,3 +260,4 @@ class Usage:
     nudges_dead: int
     store_bytes: int
     work_bytes: int
+    disk_free_bytes: int

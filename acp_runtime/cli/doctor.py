@@ -26,6 +26,7 @@ from acp_runtime.cli.stdout import put
 from acp_runtime.cli.talk import Talk
 from acp_runtime.config import Config, ConfigError, load
 from acp_runtime.places import environment, runtime_dir, state_dir
+from acp_runtime.store.disk import LEAST_ROOM
 from sandbox.agents_volume import AgentsVolume
 from sandbox.engine import Engine
 from sandbox.errors import SandboxError
@@ -36,6 +37,7 @@ LEAST_FREE: Final = 5 * 1024**3
 LOG_LINES: Final = 200
 NOW: Final = "To have all of it made now, run python -m sandbox.images"
 GIB: Final = 1024**3
+MIB: Final = 1024**2
 
 
 class Mark(StrEnum):
@@ -153,6 +155,9 @@ def _disk() -> Iterator[Finding]:
             yield Finding(Mark.BAD, what, f"{folder} cannot be used: {there} {why}")
             continue
         free = shutil.disk_usage(there).free
+        if what == "disk" and free < LEAST_ROOM:
+            yield Finding(Mark.BAD, what, f"{folder}: {free / MIB:.1f} MiB free; nothing new is started, make room")
+            continue
         enough = free >= LEAST_FREE or what == "sockets"
         sentence = f"{folder}: {free / GIB:.1f} GiB free"
         yield Finding(

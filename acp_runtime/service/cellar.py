@@ -12,6 +12,7 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.manager.launcher import LaunchError
 from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.manager.work import delete_work, work_bytes
+from acp_runtime.store.disk import room
 from acp_runtime.store.store import Store
 from acp_runtime.views import Pruned, SubagentView, Usage
 
@@ -63,6 +64,7 @@ class Cellar:
             nudges_dead=found.nudges_dead,
             store_bytes=found.size,
             work_bytes=await asyncio.to_thread(work_bytes, self._work),
+            disk_free_bytes=await asyncio.to_thread(room, self._work),
         )
 
     async def _discard(self, subagent: str) -> bool:

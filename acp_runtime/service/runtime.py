@@ -111,7 +111,7 @@ class Runtime:
         """Admit a subagent with its first task and return at once; it starts in the background.
 
         Raises `Rejected` (unknown_agent, unknown_preset, beyond_ceiling, override_refused, invalid, disabled,
-        limit_reached, closing) and then nothing was started.
+        limit_reached, closing) and `StoreFull`, and then nothing was started.
         """
         ident = subagent_id(secrets.token_bytes(5))
         given = spawn_input(self._config, ident=ident, caller=caller, request=request)
@@ -222,9 +222,9 @@ class Runtime:
     async def poll(self, caller: Caller, subagent: str, *, since: int | None = None, limit: int = 500) -> Page:
         """Return a stretch of a subagent's log as readers want it, at most `limit` stored events.
 
-        Without `since`: what its parent has not read, which is marked as read unless the operator asks. `since=0`
-        replays from the start. The page of a subagent whose log was deleted is empty and `expired`. Raises `Rejected`
-        (unknown_subagent, invalid).
+        Without `since`: what its parent has not read, which is marked as read unless the operator asks or the disk
+        refuses. `since=0` replays from the start. The page of a subagent whose log was deleted is empty and `expired`.
+        Raises `Rejected` (unknown_subagent, invalid).
         """
         since = None if since is None else cursor("since", since)
         if await self._store.forgotten(_owner(caller), subagent):
@@ -233,7 +233,8 @@ class Runtime:
         begin = await self._store.read_up_to(view.parent, subagent) if since is None else since
         page = await read_page(self._store, subagent, since=begin, limit=limit)
         if since is None and page.next_seq > begin and not isinstance(caller, Operator):
-            await self._store.mark_read(caller, subagent, page.next_seq)
+            with acknowledging("a poll"):
+                await self._store.mark_read(caller, subagent, page.next_seq)
         return page
 
     async def transcript(self, caller: Caller, subagent: str, *, task: str | None = None) -> Transcript:
@@ -317,7 +318,7 @@ class Runtime:
         """One turn of a parent: commits on a clean exit; after an exception the nudges are offered again."""
         context = await self.begin_turn(caller, door, secrets.token_hex(8))
         yield context
-        with acknowledging():
+        with acknowledging("a turn"):
             await self.commit_turn(context.token)
 
     async def wakeups(self, caller: Caller) -> AsyncGenerator[Wakeup]:

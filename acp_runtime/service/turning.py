@@ -1,4 +1,4 @@
-"""A parent's turn over a store that refuses to write: it goes on, with nothing told or with the same told again."""
+"""Turns and polls over a store that refuses to write: they go on, with nothing told or with the same told again."""
 
 import logging
 from collections.abc import Awaitable, Iterator
@@ -26,9 +26,9 @@ async def begun(parent: str, beginning: Awaitable[TurnContext]) -> TurnContext:
 
 
 @contextmanager
-def acknowledging() -> Iterator[None]:
-    """Let a turn end whose acknowledgement cannot be stored: its nudges are shown again."""
+def acknowledging(what: str) -> Iterator[None]:
+    """Let something end whose acknowledgement cannot be stored: what was shown is shown again."""
     try:
         yield
     except StoreError as error:
-        log.warning("a turn could not be acknowledged, its nudges will be shown again: %s", error)
+        log.warning("%s could not be acknowledged, what it showed will be shown again: %s", what, error)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from acp_runtime.core.errors import StoreConflict, StoreError, StoreOwned, StoreTooNew
+from acp_runtime.store.disk import trouble
 from acp_runtime.store.ownership import Reading, own
 
 T = TypeVar("T")
@@ -102,7 +103,7 @@ class Database:
         except sqlite3.IntegrityError as error:
             raise StoreConflict(f"the store {self.path} holds something else already: {error}") from error
         except sqlite3.Error as error:
-            raise StoreError(f"the store {self.path} could not be written: {error}") from error
+            raise trouble(self.path, "could not be written", error) from error
         return result
 
     def _fence(self, connection: sqlite3.Connection) -> None:
@@ -131,7 +132,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     except BaseException as error:
         connection.close()
         if isinstance(error, sqlite3.Error):
-            raise StoreError(f"the store {path} cannot be opened: {error}") from error
+            raise trouble(path, "cannot be opened", error) from error
         raise
     return connection
 

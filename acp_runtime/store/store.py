@@ -33,6 +33,7 @@ from acp_runtime.store.admission import check_admission
 from acp_runtime.store.awake import note, older
 from acp_runtime.store.codec import decode, encode, storable, storable_value
 from acp_runtime.store.db import Database, T
+from acp_runtime.store.disk import need_room
 from acp_runtime.store.outbox import Asking, Moment, TurnContext, wall_text
 from acp_runtime.store.ownership import put_launcher, put_lease
 from acp_runtime.store.parents import fold_parent, resolve, stream_of
@@ -115,9 +116,11 @@ class Store:
         """Append a subagent's events after `version` and project them, durably and at once.
 
         With `admit` the subagent takes a place first, in the same transaction. Raises `Rejected` (limit_reached),
-        `StoreConflict` when the stream has moved on (another writer) and other `StoreError`s when the disk refuses;
-        nothing is kept then.
+        `StoreConflict` when the stream has moved on (another writer), `StoreFull` when the disk has no room, and for
+        one more subagent already when it has little, and other `StoreError`s; nothing is kept then.
         """
+        if admit is not None:
+            await asyncio.to_thread(need_room, self._database.path)
 
         def work(connection: sqlite3.Connection) -> Subagent:
             if admit is not None:
