@@ -4,19 +4,14 @@ Whatever the files hold nothing here raises but for a state that is no state: wh
 GAP in its place, and reading goes on in the next file.
 """
 
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
 from sandbox.holder.errors import HolderError
 from sandbox.holder.frames import Frame, Phase, Splitter, State, Type, gap
 
-STATE_FILE: Final = "state"
 MAGIC: Final = b"ACPHOLD1"
-READ_AT_ONCE: Final = 1024 * 1024
-LETTERS: Final = {1: "o", 2: "e"}
-_NAME = re.compile(r"([oei])-([0-9a-f]{16})")
 
 
 def read_state(data: bytes) -> State:
@@ -30,48 +25,46 @@ def read_state(data: bytes) -> State:
     return state if state.phase is Phase.ENDED else replace(state, phase=Phase.LOST)
 
 
-def read_output(
-    names: Iterable[str], read: Callable[[str], bytes], stream: int, start: int, end: int
-) -> Iterator[Frame]:
-    """Yield OUTPUT and GAP frames of one stream from `start` to `end`, in order and without a hole between them.
+class StreamFiles:
+    """One stream of a journal, out of its files: `begin` each in the order of their names, `feed` it, `finish` at last.
 
-    `names` are those of the files in the journal's folder; `read` gives one file, at most one at a time is held. `end`
-    comes from the state.
+    OUTPUT and GAP frames come out, in order and without a hole between them, from `start` to `end`, which is the
+    state's, None when that is damaged. What is sound and follows behind the end without a hole comes out too: the
+    holder was killed before it had noted it. `at` is behind all that came out. Less than one frame is held.
     """
-    segments = sorted(_starts(names, LETTERS[stream]))
-    at = start
-    for position, (first, name) in enumerate(segments):
-        stop = segments[position + 1][0] if position + 1 < len(segments) else end
-        if stop <= at:
-            continue
-        for frame in _records(read(name), stream, min(stop, end)) if first < end else ():
-            if frame.offset + len(frame.payload) <= at:
-                continue
-            if frame.offset > at:
-                yield gap(stream, at, frame.offset - at)
-                at = frame.offset
-            yield Frame(Type.OUTPUT, stream, at, frame.payload[at - frame.offset :])
-            at = frame.offset + len(frame.payload)
-        if at < min(stop, end) and position + 1 < len(segments):
-            yield gap(stream, at, min(stop, end) - at)
-            at = min(stop, end)
-    if at < end:
-        yield gap(stream, at, end - at)
 
+    def __init__(self, stream: int, start: int, end: int | None) -> None:
+        self.at = start
+        self._stream, self._end = stream, end
+        self._splitter: Splitter | None = None
+        self._stop: int | None = None
 
-def _starts(names: Iterable[str], letter: str) -> Iterator[tuple[int, str]]:
-    for name in names:
-        match = _NAME.fullmatch(name)
-        if match is not None and match[1] == letter:
-            yield int(match[2], 16), name
+    def begin(self, stop: int | None) -> None:
+        """Go on with the next file, of the part of the stream before `stop`; None for the last file."""
+        self._splitter, self._stop = Splitter(), stop
 
-
-def _records(data: bytes, stream: int, stop: int) -> Iterator[Frame]:
-    """Yield the sound records of one file, up to the first that is not."""
-    splitter = Splitter()
-    for position in range(0, len(data), READ_AT_ONCE):
-        for frame in splitter.feed(data[position : position + READ_AT_ONCE]):
-            right = frame.type == Type.OUTPUT and frame.detail == stream and frame.payload
-            if not right or frame.offset + len(frame.payload) > stop:
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Take the next bytes of the file; from the first record on that is not sound nothing more comes out of it."""
+        for frame in self._splitter.feed(data) if self._splitter is not None else ():
+            after = frame.offset + len(frame.payload)
+            if not self._belongs(frame, after):
+                self._splitter = None
                 return
-            yield frame
+            if after > self.at:
+                yield from self._skip(frame.offset)
+                yield Frame(Type.OUTPUT, self._stream, self.at, frame.payload[self.at - frame.offset :])
+                self.at = after
+
+    def finish(self) -> Iterator[Frame]:
+        if self._end is not None:
+            yield from self._skip(self._end)
+
+    def _belongs(self, frame: Frame, after: int) -> bool:
+        right = frame.type == Type.OUTPUT and frame.detail == self._stream and bool(frame.payload)
+        known = self._end is None or after <= self._end or frame.offset <= self.at
+        return right and known and (self._stop is None or after <= self._stop)
+
+    def _skip(self, to: int) -> Iterator[Frame]:
+        if to > self.at:
+            yield gap(self._stream, self.at, to - self.at)
+            self.at = to

@@ -16,10 +16,11 @@ from sandbox.channel import Receiver
 from sandbox.container import Sandbox
 from sandbox.engine import Engine
 from sandbox.holder.channel import HeldChannel
-from sandbox.holder.errors import EpochRefused, HolderGone
+from sandbox.holder.dead import replay
+from sandbox.holder.errors import EpochRefused, HolderError, HolderGone
 from sandbox.holder.frames import Cause, Phase, Settings, State
-from sandbox.holder.journal import read_output, read_state
 from sandbox.holder.link import Link, SocketLink
+from sandbox.holder.reader import journal_of, reader, remove_journals
 from sandbox.holder.start import start
 from sandbox.programs_volume import HOLDER, PROGRAMS_MOUNT, ensure_programs
 from sandbox.spec import JOURNAL, HostMount, Limits, VolumeMount
@@ -46,7 +47,7 @@ class Placed:
     socket: str = SOCKET
 
     async def start(self, *argv: str, **fields: Any) -> State:
-        place = {"journal": f"{JOURNAL}/1", "socket": self.socket, "token": self.token, "epoch": 1, "cwd": "/"}
+        place = {"journal": journal_of(1), "socket": self.socket, "token": self.token, "epoch": 1, "cwd": "/"}
         return await start(self.run, Settings(argv=argv, env=self.env, **{**place, **fields}))
 
     async def execute(self, receiver: Receiver, *words: str) -> Link:
@@ -69,7 +70,11 @@ class Placed:
         return heard, channel
 
     async def inside(self, script: str, user: str = "10001:10001") -> str:
-        done = await self.sandbox.run(["sh", "-c", script], cwd="/", limit_bytes=1 << 20, timeout=BOUND, user=user)
+        return await self.inside_of(self.sandbox, script, user)
+
+    @staticmethod
+    async def inside_of(sandbox: Sandbox, script: str, user: str) -> str:
+        done = await sandbox.run(["sh", "-c", script], cwd="/", limit_bytes=1 << 20, timeout=BOUND, user=user)
         return done.stdout.decode(errors="replace")
 
 
@@ -223,28 +228,76 @@ async def test_without_a_shared_folder_the_socket_is_roots_in_the_containers_own
     await channel.close()
 
 
-async def test_the_result_is_in_the_journal_when_the_container_was_killed(
-    placed: Placed, engine: Engine, store: str, make_sandbox: Callable[..., Awaitable[Sandbox]]
+ONCE = pytest.mark.parametrize("placed", ["socket"], indirect=True)
+ENDLESS = ("seq", "1", "100000000")
+
+
+async def told(sandbox: Sandbox, attempt: int = 1, **places: int) -> tuple[Heard, State]:
+    heard = Heard()
+    async with asyncio.timeout(BOUND):
+        return heard, await replay(sandbox.open_channel, journal_of(attempt), heard, heard, **places)
+
+
+def assert_goes_on(said: bytes, before: bytes) -> None:
+    assert said.startswith(before)
+    assert numbered(said.count(b"\n") + 1).startswith(said)
+
+
+@ONCE
+async def test_what_was_said_is_told_once_more_when_the_container_was_killed_in_mid_write(
+    placed: Placed, engine: Engine, image: str
 ):
-    count = 50_000
-    await placed.start("sh", "-c", f"seq 1 {count}; read x")
-    heard, channel = await placed.attach()
-    await heard.until(lambda: len(heard.stdout) == len(numbered(count)))
+    await placed.start(*ENDLESS, stdout_bound=2 << 20)
+    before, channel = await placed.attach()
+    await before.until(lambda: len(before.stdout) > 500_000)
     await placed.sandbox.remove()
-    await heard.until(lambda: heard.lost)
-    mount = VolumeMount(f"acp-{store[:8]}-one-journal", JOURNAL)
-    reader = await make_sandbox(subagent="reader", mounts=(mount,), work=False, home=False)
-
-    async def read(*argv: str) -> bytes:
-        done = await reader.run(argv, cwd="/", limit_bytes=16 << 20, timeout=BOUND, user="0:0")
-        assert done.exit_code == 0
-        return done.stdout
-
-    names = (await read("ls", f"{JOURNAL}/1")).decode().split()
-    files = {name: await read("cat", f"{JOURNAL}/1/{name}") for name in names}
-    state = read_state(files["state"])
-    assert state.phase is Phase.LOST
-    found = read_output(names, files.__getitem__, 1, 0, state.stdout_end)
-    assert b"".join(frame.payload for frame in found) == numbered(count)
+    await before.until(lambda: before.lost)
     await channel.close()
-    await reader.remove()
+    async with reader(engine, placed.sandbox.spec, image) as sandbox:
+        heard, state = await told(sandbox)
+        rest, _ = await told(sandbox, stdout_from=channel.received)
+        assert "refused" in await Placed.inside_of(sandbox, "touch /journal/x || echo refused", user="0:0")
+    assert (state.phase, heard.gaps, state.stdout_end) == (Phase.LOST, [], len(heard.stdout))
+    assert_goes_on(bytes(heard.stdout), bytes(before.stdout))
+    assert before.stdout + rest.stdout == heard.stdout
+
+
+@ONCE
+async def test_when_only_the_holder_was_killed_the_journal_is_read_beside_what_goes_on(
+    placed: Placed, engine: Engine, image: str
+):
+    await placed.start(*ENDLESS, stdout_bound=2 << 20)
+    before, channel = await placed.attach()
+    await before.until(lambda: len(before.stdout) > 500_000)
+    async with reader(engine, placed.sandbox.spec, image) as sandbox:
+        with pytest.raises(HolderError, match="attach to it"):
+            await told(sandbox)
+        await placed.inside("kill -9 $(pgrep -x holder)", user="0:0")
+        await before.until(lambda: before.lost)
+        await channel.close()
+        heard, state = await told(sandbox)
+        assert (state.phase, heard.gaps) == (Phase.LOST, [])
+        assert_goes_on(bytes(heard.stdout), bytes(before.stdout))
+        with pytest.raises(HolderError) as refused:
+            await told(sandbox, attempt=2)
+        assert refused.value.kind == "journal_missing"
+    same, _ = await told(placed.sandbox)
+    assert same.stdout == heard.stdout
+
+
+async def test_an_agent_without_journals_has_none_to_read(engine: Engine, image: str, make_sandbox, make_spec):
+    spec = (await make_sandbox(subagent="other", work=False, home=False)).spec
+    for wanted in (spec, make_spec(subagent="other", journal=True)):
+        with pytest.raises(HolderError, match="no journals of the agent other") as refused:
+            async with reader(engine, wanted, image):
+                pass
+        assert refused.value.kind == "journal_missing"
+
+
+async def test_journals_of_earlier_attempts_are_removed_and_nothing_else(make_sandbox):
+    sandbox = await make_sandbox(work=False, home=False, journal=True)
+    made = "cd /journal; mkdir 1 2 9 10 11 lost+found; touch 1/state 10/state"
+    await Placed.inside_of(sandbox, made, user="0:0")
+    await remove_journals(sandbox, before=10)
+    assert await Placed.inside_of(sandbox, "ls /journal", user="0:0") == "10\n11\nlost+found\n"
+    await remove_journals(sandbox, before=10)

@@ -17,6 +17,7 @@ from sandbox.channel import Receiver
 from sandbox.holder import frames
 from sandbox.holder.channel import HeldChannel
 from sandbox.holder.frames import Frame, Settings, Splitter, State, Type
+from sandbox.holder.journal import StreamFiles, read_state
 from sandbox.holder.link import Link, SocketLink
 from sandbox.holder.start import start
 from sandbox.spec import AGENT_UID
@@ -172,6 +173,16 @@ async def ended(pid: int) -> None:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
+
+
+def read_back(held: Held, start: int) -> list[Frame]:
+    """Read stdout from the files, as they lie there."""
+    state = read_state((held.journal / "state").read_bytes())
+    stream, paths, frames = StreamFiles(1, start, state.stdout_end), held.files("o"), []
+    for path, behind in zip(paths, [*paths[1:], None], strict=True):
+        stream.begin(int(behind.name.partition("-")[2], 16) if behind else None)
+        frames += stream.feed(path.read_bytes())
+    return frames + list(stream.finish())
 
 
 class Raw:

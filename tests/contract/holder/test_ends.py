@@ -10,8 +10,8 @@ from sandbox.errors import ChannelClosed
 from sandbox.holder import frames
 from sandbox.holder.errors import HolderGone, InputRefused
 from sandbox.holder.frames import Cause, Phase, Type
-from sandbox.holder.journal import read_output, read_state
-from tests.contract.holder.held import BOUND, ON_THE_SOCKET, Held, ended, holders, numbered, served
+from sandbox.holder.journal import read_state
+from tests.contract.holder.held import BOUND, ON_THE_SOCKET, Held, ended, holders, numbered, read_back, served
 
 # Children of every kind, all deaf to SIGTERM: one in the group, one in a session of its own, one that forked twice,
 # one that forked twice, has a session of its own and holds none of the pipes.
@@ -109,7 +109,7 @@ async def test_without_a_client_for_its_time_to_live_the_agent_ends_and_the_jour
     assert not held.socket.exists()
     found = read_state((held.journal / "state").read_bytes())
     assert (found.phase, found.cause, found.signal) == (Phase.ENDED, Cause.TTL, 9)
-    assert b"".join(frame.payload for frame in output(held)) == b"family\n"
+    assert b"".join(frame.payload for frame in read_back(held, 0)) == b"family\n"
 
 
 @ON_THE_SOCKET
@@ -177,18 +177,12 @@ async def test_the_journal_of_a_killed_holder_holds_all_that_was_heard(held: Hel
     await heard.until(lambda: heard.lost)
     state = read_state((held.journal / "state").read_bytes())
     assert (state.phase, state.exit_code, state.signal) == (Phase.LOST, None, None)
-    found = list(output(held))
+    found = read_back(held, 0)
     assert {frame.type for frame in found} == {Type.OUTPUT}
     whole = b"".join(frame.payload for frame in found)
     assert numbered(lines).startswith(whole)
     assert whole.startswith(bytes(heard.stdout))
-    assert whole[100:] == b"".join(frame.payload for frame in output(held, 100))
-
-
-def output(held: Held, start: int = 0):
-    state = read_state((held.journal / "state").read_bytes())
-    names = [path.name for path in held.journal.iterdir()]
-    return read_output(names, lambda name: (held.journal / name).read_bytes(), 1, start, state.stdout_end)
+    assert whole[100:] == b"".join(frame.payload for frame in read_back(held, 100))
 
 
 async def test_a_lost_channel_ends_with_the_channel_only(held: Held):

@@ -8,8 +8,8 @@ import pytest
 
 from sandbox.holder.errors import HolderError
 from sandbox.holder.frames import HEADER, Phase, Type, gap_length
-from sandbox.holder.journal import read_output, read_state
-from tests.contract.holder.held import ON_THE_SOCKET, Held, ended, holders, numbered
+from sandbox.holder.journal import read_state
+from tests.contract.holder.held import ON_THE_SOCKET, Held, ended, holders, numbered, read_back
 
 LINES = 60_000
 BOUND = 4 << 20  # so that files of 64 KiB are begun
@@ -67,16 +67,10 @@ async def test_what_is_damaged_is_told_as_a_gap_and_all_around_it_is_heard(held:
         position, rest = offset + length, rest[offset - position :]
     assert rest == expected[position:]
     assert sum(length for _, _, length in heard.gaps) < 200_000
-    read_back = list(output(held, 0))
-    assert b"".join(frame.payload for frame in read_back if frame.type == Type.OUTPUT) == bytes(heard.stdout)
-    found = [(1, frame.offset, gap_length(frame.payload)) for frame in read_back if frame.type == Type.GAP]
+    kept = read_back(held, 0)
+    assert b"".join(frame.payload for frame in kept if frame.type == Type.OUTPUT) == bytes(heard.stdout)
+    found = [(1, frame.offset, gap_length(frame.payload)) for frame in kept if frame.type == Type.GAP]
     assert found == heard.gaps
-
-
-def output(held: Held, start: int):
-    state = read_state((held.journal / "state").read_bytes())
-    names = [path.name for path in held.journal.iterdir()]
-    return list(read_output(names, lambda name: (held.journal / name).read_bytes(), 1, start, state.stdout_end))
 
 
 @ON_THE_SOCKET
@@ -94,7 +88,7 @@ async def test_whatever_a_journal_holds_reading_it_covers_every_byte_once(held: 
         os.truncate(held.files("o")[-1], held.files("o")[-1].stat().st_size - 1)
     start = chance.randrange(len(expected))
     at = start
-    for frame in output(held, start):
+    for frame in read_back(held, start):
         assert frame.offset == at
         if frame.type == Type.OUTPUT:
             assert frame.payload == expected[at : at + len(frame.payload)]
@@ -127,7 +121,7 @@ async def test_a_journal_in_use_and_one_of_before_are_refused_by_name_and_left_a
         await held.start("cat")
     assert refused.value.kind == "journal_exists"
     assert read_state((held.journal / "state").read_bytes()).phase is Phase.ENDED
-    assert output(held, 0)[0].payload == b"mine\n"
+    assert read_back(held, 0)[0].payload == b"mine\n"
 
 
 async def test_journal_and_socket_are_closed_to_others(held: Held):
