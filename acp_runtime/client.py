@@ -31,7 +31,20 @@ from acp_runtime.service.facade import SendMode, WaitMode
 from acp_runtime.service.turning import acknowledging
 from acp_runtime.store.disk import StoreFull
 from acp_runtime.store.outbox import TurnContext
-from acp_runtime.views import Hit, NudgeView, Page, Pruned, Sent, SubagentView, Tail, Transcript, Usage, Waited, Wakeup
+from acp_runtime.views import (
+    Hit,
+    NudgeView,
+    Page,
+    Pruned,
+    Reaped,
+    Sent,
+    SubagentView,
+    Tail,
+    Transcript,
+    Usage,
+    Waited,
+    Wakeup,
+)
 
 T = TypeVar("T")
 TRIES: Final = 20
@@ -244,6 +257,10 @@ class RemoteRuntime:
     async def prune(self, caller: Caller, *, older_than: float, dry_run: bool = False) -> Pruned:
         """See `Runtime.prune`."""
         return await self._call("prune", caller, older_than=older_than, dry_run=dry_run)
+
+    async def reap(self, caller: Caller, *, dry_run: bool = False, volumes_of: tuple[str, ...] = ()) -> Reaped:
+        """See `Runtime.reap`."""
+        return await self._call("reap", caller, dry_run=dry_run, volumes_of=volumes_of)
 
     async def usage(self, caller: Caller) -> Usage:
         """See `Runtime.usage`."""

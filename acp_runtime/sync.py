@@ -24,7 +24,20 @@ from acp_runtime.service import Runtime, SpawnRequest
 from acp_runtime.service.facade import SendMode, WaitMode
 from acp_runtime.service.turning import acknowledging
 from acp_runtime.store.outbox import TurnContext
-from acp_runtime.views import Hit, NudgeView, Page, Pruned, Sent, SubagentView, Tail, Transcript, Usage, Waited, Wakeup
+from acp_runtime.views import (
+    Hit,
+    NudgeView,
+    Page,
+    Pruned,
+    Reaped,
+    Sent,
+    SubagentView,
+    Tail,
+    Transcript,
+    Usage,
+    Waited,
+    Wakeup,
+)
 
 T = TypeVar("T")
 CANCEL_SECONDS: Final = 10.0
@@ -219,6 +232,10 @@ class SyncRuntime:
     def prune(self, caller: Caller, *, older_than: float, dry_run: bool = False) -> Pruned:
         """See `Runtime.prune`."""
         return self._do(self._runtime.prune(caller, older_than=older_than, dry_run=dry_run))
+
+    def reap(self, caller: Caller, *, dry_run: bool = False, volumes_of: tuple[str, ...] = ()) -> Reaped:
+        """See `Runtime.reap`."""
+        return self._do(self._runtime.reap(caller, dry_run=dry_run, volumes_of=volumes_of))
 
     def usage(self, caller: Caller) -> Usage:
         """See `Runtime.usage`."""

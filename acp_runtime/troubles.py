@@ -63,6 +63,8 @@ _ASKING: Final = Area(
         Trouble("no_turns", "the operator was to take a turn",
             "only parents have turns; the operator reads and answers without consuming what parents are told",
             "name the parent"),
+        Trouble("operator_only", "a parent asked for what only the operator may do",
+            "the reaper acts on the engine for all parents", "ask as the operator, without `--parent`"),
         Trouble("not_removed", "what was kept of an ended subagent could not be removed; nothing was forgotten",
             "the engine cannot be reached, or did not confirm it", "try again when the engine answers"),
         Trouble("needs_operator", "a parent asked for what only the person at the terminal may decide",

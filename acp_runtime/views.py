@@ -10,6 +10,7 @@ from typing import Any
 from acp_runtime.core.model import Opening, RequestKind, TaskState, Verdict
 from acp_runtime.core.nudge import headline
 from acp_runtime.core.status import Status
+from acp_runtime.manager.launcher import Judgement
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +244,14 @@ class Pruned:
 
     subagents: tuple[str, ...]
     bytes: int
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """What there is on the engine and beside it, and what became, or with `dry_run` would become of it."""
+
+    judgements: tuple[Judgement, ...]
     dry_run: bool
 
 

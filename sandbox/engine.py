@@ -163,9 +163,9 @@ class Engine:
 
         return await self._client.call(doing, work, deadline=UNPACKING)
 
-    async def containers(self, labels: Mapping[str, str]) -> list[Json]:
-        """List containers, also ended ones, that carry all of `labels`."""
-        wanted = {"label": [f"{key}={value}" for key, value in labels.items()]}
+    async def containers(self, labels: Mapping[str, str | None]) -> list[Json]:
+        """List containers, also ended ones, that carry all of `labels`; None stands for any value."""
+        wanted = _filter(labels)
         return list(
             await self._client.call(
                 "list containers", lambda api: api.containers(all=True, filters=wanted), deadline=USUAL
@@ -225,9 +225,9 @@ class Engine:
         )
         return removed is not None
 
-    async def volumes(self, labels: Mapping[str, str]) -> list[Json]:
-        """List volumes that carry all of `labels`."""
-        wanted = {"label": [f"{key}={value}" for key, value in labels.items()]}
+    async def volumes(self, labels: Mapping[str, str | None]) -> list[Json]:
+        """List volumes that carry all of `labels`; None stands for any value."""
+        wanted = _filter(labels)
         answer = await self._call_json("list volumes", lambda api: api.volumes(filters=wanted))
         return list(answer["Volumes"] or ())
 
@@ -323,6 +323,10 @@ class Engine:
             if error.status == 404:
                 return None
             raise
+
+
+def _filter(labels: Mapping[str, str | None]) -> dict[str, list[str]]:
+    return {"label": [key if value is None else f"{key}={value}" for key, value in labels.items()]}
 
 
 def _blocks(archive: IO[bytes] | Iterable[bytes]) -> Iterator[bytes]:

@@ -179,6 +179,19 @@ def _add_ends(verbs: "Verbs[Parser]") -> None:
         "--older-than", type=float, default=7.0, metavar="DAYS", help="of a machine that is awake; default: 7"
     )
     prune.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
+    about = "remove what dead managers left on the engine: containers, volumes and folders that nobody will want"
+    reap = verbs.add_parser("reap", help=about, description=about.capitalize() + ".", allow_abbrev=False)
+    reap.add_argument("--dry-run", action="store_true", help="only say what would be removed, and why")
+    reap.add_argument("--all", action="store_true", help="also say what stays since it is in use or wanted")
+    reap.add_argument("--json", action="store_true", help="one JSON object a line, for everything that there is")
+    reap.add_argument("-q", "--quiet", action="store_true", help="no summary")
+    reap.add_argument(
+        "--volumes-of",
+        action="append",
+        default=[],
+        metavar="STORE",
+        help="UNSAFE for unexported work: also the volumes of this other store, when its manager is dead",
+    )
 
 
 def _add_turn(verbs: "Verbs[Parser]") -> None:

@@ -46,7 +46,7 @@ class Config:
     `origins` has, for each key that was given, where: `FILE:LINE`, `environment NAME`.
 
     `ceiling` names the preset that a parent's wishes may not go beyond. `on_nudge` is a command for a person who has
-    no parent.
+    no parent. `reap`: seconds between two passes of the reaper, None for passes that are asked for only.
     """
 
     limits: Limits
@@ -60,6 +60,7 @@ class Config:
     default_preset: str = "friendly"
     ceiling: str = "privileged"
     on_nudge: tuple[str, ...] | None = None
+    reap: float | None = 600.0
     admission: Admission = field(default_factory=Admission)
     presets: Mapping[str, Preset] = field(default_factory=builtin_presets)
     daemon: DaemonConfig = field(default_factory=DaemonConfig)

@@ -15,7 +15,8 @@ from acp_runtime.config import Config
 from acp_runtime.core.errors import Rejected
 from acp_runtime.manager.confinement import host_mounts, sandbox_limits
 from acp_runtime.manager.docker_agent import DockerAgent, folder_of
-from acp_runtime.manager.launcher import Ended, LaunchError, LaunchRequest
+from acp_runtime.manager.launcher import Ended, Judgement, LaunchError, LaunchRequest, Log
+from acp_runtime.manager.reaping import reap_engine, reap_run_dirs
 from acp_runtime.manager.run_dir import SOCKET, make_private, make_run_dir, remove_run_dir
 from acp_runtime.manager.workspace import export, missing_folder, nothing_kept, snapshot, tell_kept
 from acp_runtime.models.forwarder import ModelForwarder
@@ -268,6 +269,14 @@ class DockerLauncher:
     async def discard(self, request: LaunchRequest) -> bool:
         """Remove what was kept of an ended subagent."""
         return await self.reap(request) and await self.remove_volumes(request)
+
+    async def reap_all(
+        self, log: Log, *, dry_run: bool = False, volumes_of: frozenset[str] = frozenset()
+    ) -> list[Judgement]:
+        """See `Launcher.reap_all`."""
+        owner, root = self._owner, self._config.runtime_dir
+        found = await reap_engine(self._environ, owner, log, dry_run=dry_run, volumes_of=volumes_of)
+        return found + await reap_run_dirs(root, owner.store, log, dry_run=dry_run)
 
     def _own(self, request: LaunchRequest) -> dict[str, str]:
         return {f"{LABEL}store": request.store, f"{LABEL}subagent": request.subagent}

@@ -12,6 +12,13 @@ from typing import Protocol
 from acp_runtime.core.model import Order
 from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.session.channel import Channel, Receiver
+from sandbox.judgement import Action, Judgement, Kind, Standing
+from sandbox.reaper import Log
+
+__all__ = [
+    "Action", "CheckResult", "Ended", "Fate", "Judgement", "Kind", "LaunchError", "LaunchRequest", "Launched",
+    "Launcher", "Log", "Progress", "Standing", "Work",
+]  # fmt: skip
 
 Progress = Callable[[str], None]
 
@@ -156,6 +163,16 @@ class Launcher(Protocol):
 
     async def discard(self, request: LaunchRequest) -> bool:
         """Remove all that was kept of an ended subagent but its exported work. Return whether all is gone."""
+        ...
+
+    async def reap_all(
+        self, log: Log, *, dry_run: bool = False, volumes_of: frozenset[str] = frozenset()
+    ) -> list[Judgement]:
+        """Remove whatever of the store `log` does not know as alive, and what dead managers of other stores left.
+
+        With `dry_run` nothing is removed. `volumes_of` names stores whose volumes go with their dead manager. Raises
+        `LaunchError` when nobody can tell what there is.
+        """
         ...
 
     async def close(self) -> None:

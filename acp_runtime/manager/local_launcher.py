@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from acp_runtime.manager.launcher import CheckResult, Ended, Fate, LaunchError, LaunchRequest
+from acp_runtime.manager.launcher import CheckResult, Ended, Fate, Judgement, LaunchError, LaunchRequest, Log
 from acp_runtime.manager.local_channel import LocalChannel
 from acp_runtime.manager.workspace import export, measure, missing_folder, nothing_kept, snapshot
 from acp_runtime.session.channel import Receiver
@@ -102,6 +102,16 @@ class LocalLauncher:
         """Remove the folder of a subagent."""
         await asyncio.to_thread(shutil.rmtree, self._home(request), ignore_errors=True)
         return True
+
+    async def reap_all(
+        self,
+        log: Log,  # noqa: ARG002 - the protocol's signature
+        *,
+        dry_run: bool = False,  # noqa: ARG002
+        volumes_of: frozenset[str] = frozenset(),  # noqa: ARG002
+    ) -> list[Judgement]:
+        """Nothing that dead managers left runs, and what their agents stored is swept by the next one."""
+        return []
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -31,7 +31,8 @@ from acp_runtime.service.facade import SendMode, WaitMode
 from acp_runtime.service.order import SpawnRequest, spawn_input, text_of
 from acp_runtime.service.paging import read_page, read_transcript
 from acp_runtime.service.reading import Reading
-from acp_runtime.service.sending import Sending
+from acp_runtime.service.reaping import Reapable, Reaping
+from acp_runtime.service.sending import Sending, with_remedy
 from acp_runtime.service.turning import UNTOLD, acknowledging, begun
 from acp_runtime.service.waiting import Waiting
 from acp_runtime.service.waking import wakeups
@@ -44,15 +45,18 @@ if TYPE_CHECKING:
     from acp_runtime.client import RemoteRuntime
 
 
-class Runtime:
+class Runtime(Reapable):
     """Owns one store and the subagents in it. Use `async with Runtime.open(...)`."""
 
-    def __init__(self, store: Store, supervisor: Supervisor, config: Config, keep: Path, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, supervisor: Supervisor, config: Config, keep: Path, clock: Clock, *, reaping: Reaping
+    ) -> None:
         self._store = store
         self._supervisor = supervisor
         self._config = config
         self._keep = keep
         self._clock = clock
+        self._reaping = reaping
         self._reading = Reading(store, clock, self._living)
 
     @classmethod
@@ -82,7 +86,8 @@ class Runtime:
             supervisor = await stack.enter_async_context(
                 Supervisor.open(store, clock, launcher, config.catalogue, keep=keep, progress=progress)
             )
-            yield cls(store, supervisor, config, keep, clock)
+            reaping = await stack.enter_async_context(Reaping.kept(store, launcher, clock, config.reap))
+            yield cls(store, supervisor, config, keep, clock, reaping=reaping)
 
     @classmethod
     def connect(cls, socket: Path | None = None, *, start: bool = True) -> "AbstractAsyncContextManager[RemoteRuntime]":
@@ -135,7 +140,7 @@ class Runtime:
         try:
             return await Sending(self._store, self._supervisor, self._reading, caller).run(view, message, mode)
         except Rejected as error:
-            raise _with_remedy(error, await self.status(caller, subagent)) from error
+            raise with_remedy(error, await self.status(caller, subagent)) from error
 
     async def cancel(self, caller: Caller, subagent: str, cause: str = "") -> SubagentView:
         """Cancel the running task, else the first that is queued. Raises `Rejected` (unknown_subagent, task_over)."""
@@ -386,13 +391,3 @@ def _parent(what: str, caller: Caller) -> str:
 def _owner(caller: Caller) -> str | None:
     """Return whose records are meant; None for all."""
     return None if isinstance(caller, Operator) else caller
-
-
-def _with_remedy(error: Rejected, view: SubagentView) -> Rejected:
-    """Return the refusal of a message; that to an ended subagent says how it can be started again."""
-    if error.kind != "not_running":
-        return error
-    sentence = f"Background subagent {view.name} is no longer running."
-    if view.resumable:
-        sentence += f" Its work was kept: `subagents resume {view.id}` starts it again with its next task."
-    return Rejected(error.kind, sentence, {"id": view.id, "name": view.name, "resumable": view.resumable})

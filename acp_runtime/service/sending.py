@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Final
 
 from acp_runtime.callers import Caller, word_of
+from acp_runtime.core.errors import Rejected
 from acp_runtime.core.events import SteerEnded, SteerRequested, TaskQueued
 from acp_runtime.core.inputs import Send, SteerTask
 from acp_runtime.core.model import Steering, TaskState
@@ -79,3 +80,13 @@ def _waits(view: SubagentView, ahead: int) -> str:
     if not busy and ahead == 0:
         return f"{view.name} works on it as soon as it is ready."
     return f"{view.name} works on it after {ahead + busy} other task(s)."
+
+
+def with_remedy(error: Rejected, view: SubagentView) -> Rejected:
+    """Return the refusal of a message; that to an ended subagent says how it can be started again."""
+    if error.kind != "not_running":
+        return error
+    sentence = f"Background subagent {view.name} is no longer running."
+    if view.resumable:
+        sentence += f" Its work was kept: `subagents resume {view.id}` starts it again with its next task."
+    return Rejected(error.kind, sentence, {"id": view.id, "name": view.name, "resumable": view.resumable})

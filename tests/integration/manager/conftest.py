@@ -15,7 +15,7 @@ import pytest
 
 from acp_runtime.clock import ManualClock
 from acp_runtime.config import load
-from acp_runtime.manager.launcher import CheckResult, Ended, Fate, LaunchRequest
+from acp_runtime.manager.launcher import CheckResult, Ended, Fate, Judgement, LaunchRequest, Log
 from acp_runtime.manager.local_channel import LocalChannel
 from acp_runtime.service import Runtime, SpawnRequest
 from acp_runtime.session.catalogue import AgentKind, Catalogue
@@ -125,6 +125,9 @@ class Ground:
     async def discard(self, _request: LaunchRequest) -> bool:
         self.told.append("discard")
         return self.swept
+
+    async def reap_all(self, _log: Log, **_how: object) -> list[Judgement]:
+        return []
 
     async def close(self) -> None:
         self.told.append("close")

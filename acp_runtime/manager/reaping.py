@@ -1,0 +1,53 @@
+"""What dead managers left: on the engine, and the folders of sockets on this machine."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+from acp_runtime.manager.launcher import LaunchError
+from acp_runtime.manager.run_dir import remove_run_dir
+from sandbox.engine import Engine
+from sandbox.errors import SandboxError
+from sandbox.judgement import Action, Judgement, Kind
+from sandbox.ownership import Owner
+from sandbox.reaper import Log, Reaper
+
+
+async def reap_engine(
+    environ: Mapping[str, str], owner: Owner, log: Log, *, dry_run: bool, volumes_of: frozenset[str]
+) -> list[Judgement]:
+    """Reap over a connection of its own. Raises `LaunchError` when the engine cannot be used."""
+    try:
+        engine = await Engine.connect(environ)
+        try:
+            return await Reaper(engine=engine, owner=owner, log=log, volumes_of=volumes_of).run(dry_run=dry_run)
+        finally:
+            await engine.close()
+    except SandboxError as error:
+        raise LaunchError(error.kind, str(error)) from error
+
+
+async def reap_run_dirs(root: Path, store: str, log: Log, *, dry_run: bool) -> list[Judgement]:
+    """Remove the folders of the store's subagents that do not live; there is nothing in them but sockets."""
+    names = await asyncio.to_thread(_names, root / store)
+    standings = await log(frozenset(names))
+    judgements = []
+    for name in names:
+        standing = standings.get(name)
+        if standing is not None and standing.attempt is not None:
+            action, why = Action.KEEP, f"its subagent {name} lives"
+        else:
+            why = f"the log does not know its subagent {name}" if standing is None else f"its subagent {name} is over"
+            action = Action.REMOVE if dry_run else Action.REMOVED
+            if not dry_run:
+                await asyncio.to_thread(remove_run_dir, root, store, name)
+        path = str(root / store / name)
+        judgements.append(Judgement(Kind.FOLDER, path, path, action, why))
+    return judgements
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(each.name for each in folder.iterdir())
+    except OSError:  # there is none
+        return []

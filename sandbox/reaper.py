@@ -1,0 +1,109 @@
+"""The reaper: looks over everything on an engine that says it is ours, and removes what nobody will ever want.
+
+Promises: what it removes was judged a second time, by its labels and by the log as they were a moment before; one
+removal that fails costs the others nothing; a pass ends within its bound, and the next one goes on where it ended.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from sandbox.engine import Engine
+from sandbox.errors import EngineDenied, EngineUnreachable, SandboxError, SandboxGone
+from sandbox.judgement import Action, Found, Judgement, Kind, Standing, Started, judge, subagents
+from sandbox.ownership import Owner, start_time
+from sandbox.spec import LABEL
+
+MOST: Final = 200  # removals of one pass
+PASS_SECONDS: Final = 300.0
+
+Log = Callable[[frozenset[str]], Awaitable[Mapping[str, Standing]]]
+"""Tells the standing of those of some subagents that the log of the own store knows, as of now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reaper:
+    """One owner's reaper on one engine. `volumes_of`: other stores whose volumes go when their maker is dead."""
+
+    engine: Engine
+    owner: Owner
+    log: Log
+    volumes_of: frozenset[str] = frozenset()
+    started: Started = start_time
+    most: int = MOST
+    bound: float = PASS_SECONDS
+
+    async def run(self, *, dry_run: bool = False) -> list[Judgement]:
+        """Judge all there is, and remove what is to be removed: containers first, for they hold volumes.
+
+        What the bound left for the next pass, and with `dry_run` everything, has the action REMOVE still. Raises
+        EngineError when the engine does not tell what there is, and what `log` raises.
+        """
+        found = await self._found()  # before the log is read: whatever was there then had been logged
+        log = await self.log(subagents(found, self.owner.store))
+        judgements = judge(found, self.owner, log, self.started, volumes_of=self.volumes_of)
+        if not dry_run:
+            await self._remove(found, judgements)
+        return judgements
+
+    async def _found(self) -> list[Found]:
+        of_any_store = {f"{LABEL}store": None}
+        containers = await self.engine.containers(of_any_store)
+        volumes = await self.engine.volumes(of_any_store)
+        return [*map(_container, containers), *map(_volume, volumes)]
+
+    async def _remove(self, found: Sequence[Found], judgements: list[Judgement]) -> None:
+        """Carry out the judgements, and put in their places what came of it."""
+        due = [number for number, each in enumerate(judgements) if each.action is Action.REMOVE]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.bound):
+                for number in due[: self.most]:
+                    try:
+                        judgements[number] = await self._removed(found[number])
+                    except (EngineUnreachable, EngineDenied) as error:
+                        judgements[number] = replace(judgements[number], action=Action.FAILED, why=str(error))
+                        return
+
+    async def _removed(self, thing: Found) -> Judgement:
+        """Judge a thing again as it is now, and remove it when the judgement is the same."""
+        judgement = Judgement(thing.kind, thing.name, thing.id, Action.REMOVED, "somebody else removed it meanwhile")
+        try:
+            now = await self._again(thing)
+            if now is None:
+                return judgement
+            log = await self.log(subagents([now], self.owner.store))
+            [judgement] = judge([now], self.owner, log, self.started, volumes_of=self.volumes_of)
+            if judgement.action is not Action.REMOVE:
+                return judgement
+            if thing.kind is Kind.CONTAINER:
+                await self.engine.remove_container(thing.id)
+            else:
+                await self.engine.remove_volume(thing.id)
+        except (EngineUnreachable, EngineDenied):
+            raise
+        except SandboxError as error:
+            return replace(judgement, action=Action.FAILED, why=str(error))
+        return replace(judgement, action=Action.REMOVED)
+
+    async def _again(self, thing: Found) -> Found | None:
+        if thing.kind is Kind.VOLUME:
+            volume = await self.engine.inspect_volume(thing.id)
+            return None if volume is None else _volume(volume)
+        try:
+            now = await self.engine.inspect_container(thing.id)
+        except SandboxGone:
+            return None
+        return Found(
+            Kind.CONTAINER, now["Name"].lstrip("/"), now["Id"], now["Config"]["Labels"] or {}, now["State"]["Status"]
+        )
+
+
+def _container(listed: Mapping[str, Any]) -> Found:
+    name = next(iter(listed["Names"] or ()), "").lstrip("/")
+    return Found(Kind.CONTAINER, name, listed["Id"], listed["Labels"] or {}, listed["State"])
+
+
+def _volume(listed: Mapping[str, Any]) -> Found:
+    return Found(Kind.VOLUME, listed["Name"], listed["Name"], listed["Labels"] or {})
