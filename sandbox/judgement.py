@@ -7,7 +7,7 @@ the engine has made such a person root of its machine already.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -64,6 +64,10 @@ class Standing:
 
     attempt: int | None
     kept: str = ""
+
+
+Log = Callable[[frozenset[str]], Awaitable[Mapping[str, Standing]]]
+"""Tells the standing of those of some subagents that the log of the own store knows, as of now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,21 +6,18 @@ removal that fails costs the others nothing; a pass ends within its bound, and t
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sandbox.engine import Engine
 from sandbox.errors import EngineDenied, EngineUnreachable, SandboxError, SandboxGone
-from sandbox.judgement import Action, Found, Judgement, Kind, Standing, Started, judge, subagents
+from sandbox.judgement import Action, Found, Judgement, Kind, Log, Started, judge, subagents
 from sandbox.ownership import Owner, start_time
 from sandbox.spec import LABEL
 
 MOST: Final = 200  # removals of one pass
 PASS_SECONDS: Final = 300.0
-
-Log = Callable[[frozenset[str]], Awaitable[Mapping[str, Standing]]]
-"""Tells the standing of those of some subagents that the log of the own store knows, as of now."""
 
 
 @dataclass(frozen=True, kw_only=True)

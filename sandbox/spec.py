@@ -9,11 +9,13 @@ network, read-only root, no new privileges, our own system-call filter, limits o
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sandbox import seccomp
-from sandbox.engine import EngineFacts
 from sandbox.errors import SettingRefused
+
+if TYPE_CHECKING:
+    from sandbox.engine import EngineFacts
 
 LABEL: Final = "io.acp-subagents."
 AGENT_UID: Final = 10001
@@ -142,7 +144,7 @@ class SandboxSpec:
         return f"acp-{self.store[:8]}-{self.subagent}"
 
 
-def create_settings(spec: SandboxSpec, facts: EngineFacts) -> dict[str, Any]:
+def create_settings(spec: SandboxSpec, facts: "EngineFacts") -> dict[str, Any]:
     """Return the settings of the sandbox's container."""
     return {
         "image": spec.image,
@@ -156,7 +158,7 @@ def create_settings(spec: SandboxSpec, facts: EngineFacts) -> dict[str, Any]:
     }
 
 
-def _host_settings(spec: SandboxSpec, facts: EngineFacts) -> dict[str, Any]:
+def _host_settings(spec: SandboxSpec, facts: "EngineFacts") -> dict[str, Any]:
     limits = spec.limits
     settings: dict[str, Any] = {
         "cap_drop": ["ALL"],

@@ -15,7 +15,8 @@ from acp_runtime.session.catalogue import Catalogue
 class DaemonConfig:
     """How the daemon is run. `idle_exit` and `lease` in seconds, None for never; `log_size` in MiB.
 
-    `retention_days` after its end the log of a subagent is deleted, once nothing of it is to be told.
+    `retention_days` after its end the log of a subagent is deleted, once nothing of it is to be told. `reap`: seconds
+    between two passes of the reaper, by whoever owns a store; None for the passes that are asked for only.
     """
 
     idle_exit: float | None = 3600.0
@@ -23,6 +24,7 @@ class DaemonConfig:
     log_size: int = 2
     log_files: int = 3
     retention_days: float | None = 30.0
+    reap: float | None = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Config:
     `origins` has, for each key that was given, where: `FILE:LINE`, `environment NAME`.
 
     `ceiling` names the preset that a parent's wishes may not go beyond. `on_nudge` is a command for a person who has
-    no parent. `reap`: seconds between two passes of the reaper, None for passes that are asked for only.
+    no parent.
     """
 
     limits: Limits
@@ -60,7 +62,6 @@ class Config:
     default_preset: str = "friendly"
     ceiling: str = "privileged"
     on_nudge: tuple[str, ...] | None = None
-    reap: float | None = 600.0
     admission: Admission = field(default_factory=Admission)
     presets: Mapping[str, Preset] = field(default_factory=builtin_presets)
     daemon: DaemonConfig = field(default_factory=DaemonConfig)

@@ -97,7 +97,6 @@ def _config(table: FileTable, environ: Mapping[str, str], origins: dict[str, str
         default_preset=table.default_preset,
         ceiling=table.ceiling,
         on_nudge=tuple(shlex.split(table.on_nudge)) if table.on_nudge is not None else None,
-        reap=table.sandbox.reap,
         admission=Admission(**table.admission.model_dump()),
         presets=_presets(table.presets, origins),
         daemon=DaemonConfig(**table.daemon.model_dump()),

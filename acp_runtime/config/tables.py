@@ -87,9 +87,6 @@ class SandboxTable(Table):
     image: Annotated[str, Field(min_length=1, max_length=255)] | None = key(
         None, "image with git, sh and python3 instead of the base image that is built on first use"
     )
-    reap: Annotated[Seconds | None, OrNever] = key(
-        600.0, "between two looks for what dead managers left on the engine", "s", never=True
-    )
 
 
 class DaemonTable(Table):
@@ -110,6 +107,9 @@ class DaemonTable(Table):
         "that the machine was awake after the end of a subagent, until its log is deleted if nothing is to be told",
         "days",
         never=True,
+    )
+    reap: Annotated[Seconds | None, OrNever] = key(
+        _DAEMON.reap, "between two looks for what dead managers left on the engine", "s", never=True
     )
 
 

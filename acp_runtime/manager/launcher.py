@@ -12,8 +12,7 @@ from typing import Protocol
 from acp_runtime.core.model import Order
 from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.session.channel import Channel, Receiver
-from sandbox.judgement import Action, Judgement, Kind, Standing
-from sandbox.reaper import Log
+from sandbox.judgement import Action, Judgement, Kind, Log, Standing
 
 __all__ = [
     "Action", "CheckResult", "Ended", "Fate", "Judgement", "Kind", "LaunchError", "LaunchRequest", "Launched",

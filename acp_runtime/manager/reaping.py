@@ -8,9 +8,9 @@ from acp_runtime.manager.launcher import LaunchError
 from acp_runtime.manager.run_dir import remove_run_dir
 from sandbox.engine import Engine
 from sandbox.errors import SandboxError
-from sandbox.judgement import Action, Judgement, Kind
+from sandbox.judgement import Action, Judgement, Kind, Log
 from sandbox.ownership import Owner
-from sandbox.reaper import Log, Reaper
+from sandbox.reaper import Reaper
 
 
 async def reap_engine(

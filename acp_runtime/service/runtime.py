@@ -86,7 +86,7 @@ class Runtime(Reapable):
             supervisor = await stack.enter_async_context(
                 Supervisor.open(store, clock, launcher, config.catalogue, keep=keep, progress=progress)
             )
-            reaping = await stack.enter_async_context(Reaping.kept(store, launcher, clock, config.reap))
+            reaping = await stack.enter_async_context(Reaping.kept(store, launcher, clock, config.daemon.reap))
             yield cls(store, supervisor, config, keep, clock, reaping=reaping)
 
     @classmethod
