@@ -40,6 +40,7 @@ async def test_what_is_made_says_who_made_it(engine, store, owned, make_sandbox)
     assert Owner.of_labels(volume["Labels"]) == owner
 
 
+@pytest.mark.requirement("D09.4")
 async def test_an_earlier_owner_does_not_replace_the_container_of_a_later_one(engine, owned, make_sandbox):
     later = await make_sandbox(labels=owned(2).labels, work=False, home=False)
     with pytest.raises(Fenced, match=r"later manager \(epoch 2\) owns the container"):
@@ -62,6 +63,7 @@ async def test_an_earlier_owner_does_not_mount_the_volumes_of_a_later_one(engine
         assert await engine.inspect_volume(volume) is not None, "it is no part of what this try made"
 
 
+@pytest.mark.requirement("D09.4")
 async def test_an_earlier_owner_removes_nothing_where_a_later_one_has_been(engine, owned, subagent, make_sandbox):
     first = await make_sandbox(labels=owned(1).labels, home=False)
     second = await make_sandbox(labels=owned(2).labels, home=False, attempt=2)

@@ -4,13 +4,14 @@ Other tests run beside these on the same engine, and their managers reap too. So
 seen before it goes is made as a living process's, which only the reaper of the test takes for dead.
 """
 
+import subprocess
 from dataclasses import replace
 
 import pytest
 
 from sandbox.container import Sandbox
 from sandbox.judgement import Action, Standing
-from sandbox.ownership import Owner
+from sandbox.ownership import Owner, start_time
 from sandbox.reaper import Reaper
 from sandbox.spec import LABEL, VolumeMount
 from tests.docker.conftest import IDLE, TEST_LABELS
@@ -35,12 +36,15 @@ def dead(me):
 
 @pytest.fixture
 def other(me):
-    """The living owner of another store; only for a reaper that is told otherwise it is dead."""
-    return replace(me, store=me.store[::-1], epoch=1)
+    """The owner of another store: a process that lives, but not for a reaper with `started=without(other)`."""
+    with subprocess.Popen(["sleep", "infinity"]) as process:
+        yield replace(me, store=me.store[::-1], epoch=1, pid=process.pid, started=start_time(process.pid))
+        process.kill()
 
 
-def nobody(_pid: int) -> None:
-    """Tell that no process lives."""
+def without(owner):
+    """Tell when processes began as the system does, but that this one is dead."""
+    return lambda pid: None if pid == owner.pid else start_time(pid)
 
 
 @pytest.fixture
@@ -93,6 +97,7 @@ async def state(sandbox: Sandbox) -> str:
     return (await sandbox.fate()).state
 
 
+@pytest.mark.requirement("D09.1")
 async def test_what_the_log_does_not_know_as_alive_goes_in_full(engine, make, reaper):
     lives, over, unknown = [await make(name, volumes=True) for name in ("one", "two", "three")]
     earlier = await make("four")
@@ -108,6 +113,7 @@ async def test_what_the_log_does_not_know_as_alive_goes_in_full(engine, make, re
     assert await engine.inspect_volume(unknown.spec.work_volume) is not None
 
 
+@pytest.mark.requirement("D09.3")
 async def test_volumes_that_may_be_wanted_stay_without_their_container(engine, make, reaper):
     kept = await make(volumes=True)
     log = {"one": Standing(None, "its work could not be taken out")}
@@ -115,6 +121,7 @@ async def test_volumes_that_may_be_wanted_stay_without_their_container(engine, m
     assert await engine.inspect_volume(kept.spec.work_volume) is not None
 
 
+@pytest.mark.requirement("D09.1")
 async def test_half_made_things_go(engine, make_spec, me, reaper):
     labels = {**TEST_LABELS, **replace(me, epoch=1).labels()}
     created = make_spec(labels=labels, subagent="never-started", work=False, home=False)
@@ -137,6 +144,7 @@ async def test_a_dry_run_removes_nothing_and_says_what_it_would(engine, make, re
     assert await engine.inspect_volume(over.spec.work_volume) is not None
 
 
+@pytest.mark.requirement("D09.3")
 async def test_a_living_maker_of_another_store_loses_nothing(engine, make, other, reaper):
     things = [await make("one", other), await make("two", other, ended=True, volumes=True)]
     volume = things[1].spec.work_volume
@@ -148,12 +156,13 @@ async def test_a_living_maker_of_another_store_loses_nothing(engine, make, other
 
 async def test_a_dead_maker_of_another_store_loses_what_has_ended_but_no_volume(engine, make, other, reaper):
     runs, ended = await make("one", other), await make("two", other, ended=True, volumes=True)
-    done = await actions(reaper({}, started=nobody), runs, ended, ended.spec.work_volume)
+    done = await actions(reaper({}, started=without(other)), runs, ended, ended.spec.work_volume)
     assert done == [Action.KEEP, Action.REMOVED, Action.UNTOUCHED]
     assert [await state(each) for each in (runs, ended)] == ["running", "gone"]
     assert await engine.inspect_volume(ended.spec.work_volume) is not None
 
 
+@pytest.mark.requirement("D09.1")
 async def test_a_maker_whose_pid_is_another_processs_now_is_dead(make, dead, reaper):
     runs, ended = await make("one", dead), await make("two", dead, ended=True)
     assert await actions(reaper({}), runs) == [Action.KEEP]
@@ -166,12 +175,14 @@ async def test_volumes_of_a_dead_maker_go_when_its_store_is_named(engine, make, 
     assert await engine.inspect_volume(ended.spec.work_volume) is None
 
 
-async def test_a_maker_in_another_pid_namespace_loses_nothing(make, dead, reaper):
-    ended = await make("one", replace(dead, pid_namespace="1"), ended=True)
-    assert await actions(reaper({}, started=nobody), ended) == [Action.UNTOUCHED]
+@pytest.mark.requirement("D09.3")
+async def test_a_maker_in_another_pid_namespace_loses_nothing(make, other, reaper):
+    ended = await make("one", replace(other, pid_namespace="1"), ended=True)
+    assert await actions(reaper({}, started=without(other)), ended) == [Action.UNTOUCHED]
     assert await state(ended) == "exited"
 
 
+@pytest.mark.requirement("D09.3")
 async def test_foreign_containers_and_forged_labels_are_never_touched(engine, store, image, me, reaper):
     mine = {**TEST_LABELS, **replace(me, epoch=1).labels()}
     whole = {**mine, f"{LABEL}subagent": "one", f"{LABEL}attempt": "1", f"{LABEL}role": "agent"}
@@ -193,6 +204,7 @@ async def test_foreign_containers_and_forged_labels_are_never_touched(engine, st
             await engine.remove_container(each)
 
 
+@pytest.mark.requirement("D09.3")
 async def test_what_began_to_live_after_the_first_look_stays(make, reaper):
     resumed = await make(volumes=True)
     done = await actions(reaper({"one": OVER}, {"one": LIVES}), resumed, resumed.spec.work_volume)
@@ -210,8 +222,8 @@ async def test_what_was_started_after_the_first_look_stays(engine, make_spec, ot
         return {}
 
     try:
-        assert await actions(reaper({}, started=nobody), created, dry_run=True) == [Action.REMOVE], "before"
-        assert await actions(reaper(start, {}, started=nobody), created) == [Action.KEEP]
+        assert await actions(reaper({}, started=without(other)), created, dry_run=True) == [Action.REMOVE], "before"
+        assert await actions(reaper(start, {}, started=without(other)), created) == [Action.KEEP]
         assert (await engine.inspect_container(created))["State"]["Running"]
     finally:
         await engine.remove_container(created)

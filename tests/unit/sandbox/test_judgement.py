@@ -219,6 +219,7 @@ logs = st.dictionaries(
 
 
 @given(things, spoils, logs, st.sampled_from([ALIVE, GONE, HIDDEN, REUSED]), st.sampled_from([set(), {"ffff9999"}]))
+@pytest.mark.requirement("D09.3")
 def test_nothing_goes_that_any_rule_protects(thing, spoil, log, started, volumes_of):
     if spoil is not None:
         thing = replace(thing, labels={**thing.labels, spoil[0]: spoil[1]})

@@ -1,0 +1,167 @@
+"""The reaper of a runtime: when it looks, what the log tells it, and who may ask for it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from acp_runtime.callers import OPERATOR
+from acp_runtime.clock import SystemClock
+from acp_runtime.config import load
+from acp_runtime.core.errors import Rejected
+from acp_runtime.manager.launcher import Action, Judgement, Kind, LaunchError, Log, Standing
+from acp_runtime.manager.reaping import reap_run_dirs
+from acp_runtime.service import Runtime
+from acp_runtime.views import Reaped
+from tests.integration.manager.conftest import BOUND, PARENT, Ground
+from tests.integration.service.conftest import Bench
+
+REMOVED = Judgement(Kind.CONTAINER, "acp-x-1", "c1", Action.REMOVED, "its subagent is over")
+
+
+@dataclass
+class Reapers(Ground):
+    """A ground whose launcher tells of each pass: what it was asked for, and what the log said of `asks`."""
+
+    asks: frozenset[str] = frozenset()
+    fails: Exception | None = None
+    passes: "asyncio.Queue[tuple[Mapping[str, Standing], dict[str, object]]]" = field(default_factory=asyncio.Queue)
+    going: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1000))
+    at_once: list[int] = field(default_factory=list)
+
+    async def reap_all(self, log: Log, **how: object) -> list[Judgement]:
+        self.at_once.append(1)
+        await self.going.acquire()
+        self.passes.put_nowait((await log(self.asks), how))
+        self.at_once.pop()
+        if self.fails is not None:
+            raise self.fails
+        return [REMOVED]
+
+    async def seen(self) -> tuple[Mapping[str, Standing], dict[str, object]]:
+        async with asyncio.timeout(BOUND):
+            return await self.passes.get()
+
+
+@pytest.fixture
+def ground(ground: Ground) -> Reapers:
+    return Reapers(ground.folder, kinds=ground.kinds)
+
+
+@pytest.fixture
+async def runtime(bench: Bench) -> Runtime:
+    return bench.runtime
+
+
+@asynccontextmanager
+async def opened(ground: Reapers, every: float | None) -> AsyncIterator[Runtime]:
+    config = load(None, {"HOME": str(ground.folder), "XDG_RUNTIME_DIR": ""})
+    config = replace(config, daemon=replace(config.daemon, reap=every))
+    async with Runtime.open(ground.path, launcher=ground, config=config, clock=SystemClock()) as runtime:
+        yield runtime
+
+
+@pytest.mark.parametrize("fails", [None, LaunchError("engine_unreachable", "nothing answers"), RuntimeError("a bug")])
+@pytest.mark.requirement("D09.1")
+async def test_it_looks_at_the_start_and_every_so_often_whatever_happens(
+    ground: Reapers, fails: Exception | None
+) -> None:
+    ground.fails = fails
+    async with opened(ground, every=0.01):
+        for _ in range(3):
+            assert (await ground.seen())[1] == {"dry_run": False, "volumes_of": frozenset()}
+
+
+async def test_it_looks_only_when_asked_where_that_is_configured(ground: Reapers) -> None:
+    async with opened(ground, every=None) as runtime:
+        assert await runtime.reap(OPERATOR) == Reaped((REMOVED,), dry_run=False)
+        await ground.seen()
+        assert ground.passes.empty()
+
+
+async def test_one_pass_runs_at_a_time(ground: Reapers) -> None:
+    ground.going = asyncio.Semaphore(0)
+    async with opened(ground, every=None) as runtime:
+        passes = [asyncio.create_task(runtime.reap(OPERATOR)) for _ in range(3)]
+        for _ in passes:
+            ground.going.release()
+            await ground.seen()
+            assert len(ground.at_once) <= 1
+        await asyncio.gather(*passes)
+
+
+async def test_the_log_says_which_attempt_lives_and_what_is_kept(ground: Reapers, bench: Bench) -> None:
+    runtime = bench.runtime
+    await ground.seen()
+
+    async def spawned(*, keep: bool = False) -> str:
+        view = await runtime.spawn(PARENT, ground.request("[[say:x]]", keep=keep))
+        await runtime.wait(PARENT, [view.id], seconds=BOUND)
+        return view.id
+
+    living, resumed, over, kept, removed = [await spawned(keep=keep) for keep in (False, True, False, True, True)]
+    for ident in (resumed, over, kept, removed):
+        await runtime.stop(PARENT, ident)
+    await runtime.resume(PARENT, resumed, "[[say:on]]")
+    await runtime.wait(PARENT, [resumed], seconds=BOUND)
+    await runtime.remove(PARENT, removed)
+    ground.asks = frozenset({living, resumed, over, kept, removed, "bg-unknown", "x'; DROP TABLE event"})
+    await runtime.reap(OPERATOR)
+    standings, _ = await ground.seen()
+    assert standings == {
+        living: Standing(1),
+        resumed: Standing(2, "it can be started again"),
+        over: Standing(None),
+        kept: Standing(None, "it can be started again"),
+        removed: Standing(None),
+    }
+
+
+async def test_work_that_could_not_be_taken_out_is_kept(ground: Reapers, bench: Bench) -> None:
+    await ground.seen()
+    view = await bench.runtime.spawn(PARENT, ground.request("[[say:x]]"))
+    await bench.runtime.wait(PARENT, [view.id], seconds=BOUND)
+    ground.end_fails = RuntimeError("no export")
+    ended = await bench.runtime.stop(PARENT, view.id)
+    assert not ended.exported
+    ground.asks = frozenset({view.id})
+    await bench.runtime.reap(OPERATOR)
+    assert (await ground.seen())[0] == {view.id: Standing(None, "its work could not be taken out")}
+
+
+async def test_only_the_operator_may_ask_for_it(ground: Reapers, runtime: Runtime) -> None:
+    await ground.seen()
+    with pytest.raises(Rejected) as refused:
+        await runtime.reap(PARENT)
+    assert refused.value.kind == "operator_only"
+    assert ground.passes.empty()
+
+
+async def test_what_is_wished_is_passed_on(ground: Reapers, runtime: Runtime) -> None:
+    await ground.seen()
+    assert (await runtime.reap(OPERATOR, dry_run=True, volumes_of=("0123abcd",))).dry_run
+    assert (await ground.seen())[1] == {"dry_run": True, "volumes_of": frozenset({"0123abcd"})}
+
+
+@pytest.mark.requirement("D09.1")
+async def test_folders_of_sockets_go_with_their_subagent(tmp_path: Path) -> None:
+    for name in ("lives", "over", "unknown"):
+        (tmp_path / "store" / name / "holder").mkdir(parents=True)
+    (tmp_path / "another" / "over").mkdir(parents=True)
+
+    async def log(subagents: frozenset[str]) -> Mapping[str, Standing]:
+        assert subagents == {"lives", "over", "unknown"}
+        return {"lives": Standing(3), "over": Standing(None, "kept")}
+
+    for dry_run in (True, False):
+        gone = Action.REMOVE if dry_run else Action.REMOVED
+        found = await reap_run_dirs(tmp_path, "store", log, dry_run=dry_run)
+        assert [(Path(each.name).name, each.action) for each in found] == [
+            ("lives", Action.KEEP), ("over", gone), ("unknown", gone),
+        ]  # fmt: skip
+        assert (tmp_path / "store" / "over").exists() is dry_run
+    assert (tmp_path / "store" / "lives" / "holder").is_dir()
+    assert (tmp_path / "another" / "over").is_dir()
