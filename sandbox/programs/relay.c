@@ -1,76 +1,42 @@
-/* relay 127.0.0.1:PORT SOCKET [127.0.0.1:PORT SOCKET ...]
+/* relay 127.0.0.1:PORT SOCKET [127.0.0.1:PORT SOCKET ...]    carries each connection to a unix socket
+ * relay listen SOCKET 127.0.0.1:PORT [127.0.0.1:PORT ...]    carries all of them to the manager that attached there
+ * relay attach SOCKET                                        carries stdin and stdout to and from that socket
  *
- * Listens on loopback TCP ports inside a container without a network and carries each connection to a unix socket.
+ * Listens on loopback TCP ports inside a container without a network. Frames, errors and who may attach are described in
+ * docs/framing.md.
  *
  * Promises:
  *   - bytes arrive complete and in order, both ways; an end of input is passed on after what was read before it;
  *   - at most CONNECTIONS at once and BUFFER bytes held per direction: others wait in the backlog, and a side that
- *     does not read stops the side that writes;
- *   - when the socket cannot be connected the TCP connection is closed at once;
+ *     does not read stops the side that writes, and no other connection;
+ *   - while the other side is away a connection is held, for HOLD_MS; then its client is reset;
+ *   - what was open when a manager's attachment broke is reset: no client takes a part for the whole;
  *   - one thread, no heap, no files, no children, no busy waiting; "relay: ready" on stdout once all ports listen;
  *   - exit 0 on SIGTERM or SIGINT, 1 when a port cannot be had, 2 on bad arguments.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <time.h>
-#include <unistd.h>
+#include <sys/stat.h>
+
+#include "attach.h"
+#include "manager.h"
 
 enum {
-    CONNECTIONS = 256,
-    PAIRS = 8,
-    BUFFER = 32768,
+    PORTS = 8,
     BACKLOG = 128,
-    RETRY_MS = 20,       /* between attempts to enter the full backlog of the unix socket */
-    CONNECT_MS = 10000,  /* for all those attempts */
-    REST_MS = 100,       /* before accepting again when the system has no descriptor or memory left */
-    LINGER_MS = 2000     /* for a client to take the rest of an answer whose sender has gone */
+    RETRY_MS = 50,     /* between attempts to connect a unix socket */
+    APPEAR_MS = 5000,  /* for a relay that has just been started to listen */
+    REST_MS = 100,     /* before accepting again when the system has no descriptor or memory left */
+    LINGER_MS = 2000   /* for a client to take the rest of an answer whose sender has gone */
 };
 
-struct pair {
-    int listener;
-    struct sockaddr_in address;
-    struct sockaddr_un socket;
-};
-
-/* One direction of a connection. */
-struct flow {
-    int from, to;
-    size_t start, end;
-    bool eof;     /* `from` has ended */
-    bool shut;    /* the end was passed on to `to` */
-    bool discard; /* nobody reads `to` any more: what comes from `from` is thrown away */
-    unsigned char bytes[BUFFER];
-};
-
-struct connection {
-    bool used;
-    bool waiting;     /* the backlog of the unix socket is full */
-    int64_t deadline; /* closed at this time; 0 = none */
-    const struct pair *pair;
-    struct flow up;   /* TCP to unix */
-    struct flow down; /* unix to TCP */
-};
-
-static struct pair pairs[PAIRS];
-static struct connection connections[CONNECTIONS];
-static struct pollfd watched[PAIRS + 2 * CONNECTIONS];
-static size_t pair_count;
-static size_t slots_in_use; /* one more than the highest used slot */
-static size_t open_count;
-static bool resting;
+static struct port ports[PORTS];
+static size_t port_count;
+static bool resting, attached_mode;
 
 __attribute__((noreturn, format(printf, 2, 3))) static void die(int code, const char *format, ...)
 {
@@ -82,15 +48,6 @@ __attribute__((noreturn, format(printf, 2, 3))) static void die(int code, const 
     va_end(args);
     exit(code);
 }
-
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-static bool passing(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
 
 static void on_stop(int number)
 {
@@ -128,139 +85,96 @@ static void parse_socket(const char *path, struct sockaddr_un *address)
 
 static void parse(int argc, char **argv)
 {
-    if (argc < 3 || argc % 2 == 0)
-        die(2, "usage: relay 127.0.0.1:PORT SOCKET [127.0.0.1:PORT SOCKET ...]");
-    if ((argc - 1) / 2 > PAIRS)
-        die(2, "%d pairs of port and socket were given; at most %d are carried.", (argc - 1) / 2, PAIRS);
-    for (int i = 1; i < argc; i += 2, pair_count++) {
-        parse_address(argv[i], &pairs[pair_count].address);
-        parse_socket(argv[i + 1], &pairs[pair_count].socket);
+    int first = attached_mode ? 3 : 1, step = attached_mode ? 1 : 2;
+    if (argc <= first || (argc - first) % step != 0)
+        die(2, "usage: relay 127.0.0.1:PORT SOCKET ... | relay listen SOCKET 127.0.0.1:PORT ... | relay attach SOCKET");
+    if ((argc - first) / step > PORTS)
+        die(2, "%d ports were given; at most %d are carried.", (argc - first) / step, PORTS);
+    for (int i = first; i < argc; i += step, port_count++) {
+        parse_address(argv[i], &ports[port_count].address);
+        parse_socket(argv[attached_mode ? 2 : i + 1], &ports[port_count].socket);
     }
 }
 
-static void listen_all(char **argv)
+static void listen_all(void)
 {
     const int on = 1;
-    for (size_t i = 0; i < pair_count; i++) {
+    for (size_t i = 0; i < port_count; i++) {
+        const struct sockaddr_in *at = &ports[i].address;
+        char host[INET_ADDRSTRLEN];
         int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-            bind(fd, (const struct sockaddr *)&pairs[i].address, sizeof pairs[i].address) != 0 ||
-            listen(fd, BACKLOG) != 0)
-            die(1, "cannot listen on %s: %s; choose a free port.", argv[1 + 2 * i], strerror(errno));
-        pairs[i].listener = fd;
+            bind(fd, (const struct sockaddr *)at, sizeof *at) != 0 || listen(fd, BACKLOG) != 0)
+            die(1, "cannot listen on %s:%d: %s; choose a free port.",
+                inet_ntop(AF_INET, &at->sin_addr, host, sizeof host), ntohs(at->sin_port), strerror(errno));
+        ports[i].listener = fd;
     }
 }
 
-/* Reads once. False when `from` failed rather than ended. */
-static bool fill(struct flow *flow)
+/* Where managers attach: for the container's root alone. */
+static void listen_for_managers(const struct sockaddr_un *at)
 {
-    ssize_t count = read(flow->from, flow->bytes + flow->end, BUFFER - flow->end);
-    if (count > 0)
-        flow->end += (size_t)count;
-    else if (count == 0)
-        flow->eof = true;
-    else if (!passing(errno)) {
-        flow->eof = true;
-        return false;
-    }
-    return true;
+    for (size_t i = 0; i < GUESTS; i++)
+        guests[i].fd = -1;
+    (void)umask(0177);
+    (void)unlink(at->sun_path);
+    attach_listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (attach_listener < 0 || bind(attach_listener, (const struct sockaddr *)at, sizeof *at) != 0 ||
+        listen(attach_listener, BACKLOG) != 0)
+        die(1, "cannot listen on %.107s: %s; choose another path.", at->sun_path, strerror(errno));
 }
 
-/* Writes once and passes the end on when nothing is left. False when `to` takes nothing more. */
-static bool drain(struct flow *flow)
-{
-    bool taken = true;
-    if (flow->start < flow->end && !flow->discard) {
-        ssize_t count = send(flow->to, flow->bytes + flow->start, flow->end - flow->start, MSG_NOSIGNAL);
-        if (count > 0)
-            flow->start += (size_t)count;
-        else if (count < 0 && !passing(errno))
-            taken = false;
-    }
-    if (flow->discard || !taken || flow->start == flow->end)
-        flow->start = flow->end = 0;
-    if (flow->eof && flow->end == 0 && !flow->shut) {
-        (void)shutdown(flow->to, SHUT_WR);
-        flow->shut = true;
-    }
-    return taken;
-}
-
-static void release(struct connection *connection)
-{
-    (void)close(connection->up.from);
-    (void)close(connection->up.to);
-    connection->used = false;
-    open_count--;
-    while (slots_in_use > 0 && !connections[slots_in_use - 1].used)
-        slots_in_use--;
-}
-
-static void reset_flow(struct flow *flow, int from, int to)
-{
-    flow->from = from;
-    flow->to = to;
-    flow->start = flow->end = 0;
-    flow->eof = flow->shut = flow->discard = false;
-}
-
-/* A unix socket with a full backlog answers EAGAIN and tells nobody when it has room: ask again until the deadline. */
+/* Nobody tells when a unix socket is there, or has room in its backlog: ask again until the deadline. */
 static void reach(struct connection *connection)
 {
-    const struct sockaddr_un *to = &connection->pair->socket;
+    const struct sockaddr_un *to = &connection->port->socket;
+    if (connection->retry_at > now_ms())
+        return;
+    connection->retry_at = now_ms() + RETRY_MS;
     if (connect(connection->up.to, (const struct sockaddr *)to, sizeof *to) == 0) {
-        connection->waiting = false;
+        connection->open = true;
         connection->deadline = 0;
-    } else if (!passing(errno))
-        release(connection);
+    } else if (!passing(errno) && errno != ENOENT && errno != ECONNREFUSED)
+        refuse(connection);
 }
 
-static void admit(const struct pair *pair, int client, int target)
+/* The other descriptor is taken before the client is accepted: without one the client stays in the backlog. */
+static void accept_one(const struct port *port)
 {
-    const int on = 1;
-    size_t slot = 0;
-    while (connections[slot].used)
-        slot++;
-    struct connection *connection = &connections[slot];
-    (void)setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    reset_flow(&connection->up, client, target);
-    reset_flow(&connection->down, target, client);
-    connection->used = connection->waiting = true;
-    connection->deadline = now_ms() + CONNECT_MS;
-    connection->pair = pair;
-    open_count++;
-    if (slot >= slots_in_use)
-        slots_in_use = slot + 1;
-    reach(connection);
-}
-
-/* The target's descriptor is taken before the client is accepted: without one the client stays in the backlog. */
-static void accept_one(const struct pair *pair)
-{
-    int target = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (target < 0) {
+    int other = attached_mode ? -1 : socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (other < 0 && !attached_mode) {
         resting = true;
         return;
     }
-    int client = accept4(pair->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int client = accept4(port->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (client >= 0) {
-        admit(pair, client, target);
+        struct connection *connection = add(port, client, other);
+        if (!attached_mode)
+            reach(connection);
         return;
     }
     resting |= errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
-    (void)close(target);
+    if (other >= 0)
+        (void)close(other);
 }
 
-static void serve(struct connection *connection, short tcp, short target)
+static void serve(struct connection *connection, short tcp, short other)
 {
     struct flow *up = &connection->up;
     struct flow *down = &connection->down;
     bool broken = (tcp & POLLERR) != 0;
     if (tcp != 0 && !up->eof && up->end < BUFFER)
         broken |= !fill(up);
-    if (target != 0 && !down->eof && down->end < BUFFER)
+    if (attached_mode) {
+        if (broken)
+            fail(connection);
+        else
+            settle(connection);
+        return;
+    }
+    if (other != 0 && !down->eof && down->end < BUFFER)
         (void)fill(down); /* a failed unix socket has nothing more to give: the same as its end */
-    up->discard |= (target & (POLLHUP | POLLERR)) != 0 && down->eof;
+    up->discard |= (other & (POLLHUP | POLLERR)) != 0 && down->eof;
     up->discard |= !drain(up);
     broken |= !drain(down);
     if (broken || (up->shut && down->shut)) {
@@ -272,8 +186,20 @@ static void serve(struct connection *connection, short tcp, short target)
         connection->deadline = now_ms() + LINGER_MS;
 }
 
+/* What is polled, without gaps: no more than there are descriptors, or the system refuses it. The first is nothing. */
+static struct pollfd polled[3 + GUESTS + PORTS + 2 * CONNECTIONS] = {{.fd = -1}};
+static size_t polled_count, watched_attach;
+
+static size_t watch(int fd, short events)
+{
+    if (fd < 0)
+        return 0;
+    polled[polled_count] = (struct pollfd){.fd = fd, .events = events};
+    return polled_count++;
+}
+
 /* What to wait for on one side. A hung-up side reports that for ever, so a side is watched only while it leads on. */
-static struct pollfd watch(int fd, const struct flow *in, const struct flow *out)
+static size_t watch_side(int fd, const struct flow *in, const struct flow *out)
 {
     short events = 0;
     if (!in->eof && in->end < BUFFER)
@@ -281,7 +207,7 @@ static struct pollfd watch(int fd, const struct flow *in, const struct flow *out
     if (out->start < out->end)
         events |= POLLOUT;
     bool may_vanish = in->eof && !out->shut && !out->discard;
-    return (struct pollfd){.fd = events != 0 || may_vanish ? fd : -1, .events = events};
+    return events != 0 || may_vanish ? watch(fd, events) : 0;
 }
 
 static int earlier(int timeout, int64_t candidate)
@@ -289,62 +215,130 @@ static int earlier(int timeout, int64_t candidate)
     return timeout < 0 || candidate < timeout ? (int)(candidate < 0 ? 0 : candidate) : timeout;
 }
 
-/* Fills `watched`; returns how long to wait. */
+static int prepare_managers(int timeout)
+{
+    manager.watched = watch(manager.fd, (short)(POLLIN | (manager.start < manager.end ? POLLOUT : 0)));
+    watched_attach = watch(attach_listener, POLLIN);
+    for (size_t i = 0; i < GUESTS; i++) {
+        guests[i].watched = watch(guests[i].fd, POLLIN);
+        if (guests[i].fd >= 0)
+            timeout = earlier(timeout, guests[i].deadline - now_ms());
+    }
+    return timeout;
+}
+
+/* Fills `polled`; returns how long to wait. */
 static int prepare(void)
 {
     int timeout = resting ? REST_MS : -1;
     bool room = open_count < CONNECTIONS && !resting;
     resting = false;
-    for (size_t i = 0; i < pair_count; i++)
-        watched[i] = (struct pollfd){.fd = room ? pairs[i].listener : -1, .events = POLLIN};
+    polled_count = 1;
+    if (attached_mode)
+        timeout = prepare_managers(timeout);
+    for (size_t i = 0; i < port_count; i++)
+        ports[i].watched = watch(room ? ports[i].listener : -1, POLLIN);
     for (size_t i = 0; i < slots_in_use; i++) {
-        const struct connection *connection = &connections[i];
-        struct pollfd *slot = &watched[pair_count + 2 * i];
-        slot[0] = slot[1] = (struct pollfd){.fd = -1};
+        struct connection *connection = &connections[i];
+        connection->watched[0] = connection->watched[1] = 0;
         if (!connection->used)
             continue;
-        if (!connection->waiting) {
-            slot[0] = watch(connection->up.from, &connection->up, &connection->down);
-            slot[1] = watch(connection->up.to, &connection->down, &connection->up);
-        } else
-            timeout = earlier(timeout, RETRY_MS);
+        if (connection->open) {
+            connection->watched[0] = watch_side(connection->up.from, &connection->up, &connection->down);
+            connection->watched[1] = watch_side(connection->up.to, &connection->down, &connection->up);
+        } else if (!attached_mode)
+            timeout = earlier(timeout, connection->retry_at - now_ms());
         if (connection->deadline != 0)
             timeout = earlier(timeout, connection->deadline - now_ms());
     }
     return timeout;
 }
 
-static void attend(struct connection *connection, const struct pollfd *slot)
+static void attend(struct connection *connection)
 {
-    if (connection->deadline != 0 && connection->deadline <= now_ms())
+    short tcp = polled[connection->watched[0]].revents, other = polled[connection->watched[1]].revents;
+    bool late = connection->deadline != 0 && connection->deadline <= now_ms();
+    if (late && connection->open)
         release(connection);
-    else if (connection->waiting)
+    else if (late)
+        refuse(connection);
+    else if (!connection->open && !attached_mode)
         reach(connection);
-    else if (slot[0].revents != 0 || slot[1].revents != 0)
-        serve(connection, slot[0].revents, slot[1].revents);
+    else if (tcp != 0 || other != 0)
+        serve(connection, tcp, other);
+}
+
+static void attend_managers(void)
+{
+    if (polled[manager.watched].revents != 0)
+        receive();
+    for (size_t i = 0; i < GUESTS; i++) {
+        if (polled[guests[i].watched].revents != 0)
+            hear(&guests[i]);
+        if (guests[i].fd >= 0 && guests[i].deadline <= now_ms())
+            dismiss(&guests[i], "hello_late: there was no hello in time.", 0);
+    }
+    if (polled[watched_attach].revents != 0)
+        admit_guest();
+    pump();
+}
+
+__attribute__((noreturn)) static void carry_connections(void)
+{
+    for (;;) {
+        int timeout = prepare();
+        size_t count = slots_in_use;
+        if (poll(polled, polled_count, timeout) < 0) {
+            if (errno != EINTR)
+                die(1, "cannot wait for connections: %s.", strerror(errno));
+            continue;
+        }
+        for (size_t i = 0; i < count; i++)
+            if (connections[i].used)
+                attend(&connections[i]);
+        for (size_t i = 0; i < port_count; i++)
+            if (polled[ports[i].watched].revents != 0 && open_count < CONNECTIONS)
+                accept_one(&ports[i]);
+        if (attached_mode)
+            attend_managers();
+    }
+}
+
+static int attach(const char *path)
+{
+    const struct timespec pause = {.tv_nsec = RETRY_MS * 1000000};
+    unsigned char bytes[HEADER + ANSWER_MAX];
+    struct sockaddr_un address = {0};
+    parse_socket(path, &address);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    for (int64_t until = now_ms() + APPEAR_MS; connect(fd, (struct sockaddr *)&address, sizeof address) != 0;) {
+        if ((errno == ENOENT || errno == ECONNREFUSED || passing(errno)) && now_ms() < until) {
+            (void)nanosleep(&pause, NULL); /* the relay may be younger than this program */
+            continue;
+        }
+        char why[ANSWER_MAX];
+        (void)snprintf(why, sizeof why, "relay_gone: nobody answers at the socket: %s.", strerror(errno));
+        return write(1, bytes, frame(bytes, ERROR, 0, 0, why, strlen(why))) > 0 ? 1 : 2;
+    }
+    carry_all(fd);
+    return 0;
 }
 
 int main(int argc, char **argv)
 {
     const struct sigaction stop = {.sa_handler = on_stop};
+    if (argc == 3 && strcmp(argv[1], "attach") == 0)
+        return attach(argv[2]);
+    attached_mode = argc >= 2 && strcmp(argv[1], "listen") == 0;
     parse(argc, argv);
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGCHLD, SIG_IGN); /* as PID 1 without an init, orphans are reaped by the kernel */
     (void)sigaction(SIGTERM, &stop, NULL);
     (void)sigaction(SIGINT, &stop, NULL);
-    listen_all(argv);
+    listen_all();
+    if (attached_mode)
+        listen_for_managers(&ports[0].socket);
     if (puts("relay: ready") >= 0)
         (void)fflush(stdout);
-    for (;;) {
-        int timeout = prepare();
-        size_t count = slots_in_use;
-        if (poll(watched, pair_count + 2 * count, timeout) < 0 && errno != EINTR)
-            die(1, "cannot wait for connections: %s.", strerror(errno));
-        for (size_t i = 0; i < count; i++)
-            if (connections[i].used)
-                attend(&connections[i], &watched[pair_count + 2 * i]);
-        for (size_t i = 0; i < pair_count; i++)
-            if (watched[i].revents != 0 && open_count < CONNECTIONS)
-                accept_one(&pairs[i]);
-    }
+    carry_connections();
 }

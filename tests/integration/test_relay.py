@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import platform
-import shutil
 import socket
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 
 import sandbox.programs
 from sandbox.programs import program as program_file
+from tests.contract.holder.conftest import compile_sanitized
 from tests.integration.relay_process import (
     MIB,
     Relay,
@@ -39,16 +38,13 @@ SOURCE = Path(sandbox.programs.__file__).with_name("relay.c")
 def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if request.param == "shipped":
         return program_file("relay", {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()])
-    compiler = shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no sanitizer runtime: gcc is not installed")
-    path = tmp_path_factory.mktemp("relay") / "relay"
-    flags = ["-std=c11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    done = subprocess.run([compiler, *flags, SOURCE, "-o", path], capture_output=True, text=True, check=False)
-    if done.returncode != 0 and ("asan" in done.stderr or "ubsan" in done.stderr):
-        pytest.skip("no sanitizer runtime: gcc has no libasan or libubsan")
-    assert done.returncode == 0, done.stderr
-    return path
+    return compile_sanitized(SOURCE, tmp_path_factory.mktemp("relay") / "relay")
+
+
+@pytest.fixture(scope="session")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A relay that holds a connection for half a second."""
+    return compile_sanitized(SOURCE, tmp_path_factory.mktemp("relay") / "relay", "-DHOLD_MS=500")
 
 
 @pytest.fixture
@@ -163,16 +159,32 @@ async def test_a_client_that_never_reads_stops_the_host_and_the_relay_holds_litt
         await close(writer)
 
 
-async def test_without_a_socket_the_client_is_closed_at_once_and_later_connections_work(relay):
-    async with asyncio.timeout(5):  # half of what a full backlog would be given
-        assert await talk(relay, b"") == b""
+async def test_a_client_is_held_while_there_is_no_socket_and_while_nobody_listens(relay):
+    early = asyncio.ensure_future(talk(relay, b"before there was one"))
     async with host(relay.path, echo):
-        assert await talk(relay, b"now there") == b"now there"
-    async with asyncio.timeout(5):
-        assert await talk(relay, b"") == b""
+        assert await early == b"before there was one"
+    late = asyncio.ensure_future(talk(relay, b"after it was closed"))
     relay.path.unlink(missing_ok=True)
-    async with asyncio.timeout(5):
-        assert await talk(relay, b"") == b""
+    async with host(relay.path, echo):
+        assert await late == b"after it was closed"
+
+
+async def test_a_client_whose_host_does_not_come_in_time_is_reset(impatient, tmp_path):
+    async with running(impatient, tmp_path / "host.sock") as relay:
+        files = relay.open_files()
+        reader, writer = await relay.connect()
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        await close(writer)
+        async with host(relay.path, echo):
+            assert await talk(relay, b"later") == b"later"
+            await freed(relay, files)
+
+
+async def test_a_client_is_reset_at_once_where_there_can_be_no_socket(program):
+    async with running(program, Path("/dev/null/host.sock")) as relay:
+        with pytest.raises(ConnectionResetError):
+            await talk(relay, b"")
 
 
 async def test_a_full_backlog_of_the_socket_delays_connections_and_loses_none(relay):
