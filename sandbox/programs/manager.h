@@ -162,12 +162,16 @@ static void settle(struct connection *connection)
 {
     struct flow *down = &connection->down;
     size_t before = down->end - down->start;
-    if (!drain(down))
+    if (!drain(down)) {
         fail(connection);
-    else {
-        connection->owed += before - (down->end - down->start);
-        release_ended(connection);
+        return;
     }
+    connection->owed += before - (down->end - down->start);
+    if (connection->up.discard) {
+        (void)drain(&connection->up);
+        linger(connection);
+    }
+    release_ended(connection);
 }
 
 static void take_data(struct connection *connection, const unsigned char *bytes, size_t count)
@@ -197,8 +201,12 @@ static void obey(const unsigned char *bytes)
         return; /* it has ended on this side while that was on its way */
     switch (bytes[0]) {
     case RESET:
-        refuse(connection);
-        return;
+        if (!connection->down.eof) {
+            refuse(connection);
+            return;
+        }
+        connection->up.discard = true; /* what it said before is still given to the client */
+        break;
     case CREDIT:
         connection->credit += length == 4 ? number(bytes + HEADER, 4) : 0;
         connection->credit = connection->credit < CREDIT_MOST ? connection->credit : CREDIT_MOST;

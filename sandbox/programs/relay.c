@@ -30,8 +30,7 @@ enum {
     BACKLOG = 128,
     RETRY_MS = 50,     /* between attempts to connect a unix socket */
     APPEAR_MS = 5000,  /* for a relay that has just been started to listen */
-    REST_MS = 100,     /* before accepting again when the system has no descriptor or memory left */
-    LINGER_MS = 2000   /* for a client to take the rest of an answer whose sender has gone */
+    REST_MS = 100      /* before accepting again when the system has no descriptor or memory left */
 };
 
 static struct port ports[PORTS];
@@ -181,9 +180,7 @@ static void serve(struct connection *connection, short tcp, short other)
         release(connection);
         return;
     }
-    /* Closing with unread input would reset the connection under a client that still reads the answer. */
-    if (up->discard && down->shut && connection->deadline == 0)
-        connection->deadline = now_ms() + LINGER_MS;
+    linger(connection);
 }
 
 /* What is polled, without gaps: no more than there are descriptors, or the system refuses it. The first is nothing. */

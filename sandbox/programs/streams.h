@@ -19,7 +19,8 @@
 
 enum {
     CONNECTIONS = 256,
-    BUFFER = 65536, /* of each direction */
+    BUFFER = 65536,  /* of each direction */
+    LINGER_MS = 2000 /* for a client to take the rest of an answer whose sender has gone */
 };
 
 /* Where clients come in, and the unix socket on the other side. */
@@ -149,6 +150,13 @@ static void release(struct connection *connection)
     open_count--;
     while (slots_in_use > 0 && !connections[slots_in_use - 1].used)
         slots_in_use--;
+}
+
+/* Closing with unread input would reset the connection under a client that still reads the answer. */
+static void linger(struct connection *connection)
+{
+    if (connection->up.discard && connection->down.shut && connection->deadline == 0)
+        connection->deadline = now_ms() + LINGER_MS;
 }
 
 /* Closes the TCP side so that its client cannot take what it has got for a whole answer. */
