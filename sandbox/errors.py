@@ -17,7 +17,6 @@
     │   └── ChannelStalled     the program does not read its input; the channel itself is still open
     ├── StreamCorrupt          what the engine sends on a channel is not its own framing
     ├── SettingRefused         a setting is dangerous and not named `unsafe_`
-    ├── SocketsNotShared       engine and manager do not share a file system, so a unix socket cannot cross
     └── WorkspaceError         the folder cannot be taken in, or the work cannot be taken out
 
 Each error's text is one sentence that says what happened, which value, and what to do next; `kind` is stable and
@@ -131,12 +130,6 @@ class SettingRefused(SandboxError):  # noqa: N818
     """A dangerous setting was asked for without its `unsafe_` name."""
 
     kind = "setting_refused"
-
-
-class SocketsNotShared(SandboxError):  # noqa: N818
-    """A unix socket cannot cross between this process and the engine's containers."""
-
-    kind = "sockets_not_shared"
 
 
 class WorkspaceError(SandboxError):

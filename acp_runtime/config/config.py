@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from acp_runtime.core.admission import Admission
 from acp_runtime.core.model import Limits
 from acp_runtime.core.turns import OutboxRules
 from acp_runtime.presets import Preset, builtin_presets
 from acp_runtime.session.catalogue import Catalogue
+
+Sockets = Literal["auto", "exec"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,9 @@ class Config:
 
     `origins` has, for each key that was given, where: `FILE:LINE`, `environment NAME`.
 
+    `sockets`: `auto` finds out by trying whether the engine's containers share sockets with this process, `exec` takes
+    it that they do not.
+
     `ceiling` names the preset that a parent's wishes may not go beyond. `on_nudge` is a command for a person who has
     no parent.
     """
@@ -57,6 +63,7 @@ class Config:
     state_dir: Path
     runtime_dir: Path
     cache_dir: Path
+    sockets: Sockets = "auto"
     enabled: bool = True
     default_agent: str = "opencode"
     default_preset: str = "friendly"

@@ -89,6 +89,7 @@ def _config(table: FileTable, environ: Mapping[str, str], origins: dict[str, str
         limits=Limits(**table.limits.model_dump()),
         catalogue=Catalogue(kinds, __version__),
         base_image=table.sandbox.image,
+        sockets=table.sandbox.sockets,
         state_dir=state_dir(environ),
         runtime_dir=runtime_dir(environ),
         cache_dir=cache_dir(environ),

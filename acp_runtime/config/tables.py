@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
-from acp_runtime.config.config import DaemonConfig, OneShot
+from acp_runtime.config.config import DaemonConfig, OneShot, Sockets
 from acp_runtime.config.original import DelegationTable
 from acp_runtime.config.table import (
     YEAR,
@@ -86,6 +86,9 @@ class SandboxTable(Table):
 
     image: Annotated[str, Field(min_length=1, max_length=255)] | None = key(
         None, "image with git, sh and python3 instead of the base image that is built on first use"
+    )
+    sockets: Sockets = key(
+        "auto", "`auto`: try whether sockets reach into containers; `exec`: go over the engine, as if they did not"
     )
 
 

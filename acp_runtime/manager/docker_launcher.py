@@ -6,6 +6,7 @@ manager; a launch that fails leaves nothing.
 
 import asyncio
 import os
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -16,27 +17,25 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.manager.confinement import host_mounts, sandbox_limits
 from acp_runtime.manager.docker_agent import DockerAgent, folder_of
 from acp_runtime.manager.launcher import Ended, Judgement, LaunchError, LaunchRequest, Log
+from acp_runtime.manager.model_way import PORT, group, model_way, relay_command, run_mounts
 from acp_runtime.manager.reaping import reap_engine, reap_run_dirs
-from acp_runtime.manager.run_dir import SOCKET, make_private, make_run_dir, remove_run_dir
+from acp_runtime.manager.run_dir import make_private, make_run_dir, remove_run_dir
 from acp_runtime.manager.workspace import export, missing_folder, nothing_kept, snapshot, tell_kept
-from acp_runtime.models.forwarder import ModelForwarder
 from acp_runtime.models.route import Route
 from acp_runtime.models.secret import Secret
 from acp_runtime.session.channel import Receiver
 from sandbox.container import Sandbox
 from sandbox.engine import Engine
-from sandbox.errors import SandboxError, SocketsNotShared
+from sandbox.errors import SandboxError
 from sandbox.images import ensure_agents, ensure_base, ensure_image
 from sandbox.ownership import Owner
 from sandbox.probe import ProbeResult, probe
-from sandbox.programs_volume import PROGRAMS_MOUNT, RELAY, ensure_programs
+from sandbox.programs_volume import PROGRAMS_MOUNT, ensure_programs
 from sandbox.removal import remove_containers, remove_volumes
 from sandbox.spec import BASE, LABEL, WORKSPACE, HostMount, SandboxSpec, VolumeMount
 from sandbox.workspace import Guest, WorkspaceLimits, bring_in
 
 AGENTS: Final = "/opt/subagents/agents"
-RUN: Final = "/run/subagents"
-PORT: Final = 8790
 GUEST_SECONDS: Final = "1800"
 LOOK_SECONDS: Final = 30.0
 
@@ -98,14 +97,16 @@ class DockerLauncher:
         run_dir = make_run_dir(self._config.runtime_dir, request.store, request.subagent)
         host_side.callback(remove_run_dir, self._config.runtime_dir, request.store, request.subagent)
         route = self._route(request)
-        if route is not None:
-            await host_side.enter_async_context(ModelForwarder(run_dir / SOCKET, os.getgid(), route))
         request.progress("creating the container")
-        spec = self._spec(request, image, ground.probed.gid, (*mounts, HostMount(str(run_dir), RUN)))
+        spec = self._spec(request, image, ground.probed, (*mounts, *run_mounts(ground.probed, run_dir)))
         if request.resume is None:
             undo.push_async_callback(_surely, self.remove_volumes, request)
         sandbox = await Sandbox.create(ground.engine, spec)
         undo.push_async_callback(_surely, sandbox.remove)
+        if route is not None:
+            token, epoch = secrets.token_hex(16), self._owner.epoch
+            way = model_way(sandbox, ground.probed, run_dir, route, token=token, epoch=epoch)
+            await host_side.enter_async_context(way)
         if request.resume is None:
             await self._bring_in(request)
         await _look_for_folder(sandbox, request)
@@ -123,13 +124,12 @@ class DockerLauncher:
                 try:
                     base = await self._base(engine, request)
                     root = make_private(self._config.runtime_dir)
-                    probed = await probe(engine, root, base, labels=self._labels)
+                    remote = self._config.sockets == "exec"
+                    probed = await probe(engine, root, base, assume_remote=remote, labels=self._labels)
                 except BaseException:
                     await engine.close()
                     raise
                 self._ground = _Ground(engine, base, probed)
-            if not self._ground.probed.sockets_shared:
-                raise SocketsNotShared(self._ground.probed.why)
             return self._ground
 
     async def _base(self, engine: Engine, request: LaunchRequest) -> str:
@@ -160,15 +160,15 @@ class DockerLauncher:
         return mounts
 
     def _spec(
-        self, request: LaunchRequest, image: str, gid: int, mounts: tuple[HostMount | VolumeMount, ...]
+        self, request: LaunchRequest, image: str, probed: ProbeResult, mounts: tuple[HostMount | VolumeMount, ...]
     ) -> SandboxSpec:
         return SandboxSpec(
             store=request.store,
             subagent=request.subagent,
             attempt=request.attempt,
             image=image,
-            command=(RELAY, f"127.0.0.1:{PORT}", f"{RUN}/{SOCKET}"),
-            gid=gid,
+            command=relay_command(probed),
+            gid=group(probed),
             limits=sandbox_limits(request.order.confinement),
             mounts=mounts,
             labels=self._labels,

@@ -34,23 +34,22 @@ class Type(IntEnum):
 
 
 class RelayError(SandboxError):
-    """A relay refused, or what came is not what a relay sends. `kind` is the name on the wire.
+    """A relay refused, or what came is not what a relay sends. `name` is that of the reason on the wire.
 
     `about` is the number that the relay gave with it: its epoch, its version, or 0.
     """
 
     kind = "relay_error"
 
-    def __init__(self, kind: str, sentence: str, about: int = 0) -> None:
+    def __init__(self, name: str, sentence: str, about: int = 0) -> None:
         super().__init__(sentence)
-        self.kind = kind  # type: ignore[misc]  # the wire names it
-        self.about = about
+        self.name, self.about = name, about
 
     @classmethod
     def told(cls, text: str, about: int) -> Self:
         """Make the error that a relay told as `name: sentence`."""
-        kind, _, sentence = text.partition(": ")
-        return cls(kind, sentence or text, about)
+        name, _, sentence = text.partition(": ")
+        return cls(name, sentence or text, about)
 
 
 @dataclass(frozen=True, slots=True)

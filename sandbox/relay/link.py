@@ -75,7 +75,7 @@ class RelayLink:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def _is_final(self, error: BaseException | None) -> bool:
-        if isinstance(error, RelayError) and error.kind in FINAL:
+        if isinstance(error, RelayError) and error.name in FINAL:
             self.failure = error
             return True
         return False

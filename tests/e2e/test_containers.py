@@ -99,10 +99,9 @@ def test_a_program_that_is_not_in_the_image_is_told_by_name(engine_stage: Stage)
     assert "no-such-agent" in done.err
 
 
-def test_a_folder_for_sockets_whose_path_is_too_long_is_told(engine_stage: Stage):
+def test_a_folder_whose_path_is_too_long_for_sockets_is_no_hindrance(engine_stage: Stage):
     deep = engine_stage.root / ("d" * 100)
     deep.mkdir()
-    done = engine_stage.run("x", local=False, env={"XDG_RUNTIME_DIR": str(deep)})
-    assert done.code == 69
-    assert "too long" in done.err
+    done = engine_stage.run("[[say:done]]", local=False, env={"XDG_RUNTIME_DIR": str(deep)})
+    assert done.code == 0, done.err
     assert list((deep / "acp-subagents").iterdir()) == []

@@ -93,12 +93,12 @@ async def test_after_its_link_has_closed_a_relay_holds_what_comes_for_the_next(r
 
 async def test_a_wrong_token_or_a_lower_epoch_is_refused_by_name_and_harms_nobody(relay: Carried):
     async with host(relay.path, echo), relay.link(epoch=5):
-        for token, epoch, kind in ((relay.token[:-1], 9, "token_refused"), ("0" * 32, 9, "token_refused"),
+        for token, epoch, name in ((relay.token[:-1], 9, "token_refused"), ("0" * 32, 9, "token_refused"),
                                    (relay.token + "0", 9, "token_refused"), (None, 4, "epoch_refused")):  # fmt: skip
             with pytest.raises(RelayError) as refused:
                 async with relay.link(epoch=epoch, token=token):
                     raise AssertionError("it was let in")
-            assert refused.value.kind == kind
+            assert refused.value.name == name
             await still_serves(relay)
     with pytest.raises(RelayError) as refused:
         async with relay.link(epoch=4):
@@ -115,7 +115,7 @@ async def test_an_equal_or_higher_epoch_replaces_the_manager_who_does_not_come_b
             async with asyncio.timeout(BOUND):
                 while old.failure is None:
                     await talk(relay, b"time passes")
-            assert (old.failure.kind, old.failure.about) == ("replaced", epoch)
+            assert (old.failure.name, old.failure.about) == ("replaced", epoch)
             await still_serves(relay)
             assert new.failure is None
     assert len(relay.links) == 2
@@ -346,5 +346,5 @@ async def test_more_than_the_streams_of_a_relay_are_taken_for_garbage(tmp_path: 
             await attachment.open(lambda receiver: SocketLink.open(path, receiver), "t" * 32, 1)
             async with asyncio.timeout(BOUND):
                 await asyncio.wait([attachment.lost])
-            assert attachment.failure.kind == "frames_corrupt"
+            assert attachment.failure.name == "frames_corrupt"
             await attachment.close()

@@ -33,6 +33,7 @@ HOLDERS = {
 }  # fmt: skip
 ELSEWHERE = {
     "sandbox.image": "config.base_image",
+    "sandbox.sockets": "config.sockets",
     "one_shot.per_parent": "limits.per_parent",
     "one_shot.total": "limits.total",
 }
