@@ -1,0 +1,171 @@
+"""The way of model requests out of a sandbox, over both: a shared socket, and an exec of the engine."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from acp_runtime.manager.model_way import PORT, group, model_way, relay_command, run_mounts
+from acp_runtime.models import Route, Secret
+from sandbox.container import Sandbox
+from sandbox.engine import Engine
+from sandbox.probe import ProbeResult
+from sandbox.programs_volume import PROGRAMS_MOUNT, RELAY, ensure_programs
+from sandbox.relay.frames import RelayError
+from sandbox.spec import VolumeMount
+from tests.docker.proxies import sealed
+from tests.docker.test_transports import CERTIFICATES
+from tests.integration.http_ends import BOUND, KEY, upstream
+
+pytestmark = pytest.mark.docker
+
+PROBED = {
+    "shared": ProbeResult(sockets_shared=True, gid=os.getgid(), uid=os.getuid(), why=""),
+    "exec": ProbeResult(sockets_shared=False, gid=-1, uid=-1, why="a test says so"),
+}
+TOKEN = "t" * 32
+ASK = f"""
+import http.client
+line = http.client.HTTPConnection("127.0.0.1", {PORT}, timeout=60)
+line.request("POST", "/v1/chat/completions", b"x" * 300_000, {{"authorization": "Bearer stand-in"}})
+answer = line.getresponse()
+try:
+    print(answer.status, len(answer.read()))
+except (OSError, http.client.HTTPException) as error:
+    print(answer.status, type(error).__name__)
+"""
+TRESPASS = f"""
+import json, os, signal, subprocess
+def tried(act):
+    try:
+        return repr(act())
+    except OSError as error:
+        return type(error).__name__
+pids = [pid for pid in os.listdir("/proc") if pid.isdigit() and "relay" in open(f"/proc/{{pid}}/comm").read()]
+attach = subprocess.run(["{RELAY}", "attach", "/run/relay.sock"], capture_output=True, stdin=subprocess.DEVNULL)
+print(json.dumps([len(pids), attach.returncode, attach.stdout[20:].decode(), *(tried(act) for pid in pids for act in (
+    lambda: os.kill(int(pid), signal.SIGTERM), lambda: open(f"/proc/{{pid}}/mem", "rb"),
+    lambda: os.listdir(f"/proc/{{pid}}/fd"), lambda: open(f"/proc/{{pid}}/environ", "rb").read())),
+    tried(lambda: open("/run/relay.sock.mine", "w")), tried(lambda: os.unlink("/run/relay.sock"))]))
+"""
+CUT = """
+import os, signal
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    if b"attach" in open(f"/proc/{pid}/cmdline", "rb").read().split(b"\\0"):
+        os.kill(int(pid), signal.SIGKILL)
+        print("cut")
+"""
+
+
+@dataclass
+class Placed:
+    """A sandbox with its relay, and the way out of it."""
+
+    sandbox: Sandbox
+    folder: Path
+    probed: ProbeResult
+
+    def open(self, url: str, *, epoch: int = 1) -> AbstractAsyncContextManager[None]:
+        route = Route.parse(url, key=Secret(KEY, name="MODEL_KEY"))
+        return model_way(self.sandbox, self.probed, self.folder, route, token=TOKEN, epoch=epoch)
+
+    async def python(self, script: str, user: str = "10001:10001") -> str:
+        done = await self.sandbox.run(("python3", "-c", script), cwd="/", limit_bytes=1 << 20, timeout=BOUND, user=user)
+        assert (done.exit_code, done.stderr.decode()) == (0, "")
+        return done.stdout.decode().strip()
+
+
+MakePlaced = Callable[[Engine, str], Awaitable[Placed]]
+
+
+@pytest.fixture
+async def make_placed(engine: Engine, make_spec, image: str, tmp_path: Path) -> AsyncIterator[MakePlaced]:
+    made: list[Sandbox] = []
+
+    async def make(by: Engine, way: str) -> Placed:
+        folder, probed = tmp_path / "run", PROBED[way]
+        folder.mkdir()
+        folder.chmod(0o750)
+        mounts = (VolumeMount(await ensure_programs(by, image), PROGRAMS_MOUNT), *run_mounts(probed, folder))
+        spec = make_spec(command=relay_command(probed), gid=group(probed), mounts=mounts, work=False, home=False)
+        made.append(await Sandbox.create(by, spec))
+        return Placed(made[-1], folder, probed)
+
+    yield make
+    for sandbox in made:
+        assert await Sandbox(engine, sandbox.spec, sandbox.id).remove()
+
+
+async def with_the_key(end, request):
+    """Answer with as many bytes as came, if the key came with them."""
+    body = await end.hear_body()
+    known = dict(request.headers)[b"authorization"] == b"Bearer " + KEY.encode()
+    await end.answer(200 if known else 401, body)
+
+
+@pytest.mark.parametrize("way", PROBED)
+async def test_a_model_request_from_inside_arrives_with_the_key_and_one_that_came_early_is_held(
+    engine: Engine, make_placed: MakePlaced, way: str
+):
+    placed = await make_placed(engine, way)
+    early = asyncio.ensure_future(placed.python(ASK))
+    async with upstream(with_the_key) as model:
+        async with placed.open(model.url):
+            assert await early == "200 300000"
+            assert await placed.python(ASK) == "200 300000"
+        again = asyncio.ensure_future(placed.python(ASK))
+        async with placed.open(model.url, epoch=2):
+            assert await again == "200 300000"
+        if way == "exec":
+            with pytest.raises(RelayError, match="later manager"):
+                async with placed.open(model.url, epoch=1):
+                    raise AssertionError("an earlier manager was let in")
+
+
+async def test_a_cut_exec_breaks_the_answer_under_way_and_mends_itself(engine: Engine, make_placed: MakePlaced):
+    halfway, placed = asyncio.Event(), await make_placed(engine, "exec")
+
+    async def answer_half_and_then_whole(end, request):
+        body = await end.hear_body()
+        if not halfway.is_set():
+            halfway.set()
+            end.writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n" + body[:1000])
+            await end.reader.read()
+        else:
+            await end.answer(200, body)
+
+    async with upstream(answer_half_and_then_whole) as model, placed.open(model.url):
+        broken = asyncio.ensure_future(placed.python(ASK))
+        await halfway.wait()
+        assert await placed.python(CUT, user="0:0") == "cut"
+        assert await broken in {"200 ConnectionResetError", "200 IncompleteRead"}
+        assert await placed.python(ASK) == "200 300000"
+
+
+async def test_an_agent_reaches_neither_the_relay_nor_the_way_to_the_manager(engine: Engine, make_placed: MakePlaced):
+    placed = await make_placed(engine, "exec")
+    async with upstream(with_the_key) as model, placed.open(model.url):
+        processes, code, said, *tried = json.loads(await placed.python(TRESPASS))
+        assert (processes >= 2, code, said) == (True, 1, "relay_gone: nobody answers at the socket: Permission denied.")
+        assert set(tried) == {"PermissionError"}
+        assert await placed.python(ASK) == "200 300000"
+
+
+async def test_the_way_over_an_engine_behind_tls(engine: Engine, make_placed: MakePlaced):
+    assert engine.endpoint.unix_path is not None
+    with sealed(engine.endpoint.unix_path, CERTIFICATES) as port:
+        environ = {
+            "DOCKER_HOST": f"tcp://127.0.0.1:{port}",
+            "DOCKER_TLS_VERIFY": "1",
+            "DOCKER_CERT_PATH": str(CERTIFICATES),
+        }
+        remote = await Engine.connect(environ)
+        placed = await make_placed(remote, "exec")
+        async with upstream(with_the_key) as model, placed.open(model.url):
+            assert await asyncio.gather(*(placed.python(ASK) for _ in range(4))) == ["200 300000"] * 4
+        await remote.close()
