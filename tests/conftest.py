@@ -11,6 +11,7 @@ import pytest
 EXPECTED_SKIPS = (
     "no sanitizer runtime:",
     "needs root:",
+    "no libfaketime:",
 )
 
 

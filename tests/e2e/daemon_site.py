@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from acp_runtime.api.unix_client import UnixClient
 from acp_runtime.cli.background import LOG, wait_for_end
@@ -21,6 +21,9 @@ SCRIPT = Path(__file__).parents[1] / "agents" / "scripted_agent.py"
 TREE = Path(__file__).parents[2]
 BOUND = 60.0
 MODULE = [sys.executable, "-m", "acp_runtime.cli.main"]
+
+
+Site = TypeVar("Site", bound="DaemonSite")
 
 
 @dataclass
@@ -135,8 +138,8 @@ def _is_ours(pid: int, root: Path) -> bool:
 
 
 @contextmanager
-def daemon_site(root: Path) -> Iterator[DaemonSite]:
-    site = DaemonSite(root)
+def daemon_site(root: Path, kind: type[Site] = DaemonSite) -> Iterator[Site]:
+    site = kind(root)
     try:
         yield site
     finally:
