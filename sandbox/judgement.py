@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from sandbox.ownership import Owner
+from sandbox.ownership import BUILD_STORE, Owner
 from sandbox.spec import LABEL, NAME
 
-BUILD_STORE: Final = "build"
 BUILDS: Final = "acp-subagents-"  # how the names of containers begin that make what all stores of an engine share
 ENDED: Final = frozenset({"created", "exited", "dead"})
 _ATTEMPT: Final = re.compile(r"[1-9][0-9]{0,8}")

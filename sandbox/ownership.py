@@ -18,6 +18,7 @@ from sandbox.errors import Fenced
 from sandbox.spec import LABEL, NAME
 
 UNKNOWN: Final = "unknown"
+BUILD_STORE: Final = "build"  # named where something is made that all stores of an engine share
 MACHINE_IDS: Final = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 START_FIELD: Final = 19  # of those behind the name in /proc/PID/stat: field 22 of all

@@ -8,7 +8,6 @@ published is never used, and the end of the next `fill_with` removes it.
 """
 
 import contextlib
-import os
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, ClassVar
 
 from sandbox.engine import Engine
 from sandbox.errors import EngineError
+from sandbox.ownership import BUILD_STORE, Owner
 
 __all__ = ["PublishedVolume"]
 
@@ -71,8 +71,8 @@ class PublishedVolume:
     def labels(self) -> dict[str, str]:
         """Return the labels of a filler's containers."""
         return {
+            **Owner.of_this_process(BUILD_STORE, 0).labels(),
             "io.acp-subagents.role": "build",
-            "io.acp-subagents.pid": str(os.getpid()),
             self.content_label: self.key,
         }
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sandbox.agents_volume import AgentsVolume
 from sandbox.judgement import ENDED, Action, Found, Kind, Standing, judge, subagents
 from sandbox.ownership import UNKNOWN, Owner
 from sandbox.spec import LABEL
@@ -140,11 +141,12 @@ def test_volumes_of_other_stores_stay_unless_their_store_is_named():
 
 
 def test_a_builders_container_goes_with_its_dead_maker():
-    builder = replace(OTHER, store="build", epoch=0)
-    labels = {**builder.labels(), f"{LABEL}role": "build"}
+    labels = AgentsVolume(engine=None, key="k", versions="").labels
     found = Found(Kind.CONTAINER, "acp-subagents-agents-k-1-copy", "c" * 64, labels, "created")
-    assert told(found, started=GONE)[0] is Action.REMOVE
-    assert told(found, started=ALIVE)[0] is Action.KEEP
+    me = Owner.of_this_process(ME.store, 1)
+    for started, action in ((GONE, Action.REMOVE), (me.started, Action.KEEP)):
+        [judgement] = judge([found], me, {}, lambda _pid, started=started: started)
+        assert judgement.action is action
     assert told(replace(found, name="web"), started=GONE)[0] is Action.UNTOUCHED
 
 
