@@ -1,25 +1,54 @@
-"""`python -m tests.faults.storm SEED COUNT [--held]`: one storm, its verdict, and its case in build/storm-SEED."""
+"""`python -m tests.faults.storm SEED COUNT [--held] [--own|--live]`: one storm, its case in build/storm-SEED, its verdict.
+
+`--own` gives the storm an engine of its own, which is ended too; `--live` one whose containers outlive that.
+"""
 
 import json
+import os
 import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.docker.closure import closure_image
 from tests.faults.storm.driver import ROOT, Storm
+from tests.faults.storm.own_engine import OwnEngine
 from tests.faults.storm.site import StormSite
 
 
-def main(seed: int, count: int, *, held: bool) -> int:
+@contextmanager
+def own_engine(words: list[str], image: str) -> Iterator[OwnEngine | None]:
+    """Have an engine for this process and those that it starts."""
+    if not {"--own", "--live"} & set(words):
+        yield None
+        return
+    engine = OwnEngine(live_restore="--live" in words).start()
+    try:
+        engine.copy_image(image)
+        os.environ["DOCKER_HOST"] = engine.host
+        yield engine
+    finally:
+        os.environ.pop("DOCKER_HOST", None)
+        engine.remove()
+
+
+def main(seed: int, count: int, words: list[str]) -> int:
+    image = closure_image()
+    with own_engine(words, image) as engine:
+        return storm(seed, count, image, engine, held="--held" in words)
+
+
+def storm(seed: int, count: int, image: str, engine: OwnEngine | None, *, held: bool) -> int:
     case = ROOT / "build" / f"storm-{seed}"
     shutil.rmtree(case, ignore_errors=True)
     root = Path(tempfile.mkdtemp(prefix="storm-"))
-    site = StormSite(root, image=closure_image())
+    site = StormSite(root, image=image)
     began = time.perf_counter()
     try:
-        verdict = Storm(site, seed, count).play(case, held=held)
+        verdict = Storm(site, seed, count, engine=engine).play(case, held=held)
     finally:
         site.close()
         site.remove_all()
@@ -33,4 +62,4 @@ def main(seed: int, count: int, *, held: bool) -> int:
 
 if __name__ == "__main__":
     numbers = [int(word) for word in sys.argv[1:] if not word.startswith("--")]
-    sys.exit(main(*numbers, held="--held" in sys.argv))
+    sys.exit(main(*numbers, [word for word in sys.argv if word.startswith("--")]))

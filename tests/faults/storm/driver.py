@@ -21,9 +21,10 @@ from typing import Any
 from acp_runtime.callers import OPERATOR
 from acp_runtime.core.errors import Rejected
 from tests.e2e.daemon_site import BOUND, _processes
+from tests.faults.storm.own_engine import OwnEngine
 from tests.faults.storm.plan import Fault, plan
 from tests.faults.storm.site import StormSite
-from tests.faults.storm.victims import FAULTS, NEEDS_ROOT
+from tests.faults.storm.victims import FAULTS, NEEDS_ENGINE, NEEDS_ROOT
 
 ROOT = Path(__file__).parents[3]
 PARENTS = ("left", "right")
@@ -43,6 +44,7 @@ class Storm:
     seed: int
     count: int
     agents: int = 3
+    engine: OwnEngine | None = None
     without: frozenset[str] = frozenset()
     parents: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     done: list[dict[str, Any]] = field(default_factory=list)
@@ -55,6 +57,8 @@ class Storm:
         self.draw = random.Random(f"storm {self.seed}")
         if os.geteuid() != 0:
             self.without |= NEEDS_ROOT
+        if self.engine is None:
+            self.without |= NEEDS_ENGINE
 
     def play(self, case: Path, *, held: bool) -> dict[str, Any]:
         """Play the storm to its end and return the verdict."""

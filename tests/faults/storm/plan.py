@@ -21,6 +21,9 @@ WEIGHTS = {
     "container-freeze": 3,
     "parent-kill": 6,
     "host": 1,
+    "engine-term": 5,
+    "engine-kill": 5,
+    "engine-freeze": 4,
 }
 # Facts upon which a fault comes; "any" comes after some facts of whatever kind, "now" right behind the fault before it.
 FAILPOINTS = (

@@ -6,6 +6,7 @@ namespaces of their own. That needs root.
 
 import io
 import json
+import os
 import subprocess
 import tarfile
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from tests import engine
 from tests.e2e.daemon_site import MODULE, DaemonSite
 
 AGENT = Path(__file__).parents[2] / "agents" / "numbering_agent.py"
+ROOT = Path(__file__).parents[3]
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 SERVE_SECONDS = 150.0
 LEASE = 5.0
@@ -28,7 +30,7 @@ class StormSite(DaemonSite):
     """A user's place. `image` has python3; `tree` is the code that daemons run; `boots` counts restarts of the host."""
 
     image: str = ""
-    tree: Path = Path(__file__).parents[3]
+    tree: Path = ROOT
     boots: int = 0
     store_id: str = ""
 
@@ -45,7 +47,8 @@ class StormSite(DaemonSite):
 
     @property
     def env(self) -> dict[str, str]:
-        return super().env | {"PYTHONPATH": str(self.tree)}
+        host = {name: os.environ[name] for name in ("DOCKER_HOST",) if name in os.environ}
+        return super().env | host | {"PYTHONPATH": f"{self.tree}:{ROOT}"}
 
     def serve(self, *argv: str) -> int:
         """Have a daemon in the background, and return its pid."""

@@ -132,6 +132,9 @@ def restart_host(storm: "Storm", _: str) -> str | None:
     storm.site.end(storm.manager, signal.SIGKILL)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(_kill_container, storm.site.containers()))
+    if storm.engine is not None:
+        storm.engine.end(signal.SIGKILL)
+        storm.engine.start()
     shutil.rmtree(storm.site.root / "rt" / "acp-subagents")
     storm.site.boots += 1
     storm.start_manager()
@@ -143,6 +146,27 @@ def restart_host(storm: "Storm", _: str) -> str | None:
 def _kill_container(container: str) -> None:
     with suppress(docker.errors.APIError), engine.client() as client:
         client.api.kill(container)
+
+
+def end_engine(number: signal.Signals) -> Fault:
+    def fault(storm: "Storm", _: str) -> str | None:
+        if storm.engine is None:
+            return None
+        storm.engine.end(number)
+        time.sleep(MOMENT)
+        storm.engine.start()
+        return "" if storm.engine.live_restore else "*"
+
+    return fault
+
+
+def freeze_engine(storm: "Storm", _: str) -> str | None:
+    if storm.engine is None:
+        return None
+    os.kill(storm.engine.pid, signal.SIGSTOP)
+    time.sleep(4 * MOMENT)
+    os.kill(storm.engine.pid, signal.SIGCONT)
+    return ""
 
 
 kill_agent, kill_container = kill_inside("python3"), on_container("kill")
@@ -163,5 +187,9 @@ FAULTS: dict[str, Fault] = {
     "container-freeze": freeze_container,
     "parent-kill": kill_parent,
     "host": restart_host,
+    "engine-term": end_engine(signal.SIGTERM),
+    "engine-kill": end_engine(signal.SIGKILL),
+    "engine-freeze": freeze_engine,
 }
 NEEDS_ROOT = frozenset({"host"})
+NEEDS_ENGINE = frozenset({"engine-term", "engine-kill", "engine-freeze"})
