@@ -1,43 +1,26 @@
-"""`python -m tests.faults.storm SEED COUNT [--held] [--own|--live]`: one storm, its case in build/storm-SEED, its verdict.
+"""`python -m tests.faults.storm SEED COUNT [--held] [--own|--live]`: one storm, its case in build/, its verdict.
 
 `--own` gives the storm an engine of its own, which is ended too; `--live` one whose containers outlive that.
 """
 
 import json
-import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 
 from tests.docker.closure import closure_image
 from tests.faults.storm.driver import ROOT, Storm
-from tests.faults.storm.own_engine import OwnEngine
+from tests.faults.storm.own_engine import OwnEngine, own_engine
 from tests.faults.storm.site import StormSite
-
-
-@contextmanager
-def own_engine(words: list[str], image: str) -> Iterator[OwnEngine | None]:
-    """Have an engine for this process and those that it starts."""
-    if not {"--own", "--live"} & set(words):
-        yield None
-        return
-    engine = OwnEngine(live_restore="--live" in words).start()
-    try:
-        engine.copy_image(image)
-        os.environ["DOCKER_HOST"] = engine.host
-        yield engine
-    finally:
-        os.environ.pop("DOCKER_HOST", None)
-        engine.remove()
 
 
 def main(seed: int, count: int, words: list[str]) -> int:
     image = closure_image()
-    with own_engine(words, image) as engine:
+    own = {"--own", "--live"} & set(words)
+    with own_engine(image, live_restore="--live" in words) if own else nullcontext() as engine:
         return storm(seed, count, image, engine, held="--held" in words)
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from acp_runtime.callers import OPERATOR
+from acp_runtime.cli.background import wait_for_end
 from acp_runtime.core.errors import Rejected
 from tests.e2e.daemon_site import BOUND, _processes
 from tests.faults.storm.own_engine import OwnEngine
@@ -49,6 +51,7 @@ class Storm:
     parents: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     done: list[dict[str, Any]] = field(default_factory=list)
     missed: Counter[str] = field(default_factory=Counter)
+    strays: list[int] = field(default_factory=list)
     manager: int = 0
     seen: int = 0
     began: float = 0.0
@@ -159,7 +162,9 @@ class Storm:
 
     def clean_up(self) -> list[str]:
         """Remove the subagents as their operator, end the daemon, and return what is there all the same."""
-        left = []
+        left = [f"manager {pid}, though another took its place" for pid in self.strays if not wait_for_end(pid, 0)]
+        for pid in self.strays:
+            self.site.end(pid, signal.SIGKILL)
         for (subagent,) in self.site.look("SELECT id FROM subagent ORDER BY id"):
             try:
                 self.site.client.call("remove", OPERATOR, subagent=subagent)

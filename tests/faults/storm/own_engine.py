@@ -9,7 +9,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,24 @@ START_SECONDS = 60.0
 END_SECONDS = 60.0
 LOOK_SECONDS = 0.1
 ALONE = 'ip link set lo up 2>/dev/null; exec "$0" "$@"'
+
+
+@contextmanager
+def own_engine(image: str, *, live_restore: bool) -> Iterator["OwnEngine"]:
+    """Have an engine with this image for this process and those that it starts."""
+    engine = OwnEngine(live_restore)
+    usual = os.environ.get("DOCKER_HOST")
+    try:
+        engine.start()
+        engine.copy_image(image)
+        os.environ["DOCKER_HOST"] = engine.host
+        yield engine
+    finally:
+        if usual is None:
+            os.environ.pop("DOCKER_HOST", None)
+        else:
+            os.environ["DOCKER_HOST"] = usual
+        engine.remove()
 
 
 @dataclass

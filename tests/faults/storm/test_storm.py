@@ -1,14 +1,14 @@
 """Nothing is lost: storms of faults on real daemons, parents, containers and agents, judged by a program of its own."""
 
 import json
+import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
-from tests.docker.closure import closure_image
 from tests.faults.storm.driver import Storm
+from tests.faults.storm.own_engine import OwnEngine, own_engine
 from tests.faults.storm.plan import WEIGHTS, plan
 from tests.faults.storm.site import StormSite
 from tests.faults.storm.victims import FAULTS
@@ -18,22 +18,13 @@ pytestmark = pytest.mark.docker
 HELD = False
 SHORT, SHORT_SEED = 60, 4
 LONG_SEEDS, LONG = range(100, 110), 100
+ENGINE_SEED, ENGINE = 200, 40
 
 
-@pytest.fixture
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StormSite]:
-    made = StormSite(tmp_path_factory.mktemp("s", numbered=True), image=closure_image())
-    try:
-        yield made
-    finally:
-        made.close()
-        made.remove_all()
-
-
-def weather(site: StormSite, seed: int, count: int) -> Counter[str]:
+def weather(site: StormSite, seed: int, count: int, engine: OwnEngine | None = None) -> Counter[str]:
     """Have a storm and return its faults. A case in which something is wrong stays in its folder."""
     case = site.root / "case"
-    verdict = Storm(site, seed, count).play(case, held=HELD)
+    verdict = Storm(site, seed, count, engine=engine).play(case, held=HELD)
     wrong = {name: found for name, found in verdict["found"].items() if found}
     print(f"seed {seed}:", json.dumps(verdict["figures"]), f"missed {verdict['missed']}, {verdict['seconds']} s")
     assert wrong == {}, f"make storm SEED={seed} COUNT={count} shows it again; case {case}: {wrong}"
@@ -51,6 +42,18 @@ def test_nothing_is_lost_in_a_storm(site: StormSite) -> None:
 @pytest.mark.parametrize("seed", LONG_SEEDS)
 def test_nothing_is_lost_in_a_long_storm(site: StormSite, seed: int) -> None:
     assert weather(site, seed, LONG).total() >= LONG
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("live_restore", [True, False], ids=["live-restore", "none"])
+def test_nothing_is_lost_when_the_engine_ends_too(site: StormSite, *, live_restore: bool) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: an engine of its own")
+    with own_engine(site.image, live_restore=live_restore) as engine:
+        found = weather(site, ENGINE_SEED, ENGINE, engine)
+        site.close()
+    assert {"engine-term", "engine-kill", "engine-freeze"} <= set(found)
 
 
 def test_a_seed_draws_the_same_faults_again() -> None:

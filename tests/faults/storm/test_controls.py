@@ -1,0 +1,49 @@
+"""The storm is tested: a program with a guard taken out must not come through it."""
+
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.storm.driver import ROOT, Storm
+from tests.faults.storm.plan import Fault
+from tests.faults.storm.site import StormSite
+
+pytestmark = [pytest.mark.docker, pytest.mark.long, pytest.mark.timeout(900)]
+
+CONTROLS = tomllib.loads(Path(__file__).with_name("controls.toml").read_text(encoding="utf-8"))
+PARTS = ("acp_runtime", "sandbox", "images")
+
+
+class Control(Storm):
+    """A storm of chosen faults, each a moment after the one before."""
+
+    victims: tuple[str, ...] = ()
+
+    def faults(self) -> list[Fault]:
+        return [Fault(victim, "any", 30) for victim in self.victims]
+
+
+def spoilt(control: dict[str, Any], tree: Path) -> Path:
+    """Return a copy of the program with one guard less."""
+    for part in PARTS:
+        shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+    file = tree / control["file"]
+    text = file.read_text(encoding="utf-8")
+    assert text.count(control["change"]) == 1, "the code has moved on: write the control anew"
+    file.write_text(text.replace(control["change"], control["to"]), encoding="utf-8")
+    return tree
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_a_program_without_the_guard_is_seen(name: str, site: StormSite) -> None:
+    control = CONTROLS[name]
+    site.tree = spoilt(control, site.root / "tree")
+    storm = Control(site, 1, len(control["faults"]))
+    storm.victims = tuple(control["faults"])
+    verdict = storm.play(site.root / "case", held=False)
+    broken = {each for each, wrong in verdict["found"].items() if wrong}
+    print(name, {each: verdict["found"][each][:2] for each in broken})
+    assert broken & set(control["broken"]), f"{name} was not seen: {verdict}"
