@@ -23,8 +23,9 @@ from sandbox.holder.link import Link, SocketLink
 from sandbox.holder.reader import journal_of, reader, remove_journals
 from sandbox.holder.start import start
 from sandbox.programs_volume import HOLDER, PROGRAMS_MOUNT, ensure_programs
-from sandbox.spec import JOURNAL, HostMount, Limits, VolumeMount
+from sandbox.spec import JOURNAL, HostMount, Limits, SandboxSpec, VolumeMount
 from tests.contract.holder.held import BOUND, Heard, numbered
+from tests.docker.conftest import TEST_LABELS
 
 pytestmark = pytest.mark.docker
 
@@ -285,13 +286,19 @@ async def test_when_only_the_holder_was_killed_the_journal_is_read_beside_what_g
     assert same.stdout == heard.stdout
 
 
-async def test_an_agent_without_journals_has_none_to_read(engine: Engine, image: str, make_sandbox, make_spec):
-    spec = (await make_sandbox(subagent="other", work=False, home=False)).spec
-    for wanted in (spec, make_spec(subagent="other", journal=True)):
+@pytest.mark.parametrize("foreign", [False, True])
+async def test_an_agent_without_journals_has_none_to_read(
+    engine: Engine, image: str, make_spec: Callable[..., SandboxSpec], *, foreign: bool
+):
+    spec = make_spec(subagent="other", journal=True)
+    if foreign:
+        await engine.create_volume(spec.journal_volume, TEST_LABELS)
+    for wanted in (make_spec(subagent="other"), spec):
         with pytest.raises(HolderError, match="no journals of the agent other") as refused:
             async with reader(engine, wanted, image):
                 pass
         assert refused.value.kind == "journal_missing"
+    await engine.remove_volume(spec.journal_volume)
 
 
 async def test_journals_of_earlier_attempts_are_removed_and_nothing_else(make_sandbox):

@@ -93,6 +93,26 @@ def test_the_wheel_holds_its_code_and_data(installed: Installed, tmp_path: Path)
 
 
 @pytest.mark.timeout(BOUND)
+def test_an_altered_program_of_the_wheel_is_refused_by_name(installed: Installed, tmp_path: Path):
+    (holder,) = installed.folder.glob("lib/python3*/site-packages/sandbox/programs/bin/holder-amd64")
+    built = holder.read_bytes()
+    read = """
+from sandbox.errors import ProgramMissing
+from sandbox.programs import read_program
+try:
+    print(len(read_program("holder", "amd64")))
+except ProgramMissing as error:
+    print(error)
+"""
+    assert installed.python(read, tmp_path) == str(len(built))
+    try:
+        holder.write_bytes(built + b"x")
+        assert f"The holder {holder} is not the file that was built" in installed.python(read, tmp_path)
+    finally:
+        holder.write_bytes(built)
+
+
+@pytest.mark.timeout(BOUND)
 def test_the_wheel_runs_an_agent_as_a_process(stage: Stage, installed: Installed, abroad: Path):
     run_abroad(stage, installed, abroad, local=True)
 

@@ -12,11 +12,11 @@ import pytest
 
 import sandbox.programs
 from sandbox.errors import ProgramMissing
-from sandbox.programs import ARCHITECTURES, build, program
+from sandbox.programs import ARCHITECTURES, PROGRAMS, build, program, read_program
 
 ROOT = Path(sandbox.programs.__file__).parents[2]
 SHIPPED = Path(sandbox.programs.__file__).with_name("bin")
-NAMES = ("relay-amd64", "relay-arm64", "holder-amd64", "holder-arm64")
+NAMES = tuple(f"{name}-{architecture}" for name in PROGRAMS for architecture in ARCHITECTURES)
 BINARIES = {f"sandbox/programs/bin/{name}" for name in (*NAMES, "SHA256SUMS")}
 
 pytestmark = pytest.mark.timeout(900)  # the first compilation on a machine builds a C library for each architecture
@@ -62,21 +62,43 @@ def test_an_unknown_architecture_is_refused_by_name(architecture):
         program("relay", architecture)
 
 
-@pytest.mark.parametrize(("name", "why"), [("relay-amd64", "cannot be read"), ("SHA256SUMS", "cannot be read")])
-def test_a_missing_file_is_told_with_the_remedy(tmp_path, name, why):
+@pytest.mark.parametrize("missing", [*NAMES, "SHA256SUMS"])
+def test_a_missing_file_is_told_with_the_remedy(tmp_path, missing):
     shutil.copytree(SHIPPED, tmp_path / "bin")
-    (tmp_path / "bin" / name).unlink()
-    with pytest.raises(ProgramMissing, match=f"{why}.*build.py"):
-        program("relay", "amd64", tmp_path / "bin")
+    (tmp_path / "bin" / missing).unlink()
+    name, _, architecture = (missing if missing in NAMES else NAMES[0]).partition("-")
+    with pytest.raises(ProgramMissing, match=f"The {name} .* cannot be read.*build.py"):
+        program(name, architecture, tmp_path / "bin")
 
 
-def test_a_changed_program_is_refused(tmp_path):
+ALTERED = {
+    "longer": lambda data: data + b"x",
+    "shorter": lambda data: data[:-1],
+    "one bit": lambda data: data[:4096] + bytes([data[4096] ^ 1]) + data[4097:],
+    "empty": lambda _: b"",
+}
+
+
+@pytest.mark.parametrize("how", ALTERED)
+@pytest.mark.parametrize("altered", NAMES)
+def test_an_altered_program_is_refused_by_name_and_the_others_are_not(tmp_path, altered, how):
     shutil.copytree(SHIPPED, tmp_path / "bin")
-    with (tmp_path / "bin" / "relay-amd64").open("ab") as changed:
-        changed.write(b"x")
-    with pytest.raises(ProgramMissing, match="not the file that was built"):
-        program("relay", "amd64", tmp_path / "bin")
-    assert program("relay", "arm64", tmp_path / "bin").name == "relay-arm64"
+    path = tmp_path / "bin" / altered
+    path.write_bytes(ALTERED[how](path.read_bytes()))
+    for each in NAMES:
+        name, _, architecture = each.partition("-")
+        if each != altered:
+            assert read_program(name, architecture, tmp_path / "bin") == (SHIPPED / each).read_bytes()
+            continue
+        with pytest.raises(ProgramMissing, match=f"The {name} {path} is not the file that was built"):
+            read_program(name, architecture, tmp_path / "bin")
+
+
+def test_one_program_does_not_pass_for_another(tmp_path):
+    shutil.copytree(SHIPPED, tmp_path / "bin")
+    shutil.copy(SHIPPED / "relay-amd64", tmp_path / "bin" / "holder-amd64")
+    with pytest.raises(ProgramMissing, match=r"The holder .* is not the file that was built"):
+        read_program("holder", "amd64", tmp_path / "bin")
 
 
 @pytest.fixture
@@ -131,6 +153,9 @@ def test_the_sdist_holds_the_source_only_and_makes_the_same_wheel(checkout, tmp_
     (tree,) = (tmp_path / "unpacked").iterdir()
     again, direct = pack(tree, "wheel", tmp_path / "again"), pack(checkout, "wheel", tmp_path / "direct")
     assert again.read_bytes() == direct.read_bytes()
+    with zipfile.ZipFile(again) as archive:
+        built = {name: archive.read(name) for name in BINARIES}
+    assert built == {name: (SHIPPED / Path(name).name).read_bytes() for name in BINARIES}
 
 
 def test_an_editable_install_compiles_into_the_checkout_and_points_at_it(checkout, tmp_path):

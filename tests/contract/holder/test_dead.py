@@ -18,7 +18,7 @@ from acp_runtime.manager.local_channel import LocalChannel
 from sandbox.channel import Receiver
 from sandbox.errors import ChannelClosed, ChannelStalled
 from sandbox.holder import dead, frames
-from sandbox.holder.dead import DeadChannel, Opener, replay
+from sandbox.holder.dead import DeadChannel, replay
 from sandbox.holder.errors import HolderError
 from sandbox.holder.frames import UNKNOWN, Phase, State, Type
 from sandbox.holder.journal import MAGIC
@@ -26,6 +26,7 @@ from sandbox.holder.link import Link
 from tests.contract.holder.held import BOUND, ON_THE_SOCKET, Heard, Held, cutting, ended, holders, numbered
 
 SHIPPED = pytest.mark.parametrize("held", ["shipped-socket"], indirect=True)
+KEPT = Path(__file__).parents[2] / "fixtures" / "holder_frames" / "version_1.hex"
 LINES = 60_000
 EXPECTED = numbered(LINES)
 
@@ -36,13 +37,32 @@ async def here(argv: Sequence[str], *, cwd: str, env: Mapping[str, str], receive
     return await LocalChannel.open([sys.executable, *argv[1:]], cwd=Path(cwd), env=dict(env), receiver=receiver)
 
 
-def noting(opened: asyncio.Event) -> Opener:
-    async def noted(argv: Sequence[str], **how: Any) -> Link:
-        link = await here(argv, **how)
-        opened.set()
-        return link
+class Noting:
+    """Opens as `here` does; `opened` is set then, and `asked` says whether the link was paused and resumed."""
 
-    return noted
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
+        self.asked: list[str] = []
+        self._link: Link
+
+    async def __call__(self, argv: Sequence[str], **how: Any) -> Link:
+        self._link = await here(argv, **how)
+        self.opened.set()
+        return self
+
+    async def send(self, data: bytes) -> None:
+        await self._link.send(data)
+
+    def pause(self) -> None:
+        self.asked.append("pause")
+        self._link.pause()
+
+    def resume(self) -> None:
+        self.asked.append("resume")
+        self._link.resume()
+
+    async def close(self) -> None:
+        await self._link.close()
 
 
 async def told(journal: Path, **places: int) -> tuple[Heard, State]:
@@ -57,6 +77,7 @@ async def killed(held: Held, *argv: str, enough: Callable[[Heard], Any], **field
     heard, channel = await held.attach()
     await heard.until(lambda: enough(heard))
     (holder,) = holders(held.journal)
+    os.kill(holder, signal.SIGKILL)  # first: it must not see the agent's end
     held.kill()
     await ended(holder)
     await heard.until(lambda: heard.lost)
@@ -110,10 +131,6 @@ async def test_what_was_acknowledged_and_deleted_is_a_gap_for_who_asks_for_it(he
     assert state.stdout_first == 200_000
 
 
-def cut(at: int) -> Callable[[Path], Any]:
-    return lambda path: os.truncate(path, min(at, path.stat().st_size))
-
-
 def scrambled(path: Path) -> None:
     path.write_bytes(os.urandom(path.stat().st_size))
 
@@ -125,9 +142,9 @@ def flipped(path: Path) -> None:
 
 
 DAMAGES = {
-    "emptied": cut(0),
-    "cut in a header": cut(7),
-    "cut in a record": cut(30_001),
+    "emptied": lambda path: os.truncate(path, 0),
+    "cut in a header": lambda path: os.truncate(path, 7),
+    "cut in a record": lambda path: os.truncate(path, path.stat().st_size // 2),
     "scrambled": scrambled,
     "a bit flipped": flipped,
     "removed": Path.unlink,
@@ -259,16 +276,14 @@ async def test_a_reader_that_pauses_is_waited_for_and_nothing_is_lost(tmp_path: 
     counted = Counted()
     channel = DeadChannel(counted, counted)
     channel.pause()
-    opened = asyncio.Event()
-    reading = asyncio.create_task(channel.replay(noting(opened), str(tmp_path / "1")))
+    opener = Noting()
+    reading = asyncio.create_task(channel.replay(opener, str(tmp_path / "1")))
     async with asyncio.timeout(BOUND):
-        await opened.wait()
-        for _ in range(100):
-            await asyncio.sleep(0)
-        assert counted.count < 1 << 20
+        await opener.opened.wait()
+        assert (opener.asked, counted.count) == (["pause"], 0)
         channel.resume()
         await reading
-    assert counted.count == 16 << 20
+    assert (opener.asked, counted.count) == (["pause", "resume"], 16 << 20)
     await channel.close()
 
 
@@ -328,14 +343,25 @@ async def test_who_closes_a_replay_under_way_ends_it(tmp_path: Path):
     heard = Heard()
     channel = DeadChannel(heard, heard)
     channel.pause()
-    opened = asyncio.Event()
-    reading = asyncio.create_task(channel.replay(noting(opened), str(tmp_path / "1")))
+    opener = Noting()
+    reading = asyncio.create_task(channel.replay(opener, str(tmp_path / "1")))
     async with asyncio.timeout(BOUND):
-        await opened.wait()
+        await opener.opened.wait()
         await channel.close()
         with pytest.raises(ChannelClosed):
             await reading
     assert len(heard.closed) == 1
+
+
+async def test_a_journal_of_version_1_is_read_for_ever(tmp_path: Path):
+    """Its records and its state are frames that were kept; the first five bytes were acknowledged."""
+    data = bytes.fromhex("".join(KEPT.read_text().split()))
+    _, welcome, output, *_ = frames.Splitter().feed(data)
+    (tmp_path / "state").write_bytes(MAGIC + welcome.payload)
+    (tmp_path / "o-0000000000000005").write_bytes(frames.encode(*output))
+    heard, state = await told(tmp_path)
+    assert (heard.stdout, state.accepted, state.drained, state.epoch) == (b"hello\n", 70, 60, 3)
+    assert sorted(heard.gaps) == [(1, 0, 5), (1, 11, 889), (2, 0, state.stderr_end)]
 
 
 def test_a_signal_is_told_with_the_end():
