@@ -20,24 +20,25 @@ def counters(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("word", "of_v2", "of_v1", "before", "counted"),
+    ("word", "files", "numbers"),
     [
-        ("oom_kill", MEMORY_EVENTS, None, 0, 4),
-        ("oom_kill", MEMORY_EVENTS, OOM_CONTROL, 1, 3),
-        ("oom_kill", None, OOM_CONTROL, 0, 2),
-        ("max", PIDS_EVENTS, None, 2, 5),
-        ("max", None, PIDS_EVENTS, 0, 7),
-        ("oom_kill", None, None, 0, UNKNOWN),
-        ("oom_kill", "low 0\n", None, 0, UNKNOWN),
-        ("oom_kill", "", None, 0, UNKNOWN),
-        ("oom_kill", MEMORY_EVENTS, None, UNKNOWN, UNKNOWN),
-        ("max", "x" * 5000, None, 0, UNKNOWN),
-        ("max", "a 1\n" * 500 + "max 3\n", None, 0, UNKNOWN),
+        ("oom_kill", (MEMORY_EVENTS, None), (0, 4)),
+        ("oom_kill", (MEMORY_EVENTS, OOM_CONTROL), (1, 3)),
+        ("oom_kill", (None, OOM_CONTROL), (0, 2)),
+        ("max", (PIDS_EVENTS, None), (2, 5)),
+        ("max", (None, PIDS_EVENTS), (0, 7)),
+        ("oom_kill", (None, None), (0, UNKNOWN)),
+        ("oom_kill", ("low 0\n", None), (0, UNKNOWN)),
+        ("oom_kill", ("", None), (0, UNKNOWN)),
+        ("oom_kill", (MEMORY_EVENTS, None), (UNKNOWN, UNKNOWN)),
+        ("max", ("x" * 5000, None), (0, UNKNOWN)),
+        ("max", ("a 1\n" * 500 + "max 3\n", None), (0, UNKNOWN)),
     ],
 )
-def test_the_kernels_counters_are_read_in_either_form(counters, tmp_path, word, of_v2, of_v1, before, counted):
+def test_the_kernels_counters_are_read_in_either_form(counters, tmp_path, word, files, numbers):
+    before, counted = numbers
     paths = [tmp_path / "v2", tmp_path / "v1"]
-    for path, text in zip(paths, (of_v2, of_v1), strict=True):
+    for path, text in zip(paths, files, strict=True):
         if text is not None:
             path.write_text(text)
     argv = [str(counters), word, *map(str, paths), str(before)]
