@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "attach.h"
 #include "settings.h"
 
 enum {
@@ -358,51 +359,16 @@ static int run(void)
     return read(told[0], &byte, 1) == 1 ? 0 : 1;
 }
 
-struct flow {
-    int from, to;
-    size_t start, end;
-    unsigned char bytes[CHUNK];
-};
-
-/* Reads when it has nothing, and writes what it has. False when one side has ended. */
-static bool carry(struct flow *flow)
-{
-    ssize_t count;
-    if (flow->start == flow->end) {
-        count = read(flow->from, flow->bytes, CHUNK);
-        if (count <= 0)
-            return count < 0 && passing(errno);
-        flow->start = 0;
-        flow->end = (size_t)count;
-    }
-    count = write(flow->to, flow->bytes + flow->start, flow->end - flow->start);
-    flow->start += count > 0 ? (size_t)count : 0;
-    return count >= 0 || passing(errno);
-}
-
 /* In one process: where an agent has used up all that there may be, it can still be attached and ended. */
 static int attach(char *path)
 {
-    static struct flow flows[2]; /* from stdin to the holder, and from there to stdout */
     struct sockaddr_un address = {0};
-    struct pollfd watched[2];
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     (void)close(enter_folder(&path, &address));
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
         fail("holder_gone: nobody answers at the socket: %s.", strerror(errno));
-    (void)signal(SIGPIPE, SIG_IGN);
-    flows[0].to = flows[1].from = fd;
-    flows[1].to = 1;
-    for (size_t i = 0; i < 3; i++)
-        (void)fcntl((int[]){0, 1, fd}[i], F_SETFL, O_NONBLOCK);
-    for (;;) {
-        for (size_t i = 0; i < 2; i++)
-            watched[i] = flows[i].start < flows[i].end ? watch(flows[i].to, POLLOUT) : watch(flows[i].from, POLLIN);
-        (void)poll(watched, 2, -1);
-        for (size_t i = 0; i < 2; i++)
-            if (watched[i].revents != 0 && !carry(&flows[i]))
-                return 0;
-    }
+    carry_all(fd);
+    return 0;
 }
 
 int main(int argc, char **argv)

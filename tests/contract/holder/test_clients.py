@@ -1,6 +1,8 @@
 """Who may be the client: the one with the token and no lower epoch. Whoever else comes, the served one goes on."""
 
 import asyncio
+import contextlib
+import os
 import random
 import struct
 
@@ -264,3 +266,27 @@ async def test_a_socket_at_a_long_path_is_made_and_reached(held: Held):
     await held.start(*ECHO)
     heard, channel = await held.attach()
     await still_served(heard, channel)
+
+
+async def test_an_attach_that_an_engine_left_behind_ends_when_it_is_replaced(held: Held):
+    """Nobody reads its output, nobody ends its input: so a restart of the engine leaves it."""
+    await held.start(*ECHO)
+    ours, its = os.pipe()
+    os.set_blocking(its, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(its, bytes(4096))
+    left = await asyncio.create_subprocess_exec(
+        *(held.program, "attach", held.socket), stdin=asyncio.subprocess.PIPE, stdout=its
+    )
+    assert left.stdin is not None
+    left.stdin.write(hello(held, epoch=5) + frames.encode(Type.INPUT, 0, 0, b"taken\n"))
+    _, early = held.channel(epoch=4)
+    async with asyncio.timeout(BOUND):
+        with pytest.raises(EpochRefused):  # once the one that is left behind is served
+            while True:
+                await early.attach(held.opener)
+        await held.attach(epoch=6)
+        assert await left.wait() == 0
+    os.close(ours)
+    os.close(its)
