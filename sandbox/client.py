@@ -125,7 +125,9 @@ class Client:
             return await self._bounded(future, lease, doing)
         except asyncio.CancelledError:
             if not future.cancel():
-                await asyncio.wait({asyncio.ensure_future(_settled(future))}, timeout=deadline)
+                settled = asyncio.ensure_future(_settled(future))
+                settled.add_done_callback(lambda done: done.cancelled() or done.exception())
+                await asyncio.wait({settled}, timeout=deadline)
             raise
 
     async def long_call(

@@ -283,7 +283,7 @@ async def test_an_attach_that_an_engine_left_behind_ends_when_it_is_replaced(hel
     left.stdin.write(hello(held, epoch=5) + frames.encode(Type.INPUT, 0, 0, b"taken\n"))
     _, early = held.channel(epoch=4)
     async with asyncio.timeout(BOUND):
-        with pytest.raises(EpochRefused):  # once the one that is left behind is served
+        with contextlib.suppress(EpochRefused):  # once the one that is left behind is served
             while True:
                 await early.attach(held.opener)
         await held.attach(epoch=6)
