@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 
 from acp_runtime.core.errors import StoreConflict, StoreError, StoreOwned, StoreTooNew
 from acp_runtime.store.disk import trouble
-from acp_runtime.store.ownership import Reading, own
+from acp_runtime.store.ownership import BUSY_SECONDS, Reading, own
 
 T = TypeVar("T")
 SCHEMA_VERSION: Final = 1
@@ -125,7 +125,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             "journal_mode = WAL",
             "synchronous = FULL",
             "foreign_keys = ON",
-            "busy_timeout = 5000",
+            f"busy_timeout = {BUSY_SECONDS * 1000:.0f}",
         ):
             connection.execute(f"PRAGMA {pragma}")
         migrate(connection)

@@ -17,6 +17,7 @@ from acp_runtime.core.errors import OtherLauncher, StoreError, StoreOwned
 Reading: TypeAlias = tuple[str, int]
 """A boot, and monotonic milliseconds of it."""
 
+BUSY_SECONDS: Final = 5.0
 _TRIES: Final = 8
 
 
@@ -33,8 +34,7 @@ def own(path: Path, supplant_at: Reading | None) -> int:
     except sqlite3.Error as error:
         raise StoreError(f"the store {path} cannot be taken from its owner: {error}") from error
     if lock is None:
-        owner = name.read_text(errors="replace")[:32].strip() or "unknown"
-        raise StoreOwned(f"the store {path} is owned by the running process {owner}; stop it or use another")
+        raise StoreOwned(f"the store {path} is owned by the running process {_owner(name)}; stop it or use another")
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     return lock
@@ -94,36 +94,55 @@ def _lock(name: Path) -> int | None:
 
 
 def _supplant(path: Path, name: Path, now: Reading) -> int | None:
-    """Put the lock file of a stalled owner aside and return a lock on a new one; None when the owner is not stalled."""
+    """Put the lock file of a stalled owner aside and return a lock on a new one; None when the owner is not stalled.
+
+    Raises `StoreOwned` for one that stands still in the middle of a write: SQLite lets nobody else write then.
+    """
     if (turn := _lock(name.with_name(name.name + ".next"))) is None:
         return None
     try:
-        if not _lapsed(path, now):
-            return None
-        fresh = name.with_name(f"{name.name}.{os.getpid()}")
-        lock = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            fresh.rename(name)
-            _forget(path)
-        except BaseException:
-            os.close(lock)
+        with contextlib.closing(sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
+            # Inside of a transaction, so that an owner that wakes up just now has renewed its lease before or not.
+            connection.execute("BEGIN IMMEDIATE")
+            if not _lapsed(connection, now):
+                return None
+            lock = _put_aside(name)
+            try:
+                # The next one to look must not think the new owner stalled.
+                connection.execute("DELETE FROM meta WHERE key = 'lease'")
+                connection.execute("COMMIT")
+            except BaseException:
+                os.close(lock)
+                raise
+            return lock
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
             raise
-        return lock
+        sentence = f"the store {path} is owned by process {_owner(name)}, which stands still in the middle of a write"
+        raise StoreOwned(f"{sentence}; end it, as with `kill -9`, or let it go on") from error
     finally:
         os.close(turn)
 
 
-def _lapsed(path: Path, now: Reading) -> bool:
-    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        found = connection.execute("SELECT value FROM meta WHERE key = 'lease'").fetchone()
+def _put_aside(name: Path) -> int:
+    fresh = name.with_name(f"{name.name}.{os.getpid()}")
+    lock = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fresh.rename(name)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _owner(name: Path) -> str:
+    return name.read_text(errors="replace")[:32].strip() or "unknown"
+
+
+def _lapsed(connection: sqlite3.Connection, now: Reading) -> bool:
+    found = connection.execute("SELECT value FROM meta WHERE key = 'lease'").fetchone()
     if found is None:
         return False
     boot, _, moment = str(found[0]).rpartition(" ")
     return boot != now[0] or int(moment) < now[1]
-
-
-def _forget(path: Path) -> None:
-    """Take the lease away, so that the next one to look does not think the new owner stalled."""
-    with contextlib.closing(sqlite3.connect(path, timeout=5)) as connection, connection:
-        connection.execute("DELETE FROM meta WHERE key = 'lease'")

@@ -121,11 +121,11 @@ class DaemonSite:
         owner = self.store.with_name("store.db.lock")
         if owner.exists() and (pid := owner.read_text().strip()) and _is_ours(int(pid), self.root):
             self.end(int(pid), signal.SIGKILL)
-        for left in _processes(self.root):
+        for left in processes_of(self.root):
             assert wait_for_end(left, BOUND), f"process {left} outlives its daemon"
 
 
-def _processes(root: Path) -> list[int]:
+def processes_of(root: Path) -> list[int]:
     """Return what still lives of a site; agents see the end of their input when their daemon is gone."""
     pids = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
     return [pid for pid in pids if _is_ours(pid, root)]

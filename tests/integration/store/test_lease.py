@@ -1,12 +1,15 @@
 """A stalled owner is told from a living one by its lease, and replaced without a trace of it in the log."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from acp_runtime.clock import ManualClock
 from acp_runtime.core.errors import StoreOwned
+from acp_runtime.store import ownership
 from acp_runtime.store.store import Store
+from tests.integration.manager.conftest import write_lock
 from tests.integration.store.conftest import look
 
 
@@ -85,3 +88,25 @@ async def test_the_promise_of_an_earlier_owner_does_not_bind_the_next(path: Path
             async with Store.open(path, clock, supplant=True):
                 pass
         await second.begin_turn("p", "python", "t1")
+
+
+async def test_an_owner_that_stands_still_in_the_middle_of_a_write_is_named_and_stays_the_owner(
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ownership, "BUSY_SECONDS", 0.1)
+    async with Store.open(path, clock) as first:
+        await first.renew_lease(30)
+        clock.advance(30_001)
+        with write_lock(path):
+            sentence = f"owned by process {os.getpid()}, which stands still in the middle of a write; end it"
+            with pytest.raises(StoreOwned, match=sentence):
+                async with Store.open(path, clock, supplant=True):
+                    pass
+            # It has not lost its lock file by this: nobody may walk in now.
+            with pytest.raises(StoreOwned, match="owned by the running process"):
+                async with Store.open(path, clock):
+                    pass
+        await first.renew_lease(30)
+        with pytest.raises(StoreOwned, match="owned by the running process"):
+            async with Store.open(path, clock, supplant=True):
+                pass
