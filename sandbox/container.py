@@ -55,6 +55,7 @@ class Sandbox:
         """
         made: list[str] = []
         try:
+            await _refuse_beside_later(engine, spec)
             await _ensure_volumes(engine, spec, made)
             if made or (spec.volumes and spec.role == "agent"):  # others find the agent's volumes as they are
                 await _give_to_agent(engine, spec)
@@ -124,6 +125,12 @@ class Sandbox:
         except SandboxGone:
             words = ""
         return f"{fate.describe()[:-1]}; its last words: {words[-LAST_LETTERS:]}" if words else fate.describe()
+
+
+async def _refuse_beside_later(engine: Engine, spec: SandboxSpec) -> None:
+    """Raise Fenced when a later manager has a sandbox of the subagent, of any attempt: its volumes are these."""
+    for each in await engine.containers({f"{LABEL}store": spec.store, f"{LABEL}subagent": spec.subagent}):
+        refuse_later(f"container {each['Names'][0].lstrip('/')}", each["Labels"], _epoch(spec))
 
 
 async def _ensure_volumes(engine: Engine, spec: SandboxSpec, made: list[str]) -> None:

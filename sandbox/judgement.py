@@ -151,16 +151,26 @@ def _named_as_labelled(thing: Found, maker: Owner) -> bool:
 
 def _own_container(thing: Found, maker: Owner, court: _Court) -> _Said:
     subagent, attempt = thing.labels[f"{LABEL}subagent"], int(thing.labels[f"{LABEL}attempt"])
-    standing = court.log.get(subagent)
+    standing, is_helper = court.log.get(subagent), thing.labels[f"{LABEL}role"] != "agent"
+    if maker == court.owner and is_helper and thing.state == "running":
+        return Action.KEEP, "this manager is at work in it"
     if standing is None:
-        return Action.REMOVE, f"the log does not know its subagent {subagent}"
+        return _unknown_container(maker, subagent, court)
     if standing.attempt is None:
         return Action.REMOVE, f"its subagent {subagent} is over"
     if standing.attempt != attempt:
         return Action.REMOVE, f"its subagent {subagent} is at attempt {standing.attempt}, this is of attempt {attempt}"
-    if thing.labels[f"{LABEL}role"] != "agent" and maker.epoch < court.owner.epoch:
+    if is_helper and maker.epoch < court.owner.epoch:
         return Action.REMOVE, f"it is a helper that an earlier manager (epoch {maker.epoch}) left"
     return Action.KEEP, f"its subagent {subagent} lives"
+
+
+def _unknown_container(maker: Owner, subagent: str, court: _Court) -> _Said:
+    """Judge one that the log never heard of; a maker that lives all the same owns a copy of this store."""
+    another = maker.pid != court.owner.pid and court.owner.lives_beside(maker)
+    if another and maker.started and court.started(maker.pid) == maker.started:
+        return Action.UNTOUCHED, f"process {maker.pid} lives and made it, though the log does not know {subagent}"
+    return Action.REMOVE, f"the log does not know its subagent {subagent}"
 
 
 def _own_volume(thing: Found, log: Mapping[str, Standing]) -> _Said:

@@ -9,19 +9,20 @@ import contextlib
 import json
 import os
 import secrets
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
+from sandbox.claimed import claimed
 from sandbox.container import Sandbox
 from sandbox.engine import Engine
 from sandbox.errors import EngineError, EngineRefused
 from sandbox.spec import HostMount, Limits, SandboxSpec
 
 INSIDE = "/run/probe"
+FOLDER_PREFIX = "p"
 NO_LABELS: Mapping[str, str] = MappingProxyType({})
 BOUND = 20.0  # seconds, for what happens inside
 STEP = 5.0
@@ -81,9 +82,8 @@ async def probe(
     """
     if assume_remote:
         return _not_shared("it was told to take the engine for a remote one")
-    with tempfile.TemporaryDirectory(prefix="p", dir=run_root) as name:
-        directory = Path(name)
-        os.chmod(name, 0o770)  # noqa: PTH101, S103 - whatever the umask: the container's side has the group only
+    with claimed(run_root, FOLDER_PREFIX) as directory:
+        directory.chmod(0o770)  # whatever the umask: the container's side has the group only
         if len(os.fsencode(directory / "inside.sock")) > LONGEST_SOCKET_PATH:
             return _not_shared(f"the path {directory} is too long for a socket; choose a shorter run directory")
         return await _probe_with(engine, directory, image, labels)

@@ -18,9 +18,9 @@ from acp_runtime.manager.confinement import host_mounts, sandbox_limits
 from acp_runtime.manager.docker_agent import DockerAgent, folder_of
 from acp_runtime.manager.launcher import Ended, Judgement, LaunchError, LaunchRequest, Log
 from acp_runtime.manager.model_way import PORT, group, model_way, relay_command, run_mounts
-from acp_runtime.manager.reaping import reap_engine, reap_run_dirs
+from acp_runtime.manager.reaping import reap_engine, reap_folders
 from acp_runtime.manager.run_dir import make_private, make_run_dir, remove_run_dir
-from acp_runtime.manager.workspace import export, missing_folder, nothing_kept, snapshot, tell_kept
+from acp_runtime.manager.workspace import SCRATCH, export, missing_folder, nothing_kept, snapshot, tell_kept
 from acp_runtime.models.route import Route
 from acp_runtime.models.secret import Secret
 from acp_runtime.session.channel import Receiver
@@ -184,7 +184,7 @@ class DockerLauncher:
 
     async def _bring_in(self, request: LaunchRequest) -> None:
         request.progress("taking the workspace in")
-        scratch = make_private(self._config.cache_dir / "scratch")
+        scratch = make_private(self._config.cache_dir / SCRATCH)
         async with snapshot(request, scratch, self._environ) as taken, self.guest(request) as guest:
             await bring_in(guest, taken)
 
@@ -274,9 +274,8 @@ class DockerLauncher:
         self, log: Log, *, dry_run: bool = False, volumes_of: frozenset[str] = frozenset()
     ) -> list[Judgement]:
         """See `Launcher.reap_all`."""
-        owner, root = self._owner, self._config.runtime_dir
-        found = await reap_engine(self._environ, owner, log, dry_run=dry_run, volumes_of=volumes_of)
-        return found + await reap_run_dirs(root, owner.store, log, dry_run=dry_run)
+        found = await reap_engine(self._environ, self._owner, log, dry_run=dry_run, volumes_of=volumes_of)
+        return found + await reap_folders(self._config, self._owner.store, log, dry_run=dry_run)
 
     def _own(self, request: LaunchRequest) -> dict[str, str]:
         return {f"{LABEL}store": request.store, f"{LABEL}subagent": request.subagent}

@@ -1,15 +1,19 @@
 """What dead managers left: on the engine, and the folders of sockets on this machine."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from acp_runtime.config import Config
 from acp_runtime.manager.launcher import LaunchError
 from acp_runtime.manager.run_dir import remove_run_dir
+from acp_runtime.manager.workspace import SCRATCH, SCRATCH_PREFIX
+from sandbox.claimed import abandoned
 from sandbox.engine import Engine
 from sandbox.errors import SandboxError
 from sandbox.judgement import Action, Judgement, Kind, Log
 from sandbox.ownership import Owner
+from sandbox.probe import FOLDER_PREFIX
 from sandbox.reaper import Reaper
 
 
@@ -25,6 +29,13 @@ async def reap_engine(
             await engine.close()
     except SandboxError as error:
         raise LaunchError(error.kind, str(error)) from error
+
+
+async def reap_folders(config: Config, store: str, log: Log, *, dry_run: bool) -> list[Judgement]:
+    """Remove what is left on this machine: folders of sockets, of probes, and of workspaces that were taken in."""
+    places = ((config.runtime_dir, FOLDER_PREFIX), (config.cache_dir / SCRATCH, SCRATCH_PREFIX))
+    sockets = await reap_run_dirs(config.runtime_dir, store, log, dry_run=dry_run)
+    return sockets + await reap_claimed(places, dry_run=dry_run)
 
 
 async def reap_run_dirs(root: Path, store: str, log: Log, *, dry_run: bool) -> list[Judgement]:
@@ -44,6 +55,13 @@ async def reap_run_dirs(root: Path, store: str, log: Log, *, dry_run: bool) -> l
         path = str(root / store / name)
         judgements.append(Judgement(Kind.FOLDER, path, path, action, why))
     return judgements
+
+
+async def reap_claimed(places: Iterable[tuple[Path, str]], *, dry_run: bool) -> list[Judgement]:
+    """Remove folders that a process made for a moment and did not live to remove: in each place those of a prefix."""
+    action, why = (Action.REMOVE if dry_run else Action.REMOVED), "the process that made it is dead"
+    found = [await asyncio.to_thread(abandoned, place, prefix, remove=not dry_run) for place, prefix in places]
+    return [Judgement(Kind.FOLDER, str(path), str(path), action, why) for paths in found for path in paths]
 
 
 def _names(folder: Path) -> list[str]:

@@ -6,13 +6,18 @@ import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 from acp_runtime.manager.launcher import LaunchError, LaunchRequest, Work
 from acp_runtime.manager.work import write_work
+from sandbox.claimed import claimed
 from sandbox.errors import SandboxError
 from sandbox.workspace import Guest, Snapshot, take_out, take_snapshot
 
 log = logging.getLogger(__name__)
+
+SCRATCH: Final = "scratch"  # the folder of the cache for workspaces on their way in, each in one with the prefix
+SCRATCH_PREFIX: Final = "snapshot-"
 
 
 @asynccontextmanager
@@ -21,13 +26,14 @@ async def snapshot(request: LaunchRequest, scratch: Path, environ: Mapping[str, 
 
     Raises the `WorkspaceError`s of `take_snapshot`.
     """
-    taken = await take_snapshot(Path(request.order.workspace), scratch, environ=environ)
-    try:
-        for notice in taken.notices:
-            request.progress(notice)
-        yield taken
-    finally:
-        await asyncio.to_thread(shutil.rmtree, taken.pack.parent, ignore_errors=True)
+    with claimed(scratch, SCRATCH_PREFIX) as held:
+        taken = await take_snapshot(Path(request.order.workspace), held, environ=environ)
+        try:
+            for notice in taken.notices:
+                request.progress(notice)
+            yield taken
+        finally:
+            await asyncio.to_thread(shutil.rmtree, taken.pack.parent, ignore_errors=True)
 
 
 async def measure(guest: Guest) -> int:

@@ -54,6 +54,15 @@ async def test_a_later_owner_replaces_the_container_of_an_earlier_one(owned, mak
     assert (await earlier.fate()).state == "gone"
 
 
+async def test_an_earlier_owner_makes_nothing_beside_a_later_attempt(engine, owned, make_sandbox):
+    await make_sandbox(labels=owned(1).labels, home=False)
+    later = await make_sandbox(labels=owned(2).labels, home=False, attempt=2)
+    for role in ("agent", "workspace"):
+        with pytest.raises(Fenced, match=r"epoch 2\) owns the container"):
+            await Sandbox.create(engine, owned(1, home=False, attempt=3, role=role))
+    assert (await later.fate()).state == "running"
+
+
 async def test_an_earlier_owner_does_not_mount_the_volumes_of_a_later_one(engine, owned, make_sandbox):
     later = await make_sandbox(labels=owned(2).labels)
     assert await later.remove()

@@ -100,14 +100,14 @@ def test_a_directory_of_the_same_name_with_other_content_is_not_shared(image, tm
     """The probe's directory exists on both sides, but they are two."""
     script = """
 cd "$1" && mkdir real && mount --bind real real && exec "$4" -c "
-import os, tempfile
-real = tempfile.TemporaryDirectory.__init__
-def twice(self, *args, **kwargs):
-    real(self, *args, **kwargs)
-    os.system(f'mount -t tmpfs none {self.name} && chmod 770 {self.name}')
-tempfile.TemporaryDirectory.__init__ = twice
-tempfile.TemporaryDirectory.cleanup = lambda self: os.system(f'umount {self.name}; rmdir {self.name}')
-tempfile.TemporaryDirectory.__exit__ = lambda self, *_: self.cleanup()
+import os, shutil, tempfile
+make, remove = tempfile.mkdtemp, shutil.rmtree
+def twice(**options):
+    name = make(**options)
+    os.system(f'mount -t tmpfs none {name} && chmod 700 {name}')
+    return name
+tempfile.mkdtemp = twice
+shutil.rmtree = lambda path, **options: os.system(f'umount {path}; rmdir {path}')
 $5" "$1/real" "$2" "$3"
 """
     result = in_a_mount_namespace_of_its_own(script, str(tmp_path), image, json.dumps(labels), sys.executable, ALONE)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from docker.errors import NotFound
@@ -35,10 +36,13 @@ def leave(site: DaemonSite) -> Iterator[Callable[[str], str]]:
         assert site.run("reap", "-q").returncode == 0, "which makes the store where there is none"
         [(store,)] = site.look("SELECT value FROM meta WHERE key = 'store'")
         own = {"subagent": subagent, "attempt": "1", "role": "agent"}
-        labels = {**test, **Owner.of_this_process(store, 1).labels(), **{LABEL + key: own[key] for key in own}}
+        me = Owner.of_this_process(store, 1)
+        dead = replace(me, started=me.started - 1)
+        labels = {**test, **dead.labels(), **{LABEL + key: own[key] for key in own}}
         name = f"acp-{store}-{subagent}-1"
         with engine.client() as client:
             made: str = client.api.create_container(closure_image(), ["sleep", "60"], name=name, labels=labels)["Id"]
+            client.api.start(made)  # what runs is no other store's to remove
             return made
 
     yield make

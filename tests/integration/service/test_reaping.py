@@ -67,12 +67,14 @@ async def opened(ground: Reapers, every: float | None) -> AsyncIterator[Runtime]
 @pytest.mark.parametrize("fails", [None, LaunchError("engine_unreachable", "nothing answers"), RuntimeError("a bug")])
 @pytest.mark.requirement("D09.1")
 async def test_it_looks_at_the_start_and_every_so_often_whatever_happens(
-    ground: Reapers, fails: Exception | None
+    ground: Reapers, fails: Exception | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     ground.fails = fails
     async with opened(ground, every=0.01):
         for _ in range(3):
             assert (await ground.seen())[1] == {"dry_run": False, "volumes_of": frozenset()}
+    told = {record.levelname for record in caplog.records if record.name.endswith("reaping")}
+    assert told <= ({"ERROR"} if isinstance(fails, RuntimeError) else {"INFO"})
 
 
 async def test_it_looks_only_when_asked_where_that_is_configured(ground: Reapers) -> None:

@@ -64,7 +64,7 @@ def test_the_container_of_a_living_attempt_stays(state):
 @pytest.mark.parametrize("state", ["created", "running", "exited"])
 @pytest.mark.parametrize("role", ["agent", "workspace"])
 def test_the_container_of_none_that_lives_goes_whatever_its_state(log, why, state, role):
-    action, said = told(container(state=state, role=role), log)
+    action, said = told(container(replace(ME, epoch=2), state=state, role=role), log)
     assert action is Action.REMOVE
     assert why in said
 
@@ -75,6 +75,23 @@ def test_a_helper_of_this_manager_stays_and_one_of_an_earlier_goes():
         assert told(container(role="workspace", name=name), LIVES)[0] is Action.KEEP
         assert told(container(earlier, role="workspace", name=name), LIVES)[0] is Action.REMOVE
     assert told(container(earlier), LIVES)[0] is Action.KEEP, "the agent goes on under a later manager"
+
+
+def test_what_this_manager_is_at_work_in_stays_though_its_subagent_is_over():
+    guest = container(role="workspace")
+    assert told(guest, OVER) == (Action.KEEP, "this manager is at work in it")
+    assert told(replace(guest, state="exited"), OVER)[0] is Action.REMOVE
+    assert told(replace(guest, state="created"), OVER)[0] is Action.REMOVE
+    assert told(container(), OVER)[0] is Action.REMOVE, "an agent of its own is ended by it, or was forgotten"
+
+
+def test_what_the_living_owner_of_a_copied_store_made_is_not_touched():
+    copied = replace(ME, pid=200, started=7000)
+    assert told(container(copied), {}, ALIVE)[0] is Action.UNTOUCHED
+    for started in (GONE, HIDDEN, REUSED):
+        assert told(container(copied), {}, started)[0] is Action.REMOVE
+    assert told(container(replace(copied, boot=UNKNOWN)), {}, ALIVE)[0] is Action.REMOVE
+    assert told(container(copied), OVER, ALIVE)[0] is Action.REMOVE, "the log knows it: its manager was replaced"
 
 
 def test_what_a_later_manager_made_is_not_touched():
