@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 # The steps of a target depend on the order in which they are listed.
 .NOTPARALLEL:
-.PHONY: help setup engine engine-remove images demo test test-long check lint bench storm lock build clean
+.PHONY: help setup engine engine-remove images demo test test-long check lint bench storm soak lock build clean
 
 PY := .venv/bin/python
 # Those that need no engine come first, so that a plain mistake is told early; a new folder joins by itself.
@@ -55,6 +55,11 @@ SEED ?= 1
 COUNT ?= 60
 storm: setup engine ## faults at random from SEED, COUNT of them, and the judgement of what they left
 	@$(PY) -m tests.faults.storm $(SEED) $(COUNT)
+
+SECONDS ?= 1800
+AGENTS ?= 20
+soak: setup engine ## AGENTS agents for SECONDS, and what their daemon holds on to afterwards
+	@$(PY) -m tests.faults.storm.soak $(SECONDS) $(AGENTS)
 
 lock: ## resolve requirements/*.lock anew (needs uv; newer versions with LOCK_ARGS=--upgrade)
 	@.ci/lock $(LOCK_ARGS)

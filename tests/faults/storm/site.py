@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandbox.spec import LABEL
@@ -33,6 +33,7 @@ class StormSite(DaemonSite):
     tree: Path = ROOT
     boots: int = 0
     store_id: str = ""
+    command: list[str] = field(default_factory=lambda: [*MODULE])
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,11 +49,15 @@ class StormSite(DaemonSite):
     @property
     def env(self) -> dict[str, str]:
         host = {name: os.environ[name] for name in ("DOCKER_HOST",) if name in os.environ}
-        return super().env | host | {"PYTHONPATH": f"{self.tree}:{ROOT}"}
+        return super().env | host | {"PYTHONPATH": f"{self.tree}:{ROOT}", "WATCHED": str(self.watched)}
+
+    @property
+    def watched(self) -> Path:
+        return self.root / "watched.json"
 
     def serve(self, *argv: str) -> int:
         """Have a daemon in the background, and return its pid."""
-        words = [*self._boot(), *MODULE, "serve", "--idle-exit", "0", *argv]
+        words = [*self._boot(), *self.command, "serve", "--idle-exit", "0", *argv]
         done = subprocess.run(
             words, check=False, env=self.env, cwd=self.root, capture_output=True, text=True, timeout=SERVE_SECONDS
         )
