@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 TASK = re.compile(r"\[\[task:(?P<label>\S+) n=(?P<n>\d+)[^\]]*\]\]")
+DIES = re.compile(r" die=[1-9]")
 LINE = re.compile(r"- [^\"()]* \((?P<subagent>[^\"()]*)\)(?: (?P<about>task|request) (?P<subject>\S+))? (?P<rest>.*)")
 
 
@@ -23,6 +24,7 @@ class Task:
     ident: str
     label: str
     n: int
+    dies: bool = False
     started: int = 0
     retried: int = 0
     outcome: str = ""
@@ -95,9 +97,10 @@ class Case:
         """Return the tokens of the turns that the log knows as acknowledged."""
         return {data["token"] for kind, data in self.of_parents if kind == "turn_committed"}
 
-    def lethal(self, subagent: str) -> set[str]:
-        """Return the victims whose end ended this subagent's agent."""
-        return {each["victim"] for each in self.faults if each["lethal"] and each["subagent"] in (subagent, "*")}
+    def lethal(self, stream: Stream) -> list[str]:
+        """Return whose end ended this subagent's agent, once for each time."""
+        done = [each["victim"] for each in self.faults if each["lethal"] and each["subagent"] in (stream.ident, "*")]
+        return done + ["itself" for task in stream.tasks.values() if task.dies and task.started]
 
     def turns(self, parent: str) -> Iterator[tuple[str, list[Told]]]:
         """Yield what each turn told, in the order in which they were shown."""
@@ -138,7 +141,7 @@ def read_tasks(stream: Stream) -> None:
         if kind == "task_queued":
             found = TASK.search(data["text"])
             label, n = (found["label"], int(found["n"])) if found else ("", 0)
-            stream.tasks[data["task_id"]] = Task(data["task_id"], label, n)
+            stream.tasks[data["task_id"]] = Task(data["task_id"], label, n, bool(DIES.search(data["text"])))
         elif task is None:
             continue
         elif kind == "task_started":

@@ -100,22 +100,34 @@ def check_acknowledged(case: Case) -> Iterator[str]:
 
 def due(stream: Stream) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield each fact that the parent of a subagent must know, and the words for it."""
-    running: set[str] = set()
     asked = {data["request_id"] for data in stream.of("request_opened")}
     asked -= {data["request_id"] for data in stream.of("request_closed")}
     for request in asked:
         yield (stream.ident, "request", request), "the question is open"
+    for data in stream.of("task_ended"):
+        if data["by"] != "parent":
+            yield (stream.ident, "task", data["task_id"]), f"the task {data['outcome']}"
+    for word, words in about_itself(stream):
+        yield (stream.ident, "subagent", word), words
+
+
+def about_itself(stream: Stream) -> Iterator[tuple[str, str]]:
+    """Yield what must be known of a subagent as such: its end where no task tells it, its losses and returns."""
+    running: set[str] = set()
+    lost = False
     for kind, data in stream.events:
+        back = kind in ("session_opened", "channel_recovered")
         if kind == "task_queued":
             running.add(data["task_id"])
         elif kind == "task_ended":
             running.discard(data["task_id"])
-            if data["by"] != "parent":
-                yield (stream.ident, "task", data["task_id"]), f"the task {data['outcome']}"
         elif kind == "stop_requested" and data["by"] != "parent" and data["reason"] != "finished" and not running:
-            yield (stream.ident, "subagent", "end"), f"it ended: {data['reason']}"
-        elif kind == "session_opened" and data.get("opening") == "lost":
-            yield (stream.ident, "subagent", "recovered"), "its session was lost"
+            yield "end", f"it ended: {data['reason']}"
+        elif back and (lost or data.get("opening") == "lost"):
+            yield "recovered", "its agent is back" if lost else "its session was lost"
+        lost = (lost or kind == "loss_confirmed") and not back and kind != "stop_requested"
+    if lost:
+        yield "lost", "it is out of reach"
 
 
 def known(case: Case) -> Counter[tuple[str, ...]]:
@@ -293,22 +305,34 @@ def check_questions(case: Case) -> Iterator[str]:
 def check_lived(case: Case) -> Iterator[str]:
     for stream in case.streams.values():
         done = {entry["label"] for entry in stream.journal if entry["word"] == "done"}
+        sent = sent_by(stream) if set(case.lethal(stream)) <= AGENT_ONLY else {}
         for task in stream.tasks.values():
+            stored = task.text.count("\n")
             if task.label in done and task.outcome != "completed" and task.by != "parent":
                 yield f"{task.ident} was done by its agent, and is {task.outcome or 'open'}"
+            elif task.by != "parent" and stored < sent.get(task.label, 0):
+                yield f"{task.ident}: {stored} updates are stored, and its agent sent {sent[task.label]} in its life"
 
 
 def check_unharmed(case: Case) -> Iterator[str]:
     for stream in case.streams.values():
-        starts = sum(entry["word"] == "start" for entry in stream.journal)
-        attempts = sum(1 for _ in stream.of("attempt_started"))
-        if case.lethal(stream.ident):
-            continue
-        if starts > 1 or attempts > 1:
-            yield f"{stream.ident} was not harmed, and has {attempts} attempts and {starts} starts of its agent"
-        for task in stream.tasks.values():
-            if task.outcome == "interrupted":
-                yield f"{task.ident} is interrupted, and nobody harmed its agent"
+        harmed = len(case.lethal(stream))
+        restarts = sum(restarts_of_living(stream))
+        interrupted = sum(task.outcome == "interrupted" for task in stream.tasks.values())
+        if restarts > harmed:
+            yield f"{stream.ident} was ended {harmed} times, and its agent was started again {restarts} times"
+        if interrupted > harmed:
+            yield f"{stream.ident} was ended {harmed} times, and {interrupted} of its tasks are interrupted"
+
+
+def restarts_of_living(stream: Stream) -> Iterator[bool]:
+    """Yield for each attempt whether it began, unasked, behind one that had come as far as a session."""
+    opened = False
+    for kind, data in stream.events:
+        opened |= kind == "session_opened"
+        if kind == "attempt_started":
+            yield opened and not data["by"]
+            opened = False
 
 
 def check_left(case: Case) -> Iterator[str]:
@@ -316,6 +340,7 @@ def check_left(case: Case) -> Iterator[str]:
 
 
 HELD = frozenset({"lived", "unharmed"})
+AGENT_ONLY = frozenset({"agent-kill", "manager-and-agent", "itself"})  # what a dead agent sent can still be read
 CHECKS = {
     "log": check_log, "edges": check_edges, "ends": check_ends, "acknowledged": check_acknowledged, "lost": check_lost,
     "again": check_again, "made up": check_made_up, "updates": check_updates, "prompts": check_prompts,

@@ -36,8 +36,23 @@ def forget(made: MadeCase, word: str, **more: object) -> None:
 
 
 def second_start(made: MadeCase) -> None:
-    made.log("attempt_started", attempt=2, by="parent")
-    made.saw("start")
+    stop = made.events.index(made.find("stop_requested"))
+    made.log("attempt_started", attempt=2, by="")
+    made.events.insert(stop, made.events.pop())
+
+
+def lost_for_long(made: MadeCase) -> None:
+    made.log("loss_confirmed", attempt=1, number=1)
+    made.log("channel_recovered", attempt=1)
+    stop = made.events.index(made.find("stop_requested"))
+    made.events[stop:stop] = [made.events.pop(-2), made.events.pop()]
+
+
+def an_update_lost_on_the_way(made: MadeCase) -> None:
+    interrupted(made)
+    made.agents[ONE] = [each for each in made.agents[ONE] if each["word"] != "done" or each["label"] != "b"]
+    made.faults.append({"victim": "agent-kill", "subagent": ONE, "lethal": True})
+    drop(made, "transcript_added", 3)
 
 
 def interrupted(made: MadeCase) -> None:
@@ -103,6 +118,7 @@ SPOILS: dict[str, tuple[str, Spoil]] = {
     "an end of the subagent is never told": ("lost", lost_end),
     "an open question is never told": ("lost", lambda made: drop(made, "request_closed")),
     "a lost session is never told": ("lost", lambda made: made.find("session_opened")["data"].update(opening="lost")),
+    "a return is never told": ("lost", lost_for_long),
     "a fact is told after its acknowledgement": (
         "again", lambda made: made.turn("T9", f"- x ({ONE}) task {ONE}.t1 completed", "n-other"),
     ),
@@ -126,6 +142,8 @@ SPOILS: dict[str, tuple[str, Spoil]] = {
         "questions", lambda made: made.find("request_closed")["data"].update(answer="no"),
     ),
     "a task that was done is interrupted": ("lived", interrupted),
+    "what an agent sent before it died is not stored": ("lived", an_update_lost_on_the_way),
+    "a task is interrupted, and nobody ended its agent": ("unharmed", interrupted),
     "an agent that nobody ended is started again": ("unharmed", second_start),
     "a container is left": ("left", lambda made: made.left.append("container x")),
 }  # fmt: skip
@@ -157,7 +175,7 @@ def test_what_was_cut_off_by_a_death_is_well(tmp_path: Path) -> None:
         if "text" in entry:
             entry["text"] = entry["text"].replace("t2 completed", "t2 interrupted")
     made.agents[ONE] = [each for each in made.agents[ONE] if each["word"] != "done" or each["label"] != "b"]
-    made.faults.append({"victim": "agent", "subagent": ONE, "lethal": True})
+    made.faults.append({"victim": "container-kill", "subagent": ONE, "lethal": True})
     assert found(made, tmp_path) == {}
 
 

@@ -125,11 +125,17 @@ class Storm:
         self.manager = self.site.serve(*argv)
 
     def start_parent(self, name: str) -> None:
-        ledger, finish = self.site.root / f"{name}.jsonl", self.site.root / "finish"
-        words = [str(self.site.socket), name, str(ledger), str(self.site.workspace), str(self.seed)]
-        argv = [sys.executable, "-m", "tests.faults.storm.parent", *words, str(self.agents), str(finish)]
+        terms = {"socket": str(self.site.socket), "folder": str(self.site.root), "workspace": str(self.site.workspace)}
+        terms |= {"seed": self.seed, "agents": self.agents, **self.terms()}
+        file = self.site.root / "terms.json"
+        file.write_text(json.dumps(terms))
+        argv = [sys.executable, "-m", "tests.faults.storm.parent", str(file), name]
         with (self.site.root / f"{name}.err").open("a") as said:
             self.parents[name] = self.site.popen(*argv, stderr=said)
+
+    def terms(self) -> dict[str, Any]:
+        """Return what parents are told of the agents that they spawn."""
+        return {"kinds": ["numbering", "loading"], "request": {}, "scripted": False}
 
     def end_parent(self, name: str) -> None:
         self.parents[name].kill()
@@ -154,11 +160,14 @@ class Storm:
         copy_store(self.site.store, case / "log.db")
         for name in self.parents:
             shutil.copy(self.site.root / f"{name}.jsonl", case / "parents")
-        for subagent, data in self.site.journals().items():
-            (case / "agents" / f"{subagent}.jsonl").write_bytes(data)
+        self.write_journals(case / "agents")
         (case / "faults.json").write_text(json.dumps(self.done, indent=1))
         (case / "daemon.log").write_text(self.site.log())
         (case / "left.json").write_text(json.dumps(self.clean_up()))
+
+    def write_journals(self, folder: Path) -> None:
+        for subagent, data in self.site.journals().items():
+            (folder / f"{subagent}.jsonl").write_bytes(data)
 
     def clean_up(self) -> list[str]:
         """Remove the subagents as their operator, end the daemon, and return what is there all the same."""

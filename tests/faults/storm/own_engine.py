@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from acp_runtime.cli.background import wait_for_end
 START_SECONDS = 60.0
 END_SECONDS = 60.0
 LOOK_SECONDS = 0.1
+API = "1.41"  # given, so that a client can be made, and closed, where nobody answers
 ALONE = 'ip link set lo up 2>/dev/null; exec "$0" "$@"'
 
 
@@ -81,22 +82,17 @@ class OwnEngine:
             path.unlink(missing_ok=True)
 
     def _answers(self) -> bool:
-        try:
-            client = docker.DockerClient(base_url=self.host, timeout=5)
-        except docker.errors.DockerException:
-            return False
-        with suppress(docker.errors.DockerException, OSError):
+        with suppress(docker.errors.DockerException, OSError), closing(self._client(5)) as client:
             return bool(client.ping())
         return False
 
+    def _client(self, seconds: int) -> docker.DockerClient:
+        return docker.DockerClient(base_url=self.host, version=API, timeout=seconds)
+
     def copy_image(self, name: str) -> None:
         """Take an image over from the usual engine."""
-        usual, own = docker.from_env(timeout=120), docker.DockerClient(base_url=self.host, timeout=120)
-        try:
+        with closing(docker.from_env(timeout=120)) as usual, closing(self._client(120)) as own:
             own.images.load(b"".join(usual.images.get(name).save(named=name)))
-        finally:
-            usual.close()
-            own.close()
 
     def end(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
@@ -107,11 +103,9 @@ class OwnEngine:
 
     def remove(self) -> None:
         """End the engine and whatever ran in it, and remove its folders."""
-        with suppress(docker.errors.DockerException, OSError):
-            client = docker.DockerClient(base_url=self.host, timeout=30)
+        with suppress(docker.errors.DockerException, OSError), closing(self._client(30)) as client:
             for each in client.containers.list(all=True):
                 each.remove(force=True)
-            client.close()
         self.end(signal.SIGTERM)
         for pid in self._rest():
             with suppress(ProcessLookupError):

@@ -1,10 +1,13 @@
 """A parent in a storm: a process that keeps its agents busy, takes turns of which some fail, and keeps a ledger.
 
-    python -m tests.faults.storm.parent SOCKET NAME LEDGER WORKSPACE SEED AGENTS FINISH
+    python -m tests.faults.storm.parent TERMS NAME
+
+TERMS is a file of JSON: `socket`, `folder` (of the ledger), `workspace`, `seed`, `agents` (how many), their `kinds`,
+`request` (more for each spawn) and `scripted` (the agents are real ones, and a scripted model speaks for them).
 
 The ledger is all that it remembers when it is killed: JSON lines, each synced before what it announces is done, and
-after what it confirms was confirmed. Once the file FINISH exists it lets its tasks end, stops its agents, takes turns
-until nothing is left to be told, and ends.
+after what it confirms was confirmed. Once the file `finish` exists in its folder it lets its tasks end, stops its
+agents, takes turns until nothing is left to be told, and ends.
 """
 
 import json
@@ -31,14 +34,14 @@ FAIL, ANSWER, CANCEL, STOP = 0.3, 0.6, 0.01, 0.01
 
 
 class Parent:
-    def __init__(self, *words: str) -> None:
-        socket, self.name, ledger, self.workspace, seed, agents, finish = words
-        self.client = UnixClient(Path(socket), bound=CALL_SECONDS)
-        self.ledger = Path(ledger)
-        self.finish = Path(finish)
-        self.agents = int(agents)
+    def __init__(self, terms: str, name: str) -> None:
+        self.terms = json.loads(Path(terms).read_text())
+        self.name = name
+        self.client = UnixClient(Path(self.terms["socket"]), bound=CALL_SECONDS)
+        self.ledger = Path(self.terms["folder"]) / f"{name}.jsonl"
+        self.finish = Path(self.terms["folder"]) / "finish"
         self.count = self.remembered()
-        self.random = random.Random(f"{seed} {self.name} {self.count}")
+        self.random = random.Random(f"{self.terms['seed']} {name} {self.count}")
 
     def remembered(self) -> int:
         """Return how many tasks were announced before; what was cut off by a death is no line and is ended as one."""
@@ -100,7 +103,7 @@ class Parent:
         views = self.read("list_subagents", ended=False)
         for view in views:
             self.look_after(view, busy=busy)
-        if busy and len(views) < self.agents:
+        if busy and len(views) < self.terms["agents"]:
             self.spawn()
         self.turn(FAIL)
         time.sleep(STEP_SECONDS)
@@ -122,8 +125,8 @@ class Parent:
 
     def spawn(self) -> None:
         label, text = self.task()
-        agent = self.random.choice(("numbering", "loading"))
-        request = {"agent": agent, "workspace": self.workspace, "task": text, "keep": True, "permissions": "ask"}
+        request = {"agent": self.random.choice(self.terms["kinds"]), "workspace": self.terms["workspace"], "task": text}
+        request |= {"keep": True, "permissions": "ask"} | self.terms["request"]
         if self.call("spawn", self.name, request=request | {"limits": LIMITS}) is not None:
             self.note("taken", label=label)
 
@@ -135,8 +138,13 @@ class Parent:
         err = self.random.choice((0, 0, 1, 7))
         ask = self.random.randrange(1, n) if self.random.random() < 0.4 else 0
         die = self.random.randrange(1, n) if self.random.random() < 0.04 else 0
-        self.note("sending", label=label, dies=bool(die))
-        return label, f"say it [[task:{label} n={n} ms={ms} err={err} ask={ask} die={die}]]"
+        if self.terms["scripted"]:
+            said = "".join(f"[[sleep:{ms / 1000}]][[text:{label} {number}/{n}\n]]" for number in range(1, n + 1))
+            err, ask, die = 0, 0, 0
+        else:
+            said = ""
+        self.note("sending", label=label)
+        return label, f"say it [[task:{label} n={n} ms={ms} err={err} ask={ask} die={die}]]{said}"
 
     def turn(self, fail: float) -> None:
         turn = self.call("begin_turn", self.name, door=DOOR, turn_id=secrets.token_hex(8))

@@ -27,7 +27,10 @@ BOOTED = 'mount --bind "$0" "$1"; shift; exec "$@"'
 
 @dataclass
 class StormSite(DaemonSite):
-    """A user's place. `image` has python3; `tree` is the code that daemons run; `boots` counts restarts of the host."""
+    """A user's place. `image` has python3; `tree` is the code that daemons run; `boots` counts restarts of the host.
+
+    `passed`: the variables of this process that the user's processes get.
+    """
 
     image: str = ""
     tree: Path = ROOT
@@ -35,21 +38,26 @@ class StormSite(DaemonSite):
     store_id: str = ""
     command: list[str] = field(default_factory=lambda: [*MODULE])
 
+    passed: tuple[str, ...] = ("DOCKER_HOST",)
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.write_config()
+
+    def write_config(self) -> None:
         source = AGENT.read_text(encoding="utf-8")
         tables = [
             f"[agents.{name}]\nargv = {json.dumps(['python3', '-c', source, *flags])}\n"
             for name, flags in (("numbering", []), ("loading", ["--load"]))
         ]
-        tables += [f'[sandbox]\nimage = "{self.image}"\n', f"[daemon]\nlease = {LEASE}\n"]
-        tables += ["[admission]\nper_parent = 40\ntotal = 80\n"]
+        tables += [f'[sandbox]\nimage = "{self.image}"\n'] if self.image else []
+        tables += [f"[daemon]\nlease = {LEASE}\n", "[admission]\nper_parent = 40\ntotal = 80\n"]
         self.config.write_text("\n".join(tables), encoding="utf-8")
 
     @property
     def env(self) -> dict[str, str]:
-        host = {name: os.environ[name] for name in ("DOCKER_HOST",) if name in os.environ}
-        return super().env | host | {"PYTHONPATH": f"{self.tree}:{ROOT}", "WATCHED": str(self.watched)}
+        passed = {name: os.environ[name] for name in self.passed if name in os.environ}
+        return super().env | passed | {"PYTHONPATH": f"{self.tree}:{ROOT}", "WATCHED": str(self.watched)}
 
     @property
     def watched(self) -> Path:

@@ -1,0 +1,66 @@
+"""A storm over real coding agents, with a scripted model behind them.
+
+Real agents keep no journal of ours. What they were asked is read off what they asked their model: the newest request of
+each conversation holds all that its agent knows, so a prompt that was delivered twice stands in it twice.
+"""
+
+import json
+import os
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agents.scripted_model import ScriptedModel
+from tests.docker.real_place import CANARY, KEY_NAME
+from tests.faults.case import TASK
+from tests.faults.storm.driver import Storm
+from tests.faults.storm.site import StormSite
+
+pytestmark = [pytest.mark.docker, pytest.mark.real_agent, pytest.mark.long, pytest.mark.timeout(1800)]
+
+SEED, COUNT = 300, 30
+UNSEEN = frozenset({"agent-kill", "agent-freeze", "manager-and-agent"})  # they look for the agent of the other storms
+
+
+@dataclass
+class RealStorm(Storm):
+    model: ScriptedModel | None = None
+    kinds: list[str] = field(default_factory=lambda: ["opencode", "codex"])
+
+    def terms(self) -> dict[str, Any]:
+        assert self.model is not None
+        request = {"model": "scripted", "model_url": self.model.base_url, "model_key_env": KEY_NAME}
+        return {"kinds": self.kinds, "request": request, "scripted": True}
+
+    def write_journals(self, folder: Path) -> None:
+        assert self.model is not None
+        asked: dict[str, int] = defaultdict(int)
+        sizes: dict[str, int] = {}
+        for request in self.model.requests:
+            counts = Counter(found["label"] for found in TASK.finditer(str(request.body)))
+            for label, count in counts.items():
+                asked[label] = max(asked[label], count)
+            sizes |= {found["label"]: int(found["n"]) for found in TASK.finditer(str(request.body))}
+        for subagent, text in self.site.look("SELECT subagent, text FROM task ORDER BY id"):
+            label = TASK.search(text)["label"]  # type: ignore[index]
+            entries: list[dict[str, Any]] = [
+                {"word": "prompt", "run": f"{number}", "id": label, "label": label} for number in range(asked[label])
+            ]
+            entries += [{"word": "sent", "label": label, "n": sizes[label]}] if label in sizes else []
+            with (folder / f"{subagent}.jsonl").open("a") as journal:
+                journal.writelines(json.dumps(each) + "\n" for each in entries)
+
+
+def test_nothing_of_real_agents_is_lost_in_a_storm(site: StormSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_NAME, CANARY)
+    site.image, site.passed = "", (*site.passed, KEY_NAME)
+    site.write_config()
+    with ScriptedModel(port=0) as model:
+        storm = RealStorm(site, SEED, COUNT, agents=2, without=UNSEEN, model=model)
+        verdict = storm.play(site.root / "case", held=False)
+    print(json.dumps(verdict["figures"]), f"missed {verdict['missed']}, {verdict['seconds']} s")
+    assert {name: wrong for name, wrong in verdict["found"].items() if wrong} == {}
+    assert os.environ[KEY_NAME] not in site.log()
