@@ -3,6 +3,7 @@
 New subagents are turned away while there is still room: what runs already writes on, and is to find some.
 """
 
+import errno
 import shutil
 import sqlite3
 from pathlib import Path
@@ -14,6 +15,7 @@ LEAST_ROOM: Final = 32 * 1024 * 1024
 _MIB: Final = 1024 * 1024
 # Below this a failed write is put down to the lack of room, whatever it failed at: a sync, or the size of a file.
 _NOTHING: Final = 256 * 1024
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class StoreFull(StoreError):  # noqa: N818 - reads as what happened
@@ -35,10 +37,20 @@ def need_room(path: Path) -> None:
         raise StoreFull(f"the disk of the store {path} is full: {free / _MIB:.1f} MiB are free, {need}; make room")
 
 
-def trouble(path: Path, what: str, error: sqlite3.Error) -> StoreError:
+def trouble(path: Path, what: str, error: sqlite3.Error | OSError) -> StoreError:
     """Return what is told of something that failed for a store, `what` in words."""
-    sentence = f"the store {path} {what}: {error}"
-    free = room(path.parent)
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL or free < _NOTHING:
-        return StoreFull(f"{sentence} ({free / _MIB:.1f} MiB are free); make room, the rest goes on by itself")
-    return StoreError(sentence)
+    if isinstance(error, OSError):
+        no_room, why, remedy = error.errno in _NO_ROOM, error.strerror, "; choose another folder"
+    else:
+        no_room, why, remedy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL, str(error), ""
+    try:
+        free = room(path.parent)
+    except OSError:
+        # The disk is gone altogether; that it failed is said by the error.
+        free = LEAST_ROOM
+    if no_room or free < _NOTHING:
+        sentence = (
+            f"the store {path} {what}: {why} ({free / _MIB:.1f} MiB are free); make room, the rest goes on by itself"
+        )
+        return StoreFull(sentence)
+    return StoreError(f"the store {path} {what}: {why}{remedy}")

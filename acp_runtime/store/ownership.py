@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from acp_runtime.core.errors import OtherLauncher, StoreError, StoreOwned
+from acp_runtime.store.disk import trouble
 
 Reading: TypeAlias = tuple[str, int]
 """A boot, and monotonic milliseconds of it."""
@@ -30,13 +31,17 @@ def own(path: Path, supplant_at: Reading | None) -> int:
         if lock is None and supplant_at is not None:
             lock = _supplant(path, name, supplant_at)
     except OSError as error:
-        raise StoreError(f"the store {path} cannot be used: {error.strerror}; choose another folder") from error
+        raise trouble(path, "cannot be used", error) from error
     except sqlite3.Error as error:
         raise StoreError(f"the store {path} cannot be taken from its owner: {error}") from error
     if lock is None:
         raise StoreOwned(f"the store {path} is owned by the running process {_owner(name)}; stop it or use another")
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    try:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        os.close(lock)
+        raise trouble(path, "cannot be used", error) from error
     return lock
 
 

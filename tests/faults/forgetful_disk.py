@@ -9,6 +9,8 @@ Reads commands on standard input and answers each with one line:
     cut COUNT KEEP      cut the power at the COUNT-th change from now on (write, sync, truncation, name); of what is not
                         safe then, survives the part KEEP (0 to 1). Answers at once; says `off` when it has happened
     off                 cut it now, if it is not off yet
+    fail COUNT ERROR    answer the COUNT-th change from now on with an error (EIO, ENOSPC); what a failed sync was to
+                        make safe is taken for safe by every later one, as Linux does
     export FOLDER       write what is left into a folder of a real disk
 """
 
@@ -122,6 +124,7 @@ class Disk:
         self.folder = ""
         self.left: int | None = None
         self.keep = 0.0
+        self.failing: tuple[int, int] | None = None
         self.verbs: dict[int, Callable[[int, memoryview], bytes]] = {
             LOOKUP: self.lookup, GETATTR: self.getattr, SETATTR: self.setattr, MKDIR: self.mkdir,
             UNLINK: self.unlink, RMDIR: self.unlink, RENAME: self.rename, RENAME2: self.rename2, OPEN: self.opened,
@@ -144,7 +147,7 @@ class Disk:
         if self.fuse < 0:
             return
         os.close(self.fuse)
-        self.fuse, self.left = -1, None
+        self.fuse, self.left, self.failing = -1, None, None
         LIBC.umount2(os.fsencode(self.folder), DETACH)
         for node in self.nodes.values():
             node.forget(self.random, self.keep)
@@ -178,10 +181,23 @@ class Disk:
                 print("off", flush=True)
                 return
         try:
+            if code in CHANGES:
+                self.fail(code, node)
             number, answer = 0, self.verbs.get(code, self.unknown)(node, memoryview(request)[40:])
         except Refused as refused:
             number, answer = -refused.number, b""
         os.write(self.fuse, struct.pack("=IiQ", 16 + len(answer), number, unique) + answer)
+
+    def fail(self, code: int, node: int) -> None:
+        """Raise the error that is due now, if any."""
+        if self.failing is None:
+            return
+        left, number = self.failing
+        self.failing = (left - 1, number) if left > 0 else None
+        if left == 0:
+            if code == FSYNC:
+                self.nodes[node].pending.clear()
+            raise Refused(number)
 
     def init(self, _: int, given: memoryview) -> bytes:
         _, minor, readahead = struct.unpack_from("=III", given)
@@ -301,6 +317,8 @@ def obey(disk: Disk, words: list[str]) -> None:
             disk.mount(folder)
         case ["cut", count, keep]:
             disk.left, disk.keep = int(count), float(keep)
+        case ["fail", count, name]:
+            disk.failing = int(count), getattr(errno, name)
         case ["off"]:
             disk.cut()
         case ["export", folder]:

@@ -5,9 +5,10 @@ each commit, and is seen to lose what it acknowledged.
 """
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
@@ -67,6 +68,7 @@ class Machine:
         self.folder = folder
         self.random = Random(seed)
         self.cuts = 0
+        self.failures = 0
 
     @classmethod
     @contextmanager
@@ -98,6 +100,33 @@ class Machine:
         self.disk.tell(f"export {left}")
         return acknowledged, left / STORE if (left / STORE).exists() else None
 
+    def fail(self, count: int, error: str) -> tuple[int, Path | None]:
+        """Let one change fail under a committer, see it told and the work go on, and cut the power some time later."""
+        self.cuts += 1
+        mount, left = self.folder / "mount", self.folder / f"after-{self.cuts}"
+        self.disk.tell(f"mount {mount}")
+        self.disk.tell(f"fail {count} {error}")
+        self.committers.say(str(mount / STORE))
+        pid = acknowledged = failed = more = 0
+        while more < 3:
+            word, number = self.committers.line()
+            if word == "pid":
+                pid = int(number)
+            elif word == "failed":
+                failed += 1
+            else:
+                acknowledged, more = int(number), more + (failed > 0 or acknowledged > count)
+        self.disk.tell("off")
+        # What was acknowledged meanwhile stands in the pipe; the committer does not give up by itself.
+        os.kill(pid, signal.SIGKILL)
+        while (words := self.committers.line()) != ["ended"]:
+            if words[0] not in ("failed", "pid"):
+                acknowledged = int(words[1])
+        left.mkdir()
+        self.disk.tell(f"export {left}")
+        self.failures += failed
+        return acknowledged, left / STORE if (left / STORE).exists() else None
+
 
 async def kept(path: Path) -> int:
     """Open what is left, judge all of it, and return how much of the stream is there."""
@@ -127,6 +156,30 @@ async def cut_again_and_again(machine: Machine, cuts: int) -> None:
 async def test_no_acknowledged_commit_is_lost_by_a_power_cut_at_any_write(tmp_path: Path, seed: int) -> None:
     with Machine.on(tmp_path, seed, "after") as machine:
         await cut_again_and_again(machine, 8)
+
+
+async def fail_again_and_again(machine: Machine, counts: Iterable[int]) -> None:
+    reached = 0
+    for count in counts:
+        for error in ("EIO", "ENOSPC"):
+            acknowledged, path = machine.fail(count, error)
+            reached = max(reached, acknowledged)
+            there = await kept(path) if path is not None else 0
+            assert there >= reached, f"{error} at change {count}: {there} kept of {reached} acknowledged"
+    assert machine.failures > 0
+
+
+@pytest.mark.requirement("D05.5")
+async def test_a_write_or_a_sync_that_fails_is_told_and_costs_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    with Machine.on(tmp_path, 5, "stubborn") as machine:
+        await fail_again_and_again(machine, range(0, 40, 4))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("first", range(0, 150, 15))
+async def test_each_of_the_first_writes_and_syncs_may_fail(tmp_path: Path, first: int) -> None:
+    with Machine.on(tmp_path, first, "stubborn") as machine:
+        await fail_again_and_again(machine, range(first, first + 15))
 
 
 @pytest.mark.long

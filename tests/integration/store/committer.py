@@ -4,7 +4,7 @@ Reads one store path a line; answers with the pid of the committer, then with on
 Forked from one warm process, because a fresh interpreter costs more than the whole life of a committer.
 
 The argument says how: `after` as everybody, `too-early` with acknowledgements before the commits, `normal` without a
-sync at each commit.
+sync at each commit, `stubborn` saying `failed` for what the disk refuses and trying that again.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from random import Random
 
 from acp_runtime.clock import ManualClock
 from acp_runtime.core.decide import decide
+from acp_runtime.core.errors import StoreError
 from acp_runtime.core.inputs import Heard, SessionReady
 from acp_runtime.core.transcript import MessageEntry
 from acp_runtime.store.store import Store
@@ -39,14 +40,30 @@ async def commit_for_ever(path: Path, how: str) -> None:
             events, _ = decide(committed.state, Heard(1, tuple(entries)), 0)
             if how == "too-early":
                 print(f"acknowledged {committed.version + len(events)}", flush=True)
-            committed = await store.commit(SUBAGENT, committed.state, committed.version, events)
+            try:
+                committed = await store.commit(SUBAGENT, committed.state, committed.version, events)
+            except StoreError:
+                if how != "stubborn":
+                    raise
+                print(f"failed {committed.version}", flush=True)
+                continue
             print(f"acknowledged {committed.version}", flush=True)
+
+
+def work(path: Path, how: str) -> None:
+    while True:
+        try:
+            asyncio.run(commit_for_ever(path, how))
+        except StoreError:
+            if how != "stubborn":
+                raise
+            print("failed 0", flush=True)
 
 
 def main() -> None:
     for line in sys.stdin:
         if (pid := os.fork()) == 0:
-            asyncio.run(commit_for_ever(Path(line.strip()), sys.argv[1]))
+            work(Path(line.strip()), sys.argv[1])
         print(f"pid {pid}", flush=True)
         os.waitpid(pid, 0)
         print("ended", flush=True)
