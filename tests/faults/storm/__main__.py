@@ -1,6 +1,8 @@
-"""`python -m tests.faults.storm SEED COUNT [--held] [--own|--live]`: one storm, its case in build/, its verdict.
+"""`python -m tests.faults.storm SEED COUNT [option...]`: one storm, its case in build/, its verdict.
 
-`--own` gives the storm an engine of its own, which is ended too; `--live` one whose containers outlive that.
+--own, --live   give the storm an engine of its own, which is ended too; with --live containers outlive that
+--plain         expect no agent to outlive its manager
+--tree=FOLDER   have the program of another work tree go through it
 """
 
 import json
@@ -21,17 +23,18 @@ def main(seed: int, count: int, words: list[str]) -> int:
     image = closure_image()
     own = {"--own", "--live"} & set(words)
     with own_engine(image, live_restore="--live" in words) if own else nullcontext() as engine:
-        return storm(seed, count, image, engine, held="--held" in words)
+        return storm(seed, count, image, engine, words)
 
 
-def storm(seed: int, count: int, image: str, engine: OwnEngine | None, *, held: bool) -> int:
+def storm(seed: int, count: int, image: str, engine: OwnEngine | None, words: list[str]) -> int:
     case = ROOT / "build" / f"storm-{seed}"
     shutil.rmtree(case, ignore_errors=True)
     root = Path(tempfile.mkdtemp(prefix="storm-"))
-    site = StormSite(root, image=image)
+    trees = [Path(word.removeprefix("--tree=")) for word in words if word.startswith("--tree=")]
+    site = StormSite(root, image=image, tree=next(iter(trees), ROOT))
     began = time.perf_counter()
     try:
-        verdict = Storm(site, seed, count, engine=engine).play(case, held=held)
+        verdict = Storm(site, seed, count, engine=engine).play(case, held="--plain" not in words)
     finally:
         site.close()
         site.remove_all()

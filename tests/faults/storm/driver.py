@@ -22,7 +22,7 @@ from typing import Any
 from acp_runtime.callers import OPERATOR
 from acp_runtime.cli.background import wait_for_end
 from acp_runtime.core.errors import Rejected
-from tests.e2e.daemon_site import BOUND, _processes
+from tests.e2e.daemon_site import BOUND, processes_of
 from tests.faults.storm.own_engine import OwnEngine
 from tests.faults.storm.plan import Fault, plan
 from tests.faults.storm.site import StormSite
@@ -181,7 +181,7 @@ class Storm:
                 left.append(f"{subagent} cannot be removed: {error}")
         self.site.end(self.manager)
         left += self.site.left()
-        return left + [f"process {pid}" for pid in _processes(self.site.root)]
+        return left + [f"process {pid}" for pid in processes_of(self.site.root)]
 
     def judge(self, case: Path, *, held: bool) -> dict[str, Any]:
         argv = [sys.executable, "-m", "tests.faults.checker", str(case), "--json", *(["--held"] if held else [])]
