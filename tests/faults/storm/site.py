@@ -57,7 +57,7 @@ class StormSite(DaemonSite):
     @property
     def env(self) -> dict[str, str]:
         passed = {name: os.environ[name] for name in self.passed if name in os.environ}
-        return super().env | passed | {"PYTHONPATH": f"{self.tree}:{ROOT}", "WATCHED": str(self.watched)}
+        return super().env | passed | {"PYTHONPATH": str(ROOT), "WATCHED": str(self.watched)}
 
     @property
     def watched(self) -> Path:
@@ -66,8 +66,9 @@ class StormSite(DaemonSite):
     def serve(self, *argv: str) -> int:
         """Have a daemon in the background, and return its pid."""
         words = [*self._boot(), *self.command, "serve", "--idle-exit", "0", *argv]
+        env = self.env | {"PYTHONPATH": f"{self.tree}:{ROOT}"}
         done = subprocess.run(
-            words, check=False, env=self.env, cwd=self.root, capture_output=True, text=True, timeout=SERVE_SECONDS
+            words, check=False, env=env, cwd=self.root, capture_output=True, text=True, timeout=SERVE_SECONDS
         )
         assert done.returncode == 0, f"{done.stderr}\n{self.log()[-4000:]}"
         hello = self.client.hello()
