@@ -13,9 +13,10 @@ from acp_runtime.clock import SystemClock
 from acp_runtime.config import load
 from acp_runtime.core.errors import Rejected
 from acp_runtime.manager.launcher import Action, Judgement, Kind, LaunchError, Log, Standing
-from acp_runtime.manager.reaping import reap_run_dirs
+from acp_runtime.manager.reaping import reap_folders, reap_run_dirs
 from acp_runtime.service import Runtime
 from acp_runtime.views import Reaped
+from sandbox.claimed import claimed
 from tests.integration.manager.conftest import BOUND, PARENT, Ground
 from tests.integration.service.conftest import Bench
 
@@ -146,6 +147,26 @@ async def test_what_is_wished_is_passed_on(ground: Reapers, runtime: Runtime) ->
     await ground.seen()
     assert (await runtime.reap(OPERATOR, dry_run=True, volumes_of=("0123abcd",))).dry_run
     assert (await ground.seen())[1] == {"dry_run": True, "volumes_of": frozenset({"0123abcd"})}
+
+
+@pytest.mark.requirement("D09.1")
+async def test_folders_of_probes_and_workspaces_go_with_their_process(tmp_path: Path) -> None:
+    config = load(None, {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": ""})
+    config = replace(config, runtime_dir=tmp_path / "run", cache_dir=tmp_path / "cache")
+    left = [config.cache_dir / "scratch" / "snapshot-abcd1234", config.runtime_dir / "pabcd1234"]
+    for folder in left:
+        folder.mkdir(parents=True)
+
+    async def log(_subagents: frozenset[str]) -> Mapping[str, Standing]:
+        return {}
+
+    with claimed(config.cache_dir / "scratch", "snapshot-") as held:
+        for dry_run in (True, False):
+            found = await reap_folders(config, "0123abcd", log, dry_run=dry_run)
+            gone = Action.REMOVE if dry_run else Action.REMOVED
+            assert sorted((each.name, each.action) for each in found) == sorted((str(each), gone) for each in left)
+            assert [each.exists() for each in left] == [dry_run, dry_run]
+        assert held.is_dir()
 
 
 @pytest.mark.requirement("D09.1")

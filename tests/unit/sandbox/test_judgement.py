@@ -90,6 +90,7 @@ def test_what_the_living_owner_of_a_copied_store_made_is_not_touched():
     assert told(container(copied), {}, ALIVE)[0] is Action.UNTOUCHED
     for started in (GONE, HIDDEN, REUSED):
         assert told(container(copied), {}, started)[0] is Action.REMOVE
+    assert told(container(), {}, ME.started)[0] is Action.REMOVE, "this process is no other owner"
     assert told(container(replace(copied, boot=UNKNOWN)), {}, ALIVE)[0] is Action.REMOVE
     assert told(container(copied), OVER, ALIVE)[0] is Action.REMOVE, "the log knows it: its manager was replaced"
 
