@@ -17,7 +17,7 @@ from sandbox.ownership import Owner, start_time
 from sandbox.spec import LABEL
 
 MOST: Final = 200  # removals of one pass
-PASS_SECONDS: Final = 300.0
+PASS_SECONDS: Final = 60.0  # less than any door waits for an answer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -257,6 +257,7 @@ async def test_a_removal_that_fails_costs_the_others_nothing(engine, make, make_
 
 async def test_a_pass_is_bounded_and_the_next_goes_on(make, reaper):
     over = [await make(name) for name in ("one", "two", "three")]
+    assert await actions(reaper({}, bound=0.0), *over) == [Action.REMOVE] * 3
     passes = reaper({}, most=2)
     assert sorted(await actions(passes, *over)) == [Action.REMOVE, Action.REMOVED, Action.REMOVED]
     assert Action.REMOVED in await actions(passes, *over)

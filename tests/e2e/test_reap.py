@@ -1,5 +1,6 @@
 """`subagents reap` on a real engine: with a daemon and without one, tried dry first, and what it says."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pytest
 from docker.errors import NotFound
 
 from acp_runtime.cli.codes import Exit
+from acp_runtime.clock import SystemClock
+from acp_runtime.store.store import Store
 from sandbox.ownership import Owner
 from sandbox.spec import LABEL
 from tests import engine
@@ -33,8 +36,7 @@ def leave(site: DaemonSite) -> Iterator[Callable[[str], str]]:
     test = label(site.root)
 
     def make(subagent: str) -> str:
-        assert site.run("reap", "-q").returncode == 0, "which makes the store where there is none"
-        [(store,)] = site.look("SELECT value FROM meta WHERE key = 'store'")
+        store = asyncio.run(store_of(site))
         own = {"subagent": subagent, "attempt": "1", "role": "agent"}
         me = Owner.of_this_process(store, 1)
         dead = replace(me, started=me.started - 1)
@@ -50,6 +52,15 @@ def leave(site: DaemonSite) -> Iterator[Callable[[str], str]]:
         found = client.api.containers(all=True, filters={"label": [f"{key}={test[key]}" for key in test]})
         for each in found:
             client.api.remove_container(each["Id"], force=True)
+
+
+async def store_of(site: DaemonSite) -> str:
+    """Return the id of the site's store, which is made where there is none."""
+    if site.store.exists():
+        [(store,)] = site.look("SELECT value FROM meta WHERE key = 'store'")
+        return str(store)
+    async with Store.open(site.store, SystemClock()) as made:
+        return made.id
 
 
 def there(ident: str) -> bool:
@@ -127,7 +138,7 @@ def test_what_cannot_be_removed_is_told_and_costs_the_exit_code(site, leave):
     assert site.run("stop", subagent).returncode == Exit.DONE
     site.end(pid)
     leave("bg-any")
-    [(store,)] = site.look("SELECT value FROM meta WHERE key = 'store'")
+    store = asyncio.run(store_of(site))
     labels = {**Owner.of_this_process(store, 1).labels(), f"{LABEL}subagent": subagent, f"{LABEL}role": "agent"}
     name = f"acp-{store}-{subagent}-work"
     with engine.client() as client:
@@ -142,3 +153,21 @@ def test_what_cannot_be_removed_is_told_and_costs_the_exit_code(site, leave):
     engine.remove_containers([user])
     assert site.run("reap").returncode == Exit.DONE
     assert name not in engine.volumes()
+
+
+def test_volumes_of_another_store_go_only_when_it_is_named(site):
+    me = Owner.of_this_process("feedbeef", 1)
+    dead = {**replace(me, started=me.started - 1).labels(), f"{LABEL}subagent": site.root.name, f"{LABEL}role": "agent"}
+    name = f"acp-feedbeef-{site.root.name}-home"
+    try:
+        with engine.client() as client:
+            client.api.create_volume(name, labels={**dead, **label(site.root)})
+        told = site.run("reap")
+        assert told.returncode == Exit.DONE
+        [line] = [each for each in told.stdout.splitlines() if name in each]
+        assert line.split()[:2] == ["untouched", "volume"]
+        done = site.run("reap", "--volumes-of", "feedbeef", "-q")
+        assert done.returncode == Exit.DONE
+        assert name not in engine.volumes()
+    finally:
+        engine.remove_volumes([name])
