@@ -1,5 +1,6 @@
 """A full disk under the store: nothing new is started, nothing that was seen is lost, and all goes on by itself."""
 
+import asyncio
 import re
 import signal
 import sys
@@ -12,6 +13,7 @@ from acp_runtime.api.errors import DaemonError
 from acp_runtime.clock import SystemClock
 from acp_runtime.core.model import TaskState
 from acp_runtime.core.status import Status
+from acp_runtime.service import Runtime, SpawnRequest
 from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.store.disk import LEAST_ROOM, StoreFull
 from acp_runtime.store.store import Store
@@ -118,6 +120,12 @@ def site(disk: SmallDisk) -> Iterator[DaemonSite]:
         yield site
 
 
+async def spawn_over(site: DaemonSite) -> None:
+    """Ask as a program would that has the facade over the daemon."""
+    async with Runtime.connect(site.socket, start=False) as runtime:
+        await runtime.spawn(PARENT, SpawnRequest(agent="scripted", workspace=site.workspace, task="x"))
+
+
 @pytest.mark.requirement("D05.5")
 def test_a_full_disk_is_said_by_every_verb_and_keeps_a_new_daemon_waiting_and_nothing_more(
     disk: SmallDisk, site: DaemonSite
@@ -128,6 +136,8 @@ def test_a_full_disk_is_said_by_every_verb_and_keeps_a_new_daemon_waiting_and_no
         with pytest.raises(DaemonError, match=f"the disk of the store {site.store} is full") as caught:
             site.client.call("spawn", PARENT, request=wanted)
         assert caught.value.kind == "disk_full"
+        with pytest.raises(StoreFull, match="MiB are needed to start something new"):
+            asyncio.run(spawn_over(site))
         found = site.run("doctor")
         assert f"bad  disk           {site.state}: " in found.stdout
         assert "MiB free; nothing new is started, make room" in found.stdout
