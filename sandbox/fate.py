@@ -38,7 +38,7 @@ async def fate_of(engine: Engine, container: str) -> Fate:
         found = await engine.inspect_container(container)
         oom = bool(found["State"].get("OOMKilled"))
         if not oom:
-            oom = bool(await engine.events(container, since=found["Created"], names=("oom",)))
+            oom = bool(await engine.events(container, names=("oom",)))
     except SandboxGone:
         return Fate("gone")
     state = found["State"]
