@@ -30,7 +30,7 @@ static struct {
     uint64_t ping;
     size_t watched, got, start, end;
     unsigned char inbox[INBOX], outbox[OUTBOX + ANSWER_MAX];
-} manager = {.fd = -1};
+} manager;
 static int attach_listener = -1;
 static uint64_t epoch;
 static unsigned char token[TOKEN_MAX]; /* that of the first who attached: nobody but root can be the first */

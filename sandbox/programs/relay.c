@@ -184,7 +184,7 @@ static void serve(struct connection *connection, short tcp, short other)
 }
 
 /* What is polled, without gaps: no more than there are descriptors, or the system refuses it. The first is nothing. */
-static struct pollfd polled[3 + GUESTS + PORTS + 2 * CONNECTIONS] = {{.fd = -1}};
+static struct pollfd polled[3 + GUESTS + PORTS + 2 * CONNECTIONS];
 static size_t polled_count, watched_attach;
 
 static size_t watch(int fd, short events)
@@ -230,6 +230,7 @@ static int prepare(void)
     int timeout = resting ? REST_MS : -1;
     bool room = open_count < CONNECTIONS && !resting;
     resting = false;
+    polled[0].fd = -1;
     polled_count = 1;
     if (attached_mode)
         timeout = prepare_managers(timeout);
@@ -317,7 +318,7 @@ static int attach(const char *path)
         (void)snprintf(why, sizeof why, "relay_gone: nobody answers at the socket: %s.", strerror(errno));
         return write(1, bytes, frame(bytes, ERROR, 0, 0, why, strlen(why))) > 0 ? 1 : 2;
     }
-    carry_all(fd);
+    carry_all(fd, 0);
     return 0;
 }
 
@@ -326,6 +327,7 @@ int main(int argc, char **argv)
     const struct sigaction stop = {.sa_handler = on_stop};
     if (argc == 3 && strcmp(argv[1], "attach") == 0)
         return attach(argv[2]);
+    manager.fd = -1;
     attached_mode = argc >= 2 && strcmp(argv[1], "listen") == 0;
     parse(argc, argv);
     (void)signal(SIGPIPE, SIG_IGN);
