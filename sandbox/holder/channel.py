@@ -26,11 +26,13 @@ from sandbox.holder.errors import (
 )
 from sandbox.holder.frames import Frame, Phase, Splitter, State, Told, Type
 from sandbox.holder.link import HUNG_UP, Link, Opener, Watcher
+from sandbox.holder.pulse import Pulse
 
 ATTACH_BOUND: Final = 10.0  # seconds, as all below
 ANSWER_BOUND: Final = 10.0
 LAST_WORDS: Final = 1.0
 NEWLINE: Final = b"\n"
+UNASKED: Final = 2**63  # the number of a PING whose answer nobody waits for
 STDOUT, STDERR = 1, 2
 
 
@@ -71,6 +73,7 @@ class HeldChannel:
         self._final: str | None = None
         self._paused = False
         self._closing: set[asyncio.Task[None]] = set()
+        self._pulse = Pulse(lambda: self._write(frames.encode(Type.PING, 0, UNASKED)), self._drop)
 
     # ---- links
 
@@ -100,6 +103,7 @@ class HeldChannel:
                 await link.close()
                 raise
             self._link = link
+            self._pulse.start()
             if self._paused:
                 link.pause()
             await self._reconcile(state)
@@ -135,6 +139,7 @@ class HeldChannel:
             line.done.set_exception(InputRefused("input_gap", sentence, line.offset))
 
     async def _detach(self) -> None:
+        self._pulse.stop()
         link, self._link, self._ear = self._link, None, None
         if link is not None:
             await link.close()
@@ -224,11 +229,13 @@ class HeldChannel:
     def pause(self) -> None:
         """Stop reading; a piece that has arrived may still come. The agent waits when the journal is full."""
         self._paused = True
+        self._pulse.deafen(deaf=True)
         if self._link is not None:
             self._link.pause()
 
     def resume(self) -> None:
         self._paused = False
+        self._pulse.deafen(deaf=False)
         if self._link is not None:
             self._link.resume()
 
@@ -241,6 +248,7 @@ class HeldChannel:
     # ---- what comes
 
     def _hear(self, frame: Frame) -> None:
+        self._pulse.heard()
         kind, detail, offset, payload = frame
         if kind == Type.OUTPUT:
             self._output(detail, offset, payload)
@@ -314,6 +322,7 @@ class HeldChannel:
         link, self._link, self._ear = self._link, None, None
         if link is None:
             return
+        self._pulse.stop()
         closing = asyncio.get_running_loop().create_task(link.close())  # it may be that only its frames were wrong
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)

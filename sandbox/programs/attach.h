@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 enum {
@@ -37,11 +38,15 @@ static bool carry(struct carrier *carrier)
 }
 
 /* Returns when either side has ended. An engine that was restarted leaves a stdout that nobody reads and a stdin that
- * never ends: then the end of the socket alone must do, whatever is still to be written. */
-static void carry_all(int fd)
+ * never ends: then the end of the socket alone must do, whatever is still to be written, or so many seconds in which
+ * nothing comes from stdin (0 for ever). */
+static void carry_all(int fd, int silence)
 {
-    struct pollfd watched[3];
+    struct itimerspec after = {.it_value.tv_sec = silence};
+    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC); /* stands still while the machine sleeps */
+    struct pollfd watched[4];
     bool over = false;
+    (void)timerfd_settime(timer, 0, &after, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     carriers[0].from = 0;
     carriers[0].to = carriers[1].from = fd;
@@ -54,10 +59,13 @@ static void carry_all(int fd)
             watched[i] = (struct pollfd){.fd = full ? carriers[i].to : carriers[i].from, .events = full ? POLLOUT : POLLIN};
         }
         watched[2] = (struct pollfd){.fd = fd};
+        watched[3] = (struct pollfd){.fd = timer, .events = POLLIN};
         if (over)
             watched[0].fd = watched[2].fd = -1;
-        if (poll(watched, 3, over ? LAST_WORDS_MS : -1) == 0)
+        if (poll(watched, 4, over ? LAST_WORDS_MS : -1) == 0 || (watched[3].revents & POLLIN) != 0)
             return;
+        if ((watched[0].revents & POLLIN) != 0)
+            (void)timerfd_settime(timer, 0, &after, NULL);
         over = over || (watched[2].revents & (POLLHUP | POLLERR)) != 0;
         if ((watched[1].revents != 0 && !carry(&carriers[1])) ||
             (!over && watched[0].revents != 0 && !carry(&carriers[0])))

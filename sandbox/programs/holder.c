@@ -1,5 +1,6 @@
 /* holder run             takes its settings as one frame on stdin, answers with one frame and leaves a daemon behind
- * holder attach SOCKET   carries stdin and stdout to and from the socket of a holder
+ * holder attach SOCKET [SECONDS]
+ *                        carries stdin and stdout to and from the socket of a holder, until nothing came for so long
  *
  * Owns an agent's three streams inside its container. Frames, errors and journal are described in docs/framing.md.
  *
@@ -26,7 +27,8 @@
 
 enum {
     GUESTS = 8, /* connections that have not said hello */
-    HELLO_MS = 5000
+    HELLO_MS = 5000,
+    SILENCE = 300 /* seconds; a client says a word every 30 */
 };
 enum { P_SIGNALS, P_LISTENER, P_CLIENT, P_IN, P_OUT, P_ERR, P_GUESTS, P_COUNT = P_GUESTS + GUESTS };
 
@@ -360,14 +362,14 @@ static int run(void)
 }
 
 /* In one process: where an agent has used up all that there may be, it can still be attached and ended. */
-static int attach(char *path)
+static int attach(char *path, int silence)
 {
     struct sockaddr_un address = {0};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     (void)close(enter_folder(&path, &address));
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
         fail("holder_gone: nobody answers at the socket: %s.", strerror(errno));
-    carry_all(fd);
+    carry_all(fd, silence);
     return 0;
 }
 
@@ -379,8 +381,9 @@ int main(int argc, char **argv)
             (void)close(fd);
     if (argc == 2 && strcmp(argv[1], "run") == 0)
         return run();
-    if (argc == 3 && strcmp(argv[1], "attach") == 0)
-        return attach(argv[2]);
-    (void)fputs("usage: holder run | holder attach SOCKET\n", stderr);
+    int silence = argc == 4 ? atoi(argv[3]) : SILENCE;
+    if ((argc == 3 || argc == 4) && strcmp(argv[1], "attach") == 0 && silence > 0)
+        return attach(argv[2], silence);
+    (void)fputs("usage: holder run | holder attach SOCKET [SECONDS]\n", stderr);
     return 2;
 }
