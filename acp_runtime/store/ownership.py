@@ -101,14 +101,19 @@ def _lock(name: Path) -> int | None:
 def _supplant(path: Path, name: Path, now: Reading) -> int | None:
     """Put the lock file of a stalled owner aside and return a lock on a new one; None when the owner is not stalled.
 
-    Raises `StoreOwned` for one that stands still in the middle of a write: SQLite lets nobody else write then.
+    Raises `StoreError` for one that stands still in the middle of a write: SQLite lets nobody else write then.
     """
     if (turn := _lock(name.with_name(name.name + ".next"))) is None:
         return None
     try:
-        with contextlib.closing(sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
-            # Inside of a transaction, so that an owner that wakes up just now has renewed its lease before or not.
+        # Never made here: its owner, which may be about to make it, gives it the mode that it is to have.
+        there = f"{path.absolute().as_uri()}?mode=rw"
+        opened = sqlite3.connect(there, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+        with contextlib.closing(opened) as connection:
+            if not _lapsed(connection, now):
+                return None
             connection.execute("BEGIN IMMEDIATE")
+            # An owner that has woken up just now may have renewed it.
             if not _lapsed(connection, now):
                 return None
             lock = _put_aside(name)
@@ -121,10 +126,12 @@ def _supplant(path: Path, name: Path, now: Reading) -> int | None:
                 raise
             return lock
     except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CANTOPEN:
+            return None
         if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
             raise
         sentence = f"the store {path} is owned by process {_owner(name)}, which stands still in the middle of a write"
-        raise StoreOwned(f"{sentence}; end it, as with `kill -9`, or let it go on") from error
+        raise StoreError(f"{sentence}; end it, as with `kill -9`, or let it go on") from error
     finally:
         os.close(turn)
 
@@ -146,6 +153,8 @@ def _owner(name: Path) -> str:
 
 
 def _lapsed(connection: sqlite3.Connection, now: Reading) -> bool:
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None:
+        return False
     found = connection.execute("SELECT value FROM meta WHERE key = 'lease'").fetchone()
     if found is None:
         return False
