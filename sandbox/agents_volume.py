@@ -21,7 +21,7 @@ PROOF_LINES = 100
 class AgentsVolume(PublishedVolume):
     """`versions` is what its programs must say: name and version, a line each."""
 
-    kind: ClassVar[str] = "agents"
+    content: ClassVar[str] = "agents"
     versions: str
 
     async def fill(self, agents_image: str, proof_image: str) -> str:

@@ -39,7 +39,7 @@ async def ensure_programs(engine: Engine, image: str) -> str:
 class ProgramsVolume(PublishedVolume):
     """`programs` are the bytes of each, by its name."""
 
-    kind: ClassVar[str] = "programs"
+    content: ClassVar[str] = "programs"
     programs: Mapping[str, bytes]
 
     @classmethod

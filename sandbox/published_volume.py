@@ -24,20 +24,20 @@ PUBLISH_TRIES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedVolume:
-    """One content (`key`) of a kind on one engine."""
+    """One version (`key`) of a content on one engine."""
 
-    kind: ClassVar[str]
+    content: ClassVar[str]
     engine: Engine
     key: str
 
     @property
     def content_label(self) -> str:
-        return f"io.acp-subagents.{self.kind}"
+        return f"io.acp-subagents.{self.content}"
 
     @property
     def pointer(self) -> str:
         """Give the name of the empty volume that names the filled one."""
-        return f"acp-subagents-{self.kind}-{self.key}.published"
+        return f"acp-subagents-{self.content}-{self.key}.published"
 
     async def published(self) -> str | None:
         """Return the name of the filled volume, None when there is none (any more) that can be trusted."""
@@ -52,7 +52,7 @@ class PublishedVolume:
 
         What `filler` raises is raised again, and nothing is published then.
         """
-        name = f"acp-subagents-{self.kind}-{self.key}-{secrets.token_hex(4)}"
+        name = f"acp-subagents-{self.content}-{self.key}-{secrets.token_hex(4)}"
         try:
             await filler(name)
             winner = await self._publish(name)
@@ -87,7 +87,7 @@ class PublishedVolume:
             if winner := await self.published():
                 return winner
             await self.engine.remove_volume(self.pointer)
-        raise EngineError(f"The {self.kind} volume {name} was removed while it was published; try again.")
+        raise EngineError(f"The {self.content} volume {name} was removed while it was published; try again.")
 
     async def _remove_all_but(self, winner: str) -> None:
         """Remove what killed fillers left. Only now, when the published one is known, can no other be in the way."""

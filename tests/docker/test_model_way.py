@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from sandbox.relay.frames import RelayError
 from sandbox.spec import VolumeMount
 from tests.docker.proxies import sealed
 from tests.docker.test_transports import CERTIFICATES
+from tests.faults.storm.own_engine import own_engine
 from tests.integration.http_ends import BOUND, KEY, upstream
 
 pytestmark = pytest.mark.docker
@@ -168,4 +170,59 @@ async def test_the_way_over_an_engine_behind_tls(engine: Engine, make_placed: Ma
         placed = await make_placed(remote, "exec")
         async with upstream(with_the_key) as model, placed.open(model.url):
             assert await asyncio.gather(*(placed.python(ASK) for _ in range(4))) == ["200 300000"] * 4
+        await remote.close()
+
+
+UPLOAD = f"""
+import socket, subprocess, sys
+if len(sys.argv) == 1:  # in the background, so that it outlives the exec
+    subprocess.Popen([sys.executable, "-c", open("/proc/self/cmdline").read().split("\\0")[2], "go"],
+                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    sys.exit()
+line = socket.create_connection(("127.0.0.1", {PORT}))
+line.sendall(b"POST /v1/x HTTP/1.1\\r\\nhost: x\\r\\ncontent-length: 60000000\\r\\n\\r\\n")
+try:
+    while True:
+        line.sendall(bytes(65536))
+except OSError as error:
+    open("/tmp/said", "w").write(type(error).__name__)
+"""
+LOOK = """
+import os
+found = [open(f"/proc/{pid}/cmdline", "rb").read().split(b"\\0") for pid in os.listdir("/proc") if pid.isdigit()]
+print(sum(b"attach" in words for words in found), open("/tmp/said").read())
+"""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # docker-py's, that an engine refused
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: an engine of its own")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+async def test_the_way_comes_back_after_a_restart_of_the_engine(
+    make_placed: MakePlaced, image: str, number: signal.Signals
+):
+    """The container goes on; the exec before is left with an output that nobody reads, and must not stay."""
+    uploading, over = asyncio.Event(), asyncio.Event()
+
+    async def never_read(end, request):
+        if request.target.endswith(b"/x"):
+            uploading.set()
+            await over.wait()
+        else:
+            await with_the_key(end, request)
+
+    with own_engine(image, live_restore=True) as own:
+        remote = await Engine.connect({"DOCKER_HOST": own.host})
+        placed = await make_placed(remote, "exec")
+        async with upstream(never_read) as model, placed.open(model.url):
+            assert await placed.python(ASK) == "200 300000"
+            await placed.python(UPLOAD)
+            await uploading.wait()
+            await asyncio.to_thread(own.end, number)
+            await asyncio.to_thread(own.start)
+            assert await placed.python(ASK) == "200 300000"
+            assert await placed.python(LOOK) in {"1 ConnectionResetError", "1 BrokenPipeError"}
+            over.set()
+        assert await placed.sandbox.remove()
         await remote.close()
