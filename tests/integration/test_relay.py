@@ -160,13 +160,14 @@ async def test_a_client_that_never_reads_stops_the_host_and_the_relay_holds_litt
 
 
 async def test_a_client_is_held_while_there_is_no_socket_and_while_nobody_listens(relay):
-    early = asyncio.ensure_future(talk(relay, b"before there was one"))
-    async with host(relay.path, echo):
-        assert await early == b"before there was one"
-    late = asyncio.ensure_future(talk(relay, b"after it was closed"))
-    relay.path.unlink(missing_ok=True)
-    async with host(relay.path, echo):
-        assert await late == b"after it was closed"
+    for text in (b"before there was one", b"after it was closed"):
+        files = relay.open_files()
+        held = asyncio.ensure_future(talk(relay, text))
+        while relay.open_files() < files + 2:  # noqa: ASYNC110 - until the relay has it, and has tried
+            await asyncio.sleep(0)
+        relay.path.unlink(missing_ok=True)
+        async with host(relay.path, echo):
+            assert await held == text
 
 
 async def test_a_client_whose_host_does_not_come_in_time_is_reset(impatient, tmp_path):

@@ -224,15 +224,23 @@ async def test_a_manager_that_sends_more_than_it_may_is_cut_off_by_name(relay: C
 
 @ON_THE_SOCKET
 async def test_frames_of_streams_that_there_are_not_are_of_no_consequence(relay: Carried):
-    async with host(relay.path, echo):
-        async with attached(relay) as manager:
-            for kind in (Type.DATA, Type.END, Type.RESET, Type.CREDIT):
-                for number in (0, 1, 256, 2**64 - 1):
-                    await manager.send(encode(kind, 0, number, b"\xff\xff\xff\xff" if kind == Type.CREDIT else b""))
-            await manager.send(encode(Type.PING, 0, 7))
-            assert (await manager.until(Type.WELCOME)).offset == 7
-        async with relay.link():
-            await still_serves(relay)
+    """Also of one that had the same place in the relay."""
+    async with attached(relay) as manager:
+        reader, writer = await relay.connect()
+        there = (await manager.until(Type.OPEN)).offset
+        for number in (0, 1, there - 256, there + 256, there + 1, 2**64 - 1):
+            for kind, payload in (
+                (Type.DATA, b"not yours"),
+                (Type.CREDIT, b"\xff" * 4),
+                (Type.END, b""),
+                (Type.RESET, b""),
+            ):
+                await manager.send(encode(kind, 0, number, payload))
+        await manager.send(encode(Type.PING, 0, 7))
+        assert (await manager.until(Type.WELCOME)).offset == 7
+        await manager.send(encode(Type.DATA, 0, there, b"yours") + encode(Type.END, 0, there))
+        assert await reader.read() == b"yours"
+        await close(writer)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -322,28 +330,35 @@ async def test_a_frozen_relay_loses_nothing(relay: Carried):
         await close(writer)
 
 
-async def test_more_than_the_streams_of_a_relay_are_taken_for_garbage(tmp_path: Path):
-    """The other side of the contract: a relay that is none cannot make the manager keep without bounds."""
-    path = tmp_path / "false.sock"
-    told: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+LIES = {
+    "streams without end": b"".join(encode(Type.OPEN, 0, number, b"\0\1") for number in range(600)),
+    "a stream opened twice": 2 * encode(Type.OPEN, 0, 256, b"\0\1"),
+    "a stream without a port": encode(Type.OPEN, 0, 256, b"\0"),
+    "data without end": encode(Type.OPEN, 0, 256, b"\0\1") + 5 * encode(Type.DATA, 0, 256, bytes(WINDOW // 4)),
+    "data behind an end": encode(Type.OPEN, 0, 256, b"\0\1")
+    + encode(Type.END, 0, 256)
+    + encode(Type.DATA, 0, 256, b"x"),
+    "a giant": b"D\0\0\0\xff\xff\xff\xff" + bytes(12),
+    "garbage": b"\xff" * 100,
+}
 
-    async def lie(reader, writer):
-        if not told.done():
-            await reader.readexactly(20)
-            writer.write(encode(Type.WELCOME, payload=struct.pack(">4Q", 1, 1, 256, WINDOW)))
-            for number in range(600):
-                writer.write(encode(Type.OPEN, 0, number, b"\0\1"))
-                writer.write(encode(Type.DATA, 0, number, b"kept"))
-            told.set_result(b"")
-            with contextlib.suppress(ConnectionError):
-                await reader.read()
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_what_no_relay_sends_ends_the_attachment(tmp_path: Path, lie: str):
+    """The other side of the contract: a relay that is none cannot make the manager keep without bounds."""
+
+    async def tell(reader, writer):
+        await reader.readexactly(20)
+        writer.write(encode(Type.WELCOME, payload=struct.pack(">4Q", 1, 1, 256, WINDOW)) + LIES[lie])
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
 
     with socket.socket(socket.AF_UNIX) as deaf:
         deaf.bind(str(tmp_path / "deaf.sock"))
         deaf.listen(1)
-        async with host(path, lie):
+        async with host(tmp_path / "false.sock", tell):
             attachment = Attachment({1: tmp_path / "deaf.sock"})
-            await attachment.open(lambda receiver: SocketLink.open(path, receiver), "t" * 32, 1)
+            await attachment.open(lambda receiver: SocketLink.open(tmp_path / "false.sock", receiver), "t" * 32, 1)
             async with asyncio.timeout(BOUND):
                 await asyncio.wait([attachment.lost])
             assert attachment.failure.name == "frames_corrupt"
