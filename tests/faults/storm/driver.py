@@ -33,7 +33,7 @@ PARENTS = ("left", "right")
 NOW = "now"
 TRIES = 3  # of each fault: some find nobody that they could hit
 LOOK_SECONDS = 0.02
-FAILPOINT_SECONDS = 2.0
+FAILPOINT_SECONDS = 1.0
 READY_SECONDS = 90.0
 FINISH_SECONDS = 240.0
 
@@ -45,7 +45,7 @@ class Storm:
     site: StormSite
     seed: int
     count: int
-    agents: int = 3
+    agents: int = 2
     engine: OwnEngine | None = None
     without: frozenset[str] = frozenset()
     parents: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)

@@ -26,8 +26,9 @@ from acp_runtime.core.errors import Rejected
 DOOR = "storm"
 PATIENCE = 120.0
 CALL_SECONDS = 20.0
-GONE = ("daemon_unreachable", "daemon_lost", "closing")
-FATAL = ("invalid", "unknown_method", "unknown_agent")
+AGAIN_SECONDS = 0.05
+GONE = ("daemon_unreachable", "closing")
+FATAL = ("invalid", "unknown_method", "unknown_agent", "internal_error", "socket_unsafe", "version_mismatch")
 LIMITS = {"restarts": 100, "backoff": 0.02, "loss_told": 30.0, "lost_grace": 20.0, "request": 120.0}
 STEP_SECONDS = 0.2
 FAIL, ANSWER, CANCEL, STOP = 0.3, 0.6, 0.01, 0.01
@@ -64,16 +65,12 @@ class Parent:
         while time.monotonic() < until:  # noqa: TID251
             try:
                 return self.client.call(method, caller, **arguments) or {}
-            except DaemonError as error:
-                if error.kind == "daemon_lost":
-                    return None
-                if error.kind not in GONE:
-                    raise
-                time.sleep(0.05)
-            except Rejected as error:
+            except (DaemonError, Rejected) as error:
                 if error.kind in FATAL:
                     raise
-                return None
+                time.sleep(AGAIN_SECONDS)
+                if error.kind not in GONE:
+                    return None
         raise SystemExit(f"{self.name}: nobody has answered {method} for {PATIENCE} s")
 
     def read(self, method: str, **arguments: Any) -> Any:
