@@ -207,6 +207,17 @@ class Engine:
         """Return the engine's record of an execution. Raises SandboxGone when the engine knows it no more."""
         return await self._call_json("describe an execution", lambda api: api.exec_inspect(exec_id))
 
+    async def processes(self, container: str) -> list[tuple[int, int]]:
+        """Return pid and uid of each process of a container as the engine's machine counts them, oldest pid first.
+
+        Raises SandboxGone, EngineRefused when it does not run or the machine has no `ps`.
+        """
+        found = await self._call_json(
+            f"list the processes of the container {_short(container)}",
+            lambda api: api.top(container, ps_args="-eo pid,uid"),
+        )
+        return sorted((int(pid), int(uid)) for pid, uid in found["Processes"])
+
     # --- volumes
 
     async def create_volume(self, name: str, labels: Mapping[str, str]) -> None:

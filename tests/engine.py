@@ -59,6 +59,11 @@ def execute(container: str, *argv: str, user: str = "", workdir: str | None = No
         return said.decode(errors="replace")
 
 
+def kill(container: str) -> None:
+    with client() as engine:
+        engine.api.kill(container)
+
+
 def remove_containers(ids: Sequence[str]) -> None:
     with client() as engine:
         for each in ids:

@@ -1,7 +1,6 @@
 """Runs whose process was killed: their work is saved, and what they left on the engine and on disk is removed.
 
-A run's folder whose store nobody owns is a dead run's. Taking the store over is all that it needs: the runtime ends the
-agent that was left, exports its work and removes its sandbox.
+A run's folder whose store nobody owns is a dead run's. The agent that was left is stopped: nobody waits for it.
 """
 
 import asyncio
@@ -41,9 +40,7 @@ async def _take_up(folder: Path, config: Config, launcher: Launcher, parent: str
 
 async def _saved(runtime: Runtime, parent: str, subagent: str, config: Config, say: Callable[[str], None]) -> bool:
     async with asyncio.timeout(BOUND_SECONDS):
-        while not (view := await runtime.status(parent, subagent)).status.over:
-            await runtime.changed(runtime.tick)
-    view = await runtime.stop(parent, subagent)
+        view = await runtime.stop(parent, subagent, reason="the run was killed")
     work = await runtime.work(parent, subagent)
     if work is not None and work.patch:
         path = config.state_dir / "patches" / f"{view.name}-{view.id}.patch"

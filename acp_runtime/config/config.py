@@ -53,6 +53,8 @@ class Config:
     `sockets`: `auto` finds out by trying whether the engine's containers share sockets with this process, `exec` takes
     it that they do not.
 
+    `orphan_ttl` is for how many seconds an agent lives on without a manager.
+
     `ceiling` names the preset that a parent's wishes may not go beyond. `on_nudge` is a command for a person who has
     no parent.
     """
@@ -64,6 +66,7 @@ class Config:
     runtime_dir: Path
     cache_dir: Path
     sockets: Sockets = "auto"
+    orphan_ttl: float = 3600.0
     enabled: bool = True
     default_agent: str = "opencode"
     default_preset: str = "friendly"

@@ -90,6 +90,7 @@ def _config(table: FileTable, environ: Mapping[str, str], origins: dict[str, str
         catalogue=Catalogue(kinds, __version__),
         base_image=table.sandbox.image,
         sockets=table.sandbox.sockets,
+        orphan_ttl=table.sandbox.orphan_ttl,
         state_dir=state_dir(environ),
         runtime_dir=runtime_dir(environ),
         cache_dir=cache_dir(environ),

@@ -90,6 +90,9 @@ class SandboxTable(Table):
     sockets: Sockets = key(
         "auto", "`auto`: try whether sockets reach into containers; `exec`: go over the engine, as if they did not"
     )
+    orphan_ttl: Annotated[float, Field(ge=10, le=604_800)] = key(
+        3600.0, "for which an agent goes on without its manager, until it is ended", "s"
+    )
 
 
 class DaemonTable(Table):

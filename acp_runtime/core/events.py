@@ -76,6 +76,7 @@ class SessionOpened(Event):
     opening: Opening = Opening.NEW
     steering: bool = False
     pid: int | None = None
+    upto: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,13 @@ class ChannelLost(Event):
     attempt: int
     cause: str
     deadline: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelRecovered(Event):
+    """The same agent is in reach again; what it wrote meanwhile was kept for us."""
+
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +160,18 @@ class TaskStarted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PromptSent(Event):
+    """The task's prompt is about to be written as JSON-RPC request `request`, at `offset` of the agent's input.
+
+    Stored before the write: an input that got no further than `offset` never had the prompt.
+    """
+
+    task_id: str
+    request: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRetried(Event):
     """The model failed before anything was produced: the task waits first in the queue until `retry_at`."""
 
@@ -189,12 +209,19 @@ class TaskEnded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestOpened(Event):
+    """`wire` is the id of the agent's request as JSON, so that a later manager can answer it; empty for ours.
+
+    `upto`: all of the agent's output before this offset is in the log; 0 where its output is not kept for us.
+    """
+
     request_id: str
     task_id: str
     title: str
     options: tuple[Option, ...]
     deadline: int
     kind: RequestKind = RequestKind.PERMISSION
+    wire: str = ""
+    upto: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,15 +255,21 @@ class SteerEnded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TranscriptAdded(Event):
-    """Something the agent said or did. `late` marks what arrived after its task had ended."""
+    """Something the agent said or did. `late` marks what arrived after its task had ended.
+
+    `upto`: all of the agent's output before this offset is in the log, but for the answer to the running prompt when
+    that begins at `answer_at`; 0 where its output is not kept for us.
+    """
 
     task_id: str | None
     entry: Entry
     late: bool = False
+    upto: int = 0
+    answer_at: int | None = None
 
 
 SUBAGENT_EVENTS: tuple[type[Event], ...] = (
-    SubagentRequested, AttemptStarted, StepReached, SessionOpened, ChannelLost, LossConfirmed, AgentDied, StopRequested,
-    SubagentStopped, SubagentFailed, TaskQueued, TaskStarted, TaskRetried, CancelRequested, TaskEnded, RequestOpened,
-    RequestClosed, SteerRequested, SteerEnded, TranscriptAdded,
+    SubagentRequested, AttemptStarted, StepReached, SessionOpened, ChannelLost, ChannelRecovered, LossConfirmed,
+    AgentDied, StopRequested, SubagentStopped, SubagentFailed, TaskQueued, TaskStarted, PromptSent, TaskRetried,
+    CancelRequested, TaskEnded, RequestOpened, RequestClosed, SteerRequested, SteerEnded, TranscriptAdded,
 )  # fmt: skip

@@ -8,8 +8,10 @@ from acp_runtime.core.events import (
     AttemptStarted,
     CancelRequested,
     ChannelLost,
+    ChannelRecovered,
     Event,
     LossConfirmed,
+    PromptSent,
     RequestClosed,
     RequestOpened,
     SessionOpened,
@@ -26,6 +28,7 @@ from acp_runtime.core.events import (
     TaskStarted,
     TranscriptAdded,
 )
+from acp_runtime.core.ids import request_number
 from acp_runtime.core.model import (
     MAX_RESULT_CHARS,
     MAX_STEERS_KEPT,
@@ -34,6 +37,7 @@ from acp_runtime.core.model import (
     Lifecycle,
     Opening,
     Request,
+    RequestKind,
     Steer,
     Steering,
     Stop,
@@ -74,6 +78,8 @@ def _within(state: Subagent, event: Event) -> Subagent:
             return _queued(state, event)
         case TaskStarted() | TaskRetried() | CancelRequested() | TaskEnded():
             return _task(state, event)
+        case PromptSent():
+            return _sent(state, event)
         case SteerRequested() | SteerEnded():
             return _steer(state, event)
         case RequestOpened() | RequestClosed():
@@ -110,6 +116,9 @@ def _lifecycle(state: Subagent, event: Event, before: Lifecycle) -> Subagent:
             state = _opened(state, event)
         case ChannelLost():
             state = replace(state, deadline=event.deadline, idle_since=None, losses=state.losses + 1, lost_at=event.at)
+        case ChannelRecovered():
+            state = replace(state, deadline=None, lost_at=None, loss_told=False, idle_since=_idle(state, event))
+            state = _heard_first(state, event.at)
         case LossConfirmed():
             state = replace(state, loss_told=True)
         case StopRequested():
@@ -121,9 +130,20 @@ def _lifecycle(state: Subagent, event: Event, before: Lifecycle) -> Subagent:
     return state
 
 
+def _heard_first(state: Subagent, at: int) -> Subagent:
+    """Give an agent that is in reach again a moment: the word that it is late with may have been on its way."""
+    soonest = at + round(state.limits.cancel_grace * 1000)
+    task = state.active
+    if task is not None and task.deadline is not None:
+        state = _put(state, replace(task, deadline=max(task.deadline, soonest)))
+    steers = tuple(replace(each, deadline=max(each.deadline, soonest)) for each in state.steers)
+    return replace(state, steers=steers)
+
+
 def _attempt(state: Subagent, event: AttemptStarted, before: Lifecycle) -> Subagent:
     """Begin a start. One after the end begins everything anew but the history; any other counts as a restart."""
     state = replace(state, attempt=event.attempt, step=event.step, deadline=event.deadline, container="", pid=None)
+    state = replace(state, heard=0, answer_at=None, asked=0)
     if before is Lifecycle.REQUESTED:
         return state
     if before.over:
@@ -146,6 +166,7 @@ def _opened(state: Subagent, event: SessionOpened) -> Subagent:
         loss_told=False,
         idle_since=_idle(state, event),
         pid=state.pid if event.pid is None else event.pid,
+        heard=event.upto,
     )
 
 
@@ -170,7 +191,7 @@ def _task(state: Subagent, event: TaskEvent) -> Subagent:
     new = replace(old, state=task_after(old.state, event))
     match event:
         case TaskStarted():
-            new = replace(new, deadline=event.deadline, note=event.note, retry_at=None, cause="")
+            new = replace(new, deadline=event.deadline, note=event.note, retry_at=None, cause="", prompt=None)
             state = replace(state, note="")
         case TaskRetried():
             new = replace(new, deadline=None, remaining=None, evidence=Evidence(), cause=event.cause)
@@ -183,8 +204,14 @@ def _task(state: Subagent, event: TaskEvent) -> Subagent:
             new = replace(new, deadline=None, remaining=None, retry_at=None, cause=event.cause, verdict=event.verdict)
             new = replace(new, evidence=_closed(new.evidence, event))
             state = replace(state, files=state.files if event.files_changed is None else event.files_changed)
+    state = replace(state, answer_at=None)
     after = _put(state, new)
     return _after_end(after, event) if isinstance(event, TaskEnded) else after
+
+
+def _sent(state: Subagent, event: PromptSent) -> Subagent:
+    task = state.task(event.task_id)
+    return state if task is None else _put(state, replace(task, prompt=(event.request, event.offset)))
 
 
 def _after_end(state: Subagent, event: TaskEnded) -> Subagent:
@@ -224,6 +251,10 @@ def _put(state: Subagent, new: Task) -> Subagent:
 def _request(state: Subagent, event: RequestOpened | RequestClosed) -> Subagent:
     if isinstance(event, RequestOpened):
         opened = Request(event.request_id, event.task_id, event.title, event.options, event.deadline, kind=event.kind)
+        opened = replace(opened, wire=event.wire)
+        if event.kind is RequestKind.PERMISSION:
+            state = replace(state, asked=max(state.asked, request_number(event.request_id)))
+            state = replace(state, heard=max(state.heard, event.upto))
         # Answered ones have been sent by now; a task that asks a thousand times must not carry them all along.
         return _pause(replace(state, requests=(*state.open_requests, opened)), event.at)
     requests = tuple(
@@ -248,6 +279,8 @@ def _unpause(state: Subagent, at: int) -> Subagent:
 
 
 def _heard(state: Subagent, event: TranscriptAdded) -> Subagent:
+    if event.upto:
+        state = replace(state, heard=max(state.heard, event.upto), answer_at=event.answer_at)
     task = state.task(event.task_id) if event.task_id and not event.late else None
     if task is None or task.state.over:
         return state

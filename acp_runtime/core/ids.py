@@ -35,6 +35,17 @@ def task_id(subagent: str, number: int) -> str:
     return f"{subagent}.t{number}"
 
 
+def request_id(attempt: int, number: int) -> str:
+    """Return the id of the n-th request of an agent, counted from 1 in each attempt."""
+    return f"{attempt}-{number}"
+
+
+def request_number(ident: str) -> int:
+    """Return the number within its attempt of a request's id, 0 for an id that has none."""
+    digits = ident.rpartition("-")[2]
+    return int(digits) if digits.isdecimal() and digits.isascii() else 0
+
+
 def nudge_id(kind: str, subject: str) -> str:
     """Return the id of the one nudge that tells this fact: the same fact can never be told under two ids."""
     return "n-" + hashlib.sha256(f"{kind}\0{subject}".encode()).hexdigest()[:16]

@@ -98,6 +98,7 @@ class SessionReady(Observation):
     opening: Opening = Opening.NEW
     steering: bool = False
     pid: int | None = None
+    upto: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,12 @@ class StartBroke(Observation):
 
 @dataclass(frozen=True, slots=True)
 class Heard(Observation):
+    """What the agent said. `upto` and `answer_at` are those of `TranscriptAdded`, for the last entry."""
+
     attempt: int
     entries: tuple[Entry, ...]
+    upto: int = 0
+    answer_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +126,18 @@ class Asked(Observation):
     request_id: str
     title: str
     options: tuple[Option, ...]
+    wire: str = ""
+    upto: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PromptLaid(Observation):
+    """The prompt will be written as JSON-RPC request `request` at `offset` of the input, once this is durable."""
+
+    attempt: int
+    task_id: str
+    request: int
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +173,14 @@ class SteerAnswered(Observation):
 class ChannelClosed(Observation):
     attempt: int
     cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reattached(Observation):
+    """The channel goes on; `adopted`: with a manager that does not know what the one before still awaited."""
+
+    attempt: int
+    adopted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

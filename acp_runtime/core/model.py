@@ -144,8 +144,8 @@ class Limits:
     request: float = 900.0
     cancel_grace: float = 5.0
     stop: float = 30.0
-    lost_grace: float = 10.0
-    loss_told: float = 5.0
+    lost_grace: float = 300.0
+    loss_told: float = 30.0
     backoff: float = 1.0
     retry_delay: float = 15.0
     steer: float = 15.0
@@ -236,6 +236,7 @@ class Request:
     deadline: int
     answer: str | None = None
     kind: RequestKind = RequestKind.PERMISSION
+    wire: str = ""
 
     @property
     def open(self) -> bool:
@@ -277,7 +278,10 @@ class Steer:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One instruction and what became of it. `note` is put before its text; `retry_at`: not to be delivered before."""
+    """One instruction and what became of it. `note` is put before its text; `retry_at`: not to be delivered before.
+
+    `prompt` is the JSON-RPC id of its prompt and the offset of the agent's input at which that was to be written.
+    """
 
     id: str
     number: int
@@ -293,6 +297,7 @@ class Task:
     note: str = ""
     retries: int = 0
     retry_at: int | None = None
+    prompt: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +319,8 @@ class Subagent:
     `steers`: those without an outcome and the newest few that have one. `losses` counts how often the channel was
     lost; `lost_at` is when it was, until a session is open again; `loss_told` whether the parent is to know.
     `files`: how many differed from what the agent was given when they were last counted.
+    Where the agent's output is kept for us, all of it before the offset `heard` is in the log, but for the answer to
+    the running prompt when that begins at `answer_at`. `asked` is the highest number of an attempt's requests.
     """
 
     id: str
@@ -349,6 +356,9 @@ class Subagent:
     steers: tuple[Steer, ...] = ()
     steer_count: int = 0
     files: int | None = None
+    heard: int = 0
+    answer_at: int | None = None
+    asked: int = 0
 
     @property
     def active(self) -> Task | None:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from acp_runtime.core.events import (
+    ChannelRecovered,
     Event,
     LossConfirmed,
     RequestOpened,
@@ -114,7 +115,9 @@ def nudges_for(before: Subagent | None, after: Subagent, event: Event) -> tuple[
         case LossConfirmed():
             found = _loss(after, event)
         case SessionOpened():
-            found = _recovered(before, event)
+            found = _reopened(before, event)
+        case ChannelRecovered() if before.loss_told:
+            found = _recovered(before, "it went on with its work meanwhile", "reattached")
         case StopRequested():
             found = _end(before, event)
         case _:
@@ -131,7 +134,7 @@ def superseded(before: Subagent | None, after: Subagent, event: Event) -> tuple[
         return ()
     still_open = {request.id for request in after.open_requests}
     closed = [_request_id(before, request.id) for request in before.open_requests if request.id not in still_open]
-    if isinstance(event, SessionOpened | StopRequested) and before.losses:
+    if isinstance(event, SessionOpened | ChannelRecovered | StopRequested) and before.losses:
         closed.append(_loss_id(before, before.losses))
     return tuple(closed)
 
@@ -197,13 +200,16 @@ def _loss(state: Subagent, event: LossConfirmed) -> Nudge:
     )
 
 
-def _recovered(before: Subagent, event: SessionOpened) -> Nudge | None:
+def _reopened(before: Subagent, event: SessionOpened) -> Nudge | None:
     """Tell a return to who was told of the loss; that a session is gone, in any case."""
     if not before.loss_told and event.opening is not Opening.LOST:
         return None
-    ident = nudge_id("recovered", f"{before.id}.{event.attempt}.{before.losses}")
-    cause = _OPENINGS[event.opening]
-    return _subagent(before, ident, NudgeKind.RECOVERED, words="recovered", cause=cause, reason=event.opening)
+    return _recovered(before, _OPENINGS[event.opening], event.opening)
+
+
+def _recovered(before: Subagent, cause: str, reason: str) -> Nudge:
+    ident = nudge_id("recovered", f"{before.id}.{before.attempt}.{before.losses}")
+    return _subagent(before, ident, NudgeKind.RECOVERED, words="recovered", cause=cause, reason=reason)
 
 
 def _end(before: Subagent, event: StopRequested) -> Nudge | None:

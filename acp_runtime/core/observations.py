@@ -8,6 +8,8 @@ from acp_runtime.core.ending import finish
 from acp_runtime.core.events import (
     AgentDied,
     ChannelLost,
+    ChannelRecovered,
+    PromptSent,
     RequestClosed,
     RequestOpened,
     SessionOpened,
@@ -25,6 +27,8 @@ from acp_runtime.core.inputs import (
     Heard,
     PromptAnswered,
     PromptBroke,
+    PromptLaid,
+    Reattached,
     SessionReady,
     StartBroke,
     SteerAnswered,
@@ -75,6 +79,7 @@ def session_ready(draft: Draft, given: SessionReady) -> None:
             opening=given.opening,
             steering=given.steering,
             pid=given.pid,
+            upto=given.upto,
         )
     )
     if draft.state.restarted and given.opening is Opening.LOST and draft.state.queued:
@@ -115,8 +120,13 @@ def heard(draft: Draft, given: Heard) -> None:
     late = task is None
     newest = draft.state.tasks[-1] if late and draft.state.tasks else task
     owner = newest.id if newest is not None and newest.state is not TaskState.QUEUED else None
-    for entry in given.entries:
-        draft.emit(TranscriptAdded(at=draft.now, task_id=owner, entry=entry, late=late and owner is not None))
+    last = len(given.entries) - 1
+    for number, entry in enumerate(given.entries):
+        upto, answer_at = (given.upto, given.answer_at) if number == last else (0, None)
+        beside = late and owner is not None
+        draft.emit(
+            TranscriptAdded(at=draft.now, task_id=owner, entry=entry, late=beside, upto=upto, answer_at=answer_at)
+        )
 
 
 def asked(draft: Draft, given: Asked) -> None:
@@ -134,6 +144,8 @@ def asked(draft: Draft, given: Asked) -> None:
             title=given.title,
             options=given.options,
             deadline=deadline,
+            wire=given.wire,
+            upto=given.upto,
         )
     )
     chosen = choose(given.options, state.permissions) if task.state is TaskState.RUNNING else ""
@@ -154,6 +166,11 @@ def steer_answered(draft: Draft, given: SteerAnswered) -> None:
 def _delivered(draft: Draft, attempt: int, task_id: str) -> Task | None:
     task = draft.state.active
     return task if task is not None and task.id == task_id and draft.state.attempt == attempt else None
+
+
+def prompt_laid(draft: Draft, given: PromptLaid) -> None:
+    if _delivered(draft, given.attempt, given.task_id):
+        draft.emit(PromptSent(at=draft.now, task_id=given.task_id, request=given.request, offset=given.offset))
 
 
 def prompt_answered(draft: Draft, given: PromptAnswered) -> None:
@@ -210,6 +227,14 @@ def channel_closed(draft: Draft, given: ChannelClosed) -> None:
     if given.attempt == state.attempt and state.lifecycle is Lifecycle.READY:
         deadline = draft.after(state.limits.lost_grace)
         draft.emit(ChannelLost(at=draft.now, attempt=given.attempt, cause=given.cause, deadline=deadline))
+
+
+def reattached(draft: Draft, given: Reattached) -> None:
+    """Go on with the agent where it is. Its word on an open steer was for the manager that asked."""
+    if given.attempt == draft.state.attempt and draft.state.lifecycle is Lifecycle.LOST:
+        if given.adopted:
+            draft.end_steers()
+        draft.emit(ChannelRecovered(at=draft.now, attempt=given.attempt))
 
 
 def death_proven(draft: Draft, given: DeathProven) -> None:

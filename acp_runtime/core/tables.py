@@ -13,6 +13,7 @@ from acp_runtime.core.events import (
     AttemptStarted,
     CancelRequested,
     ChannelLost,
+    ChannelRecovered,
     Event,
     LossConfirmed,
     SessionOpened,
@@ -43,6 +44,7 @@ LIFECYCLE: Final[dict[Lifecycle, dict[type[Event], Lifecycle]]] = {
         StopRequested: Lifecycle.STOPPING,
     },
     Lifecycle.LOST: {
+        ChannelRecovered: Lifecycle.READY,
         LossConfirmed: Lifecycle.LOST,
         AgentDied: Lifecycle.LOST,
         AttemptStarted: Lifecycle.STARTING,

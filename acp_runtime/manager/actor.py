@@ -16,7 +16,8 @@ from acp_runtime.core.events import Event
 from acp_runtime.core.inputs import Command, DeadlinePassed, Input, Observation, StopSubagent
 from acp_runtime.core.model import Subagent
 from acp_runtime.core.timers import next_deadline, outstanding
-from acp_runtime.manager.performer import Performer, Surroundings
+from acp_runtime.manager.performer import Performer
+from acp_runtime.manager.surroundings import Surroundings
 from acp_runtime.store.store import Committed, Store
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class Actor:
         self._ahead: int | None = None
         self.performer: Performer | None = None
         self._running = True
+        self._releasing = False
         self.over = asyncio.Event()
 
     def tell(self, given: Observation | StopSubagent) -> None:
@@ -58,22 +60,32 @@ class Actor:
         self._put(given, done)
         return await done
 
+    def release(self) -> None:
+        """Let the agent go on for another manager once this actor is cancelled."""
+        self._releasing = True
+
     def _put(self, given: Input, done: Answered | None) -> None:
         self._inbox.append((given, done))
         self._arrived.set()
 
     async def run(self, around: Surroundings) -> None:
-        """Work until the subagent is over. When cancelled, the agent is ended and nothing more is written."""
+        """Work until the subagent is over. When cancelled, the agent is ended and nothing more is written.
+
+        When another manager owns the store, or after `release`, the agent is left alone.
+        """
         performer = self.performer = Performer(around)
         try:
             for effect in outstanding(self.state):
                 performer.perform(effect)
             while not self.state.lifecycle.over:
                 await self._handle(*await self._next())
+        except StoreOwned:
+            self._releasing = True
+            raise
         finally:
             self._running = False
             try:
-                await performer.close()
+                await (performer.release() if self._releasing else performer.close())
             finally:
                 self._refuse_rest()
                 self.over.set()

@@ -1,39 +1,51 @@
-"""An agent that runs in a container: what its owner may ask of it, and how it ends."""
+"""An agent that runs in a container below a holder: what its owner may ask of it, and how it ends."""
 
 import asyncio
+import logging
+import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from acp_runtime.manager.launcher import CheckResult, Ended, Fate, LaunchError, LaunchRequest
 from acp_runtime.manager.workspace import measure
-from sandbox.channel import ExecChannel
+from acp_runtime.session.channel import Receiver
 from sandbox.container import Sandbox
 from sandbox.errors import SandboxError
 from sandbox.fate import Fate as ContainerFate
-from sandbox.spec import WORKSPACE
+from sandbox.hold import Hold
+from sandbox.holder.channel import HeldChannel
+from sandbox.holder.errors import HolderGone, OffsetRefused
+from sandbox.holder.frames import Cause, Phase, State
+from sandbox.spec import AGENT_UID, WORKSPACE
 
 if TYPE_CHECKING:
     from acp_runtime.manager.docker_launcher import DockerLauncher
 
+log = logging.getLogger(__name__)
+
 CHECK_BYTES: Final = 1_048_576
-KILLED: Final = 137
 LOOKS, LOOK_SECONDS = 5, 0.2
+SILENT_TRIES: Final = 5
 
 
 @dataclass(slots=True)
 class DockerAgent:
     """One agent in its sandbox. `end` removes the container, exports the work and then removes the volumes.
 
-    `host_side` holds what stands on this side for it: the forwarder and the folder of its socket.
+    `host_side` holds what stands on this side for it while this manager owns it: the forwarder of its requests.
     """
 
     request: LaunchRequest
     sandbox: Sandbox
-    channel: ExecChannel
+    hold: Hold
+    channel: HeldChannel
+    receiver: Receiver
     host_side: AsyncExitStack
     launcher: "DockerLauncher"
     exported: bool = False
+    _silent: int = 0
+    _pid: int | None = None
 
     @property
     def cwd(self) -> str:
@@ -44,30 +56,70 @@ class DockerAgent:
         return self.sandbox.id
 
     async def pid(self) -> int | None:
-        return await self.channel.pid()
+        """Return the pid of the first process that has the agent's uid."""
+        if self._pid is None:
+            try:
+                processes = await self.sandbox.engine.processes(self.sandbox.id)
+            except SandboxError:
+                return None
+            self._pid = next((pid for pid, uid in processes if uid == AGENT_UID), None)
+        return self._pid
+
+    async def recover(self) -> bool:
+        """Attach to the holder. One that does not answer in a container that runs counts as dead after some tries."""
+        try:
+            await self.channel.attach(self.hold.open)
+        except OffsetRefused as error:
+            self.channel.skip(error.about)  # a part of a line that is too long for us was given up already
+            return False
+        except HolderGone as error:
+            self._silent += 1
+            log.info("%s is out of reach: %s", self.request.subagent, error)
+            return False
+        except (SandboxError, OSError) as error:
+            log.info("%s is out of reach: %s", self.request.subagent, error)
+            return False
+        self._silent = 0
+        return True
 
     async def fate(self) -> Fate | None:
-        """Ask the engine: the exec's exit code, and whether the container is still there. None while nobody knows."""
-        if self.channel.failure is not None:
-            return Fate(None, str(self.channel.failure).rstrip("."))
-        code = await self.channel.exit_code()
+        """Ask the holder what it told last, and the engine for the container. None while nobody knows an end."""
+        state = self.channel.state
+        ended = state is not None and state.phase is Phase.ENDED
+        killed = state is not None and state.signal == signal.SIGKILL
         try:
-            container = await self._container_after(code)
+            container = await self._container(killed=killed)
         except SandboxError:
-            return None if code is None else Fate(code, _exited(code))
-        if container.state in ("exited", "gone") or container.oom:
-            return Fate(code, container.describe().rstrip("."))
-        return None if code is None else Fate(code, _exited(code))
+            return _ended(state) if state is not None and ended else None
+        if container.state in ("exited", "gone") or (ended and container.oom):
+            return Fate(container.exit_code if state is None or not ended else _code(state), _words(container))
+        if state is not None and ended:
+            return _ended(state)
+        return await self._without_holder()
 
-    async def _container_after(self, code: int | None) -> ContainerFate:
+    async def _without_holder(self) -> Fate | None:
+        """End a container whose holder has gone: nobody can speak to its agent any more."""
+        if self._silent < SILENT_TRIES or not await self.sandbox.remove():
+            return None
+        return Fate(None, "the process that held the agent's streams had ended, so its container was removed")
+
+    async def _container(self, *, killed: bool) -> ContainerFate:
         """Look at the container. After a kill look again for a moment: the engine notes the reason behind it later."""
         container = await self.sandbox.fate()
-        for _ in range(LOOKS if code == KILLED else 0):
+        for _ in range(LOOKS if killed else 0):
             if container.state == "gone" or container.oom:
                 break
             await asyncio.sleep(LOOK_SECONDS)
             container = await self.sandbox.fate()
         return container
+
+    async def drain(self) -> None:
+        if not await self.channel.give_way():
+            return
+        try:
+            await self.launcher.replay(self)
+        except (SandboxError, LaunchError) as error:
+            log.warning("the journal of %s could not be read: %s", self.request.subagent, error)
 
     async def changed_files(self) -> int | None:
         self.exported = False
@@ -96,10 +148,15 @@ class DockerAgent:
         return await self.launcher.finish(self.request, exported=self.exported)
 
     async def leave(self) -> bool:
-        await self.channel.close()
+        await self.release()
         removed = await self.sandbox.remove()
-        await self.host_side.aclose()
+        if removed:
+            self.launcher.remove_run_dir(self.request)
         return removed
+
+    async def release(self) -> None:
+        await self.channel.close()
+        await self.host_side.aclose()
 
 
 def folder_of(request: LaunchRequest) -> str:
@@ -107,7 +164,16 @@ def folder_of(request: LaunchRequest) -> str:
     return f"{WORKSPACE}/{request.order.cwd}" if request.order.cwd else WORKSPACE
 
 
-def _exited(code: int) -> str:
-    if code == KILLED:
-        return "the agent was killed (exit code 137; the engine names no reason)"
-    return f"the agent exited with code {code}"
+def _ended(state: State) -> Fate:
+    if state.cause is Cause.ITSELF and state.exit_code is not None:
+        return Fate(state.exit_code, f"the agent exited with code {state.exit_code}")
+    return Fate(_code(state), state.describe())
+
+
+def _code(state: State) -> int | None:
+    """Return the exit code as a shell tells it: 128 and the signal for one that was killed."""
+    return state.exit_code if state.signal is None else 128 + state.signal
+
+
+def _words(container: ContainerFate) -> str:
+    return container.describe().rstrip(".")

@@ -6,9 +6,8 @@ manager; a launch that fails leaves nothing.
 
 import asyncio
 import os
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,25 +16,32 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.manager.confinement import host_mounts, sandbox_limits
 from acp_runtime.manager.docker_agent import DockerAgent, folder_of
 from acp_runtime.manager.launcher import Ended, Judgement, LaunchError, LaunchRequest, Log
-from acp_runtime.manager.model_way import PORT, group, model_way, relay_command, run_mounts
+from acp_runtime.manager.model_way import HOLD, PORT, group, model_way, relay_command, run_mounts
 from acp_runtime.manager.reaping import reap_engine, reap_folders
-from acp_runtime.manager.run_dir import make_private, make_run_dir, remove_run_dir
+from acp_runtime.manager.run_dir import HOLDER, make_private, make_run_dir, remove_run_dir
 from acp_runtime.manager.workspace import SCRATCH, export, missing_folder, nothing_kept, snapshot, tell_kept
 from acp_runtime.models.route import Route
 from acp_runtime.models.secret import Secret
 from acp_runtime.session.channel import Receiver
 from sandbox.container import Sandbox
 from sandbox.engine import Engine
-from sandbox.errors import SandboxError
+from sandbox.errors import CommandMissing, SandboxError
+from sandbox.hold import Hold
+from sandbox.holder.channel import HeldChannel
+from sandbox.holder.dead import DeadChannel
+from sandbox.holder.errors import AgentNotStarted
+from sandbox.holder.reader import journal_of, reader, remove_journals
 from sandbox.images import ensure_agents, ensure_base, ensure_image
 from sandbox.ownership import Owner
 from sandbox.probe import ProbeResult, probe
+from sandbox.programs_volume import HOLDER as HOLDER_PROGRAM
 from sandbox.programs_volume import PROGRAMS_MOUNT, ensure_programs
 from sandbox.removal import remove_containers, remove_volumes
 from sandbox.spec import BASE, LABEL, WORKSPACE, HostMount, SandboxSpec, VolumeMount
 from sandbox.workspace import Guest, WorkspaceLimits, bring_in
 
 AGENTS: Final = "/opt/subagents/agents"
+ROOT_ONLY: Final = "/run"  # of a sandbox: a tmpfs that only its root may write
 GUEST_SECONDS: Final = "1800"
 LOOK_SECONDS: Final = 30.0
 
@@ -60,7 +66,7 @@ class DockerLauncher:
         self._more_labels = labels or {}
         self._owner = Owner.of_this_process("unowned", 0)
         self._ground: _Ground | None = None
-        self._tried = False
+        self._failed = False
         self._preparing = asyncio.Lock()
         # Each start costs about 110 ms of the engine whatever the parallelism; more at once only wait longer.
         self._slots = asyncio.Semaphore(2 * (os.cpu_count() or 1))
@@ -95,7 +101,7 @@ class DockerLauncher:
         mounts = await self._mounts(ground, request)
         host_side = await undo.enter_async_context(AsyncExitStack())
         run_dir = make_run_dir(self._config.runtime_dir, request.store, request.subagent)
-        host_side.callback(remove_run_dir, self._config.runtime_dir, request.store, request.subagent)
+        undo.callback(self.remove_run_dir, request)
         route = self._route(request)
         request.progress("creating the container")
         spec = self._spec(request, image, ground.probed, (*mounts, *run_mounts(ground.probed, run_dir)))
@@ -104,33 +110,116 @@ class DockerLauncher:
         sandbox = await Sandbox.create(ground.engine, spec)
         undo.push_async_callback(_surely, sandbox.remove)
         if route is not None:
-            token, epoch = secrets.token_hex(16), self._owner.epoch
-            way = model_way(sandbox, ground.probed, run_dir, route, token=token, epoch=epoch)
-            await host_side.enter_async_context(way)
+            await host_side.enter_async_context(self._way(request, sandbox, ground.probed, route))
         if request.resume is None:
             await self._bring_in(request)
+        if request.attempt > 1:
+            await remove_journals(sandbox, before=request.attempt)
         await _look_for_folder(sandbox, request)
         base_url = route.inside(PORT) if route is not None else ""
         env = request.kind.environment(model=request.order.model, base_url=base_url)
-        channel = await sandbox.open_channel(request.kind.argv, cwd=folder_of(request), env=env, receiver=receiver)
-        undo.push_async_callback(channel.close)
-        return DockerAgent(request=request, sandbox=sandbox, channel=channel, host_side=host_side, launcher=self)
+        agent = self._agent(request, sandbox, ground.probed, receiver, host_side)
+        undo.push_async_callback(agent.channel.close)
+        await self._start(agent, env)
+        return agent
+
+    def _agent(
+        self,
+        request: LaunchRequest,
+        sandbox: Sandbox,
+        probed: ProbeResult,
+        receiver: Receiver,
+        host_side: AsyncExitStack,
+        *,
+        output_from: int = 0,
+    ) -> DockerAgent:
+        run_dir = make_run_dir(self._config.runtime_dir, request.store, request.subagent, keep=True)
+        folder, shared = (HOLD, run_dir / HOLDER) if probed.sockets_shared else (ROOT_ONLY, None)
+        hold = Hold(sandbox, program=HOLDER_PROGRAM, folder=folder, shared=shared)
+        channel = HeldChannel(receiver, receiver, token=request.token, epoch=self._owner.epoch, stdout_from=output_from)
+        return DockerAgent(request, sandbox, hold, channel, receiver, host_side, self)
+
+    async def _start(self, agent: DockerAgent, env: Mapping[str, str]) -> None:
+        """Start the agent below its holder, in the environment that the container has, and attach to it."""
+        found = await agent.sandbox.engine.inspect_container(agent.sandbox.id)
+        around = dict(each.split("=", 1) for each in found["Config"]["Env"] or () if "=" in each)
+        argv, token, ttl = agent.request.kind.argv, agent.request.token, self._config.orphan_ttl
+        try:
+            await agent.hold.start(
+                argv, cwd=agent.cwd, env={**around, **env}, token=token, epoch=self._owner.epoch, ttl=ttl
+            )
+        except AgentNotStarted as error:
+            raise CommandMissing(f"The program {argv[0]!r} could not be executed in the sandbox: {error}") from error
+        await agent.channel.attach(agent.hold.open)
+
+    async def adopt(self, request: LaunchRequest, receiver: Receiver, output_from: int) -> DockerAgent | None:
+        """Find what an earlier manager left of the attempt. Raises `LaunchError`."""
+        try:
+            ground = await self._prepared(request)
+            mine = {**self._own(request), f"{LABEL}attempt": str(request.attempt), f"{LABEL}role": "agent"}
+            containers = await ground.engine.containers(mine)
+            spec = self._spec(request, ground.base, ground.probed, ())
+            if not containers and await ground.engine.inspect_volume(spec.journal_volume or "") is None:
+                return None
+            return await self._adopted(request, receiver, output_from, containers[0]["Id"] if containers else spec.name)
+        except (SandboxError, Rejected) as error:
+            raise LaunchError(error.kind, str(error)) from error
+
+    async def _adopted(
+        self, request: LaunchRequest, receiver: Receiver, output_from: int, container: str
+    ) -> DockerAgent:
+        ground = await self._prepared(request)
+        sandbox = Sandbox(ground.engine, self._spec(request, ground.base, ground.probed, ()), container)
+        async with AsyncExitStack() as undo:
+            host_side = await undo.enter_async_context(AsyncExitStack())
+            route = self._route(request)
+            if route is not None:
+                await host_side.enter_async_context(self._way(request, sandbox, ground.probed, route))
+            undo.pop_all()
+        return self._agent(request, sandbox, ground.probed, receiver, host_side, output_from=output_from)
+
+    def _way(
+        self, request: LaunchRequest, sandbox: Sandbox, probed: ProbeResult, route: Route
+    ) -> AbstractAsyncContextManager[None]:
+        run_dir = make_run_dir(self._config.runtime_dir, request.store, request.subagent, keep=True)
+        return model_way(sandbox, probed, run_dir, route, token=request.token, epoch=self._owner.epoch)
+
+    def remove_run_dir(self, request: LaunchRequest) -> None:
+        remove_run_dir(self._config.runtime_dir, request.store, request.subagent)
+
+    async def replay(self, agent: DockerAgent) -> None:
+        """Give the receiver of an agent that has died what its journal holds beyond what was received, and the end."""
+        ground = await self._prepared(agent.request)
+        dead = DeadChannel(
+            agent.receiver,
+            agent.receiver,
+            stdout_from=agent.channel.received,
+            stderr_from=agent.channel.received_stderr,
+        )
+        try:
+            async with reader(ground.engine, agent.sandbox.spec, ground.base) as sandbox:
+                await dead.replay(sandbox.open_channel, journal_of(agent.request.attempt))
+        finally:
+            await dead.close()
 
     async def _prepared(self, request: LaunchRequest) -> _Ground:
         async with self._preparing:
             if self._ground is None:
-                self._tried = True
-                engine = await Engine.connect(self._environ)
-                try:
-                    base = await self._base(engine, request)
-                    root = make_private(self._config.runtime_dir)
-                    remote = self._config.sockets == "exec"
-                    probed = await probe(engine, root, base, assume_remote=remote, labels=self._labels)
-                except BaseException:
-                    await engine.close()
-                    raise
-                self._ground = _Ground(engine, base, probed)
+                self._failed = True  # until it has not
+                self._ground = await self._prepare(request)
+                self._failed = False
             return self._ground
+
+    async def _prepare(self, request: LaunchRequest) -> _Ground:
+        engine = await Engine.connect(self._environ)
+        try:
+            base = await self._base(engine, request)
+            root = make_private(self._config.runtime_dir)
+            remote = self._config.sockets == "exec"
+            return _Ground(engine, base, await probe(engine, root, base, assume_remote=remote, labels=self._labels))
+        except BaseException:
+            await engine.close()
+            raise
 
     async def _base(self, engine: Engine, request: LaunchRequest) -> str:
         if self._config.base_image is not None:
@@ -171,6 +260,7 @@ class DockerLauncher:
             gid=group(probed),
             limits=sandbox_limits(request.order.confinement),
             mounts=mounts,
+            journal=True,
             labels=self._labels,
         )
 
@@ -244,7 +334,7 @@ class DockerLauncher:
 
     async def reap(self, request: LaunchRequest) -> bool:
         """Remove the containers that an earlier manager left."""
-        if self._ground is None and self._tried:
+        if self._failed and not self._preparing.locked():
             return False  # a launch could not reach the engine a moment ago: nobody waits for that twice
         try:
             ground = await self._prepared(request)

@@ -35,7 +35,8 @@ class LaunchRequest:
     """What to start. `store` and `subagent` name everything made for it; `keep` is where its work is exported to.
 
     `resume` is the session of an earlier attempt: the home and the work that it left are gone on with. Without it
-    everything is made anew, and what an earlier attempt left is cleared away first.
+    everything is made anew, and what an earlier attempt left is cleared away first. `token` is the secret by which
+    managers of this store reach the agent of this attempt.
     """
 
     store: str
@@ -45,6 +46,7 @@ class LaunchRequest:
     order: Order
     keep: Path
     progress: Progress
+    token: str
     resume: str | None = None
 
 
@@ -88,7 +90,7 @@ class CheckResult:
 
 
 class Launched(Protocol):
-    """An agent that runs. Its owner calls `end` or `leave` exactly once."""
+    """An agent that runs. Its owner calls `end`, `leave` or `release` exactly once."""
 
     @property
     def channel(self) -> Channel:
@@ -113,6 +115,14 @@ class Launched(Protocol):
         """Return how the agent's process ended, or None while it lives or nothing can be learnt."""
         ...
 
+    async def recover(self) -> bool:
+        """Try once to get a lost channel back, or an adopted one. Return whether it goes on. Bounded; never raises."""
+        ...
+
+    async def drain(self) -> None:
+        """Give the receiver what an agent that has died had written and nobody heard, then tell it the end."""
+        ...
+
     async def changed_files(self) -> int | None:
         """Return how many files differ from what the agent was given, or None where that cannot be counted."""
         ...
@@ -135,6 +145,10 @@ class Launched(Protocol):
         """End the agent and leave its home and work to the next attempt. Return whether the end is certain."""
         ...
 
+    async def release(self) -> None:
+        """Let the agent go on without its manager, for another one to adopt; where none can, the agent ends."""
+        ...
+
 
 class Launcher(Protocol):
     """Starts agents."""
@@ -150,6 +164,14 @@ class Launcher(Protocol):
 
     async def launch(self, request: LaunchRequest, receiver: Receiver) -> Launched:
         """Start the agent; `receiver` gets its output. Raises `LaunchError`; whatever was made anew is gone then."""
+        ...
+
+    async def adopt(self, request: LaunchRequest, receiver: Receiver, output_from: int) -> Launched | None:
+        """Return the agent of an earlier manager, dead or alive, its channel lost; None when nothing of it is left.
+
+        `recover` and `drain` give the receiver what the agent wrote from the offset `output_from` on. Raises
+        `LaunchError` when that cannot be learnt now.
+        """
         ...
 
     async def reap(self, request: LaunchRequest) -> bool:

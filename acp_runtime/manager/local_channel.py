@@ -18,6 +18,8 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 class LocalChannel(asyncio.SubprocessProtocol):
     """One process in a session of its own, so that `close` reaches its children too."""
 
+    input_end: Final = None
+
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
         self._writable = asyncio.Event()
@@ -93,6 +95,9 @@ class LocalChannel(asyncio.SubprocessProtocol):
         async with asyncio.timeout(SEND_SECONDS):
             await self._writable.wait()
         cast(asyncio.WriteTransport, pipe).write(data)
+
+    async def acknowledge(self, stdout: int) -> None:
+        """Nothing is kept."""
 
     def pause(self) -> None:
         if (pipe := self._pipe(STDOUT)) is not None:

@@ -86,6 +86,15 @@ class LocalLauncher:
             sentence = f"{program!r} could not be executed: {error.strerror}; install it or name it by its path"
             raise LaunchError("command_missing", sentence) from error
 
+    async def adopt(
+        self,
+        request: LaunchRequest,  # noqa: ARG002 - the protocol's signature
+        receiver: Receiver,  # noqa: ARG002
+        output_from: int,  # noqa: ARG002
+    ) -> None:
+        """Nothing is left: an agent's process ended with the pipes of its manager."""
+        return
+
     async def reap(self, request: LaunchRequest) -> bool:  # noqa: ARG002 - the protocol's signature
         """Nothing runs any more: an agent's process ended with the pipes of its manager."""
         return True
@@ -140,6 +149,12 @@ class LocalAgent:
         code = self.channel.exit_code
         return None if code is None else Fate(code, describe_exit(code))
 
+    async def recover(self) -> bool:
+        return False
+
+    async def drain(self) -> None:
+        """Nothing is kept."""
+
     async def changed_files(self) -> int | None:
         self.exported = False
         try:
@@ -174,6 +189,9 @@ class LocalAgent:
     async def leave(self) -> bool:
         await self.channel.close()
         return True
+
+    async def release(self) -> None:
+        await self.leave()
 
 
 def describe_exit(code: int) -> str:

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from acp_runtime.manager.run_dir import SOCKET
+from acp_runtime.manager.run_dir import HOLDER, SOCKET
 from acp_runtime.models.forwarder import ModelForwarder
 from acp_runtime.models.route import Route
 from sandbox.channel import ExecChannel, Receiver
@@ -22,10 +22,11 @@ from sandbox.programs_volume import RELAY
 from sandbox.relay.link import RelayLink
 from sandbox.spec import HostMount
 
-__all__ = ["PORT", "RUN", "group", "model_way", "relay_command", "run_mounts"]
+__all__ = ["HOLD", "PORT", "RUN", "group", "model_way", "relay_command", "run_mounts"]
 
 PORT: Final = 8790
 RUN: Final = "/run/subagents"
+HOLD: Final = "/run/holder"
 ATTACH_SOCKET: Final = "/run/relay.sock"  # in a tmpfs of the sandbox, for its root alone
 
 
@@ -37,8 +38,10 @@ def relay_command(probed: ProbeResult) -> tuple[str, ...]:
 
 
 def run_mounts(probed: ProbeResult, run_dir: Path) -> tuple[HostMount, ...]:
-    """Return the mount of the agent's run directory, if it can be seen inside at all."""
-    return (HostMount(str(run_dir), RUN),) if probed.sockets_shared else ()
+    """Return the mounts of the agent's run directory, if it can be seen inside at all."""
+    if not probed.sockets_shared:
+        return ()
+    return HostMount(str(run_dir), RUN), HostMount(str(run_dir / HOLDER), HOLD, read_only=False)
 
 
 def group(probed: ProbeResult) -> int:

@@ -5,22 +5,24 @@ fails is told, and the core says what follows.
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
 from acp_runtime.core.effects import Answer, Cancel, Effect, Halt, Inspect, Launch, Prompt, Steer
+from acp_runtime.core.ids import request_id, request_number
 from acp_runtime.core.inputs import (
     Asked,
     ChannelClosed,
     DeathProven,
     Halted,
     Heard,
-    Observation,
     PromptAnswered,
     PromptBroke,
+    PromptLaid,
+    Reattached,
     SessionReady,
     StartBroke,
     SteerAnswered,
@@ -29,32 +31,21 @@ from acp_runtime.core.inputs import (
 from acp_runtime.core.model import Subagent
 from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.core.transcript import Entry
-from acp_runtime.manager.launcher import Ended, Fate, Launched, Launcher, LaunchError, LaunchRequest
+from acp_runtime.manager.launcher import Ended, Fate, Launched, LaunchError
+from acp_runtime.manager.recovery import inheritance, never_delivered, output_from, regain
+from acp_runtime.manager.surroundings import Surroundings
 from acp_runtime.session.errors import AgentError, LoginNeededError, SessionClosedError, SessionError
-from acp_runtime.session.session import AcpSession, Observer
+from acp_runtime.session.observer import Observer, Place
+from acp_runtime.session.questions import Question
+from acp_runtime.session.session import AcpSession
 
 log = logging.getLogger(__name__)
 
 ATTEMPT_SHIFT: Final = 40  # a cursor into what an agent wrote holds its attempt above the count of bytes
 STOP_GRACE: Final = 2.0
 INSPECT_SECONDS: Final = 0.2
+ADOPT_SECONDS: Final = 1.0
 MEASURE_SECONDS: Final = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a performer works with. `tell` queues an observation; `store` queues one and returns when it is durable.
-
-    `state` gives the subagent as it is now; `request` what to launch as this attempt.
-    """
-
-    launcher: Launcher
-    request: Callable[[int], LaunchRequest]
-    state: Callable[[], Subagent]
-    tell: Callable[[Observation], None]
-    store: Callable[[Observation], Awaitable[object]]
-    epoch: int
-    version: str
 
 
 class Performer:
@@ -79,7 +70,7 @@ class Performer:
         if self._session is None:
             return "", since
         begin = self._attempt << ATTEMPT_SHIFT
-        text, count = self._session.stderr(max(0, since - begin))
+        text, count = self._session.diagnosis.stderr(max(0, since - begin))
         return text, begin + count
 
     def perform(self, effect: Effect) -> None:
@@ -92,7 +83,7 @@ class Performer:
             case Cancel():
                 self._with_session(lambda session: session.cancel())
             case Answer(request_id=request, option_id=option):
-                self._with_session(lambda session: session.answer(request.partition("-")[2], option))
+                self._with_session(lambda session: session.answer(request_number(request), option))
             case Steer():
                 self._begin(effect, lambda: self._steer(effect))
             case Inspect():
@@ -101,11 +92,22 @@ class Performer:
                 self._begin(effect, lambda: self._halt(effect))
 
     async def close(self) -> None:
-        """End everything that is under way and the agent with it: nothing outlives its owner. Idempotent."""
-        for task in tuple(self._tasks.values()):
-            await _ended(task)
+        """End everything that is under way and the agent with it. Idempotent."""
+        await self._end_tasks()
         if not self._over:
             await self._end_agent()
+
+    async def release(self) -> None:
+        """End everything that is under way, and let the agent go on for another manager where it can."""
+        await self._end_tasks()
+        await self._shut()
+        launched, self._launched = self._launched, None
+        if launched is not None:
+            await launched.release()
+
+    async def _end_tasks(self) -> None:
+        for task in tuple(self._tasks.values()):
+            await _ended(task)
 
     def _begin(self, effect: Effect, work: Callable[[], Awaitable[None]]) -> None:
         if effect in self._tasks:
@@ -165,10 +167,15 @@ class Performer:
                 opening=opened.opening,
                 steering=opened.steering,
                 pid=await launched.pid(),
+                upto=session.place.upto,
             )
         )
-        if session.closed is not None:
-            around.tell(ChannelClosed(attempt, session.closed))
+        self._tell_if_gone(attempt, session)
+
+    def _tell_if_gone(self, attempt: int, session: AcpSession) -> None:
+        """Tell again what the core could not use before it knew that the channel was there."""
+        if (gone := session.closed or session.lost) is not None:
+            self._around.tell(ChannelClosed(attempt, gone))
 
     async def _part_from_earlier(self, effect: Launch) -> bool:
         """End what is left of the attempt before; what it stored stays. Return whether its end is certain."""
@@ -180,19 +187,29 @@ class Performer:
         return launched is None or await launched.leave()
 
     def _observer(self, attempt: int) -> Observer:
-        async def heard(entries: tuple[Entry, ...]) -> None:
-            await self._around.store(Heard(attempt, entries))
+        around = self._around
+
+        async def heard(entries: tuple[Entry, ...], place: Place) -> int:
+            await around.store(Heard(attempt, entries, *place))
+            return output_from(around.state())
+
+        def asked(before: tuple[Entry, ...], place: Place, question: Question) -> None:
+            if before:
+                around.tell(Heard(attempt, before, *place))
+            ident, wire = request_id(attempt, question.number), json.dumps(question.wire)
+            around.tell(Asked(attempt, ident, question.title, question.options, wire, question.upto))
 
         def closed(reason: str) -> None:
             observation = ChannelClosed(attempt, reason)
             if self._measuring:
                 self._deferred = observation
             else:
-                self._around.tell(observation)
+                around.tell(observation)
 
         return Observer(
             heard=heard,
-            asked=lambda ident, title, options: self._around.tell(Asked(attempt, f"{attempt}-{ident}", title, options)),
+            asked=asked,
+            lost=lambda reason: around.tell(ChannelClosed(attempt, reason)),
             closed=closed,
         )
 
@@ -203,7 +220,7 @@ class Performer:
             with suppress(TimeoutError):
                 async with asyncio.timeout(STOP_GRACE):
                     parts = [(await self._death(self._launched)).cause]
-        words = self._session.diagnosis() if self._session is not None else ""
+        words = self._session.diagnosis.text() if self._session is not None else ""
         if words:
             parts.append(f"it wrote: {words[-500:]}")
         return "; ".join(parts)
@@ -212,27 +229,25 @@ class Performer:
         session, around = self._session, self._around
         if session is None:
             return
+
+        async def laid(request: int, offset: int) -> None:
+            await around.store(PromptLaid(effect.attempt, effect.task_id, request, offset))
+
         self._measuring = True
         try:
             text, meta = _prompt_of(around.state(), effect.task_id)
             skipped = session.skipped_lines
             try:
-                stop_reason = await session.prompt(text, meta)
+                stop_reason = await (session.claim() if session.inherits else session.prompt(text, meta, laid))
                 changed = await self._changed_files()
-                around.tell(
-                    PromptAnswered(
-                        effect.attempt,
-                        effect.task_id,
-                        stop_reason,
-                        changed,
-                        session.diagnosis(),
-                        session.skipped_lines - skipped,
-                    )
-                )
+                words, lost = session.diagnosis.text(), session.skipped_lines - skipped
+                await around.store(PromptAnswered(effect.attempt, effect.task_id, stop_reason, changed, words, lost))
+                session.forget_answer()
             except AgentError as error:
                 changed = await self._changed_files()
                 lost = session.skipped_lines - skipped
-                around.tell(PromptBroke(effect.attempt, effect.task_id, str(error), changed, session.diagnosis(), lost))
+                words = session.diagnosis.text()
+                around.tell(PromptBroke(effect.attempt, effect.task_id, str(error), changed, words, lost))
             except SessionClosedError:
                 pass
         finally:
@@ -263,14 +278,54 @@ class Performer:
         return None
 
     async def _inspect(self, effect: Inspect) -> None:
-        """Ask until the death is proven; the core's deadline ends this when nothing can be learnt."""
-        if self._launched is not None:
-            fate = await self._death(self._launched)
-            self._around.tell(DeathProven(effect.attempt, fate.exit_code, fate.cause))
-        elif await self._around.launcher.reap(self._around.request(effect.attempt)):
-            # Left by an earlier manager: its session with the agent cannot be entered again, so the agent is ended.
+        """Try until the channel goes on or the death is proven; the core's deadline ends this otherwise."""
+        attempt, around = effect.attempt, self._around
+        adopted = self._launched is None and await self._adopt(attempt)
+        launched, session = self._launched, self._session
+        if launched is None or session is None:
+            while not await around.launcher.reap(around.request(attempt)):  # noqa: ASYNC110 - the engine tells nobody
+                await asyncio.sleep(ADOPT_SECONDS)
             cause = "the manager that ran the agent ended, and the agent with it"
-            self._around.tell(DeathProven(effect.attempt, None, cause, MANAGER_ENDED))
+            around.tell(DeathProven(attempt, None, cause, MANAGER_ENDED))
+            return
+        fate = await regain(launched, session)
+        if fate is not None:
+            await self._hear_out(attempt, launched)
+            around.tell(DeathProven(attempt, fate.exit_code, fate.cause))
+            return
+        if adopted and never_delivered(around.state(), launched.channel.input_end):
+            session.disown()
+        around.tell(Reattached(attempt, adopted))
+        self._tell_if_gone(attempt, session)
+
+    async def _adopt(self, attempt: int) -> bool:
+        """Take up the agent of an earlier manager, dead or alive. Return whether there is one."""
+        around = self._around
+        session = AcpSession(around.epoch, self._observer(attempt))
+        state = around.state()
+        session.take_over(inheritance(state))
+        while True:
+            try:
+                launched = await around.launcher.adopt(around.request(attempt), session, output_from(state))
+                break
+            except LaunchError as error:
+                log.warning("%s cannot be adopted yet: %s", state.id, error)
+                await asyncio.sleep(ADOPT_SECONDS)
+        if launched is None:
+            return False
+        self._attempt, self._session, self._launched = attempt, session, launched
+        session.attach(launched.channel)
+        return True
+
+    async def _hear_out(self, attempt: int, launched: Launched) -> None:
+        """Take in what a dead agent had written, the answer to its prompt included when it came to that."""
+        task = self._around.state().active
+        if task is not None and task.prompt is not None:
+            prompt = Prompt(attempt, task.id)
+            self._begin(prompt, lambda: self._prompt(prompt))
+        await launched.drain()
+        if prompts := [task for effect, task in self._tasks.items() if isinstance(effect, Prompt)]:
+            await asyncio.wait(prompts, timeout=MEASURE_SECONDS + STOP_GRACE)
 
     async def _death(self, launched: Launched) -> Fate:
         while (fate := await launched.fate()) is None:  # noqa: ASYNC110 - the engine must be asked; it tells nobody

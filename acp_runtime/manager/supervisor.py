@@ -25,8 +25,9 @@ from acp_runtime.core.model import Lifecycle, Reason, Subagent
 from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.core.timers import rebased
 from acp_runtime.manager.actor import Actor
+from acp_runtime.manager.holder_key import HolderKey
 from acp_runtime.manager.launcher import Launcher, LaunchRequest, Progress
-from acp_runtime.manager.performer import Surroundings
+from acp_runtime.manager.surroundings import Surroundings
 from acp_runtime.session.catalogue import AgentKind, Catalogue
 from acp_runtime.store.store import Committed, Store
 
@@ -39,12 +40,21 @@ class Supervisor:
     """All living subagents of a store. Owner of their tasks: when `open` is left, every agent has ended."""
 
     def __init__(
-        self, store: Store, clock: Clock, launcher: Launcher, catalogue: Catalogue, *, keep: Path, progress: Progress
+        self,
+        store: Store,
+        clock: Clock,
+        launcher: Launcher,
+        catalogue: Catalogue,
+        key: HolderKey,
+        *,
+        keep: Path,
+        progress: Progress,
     ) -> None:
         self._store = store
         self._clock = clock
         self._launcher = launcher
         self._catalogue = catalogue
+        self._key = key
         self._keep = keep
         self._progress = progress
         self._actors: dict[str, Actor] = {}
@@ -55,13 +65,23 @@ class Supervisor:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, store: Store, clock: Clock, launcher: Launcher, catalogue: Catalogue, *, keep: Path, progress: Progress
+        cls,
+        store: Store,
+        clock: Clock,
+        launcher: Launcher,
+        catalogue: Catalogue,
+        key: HolderKey,
+        *,
+        keep: Path,
+        progress: Progress,
     ) -> AsyncIterator["Supervisor"]:
         """Supervise inside the block; subagents that an earlier owner of the store left are taken up first.
 
+        `key` is the store's, from which the tokens of its agents are made.
+
         Raises `StoreError` (other_launcher: they are run by another kind of launcher; they are left as they are).
         """
-        self = cls(store, clock, launcher, catalogue, keep=keep, progress=progress)
+        self = cls(store, clock, launcher, catalogue, key, keep=keep, progress=progress)
         try:
             await self._take_up()
             yield self
@@ -190,6 +210,7 @@ class Supervisor:
             order=state.order,
             keep=self._keep,
             progress=self._progress,
+            token=self._key.token(state.id, attempt),
             resume=state.session_id,
         )
 

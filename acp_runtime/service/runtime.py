@@ -21,6 +21,7 @@ from acp_runtime.core.ids import subagent_id
 from acp_runtime.core.inputs import AnswerRequest, CancelTask, Input, ResumeSubagent, StopSubagent
 from acp_runtime.core.model import Reason, Subagent
 from acp_runtime.core.turns import Form, Origin
+from acp_runtime.manager.holder_key import HolderKey
 from acp_runtime.manager.launcher import CheckResult, Launcher, Work
 from acp_runtime.manager.output_file import OutputFiles
 from acp_runtime.manager.supervisor import Supervisor
@@ -77,14 +78,14 @@ class Runtime(Reapable):
         replaced. Raises the `StoreError`s of `Store.open`.
         """
         clock = clock or SystemClock()
-        keep = path.with_name("work")
+        keep, catalogue = path.with_name("work"), config.catalogue
         rules = replace(config.nudges, quiet=config.one_shot.idle)
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(Store.open(path, clock, rules, supplant=supplant))
             launcher.own(store.id, store.epoch)
             await stack.enter_async_context(OutputFiles.kept(store))
             supervisor = await stack.enter_async_context(
-                Supervisor.open(store, clock, launcher, config.catalogue, keep=keep, progress=progress)
+                Supervisor.open(store, clock, launcher, catalogue, HolderKey.beside(path), keep=keep, progress=progress)
             )
             reaping = await stack.enter_async_context(Reaping.kept(store, launcher, clock, config.daemon.reap))
             yield cls(store, supervisor, config, keep, clock, reaping=reaping)

@@ -6,6 +6,9 @@ SessionError
 └── SessionClosedError    the channel ended while an answer was awaited
 """
 
+from acp_runtime.core.plaintext import one_line
+from acp_runtime.wire.jsonrpc import RpcError
+
 
 class SessionError(Exception):
     """Root of the tree; never raised itself."""
@@ -25,3 +28,10 @@ class LoginNeededError(AgentError):
 
 class SessionClosedError(SessionError):
     """The channel ended; the text is the reason it gave."""
+
+
+def agent_error(method: str, error: RpcError) -> AgentError:
+    """Return what to raise for an answer that is an error."""
+    detail = one_line(error.message, 500)
+    code = f" (code {error.code})" if error.code is not None else ""
+    return AgentError(f"the agent answered {method} with an error{code}: {detail}", error.code)

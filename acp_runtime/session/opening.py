@@ -39,6 +39,14 @@ class Opener:
         self._title = title
         self._meta = meta
 
+    async def log_in(self, method: str) -> None:
+        """Authenticate by a method that the agent must offer. Raises `AgentError`, `SessionClosedError`."""
+        offered = [each.id for each in self._hello.auth_methods]
+        if method not in offered:
+            names = ", ".join(offered) or "none"
+            raise AgentError(f"the agent does not offer the login {method!r} of its catalogue entry; it offers {names}")
+        await self._call(AgentMethod.AUTHENTICATE, acp.authenticate(method))
+
     async def open(self, earlier: str | None) -> tuple[str, Opening]:
         """Return the session's id and how it came about.
 

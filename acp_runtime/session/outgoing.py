@@ -2,13 +2,15 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
 from acp_runtime.session.channel import Channel
 
 CROWDED_BYTES: Final = 1_048_576
+
+First = Callable[[int], Awaitable[None]]
 
 
 class Outgoing:
@@ -17,7 +19,7 @@ class Outgoing:
     def __init__(self, channel: Channel, relieved: Callable[[], None]) -> None:
         self._channel = channel
         self._relieved = relieved
-        self._lines: deque[bytes] = deque()
+        self._lines: deque[tuple[bytes, First | None]] = deque()
         self._bytes = 0
         self._more = asyncio.Event()
         self._task = asyncio.create_task(self._write_for_ever(), name="session-writer")
@@ -26,9 +28,12 @@ class Outgoing:
     def crowded(self) -> bool:
         return self._bytes > CROWDED_BYTES
 
-    def put(self, line: bytes) -> None:
-        """Queue one line. Bounded by the owner: it stops reading from the agent while `crowded`."""
-        self._lines.append(line)
+    def put(self, line: bytes, first: First | None = None) -> None:
+        """Queue one line. Bounded by the owner: it stops reading from the agent while `crowded`.
+
+        Where input is kept for the agent, `first` is awaited with the offset of the line before the line is written.
+        """
+        self._lines.append((line, first))
         self._bytes += len(line)
         self._more.set()
 
@@ -42,8 +47,10 @@ class Outgoing:
         while True:
             await self._more.wait()
             while self._lines:
-                line = self._lines.popleft()
+                line, first = self._lines.popleft()
                 try:
+                    if first is not None and (offset := self._channel.input_end) is not None:
+                        await first(offset)
                     await self._channel.send(line)
                 except Exception:  # noqa: BLE001 - any failure to write means that the channel is over
                     await self._channel.close()

@@ -7,39 +7,36 @@ own: the deadlines are the core's, which cancels the caller.
 """
 
 import asyncio
-import codecs
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
-from acp_runtime.core.model import Opening, Option, Steering, Step
-from acp_runtime.core.plaintext import one_line, printable
+from acp_runtime.core.model import Steering, Step
+from acp_runtime.core.plaintext import one_line
 from acp_runtime.core.transcript import Entry
+from acp_runtime.session.calls import Calls
 from acp_runtime.session.channel import Channel
-from acp_runtime.session.content import label
-from acp_runtime.session.errors import AgentError, SessionClosedError, SessionError
+from acp_runtime.session.diagnosis import Diagnosis
+from acp_runtime.session.errors import AgentError, SessionError
+from acp_runtime.session.observer import Inheritance, Laid, Observer, Opened, Place
 from acp_runtime.session.opening import Opener
-from acp_runtime.session.outgoing import Outgoing
+from acp_runtime.session.outgoing import First, Outgoing
+from acp_runtime.session.questions import Questions
 from acp_runtime.session.transcript import Coalescer
 from acp_runtime.wire import acp
 from acp_runtime.wire.acp import AgentMethod, ClientMethod, ErrorCode
-from acp_runtime.wire.jsonrpc import Message, Noise, Notification, Peer, Request, Response, RpcError, Skipped
+from acp_runtime.wire.jsonrpc import Message, Noise, Notification, Peer, Request, Response, Skipped
 from acp_runtime.wire.jsontext import compact
-from acp_runtime.wire.ndjson import LineSplitter
+from acp_runtime.wire.ndjson import LineSplitter, Oversized
 
 FLUSH_SECONDS: Final = 0.2
 QUIET_SECONDS: Final = 0.1
 SETTLE_SECONDS: Final = 2.0
-STDERR_BYTES: Final = 65_536
-STDERR_TOLD: Final = 2_000
-NOISE_LINES: Final = 20
 EARLY_UPDATES: Final = 256
 EARLY_CHARS: Final = 65_536  # of one update: what comes before the session exists is small talk
-OPEN_REQUESTS: Final = 32
-KNOWN_TITLES: Final = 256
 PENDING_BYTES: Final = 1_048_576
+STDOUT: Final = 1
 
 _STEERED: Final = {
     "injected": Steering.INJECTED,
@@ -47,26 +44,6 @@ _STEERED: Final = {
     "promptRequired": Steering.QUEUED,
     "failed": Steering.QUEUED,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A session that is ready for prompts. `steering`: the agent takes messages while it works."""
-
-    session_id: str
-    agent_name: str
-    agent_version: str
-    opening: Opening
-    steering: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Observer:
-    """Whom a session tells. `heard` is awaited (it stores the entries); the other two must return at once."""
-
-    heard: Callable[[tuple[Entry, ...]], Awaitable[None]]
-    asked: Callable[[str, str, tuple[Option, ...]], None]
-    closed: Callable[[str], None]
 
 
 class AcpSession:
@@ -77,13 +54,12 @@ class AcpSession:
         self._peer = Peer(epoch)
         self._lines = LineSplitter()
         self._updates = Coalescer()
-        self._waiting: dict[int, asyncio.Future[Response]] = {}
-        self._asked: dict[str, int | str] = {}
-        self._titles: dict[str, str] = {}
+        self._calls = Calls(self._peer, self._post)
+        self._questions = Questions()
         self._early: deque[tuple[str, dict[str, Any]]] = deque(maxlen=EARLY_UPDATES)
-        self._stderr = bytearray()
-        self._stderr_count = 0
-        self._noise: deque[str] = deque(maxlen=NOISE_LINES)
+        self._kept = False
+        self._read = self._known = 0
+        self._answer_at: int | None = None
         self._channel: Channel | None = None
         self._outgoing: Outgoing | None = None
         self._flusher: asyncio.Task[None] | None = None
@@ -93,9 +69,10 @@ class AcpSession:
         self._replaying = False
         self._paused = False
         self._heard_count = 0
-        self._asked_count = 0
         self._newest = ""
+        self.diagnosis = Diagnosis()
         self.session_id: str | None = None
+        self.lost: str | None = None
         self.closed: str | None = None
         self.skipped_lines = 0
         self.foreign_updates = 0
@@ -103,48 +80,67 @@ class AcpSession:
     # ---- receiver: what the agent writes
 
     def on_stdout(self, data: bytes) -> None:
-        for line in self._lines.feed(data):
-            for message in self._peer.receive(line):
-                self._take(message)
+        lines = self._lines.feed(data)
+        for line, end in zip(lines, self._lines.ends, strict=True):
+            self._take_line(line, end)
+        if self._lines.skipping and self._kept:
+            self._dirty.set()
         self._press()
 
     def on_stderr(self, data: bytes) -> None:
-        self._stderr += data
-        self._stderr_count += len(data)
-        if len(self._stderr) > STDERR_BYTES:
-            del self._stderr[: len(self._stderr) - STDERR_BYTES]
+        self.diagnosis.on_stderr(data)
+
+    def on_gap(self, stream: int, offset: int, length: int) -> None:  # noqa: ARG002 - the watcher's signature
+        """Go on behind output that is lost; stdout is stream 1."""
+        if stream == STDOUT:
+            self._lines.skip(length)
+            self.skipped_lines += 1
+        else:
+            self.diagnosis.on_gap(length)
+
+    def on_lost(self, reason: str) -> None:
+        """Tell that the agent is out of reach; what is awaited of it is awaited on."""
+        self.lost = reason
+        self._observer.lost(reason)
 
     def on_closed(self, reason: str) -> None:
         rest = self._lines.finish()
-        for message in self._peer.receive(rest) if rest is not None else ():
-            self._take(message)
+        if rest is not None:
+            self._take_line(rest, self._read)
         self.closed = reason
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(SessionClosedError(reason))
-        self._waiting.clear()
+        self._calls.close(reason)
         self._observer.closed(reason)
 
-    def _take(self, message: Message) -> None:
+    def _take_line(self, line: bytes | Oversized, end: int) -> None:
+        """Take a line in. Of one that an earlier manager has stored only an answer may still be news."""
+        for message in self._peer.receive(line):
+            if end > self._known or isinstance(message, Response):
+                self._take(message, end)
+        self._read = end
+
+    def _take(self, message: Message, end: int) -> None:
         match message:
-            case Response(id=ident):
-                future = self._waiting.pop(ident, None)
-                if future is not None and not future.done():
-                    future.set_result(message)
+            case Response():
+                self._answered(message)
             case Notification(method=ClientMethod.SESSION_UPDATE, params=params):
                 self._update(params)
             case Request(method=ClientMethod.SESSION_REQUEST_PERMISSION):
-                self._permission(message)
+                self._permission(message, end)
             case Request():
                 self._refuse(message.id, message.method)
             case Noise(text=text):
-                self._noise.append(one_line(text, 200))
+                self.diagnosis.on_noise(text)
             case Skipped(request=request):
                 self.skipped_lines += 1
                 if request is not None:
                     self._post(self._peer.refuse(request, ErrorCode.INVALID_REQUEST, "the message is over 16 MiB"))
             case Notification():
                 pass
+
+    def _answered(self, response: Response) -> None:
+        if response.method == AgentMethod.SESSION_PROMPT:
+            self._answer_at = self._read
+        self._calls.answered(response)
 
     def _update(self, params: Any) -> None:
         session_id, kind, update = acp.read_update(params)
@@ -157,40 +153,30 @@ class AcpSession:
             self._heard_count += 1
             self._newest = kind
             self._updates.add(update)
-            self._note_title(update)
+            self._questions.note(update)
             self._dirty.set()
         else:
             self.foreign_updates += 1
 
-    def _note_title(self, update: dict[str, Any]) -> None:
-        """Remember what a tool call is called: a request for permission may name the call by its id alone."""
-        ident, title = label(update.get("toolCallId"), acp.MAX_ID), label(update.get("title"))
-        if ident and title:
-            self._titles[ident] = title
-            if len(self._titles) > KNOWN_TITLES:
-                del self._titles[next(iter(self._titles))]
-
-    def _permission(self, request: Request) -> None:
-        ask = acp.read_permission_request(request.params)
-        # The agent may use an id again once it was answered; ours names one question for ever.
-        self._asked_count += 1
-        key = str(self._asked_count)
-        known = ask.session_id == self.session_id and self._prompting
-        if not known or request.id in self._asked.values() or len(self._asked) >= OPEN_REQUESTS:
+    def _permission(self, request: Request, end: int) -> None:
+        question = self._questions.take(request, self.session_id, end if self._kept else 0) if self._prompting else None
+        if question is None:
             self._post(self._peer.respond(request.id, acp.permission_outcome(None)))
-            return
-        self._asked[key] = request.id
-        options = tuple(Option(each.id, one_line(each.name, 200), each.kind) for each in ask.options)
-        title = ask.title or self._titles.get(ask.tool_call_id, "something that it does not name")
-        self._observer.asked(key, one_line(title, 200), options)
+        else:
+            self._observer.asked(tuple(self._updates.take()), self.place, question)
+
+    @property
+    def place(self) -> Place:
+        """How far what the agent wrote has been taken in; nowhere when it is not kept for us."""
+        return Place(self._read, self._answer_at) if self._kept else Place()
 
     def _refuse(self, ident: int | str, method: str) -> None:
         text = f"this client does not serve {one_line(method, 100)}"
         self._post(self._peer.refuse(ident, ErrorCode.METHOD_NOT_FOUND, text))
 
-    def _post(self, line: bytes) -> None:
+    def _post(self, line: bytes, first: First | None = None) -> None:
         if self._outgoing is not None and self.closed is None:
-            self._outgoing.put(line)
+            self._outgoing.put(line, first)
 
     def _press(self) -> None:
         """Let a flood wait in the agent: pause the channel while too much is unwritten on either side."""
@@ -210,8 +196,23 @@ class AcpSession:
     def attach(self, channel: Channel) -> None:
         """Take the channel whose receiver this session is. Starts the tasks that `shut` ends."""
         self._channel = channel
+        self._kept = self._kept or channel.input_end is not None
         self._outgoing = Outgoing(channel, relieved=self._press)
         self._flusher = asyncio.create_task(self._flush_for_ever(), name="session-flusher")
+
+    def take_over(self, given: Inheritance) -> None:
+        """Be the session that an earlier manager opened, before the channel begins to speak.
+
+        What the agent wrote is to be given from the place on: from `answer_at` where that is known, else from `upto`.
+        """
+        upto, answer_at = given.place
+        start = upto if answer_at is None else answer_at
+        self.session_id, self._kept, self._known, self._read = given.session_id, True, upto, start
+        self._lines = LineSplitter(start=start)
+        self._questions.reopen(given.asked, given.count)
+        if given.prompt is not None:
+            self._prompting = True
+            self._calls.inherit(given.prompt, AgentMethod.SESSION_PROMPT)
 
     async def open(
         self,
@@ -235,15 +236,15 @@ class AcpSession:
         """
         step(Step.INITIALIZE)
         params = acp.initialize("acp-subagents", version, failure_records=failure_records)
-        hello = acp.read_initialize(await self._call(AgentMethod.INITIALIZE, params))
+        hello = acp.read_initialize(await self._calls.call(AgentMethod.INITIALIZE, params))
         if hello.protocol_version != acp.PROTOCOL_VERSION:
             named = f"version {hello.protocol_version}" if hello.protocol_version else "no version"
             raise AgentError(f"the agent speaks {named} of ACP; this manager speaks version {acp.PROTOCOL_VERSION}")
+        opener = Opener(self._calls.call, self._without_replay, hello, cwd, title=title, meta=meta or {})
         if auth_method is not None:
             step(Step.AUTHENTICATE)
-            await self._authenticate(auth_method, hello)
+            await opener.log_in(auth_method)
         step(Step.SESSION)
-        opener = Opener(self._call, self._without_replay, hello, cwd, title=title, meta=meta or {})
         self.session_id, opening = await opener.open(resume)
         for session_id, update in self._early:
             self._update({"sessionId": session_id, "update": update})
@@ -264,24 +265,37 @@ class AcpSession:
         finally:
             self._replaying = False
 
-    async def _authenticate(self, method: str, hello: acp.AgentHello) -> None:
-        offered = [each.id for each in hello.auth_methods]
-        if method not in offered:
-            names = ", ".join(offered) or "none"
-            raise AgentError(f"the agent does not offer the login {method!r} of its catalogue entry; it offers {names}")
-        await self._call(AgentMethod.AUTHENTICATE, acp.authenticate(method))
-
-    async def prompt(self, text: str, meta: Mapping[str, Any] | None = None) -> str:
+    async def prompt(self, text: str, meta: Mapping[str, Any] | None = None, laid: Laid | None = None) -> str:
         """Deliver one prompt and return its stop reason, after the last update of its turn was stored.
 
-        Raises `AgentError` when the agent answers with an error or says that its turn failed, `SessionClosedError`
-        when it goes away.
+        Where input is kept for the agent, `laid` is awaited with the id of the request and its offset before it is
+        written. Raises `AgentError` when the agent answers with an error or says that its turn failed,
+        `SessionClosedError` when it goes away.
         """
         if self._prompting or self.session_id is None:
             raise AgentError("a prompt is with the agent already" if self._prompting else "there is no session")
+        self._answer_at = None
+        params = acp.session_prompt(self.session_id, text, meta)
+        return await self._turn(self._calls.call(AgentMethod.SESSION_PROMPT, params, laid))
+
+    @property
+    def inherits(self) -> bool:
+        """Whether there is a prompt to `claim`."""
+        return self._calls.inherits
+
+    async def claim(self) -> str:
+        """Return what `prompt` would have returned to the manager that sent the prompt. Raises what that raises."""
+        return await self._turn(self._calls.claim())
+
+    def disown(self) -> None:
+        """Expect no answer any more to a prompt that was taken over: the agent never got it."""
+        self._calls.disown()
+        self._prompting = False
+
+    async def _turn(self, calling: Awaitable[Any]) -> str:
         self._prompting = True
         try:
-            result = await self._call(AgentMethod.SESSION_PROMPT, acp.session_prompt(self.session_id, text, meta))
+            result = await calling
         except SessionError:
             self._prompting = False
             await self._settle()
@@ -296,6 +310,10 @@ class AcpSession:
             raise AgentError(f"the agent says that its turn failed: {one_line(failure, 500)}")
         return stop_reason
 
+    def forget_answer(self) -> None:
+        """Hold what the agent wrote since its last answer back no more: that answer is stored."""
+        self._answer_at = None
+
     def cancel(self) -> None:
         """Ask the agent to end its turn: a notification; the prompt's answer is still awaited."""
         if self.session_id is not None:
@@ -309,28 +327,16 @@ class AcpSession:
         if self.session_id is None or not self._prompting:
             return Steering.QUEUED
         try:
-            result = await self._call(AgentMethod.SESSION_STEERING, acp.session_steering(self.session_id, text))
+            result = await self._calls.call(AgentMethod.SESSION_STEERING, acp.session_steering(self.session_id, text))
         except AgentError:
             return Steering.QUEUED
         return _STEERED.get(acp.read_steering(result), Steering.UNKNOWN)
 
-    def answer(self, request_id: str, option_id: str) -> None:
+    def answer(self, number: int, option_id: str) -> None:
         """Answer a permission request once; an empty option id is the outcome `cancelled`."""
-        ident = self._asked.pop(request_id, None)
+        ident = self._questions.answered(number)
         if ident is not None:
             self._post(self._peer.respond(ident, acp.permission_outcome(option_id or None)))
-
-    def diagnosis(self) -> str:
-        """Return what the agent wrote outside the protocol, newest last: its stderr, else noise on stdout."""
-        text = printable(self._stderr.decode("utf-8", "replace")).strip()
-        return (text or "\n".join(self._noise))[-STDERR_TOLD:]
-
-    def stderr(self, since: int) -> tuple[str, int]:
-        """Return what the agent wrote there after its first `since` bytes, as far as it is held, and the count then."""
-        held = bytes(self._stderr[max(0, since - (self._stderr_count - len(self._stderr))) :])
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        text = decoder.decode(held)
-        return text, self._stderr_count - len(decoder.getstate()[0])  # a character in two pieces is told whole
 
     async def shut(self) -> None:
         """Store what was heard, end the tasks and the channel. Idempotent; bounded by the channel's own bounds."""
@@ -345,25 +351,10 @@ class AcpSession:
             await self._channel.close()
         await self._flush()
 
-    async def _call(self, method: str, params: dict[str, Any]) -> Any:
-        if self.closed is not None:
-            raise SessionClosedError(self.closed)
-        ident, line = self._peer.request(method, params)
-        future = self._waiting[ident] = asyncio.get_running_loop().create_future()
-        self._post(line)
-        try:
-            response: Response = await future
-        finally:
-            self._waiting.pop(ident, None)
-            self._peer.forget(ident)
-        if response.error is not None:
-            raise _agent_error(method, response.error)
-        return response.result
-
     async def _settle(self) -> None:
         """Wait for updates that come after the answer: none when usage closed the turn, else until it is quiet."""
-        for request_id in tuple(self._asked):
-            self.answer(request_id, "")
+        for number in self._questions.open:
+            self.answer(number, "")
         if self.closed is None and self._newest != acp.UpdateKind.USAGE_UPDATE:
             with suppress(TimeoutError):
                 async with asyncio.timeout(SETTLE_SECONDS):
@@ -384,17 +375,18 @@ class AcpSession:
                     await self._full.wait()
             await self._flush()
 
+    async def _store(self, entries: tuple[Entry, ...]) -> None:
+        stored = await self._observer.heard(entries, self.place)
+        if self._kept and self._channel is not None:
+            # What is not kept of a line need not be kept below us either: the line may be longer than the journal.
+            waste = self._lines.skipping and self._answer_at is None and self._updates.size == 0
+            await self._channel.acknowledge(self._lines.fed if waste else stored)
+
     async def _flush(self) -> None:
         async with self._flushing:
             self._dirty.clear()
             self._full.clear()
             entries = tuple(self._updates.take())
-            if entries:
-                await self._observer.heard(entries)
+            if entries or (self._kept and self._lines.skipping):
+                await self._store(entries)
         self._press()
-
-
-def _agent_error(method: str, error: RpcError) -> AgentError:
-    detail = one_line(error.message, 500)
-    code = f" (code {error.code})" if error.code is not None else ""
-    return AgentError(f"the agent answered {method} with an error{code}: {detail}", error.code)

@@ -127,6 +127,10 @@ class Peer:
         self._pending[ident] = str(method)
         return ident, line
 
+    def expect(self, ident: int, method: str) -> None:
+        """Wait for the answer to a request that an earlier owner of the conversation made."""
+        self._pending[ident] = method
+
     def forget(self, ident: int) -> None:
         """Give up a request: a late answer is counted and dropped. Does nothing when it is not pending."""
         self._pending.pop(ident, None)

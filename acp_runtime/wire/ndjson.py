@@ -25,19 +25,27 @@ class Oversized:
 
 
 class LineSplitter:
-    """Cuts a byte stream into lines; holds at most `cap` bytes of a line that has not ended yet."""
+    """Cuts a byte stream into lines; holds at most `cap` bytes of a line that has not ended yet.
 
-    def __init__(self, cap: int = DEFAULT_CAP) -> None:
+    `ends` tells for each line that `feed` returned last how many bytes of the stream lay before the next line;
+    `start` is where in the stream the feeding begins.
+    """
+
+    def __init__(self, cap: int = DEFAULT_CAP, *, start: int = 0) -> None:
         if cap < 1:
             raise ValueError(f"the line cap is {cap} bytes; it must be at least 1")
+        self.ends: list[int] = []
         self._cap = cap
+        self._fed = start
         self._held = bytearray()
         self._skipped = 0  # bytes of the current line when it is over the cap, else 0
 
     def feed(self, data: bytes) -> list[bytes | Oversized]:
         """Take the next bytes of the stream and return the lines they complete, in order; empty lines are dropped."""
         lines: list[bytes | Oversized] = []
-        start = 0
+        self.ends = ends = []
+        fed, start = self._fed, 0
+        self._fed = fed + len(data)
         while (end := data.find(b"\n", start)) >= 0:
             if self._held or self._skipped or end - start > self._cap:
                 self._hold(data[start:end])
@@ -46,9 +54,10 @@ class LineSplitter:
                 line = data[start:end]
                 if line.endswith(b"\r"):
                     line = line[:-1]
+            start = end + 1
             if line:
                 lines.append(line)
-            start = end + 1
+                ends.append(fed + start)
         if start < len(data):
             self._hold(data[start:] if start else data)
         return lines
@@ -56,6 +65,21 @@ class LineSplitter:
     def finish(self) -> bytes | Oversized | None:
         """Return what stands after the last newline, None when nothing does; the splitter is empty afterwards."""
         return self._release() or None
+
+    @property
+    def fed(self) -> int:
+        """How many bytes of the stream have come."""
+        return self._fed
+
+    @property
+    def skipping(self) -> bool:
+        """Whether the line that has begun is over the cap already: what comes of it is not kept."""
+        return self._skipped > 0
+
+    def skip(self, length: int) -> None:
+        """Pass over bytes of the stream that are lost, and with them the line that had begun."""
+        self._release()
+        self._fed += length
 
     def _hold(self, part: bytes) -> None:
         if self._skipped:

@@ -186,6 +186,11 @@ class HeldChannel:
             data += frames.encode(Type.ACK, STDERR, stderr)
         await self._write(data)
 
+    def skip(self, offset: int) -> None:
+        """Ask from this offset of stdout on at the next `attach`; what lies before it is told as a gap."""
+        if offset > self.received:
+            self._gap(STDOUT, self.received, offset - self.received)
+
     async def ask(self) -> State:
         """Ask the holder how it is. Raises HolderGone when it does not answer within the bound."""
         self._questions += 1
@@ -238,6 +243,12 @@ class HeldChannel:
         self._pulse.deafen(deaf=False)
         if self._link is not None:
             self._link.resume()
+
+    async def give_way(self) -> bool:
+        """End the channel without a word to its receiver, for one that goes on. False when it was told the end."""
+        told, self._told = self._told, True
+        await self.close()
+        return not told
 
     async def close(self) -> None:
         """End the channel; agent and holder go on. Idempotent, bounded, never raises."""

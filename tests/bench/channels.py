@@ -146,12 +146,15 @@ async def _flood(way: Way, path: Path, count: int) -> Flood:
     async with Ledger.open(path) as ledger:
         last = (loop.time(), time.process_time())
 
-        async def heard(entries: tuple[Entry, ...]) -> None:
+        async def heard(entries: tuple[Entry, ...], place: Place) -> int:
             nonlocal last
-            await ledger.take(Heard(1, entries))
+            await ledger.take(Heard(1, entries, *place))
             last = (loop.time(), time.process_time())
+            return place.upto
 
-        session = AcpSession(1, Observer(heard=heard, asked=lambda *_: None, closed=lambda _: None))
+        session = AcpSession(
+            1, Observer(heard=heard, asked=lambda *_: None, lost=lambda _: None, closed=lambda _: None)
+        )
         argv = (way.python, "-c", SCRIPT.read_text(encoding="utf-8"))
         async with way.opened(argv, session) as channel:
             session.attach(channel)

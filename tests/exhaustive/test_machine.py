@@ -27,6 +27,8 @@ from acp_runtime.core.inputs import (
     Input,
     PromptAnswered,
     PromptBroke,
+    PromptLaid,
+    Reattached,
     ResumeSubagent,
     Send,
     SessionReady,
@@ -116,12 +118,14 @@ def observations(state: Subagent, attempt: int, ground: Ground) -> Iterator[Inpu
         yield Asked(attempt, f"{attempt}-1", "may I", (allow, reject))
         yield Asked(attempt, f"{attempt}-2", "may I", (reject,))
     for task in ids:
+        yield PromptLaid(attempt, task, 7, 0)
         yield PromptBroke(attempt, task, "error")
         if ground.retries:
             yield PromptBroke(attempt, task, "429 too many requests")
         for reason in STOP_REASONS if ground.asks else STOP_REASONS[:1]:
             yield PromptAnswered(attempt, task, reason, files_changed=1)
     yield ChannelClosed(attempt, "eof")
+    yield Reattached(attempt)
     yield DeathProven(attempt, 137, "killed")
     yield Halted(attempt, confirmed=True)
     yield Halted(attempt, confirmed=False)

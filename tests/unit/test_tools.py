@@ -139,6 +139,8 @@ def every_fact() -> list[facts.Event]:
         facts.StepReached(at=0, attempt=1, step=Step.SESSION, deadline=1),
         facts.ChannelLost(at=0, attempt=1, cause="c", deadline=1),
         facts.LossConfirmed(at=0, attempt=1, number=1, cause="c"),
+        facts.ChannelRecovered(at=0, attempt=1),
+        facts.PromptSent(at=0, task_id="t", request=1, offset=0),
         facts.AgentDied(at=0, attempt=1, exit_code=None, cause="c"),
         facts.StopRequested(at=0, reason=Reason.FINISHED, by="parent", cause="c", failed=False, deadline=1),
         facts.SubagentStopped(at=0, confirmed=True),

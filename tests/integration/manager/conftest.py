@@ -66,6 +66,16 @@ class BareAgent:
         self.ground.told.append("leave")
         return True
 
+    async def recover(self) -> bool:
+        return False
+
+    async def drain(self) -> None:
+        """Nothing is kept."""
+
+    async def release(self) -> None:
+        await self.channel.close()
+        self.ground.told.append("release")
+
 
 @dataclass
 class Ground:
@@ -111,6 +121,9 @@ class Ground:
         env = {"PATH": os.environ["PATH"]}
         channel = await LocalChannel.open(request.kind.argv, cwd=self.folder, env=env, receiver=receiver)
         return BareAgent(self, channel)
+
+    async def adopt(self, _request: LaunchRequest, _receiver: Receiver, _output_from: int) -> None:
+        return
 
     async def reap(self, _request: LaunchRequest) -> bool:
         self.told.append("reap")

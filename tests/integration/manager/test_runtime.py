@@ -90,7 +90,7 @@ async def test_an_agent_that_works_while_the_disk_is_full_loses_nothing(ground: 
         assert view.newest.result == "before" + "".join(f"{number}\n" for number in range(5000))
 
 
-async def test_the_agent_of_a_manager_that_was_replaced_is_ended(ground: Ground) -> None:
+async def test_a_manager_that_was_replaced_lets_its_agents_go_and_ends_none(ground: Ground) -> None:
     go = ground.folder / "go"
     async with ground.runtime() as runtime:
         view = await runtime.spawn(PARENT, ground.request(f"[[say:one]][[wait:{go}]][[say:two]][[hang]]"))
@@ -101,7 +101,7 @@ async def test_the_agent_of_a_manager_that_was_replaced_is_ended(ground: Ground)
         await asyncio.to_thread(go.touch)
         async with asyncio.timeout(BOUND):
             await actor.over.wait()
-    assert ground.told == ["launch", "end", "close"]
+    assert ground.told == ["launch", "release", "close"]
     assert look(ground.path, "SELECT state FROM task") == [("running",)]
 
 

@@ -98,7 +98,7 @@ async def test_a_deadline_of_another_boot_is_counted_anew(ground: Ground) -> Non
     ground.clock.boot = "another boot"
     ground.swept = False
     async with ground.runtime() as runtime:
-        ground.clock.advance(10_000)
+        ground.clock.advance(300_000)
         view = await until(runtime, subagent, lambda each: each.newest.state.over)
         assert (view.newest.state, view.reason) == (TaskState.INTERRUPTED, "channel_lost")
     await judged(ground, subagent)

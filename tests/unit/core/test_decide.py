@@ -73,7 +73,7 @@ def test_an_answer_stays_outstanding_beside_questions_that_are_open() -> None:
 
 def test_while_the_channel_is_lost_nobody_is_said_to_have_ignored_a_cancel() -> None:
     """No cancel can reach the agent then; what became of the task is unknown, not timed out."""
-    state = after(ready(spawn(limits=Limits(task=5.0))), ChannelClosed(1, "eof"))
+    state = after(ready(spawn(limits=Limits(task=5.0, lost_grace=10.0))), ChannelClosed(1, "eof"))
     assert [name for name, _ in timers(state)] == ["lost", "loss"]
     assert outstanding(state) == (Inspect(1),)
     state = after(state, CancelTask(T1, "operator", "enough"))

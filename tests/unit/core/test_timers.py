@@ -22,7 +22,7 @@ def test_every_timer_has_its_whole_duration_again() -> None:
     for old in (7, 8_640_000_000):
         assert armed(at(old, READY)) == {"task": 3_601_000}
         assert armed(at(old, READY, CancelTask(T1, "parent", "x"))) == {"cancel": 6_000}
-        assert armed(at(old, READY, ChannelClosed(1, "eof"))) == {"lost": 11_000, "loss": 6_000}
+        assert armed(at(old, READY, ChannelClosed(1, "eof"))) == {"lost": 301_000, "loss": 31_000}
         assert armed(at(old, READY, STOP)) == {"stop": 31_000}
         assert armed(at(old, READY, Asked(1, "1-1", "?", (REJECT,)))) == {"request": 901_000}
         assert armed(at(old, READY, PromptAnswered(1, T1, "end_turn", 0), idle=50.0)) == {"idle": 51_000}

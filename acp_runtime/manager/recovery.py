@@ -1,0 +1,56 @@
+"""How a manager goes on with an agent that is out of reach, or that another manager started."""
+
+import asyncio
+import json
+from typing import Final
+
+from acp_runtime.core.ids import request_number
+from acp_runtime.core.model import RequestKind, Subagent
+from acp_runtime.manager.launcher import Fate, Launched
+from acp_runtime.session.observer import Inheritance, Place
+from acp_runtime.session.session import AcpSession
+
+FIRST_PAUSE: Final = 0.2
+LONGEST_PAUSE: Final = 5.0
+
+
+def inheritance(state: Subagent) -> Inheritance:
+    """Return what the log knows of a subagent's open session."""
+    task = state.active
+    asked = {
+        request_number(each.id): json.loads(each.wire)
+        for each in state.requests
+        if each.kind is RequestKind.PERMISSION and each.wire
+    }
+    return Inheritance(
+        session_id=state.session_id or "",
+        place=Place(state.heard, state.answer_at),
+        steering=state.steering,
+        prompt=task.prompt[0] if task is not None and task.prompt is not None else None,
+        asked=asked,
+        count=state.asked,
+    )
+
+
+def output_from(state: Subagent) -> int:
+    """Return the offset from which what the agent wrote is not in the log yet, or not all of it."""
+    return state.heard if state.answer_at is None else state.answer_at
+
+
+async def regain(launched: Launched, session: AcpSession) -> Fate | None:
+    """Try until the channel goes on (None) or the agent's death is proven. The caller sets the bound."""
+    pause = FIRST_PAUSE
+    while True:
+        session.lost = None
+        if await launched.recover():
+            return None
+        if (fate := await launched.fate()) is not None:
+            return fate
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def never_delivered(state: Subagent, accepted: int | None) -> bool:
+    """Tell whether the agent never got the prompt that was laid out for it: its input ends before the prompt."""
+    task = state.active
+    return task is not None and task.prompt is not None and accepted is not None and accepted <= task.prompt[1]

@@ -1,0 +1,24 @@
+"""What the hands of an actor work with."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from acp_runtime.core.inputs import Observation
+from acp_runtime.core.model import Subagent
+from acp_runtime.manager.launcher import Launcher, LaunchRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a performer works with. `tell` queues an observation; `store` queues one and returns when it is durable.
+
+    `state` gives the subagent as it is now; `request` what to launch as this attempt.
+    """
+
+    launcher: Launcher
+    request: Callable[[int], LaunchRequest]
+    state: Callable[[], Subagent]
+    tell: Callable[[Observation], None]
+    store: Callable[[Observation], Awaitable[object]]
+    epoch: int
+    version: str

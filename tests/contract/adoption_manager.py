@@ -1,0 +1,30 @@
+"""A manager that is to be killed: spawns an agent, says its id once its result has come so far, and waits."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from acp_runtime.core.model import Permissions
+from acp_runtime.manager.docker_launcher import DockerLauncher
+from tests.contract.conftest import BOUND, PARENT, Place, config_for, label
+
+
+async def main(root: Path, image: str, task: str, reached: str) -> None:
+    config = config_for(root, image)
+    place = Place("docker", root, config, lambda: DockerLauncher(config, os.environ, labels=label(root)), "python3")
+    place.kind("scripted")
+    async with place.runtime() as runtime:
+        view = await runtime.spawn(PARENT, place.request(task, permissions=Permissions.ASK))
+        if reached == "?":
+            await place.until(runtime, view.id, lambda each: bool(each.requests))
+        else:
+            await place.until(runtime, view.id, lambda each: reached in each.newest.result)
+        sys.stdout.write(view.id + "\n")
+        sys.stdout.flush()
+        await asyncio.sleep(BOUND)
+
+
+asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]))

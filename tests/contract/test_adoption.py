@@ -1,0 +1,147 @@
+"""An agent outlives its manager: another one goes on with it as if nothing had been."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from acp_runtime.core.model import Limits, TaskState
+from acp_runtime.core.status import Status
+from acp_runtime.service import Runtime
+from tests import engine
+from tests.contract.conftest import PARENT, Place, mark
+
+pytestmark = [pytest.mark.docker, pytest.mark.parametrize("place", ["docker"], indirect=True)]
+
+MANAGER = Path(__file__).with_name("adoption_manager.py")
+ANSWERED = "until grep -q stopReason /journal/1/o-*; do sleep 0.05; done"
+
+
+async def killed(place: Place, task: str, reached: str) -> str:
+    """Have a process of its own spawn a task, and kill it once it has come so far; return the subagent's id."""
+    argv = (sys.executable, str(MANAGER), str(place.root), place.config.base_image or "", task, reached)
+    manager = await asyncio.create_subprocess_exec(*argv, stdout=subprocess.PIPE)
+    assert manager.stdout is not None
+    try:
+        async with asyncio.timeout(place.bound):
+            subagent = (await manager.stdout.readline()).decode().strip()
+        assert subagent, "the manager failed"
+    finally:
+        manager.send_signal(signal.SIGKILL)
+        await manager.wait()
+    return subagent
+
+
+def container(place: Place) -> str:
+    (found,) = engine.containers(f"io.acp-subagents.test={mark(place.root)}")
+    return found
+
+
+def inside(place: Place, script: str, user: str = "10001") -> None:
+    """Run a command in the agent's sandbox, beside all managers."""
+    engine.execute(container(place), "sh", "-c", script, user=user, workdir="/workspace")
+
+
+async def said(runtime: Runtime, subagent: str) -> str:
+    """Return what the agent said, as the log has it."""
+    rows = (await runtime.transcript(PARENT, subagent)).entries
+    return "".join(row.text for row in rows if row.kind == "agent_message_chunk")
+
+
+async def told_once(runtime: Runtime) -> str:
+    async with runtime.turn(PARENT) as turn:
+        assert len(turn.nudges) == 1, turn.text
+    async with runtime.turn(PARENT) as again:
+        assert again.nudges == ()
+    return turn.text
+
+
+def numbers(upto: int) -> str:
+    return "".join(f"{number}\n" for number in range(upto))
+
+
+async def test_a_task_in_flight_ends_with_its_full_result_and_nothing_said_is_lost_or_doubled(place: Place) -> None:
+    subagent = await killed(place, "[[updates:400]][[say:one]][[wait:go]][[updates:400]][[say:two]]", "one")
+    inside(place, "touch go")
+    async with place.runtime() as runtime:
+        view = await place.ended(runtime, subagent)
+        assert (view.newest.state, view.attempt) == (TaskState.COMPLETED, 1), view.newest.cause
+        assert await said(runtime, subagent) == f"{numbers(400)}one{numbers(400)}two"
+        assert "completed" in await told_once(runtime)
+
+
+async def test_a_task_that_ended_while_nobody_watched_is_told_with_its_result(place: Place) -> None:
+    subagent = await killed(place, "[[say:one]][[wait:go]][[say:two]]", "one")
+    inside(place, "touch go")
+    inside(place, ANSWERED, user="0")
+    async with place.runtime() as runtime:
+        view = await place.ended(runtime, subagent)
+        assert (view.newest.state, view.newest.result) == (TaskState.COMPLETED, "onetwo")
+        assert "onetwo" in await told_once(runtime)
+        await runtime.send(PARENT, subagent, "[[say:three]]")
+        view = await place.ended(runtime, subagent)
+        assert (view.newest.result, view.attempt) == ("three", 1)
+
+
+async def test_the_result_of_an_agent_that_died_unwatched_is_taken_from_its_journal(place: Place) -> None:
+    subagent = await killed(place, "[[say:one]][[wait:go]][[say:two]]", "one")
+    inside(place, "touch go")
+    inside(place, ANSWERED, user="0")
+    engine.kill(container(place))
+    async with place.runtime() as runtime:
+        view = await place.ended(runtime, subagent)
+        assert (view.newest.state, view.newest.result) == (TaskState.COMPLETED, "onetwo"), view.newest.cause
+        assert "onetwo" in await told_once(runtime)
+
+
+async def test_an_agent_that_died_unwatched_in_mid_task_is_told_as_interrupted_with_what_it_had_said(
+    place: Place,
+) -> None:
+    subagent = await killed(place, "[[say:one]][[wait:go]][[say:two]][[hang]]", "one")
+    inside(place, "touch go")
+    inside(place, ANSWERED.replace("stopReason", "two"), user="0")
+    engine.kill(container(place))
+    async with place.runtime() as runtime:
+        view = await place.ended(runtime, subagent)
+        assert view.newest.state is TaskState.INTERRUPTED
+        assert "the outcome is unknown" in view.newest.cause
+        assert await said(runtime, subagent) == "onetwo"
+        assert "interrupted" in await told_once(runtime)
+
+
+async def test_an_open_question_is_open_again_and_its_answer_reaches_the_agent(place: Place) -> None:
+    subagent = await killed(place, "[[ask:allow_once,reject_once]]", "?")
+    async with place.runtime() as runtime:
+        view = await place.until(runtime, subagent, lambda each: each.status is Status.WAITING)
+        (request,) = view.requests
+        await runtime.answer(PARENT, subagent, request.id, "opt-1")
+        view = await place.ended(runtime, subagent)
+        assert (view.newest.state, view.attempt) == (TaskState.COMPLETED, 1), view.newest.cause
+        assert "opt-1" in view.newest.result
+
+
+async def test_an_idle_agent_goes_on_in_its_session(place: Place) -> None:
+    subagent = await killed(place, "[[say:one]]", "one")
+    async with place.runtime() as runtime:
+        view = await place.until(runtime, subagent, lambda each: each.status is Status.IDLE)
+        await runtime.send(PARENT, subagent, "[[say:two]]")
+        view = await place.ended(runtime, subagent)
+        assert (view.newest.result, view.attempt) == ("two", 1)
+        assert await said(runtime, subagent) == "onetwo"
+
+
+async def test_a_holder_that_was_killed_ends_its_agent_and_another_attempt_goes_on(place: Place) -> None:
+    async with place.runtime() as runtime:
+        request = place.request("[[say:one]][[hang]]", limits=Limits(backoff=0.01))
+        view = await runtime.spawn(PARENT, request)
+        await place.until(runtime, view.id, lambda each: each.newest.result == "one")
+        inside(place, "pkill -KILL holder", user="0")
+        view = await place.ended(runtime, view.id)
+        assert view.newest.state is TaskState.INTERRUPTED
+        await place.until(runtime, view.id, lambda each: each.status is Status.IDLE)
+        await runtime.send(PARENT, view.id, "[[say:two]]")
+        view = await place.ended(runtime, view.id)
+        assert (view.newest.result, view.attempt) == ("two", 2)
