@@ -29,12 +29,6 @@ def me(store):
 
 
 @pytest.fixture
-def dead(me):
-    """The owner of another store, in sight of this process, whose pid is another's by now."""
-    return replace(me, store=me.store[::-1], started=me.started - 1)
-
-
-@pytest.fixture
 def other(me):
     """The owner of another store: a process that lives, but not for a reaper with `started=without(other)`."""
     with subprocess.Popen(["sleep", "infinity"]) as process:
@@ -163,15 +157,22 @@ async def test_a_dead_maker_of_another_store_loses_what_has_ended_but_no_volume(
 
 
 @pytest.mark.requirement("D09.1")
-async def test_a_maker_whose_pid_is_another_processs_now_is_dead(make, dead, reaper):
-    runs, ended = await make("one", dead), await make("two", dead, ended=True)
-    assert await actions(reaper({}), runs) == [Action.KEEP]
+async def test_a_maker_whose_pid_is_another_processs_now_is_dead(make, other, reaper):
+    runs, ended = await make("one", other), await make("two", other, ended=True)
+
+    def reused(pid):
+        began = start_time(pid)
+        return began + 1 if pid == other.pid else began
+
+    assert await actions(reaper({}), runs, ended) == [Action.KEEP, Action.KEEP]
+    assert await actions(reaper({}, started=reused), runs, ended) == [Action.KEEP, Action.REMOVED]
     assert [await state(each) for each in (runs, ended)] == ["running", "gone"]
 
 
-async def test_volumes_of_a_dead_maker_go_when_its_store_is_named(engine, make, dead, reaper):
-    ended = await make("one", dead, ended=True, volumes=True)
-    assert await actions(reaper({}, volumes_of=frozenset({dead.store})), ended.spec.work_volume) == [Action.REMOVED]
+async def test_volumes_of_a_dead_maker_go_when_its_store_is_named(engine, make, other, reaper):
+    ended = await make("one", other, ended=True, volumes=True)
+    passes = reaper({}, started=without(other), volumes_of=frozenset({other.store}))
+    assert await actions(passes, ended, ended.spec.work_volume) == [Action.REMOVED, Action.REMOVED]
     assert await engine.inspect_volume(ended.spec.work_volume) is None
 
 

@@ -14,7 +14,7 @@ from docker.errors import NotFound
 from acp_runtime.cli.codes import Exit
 from acp_runtime.clock import SystemClock
 from acp_runtime.store.store import Store
-from sandbox.ownership import Owner
+from sandbox.ownership import Owner, start_time
 from sandbox.spec import LABEL
 from tests import engine
 from tests.contract.conftest import label
@@ -38,14 +38,14 @@ def leave(site: DaemonSite) -> Iterator[Callable[[str], str]]:
     def make(subagent: str) -> str:
         store = asyncio.run(store_of(site))
         own = {"subagent": subagent, "attempt": "1", "role": "agent"}
-        me = Owner.of_this_process(store, 1)
-        dead = replace(me, started=me.started - 1)
-        labels = {**test, **dead.labels(), **{LABEL + key: own[key] for key in own}}
         name = f"acp-{store}-{subagent}-1"
-        with engine.client() as client:
-            made: str = client.api.create_container(closure_image(), ["sleep", "60"], name=name, labels=labels)["Id"]
+        with engine.client() as client, subprocess.Popen(["sleep", "infinity"]) as maker:
+            owner = replace(Owner.of_this_process(store, 1), pid=maker.pid, started=start_time(maker.pid) or 0)
+            labels = {**test, **owner.labels(), **{LABEL + key: own[key] for key in own}}
+            made: str = client.api.create_container(closure_image(), ["sleep", "infinity"], name=name, labels=labels)["Id"]
             client.api.start(made)  # what runs is no other store's to remove
-            return made
+            maker.kill()
+        return made
 
     yield make
     with engine.client() as client:
