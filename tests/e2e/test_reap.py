@@ -42,7 +42,8 @@ def leave(site: DaemonSite) -> Iterator[Callable[[str], str]]:
         with engine.client() as client, subprocess.Popen(["sleep", "infinity"]) as maker:
             owner = replace(Owner.of_this_process(store, 1), pid=maker.pid, started=start_time(maker.pid) or 0)
             labels = {**test, **owner.labels(), **{LABEL + key: own[key] for key in own}}
-            made: str = client.api.create_container(closure_image(), ["sleep", "infinity"], name=name, labels=labels)["Id"]
+            idle = ["sleep", "infinity"]
+            made: str = client.api.create_container(closure_image(), idle, name=name, labels=labels)["Id"]
             client.api.start(made)  # what runs is no other store's to remove
             maker.kill()
         return made
