@@ -31,7 +31,7 @@ from sandbox.agents_volume import AgentsVolume
 from sandbox.engine import Engine
 from sandbox.errors import SandboxError
 from sandbox.image_recipe import load_recipe
-from sandbox.programs import ARCHITECTURES, program
+from sandbox.programs import ARCHITECTURES, PROGRAMS, program
 
 LEAST_FREE: Final = 5 * 1024**3
 LOG_LINES: Final = 200
@@ -104,7 +104,7 @@ async def _engine(image: str | None) -> list[Finding]:
     except SandboxError as error:
         return [Finding(Mark.BAD, "engine", str(error))]
     try:
-        needed = [_relay(engine), *await _made(engine, image)]
+        needed = [*_programs(engine), *await _made(engine, image)]
     except SandboxError as error:
         needed = [Finding(Mark.BAD, "engine", str(error))]
     finally:
@@ -120,11 +120,12 @@ async def _engine(image: str | None) -> list[Finding]:
     return [*found, *needed]
 
 
-def _relay(engine: Engine) -> Finding:
-    try:
-        return Finding(Mark.GOOD, "relay", str(program("relay", engine.facts.architecture)))
-    except SandboxError as error:
-        return Finding(Mark.BAD, "relay", str(error))
+def _programs(engine: Engine) -> Iterator[Finding]:
+    for name in PROGRAMS:
+        try:
+            yield Finding(Mark.GOOD, name, str(program(name, engine.facts.architecture)))
+        except SandboxError as error:
+            yield Finding(Mark.BAD, name, str(error))
 
 
 async def _made(engine: Engine, image: str | None) -> list[Finding]:

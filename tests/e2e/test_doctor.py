@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.daemon_site import DaemonSite, daemon_site
 
-WITHOUT_RELAY = """
+WITHOUT_PROGRAMS = """
 import functools, pathlib, sys
 from acp_runtime.cli import doctor
 from acp_runtime.cli.main import main
@@ -34,11 +34,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonSite]:
 @pytest.mark.requirement("D10.11")
 def test_the_doctor_says_what_is_missing_on_the_engine(site: DaemonSite) -> None:
     site.config.write_text('[sandbox]\nimage = "acp-subagents-test/nowhere:1"\n')
-    done = site.run("doctor", code=WITHOUT_RELAY)
+    done = site.run("doctor", code=WITHOUT_PROGRAMS)
     found = {line.split()[1]: line for line in done.stdout.splitlines()}
     assert done.returncode == 1, done.stderr
-    assert found["relay"].startswith("bad  relay          The relay nowhere/relay-")
-    assert "run `python sandbox/programs/build.py`" in found["relay"]
+    for name in ("relay", "holder"):
+        assert found[name].startswith(f"bad  {name:<14} The {name} nowhere/{name}-")
+        assert "run `python sandbox/programs/build.py`" in found[name]
     assert found["image"].startswith("warn image          acp-subagents-test/nowhere:1 is not on the engine yet")
     assert "agents" in found
 
