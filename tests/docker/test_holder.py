@@ -122,6 +122,7 @@ async def test_an_agent_is_held_and_attached_and_ends(placed: Placed):
     assert await placed.inside(f"ls {RUN}", user=f"0:{GID}") == ""
 
 
+@pytest.mark.requirement("D08.6")
 async def test_links_that_are_cut_in_a_flood_lose_and_repeat_nothing(placed: Placed):
     count = 100_000
     await placed.start("sh", "-c", f"seq 1 {count}; read x")
@@ -153,6 +154,7 @@ RIGHTS = f"Uid: 10001 10001 10001 10001;Gid: 10001 10001 10001 10001;Groups: ;Ca
 RIGHTS += f"CapEff: {NONE};CapBnd: {NONE};CapAmb: {NONE};NoNewPrivs: 1;Seccomp: 2;"
 
 
+@pytest.mark.requirement("D08.7")
 async def test_an_agent_can_do_nothing_to_its_holder(placed: Placed):
     await placed.start("sh", "-c", f"{TRESPASS} read x")
     heard, channel = await placed.attach()
@@ -173,6 +175,7 @@ echo family
 """
 
 
+@pytest.mark.requirement("D08.7")
 async def test_a_kill_ends_the_tree_and_nothing_beside_it(placed: Placed):
     await placed.start("sh", "-c", f"{FAMILY} read x")
     heard, channel = await placed.attach()
@@ -244,6 +247,7 @@ def assert_goes_on(said: bytes, before: bytes) -> None:
     assert numbered(said.count(b"\n") + 1).startswith(said)
 
 
+@pytest.mark.requirement("D08.6")
 @ONCE
 async def test_what_was_said_is_told_once_more_when_the_container_was_killed_in_mid_write(
     placed: Placed, engine: Engine, image: str

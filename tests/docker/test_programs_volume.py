@@ -56,6 +56,7 @@ async def test_the_programs_are_in_it_as_they_were_built_and_run_in_any_image(en
         assert await said(sandbox, f"touch {HOLDER} 2>/dev/null || echo refused", user) == "refused\n"
 
 
+@pytest.mark.requirement("D08.8")
 async def test_those_that_fill_at_once_agree_on_one_and_leave_nothing_else(engine, volume, image):
     engines = [await Engine.connect({}) for _ in range(3)]
     try:
@@ -110,6 +111,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.requirement("D08.8")
 @pytest.mark.parametrize("damage", DAMAGES)
 async def test_what_does_not_come_back_as_it_was_given_is_not_published(engine, volume, image, monkeypatch, damage):
     async def get_archive(_engine: Engine, container: str, path: str, *, most: int) -> bytes:

@@ -79,6 +79,7 @@ async def test_what_the_agent_stored_is_there_in_the_next_attempt(engine, make_s
     assert await said(second, "cat /workspace/file; test -d $HOME/.state") == "kept\n"
 
 
+@pytest.mark.requirement("D08.7")
 async def test_the_journal_is_roots_alone_lives_across_attempts_and_goes_with_the_volumes(engine, make_sandbox):
     first = await make_sandbox(journal=True)
     assert await said(first, "stat -c '%u:%g %a' /journal /workspace", user="0:0") == "0:0 700\n10001:10001 755\n"

@@ -79,6 +79,7 @@ ALTERED = {
 }
 
 
+@pytest.mark.requirement("D08.8")
 @pytest.mark.parametrize("how", ALTERED)
 @pytest.mark.parametrize("altered", NAMES)
 def test_an_altered_program_is_refused_by_name_and_the_others_are_not(tmp_path, altered, how):
@@ -142,6 +143,7 @@ def test_the_wheel_holds_the_programs_executable_and_the_images_without_certific
     assert files <= packed
 
 
+@pytest.mark.requirement("D08.8")
 def test_the_sdist_holds_the_source_only_and_makes_the_same_wheel(checkout, tmp_path):
     sdist = pack(checkout, "sdist", tmp_path / "out")
     with tarfile.open(sdist) as archive:

@@ -28,6 +28,7 @@ async def settled(channel) -> int:
     return end
 
 
+@pytest.mark.requirement("D08.6")
 async def test_at_the_bound_the_agent_waits_and_nothing_is_lost(held: Held):
     await held.start(*FLOOD, stdout_bound=MIB)
     heard, channel = await held.attach()

@@ -161,6 +161,7 @@ def damaged(held: Held, damage: str, name: str) -> Path:
     return copy
 
 
+@pytest.mark.requirement("D08.6")
 @SHIPPED
 @pytest.mark.parametrize("which", ["o0", "o1", "o-1", "e0"])
 async def test_damaged_files_cost_what_they_held_and_nothing_else(held: Held, which: str):
