@@ -21,8 +21,13 @@ def sandbox_limits(given: Confinement) -> Limits:
     return Limits(memory_bytes=given.memory * MIB, cpus=given.cpus, pids=given.pids, tmp_bytes=given.tmp * MIB)
 
 
-def host_mounts(given: Confinement, endpoint: Endpoint) -> tuple[HostMount, ...]:
-    """Return the mounts that were asked for by name. Raises `Rejected` (mount_refused)."""
+def host_mounts(given: Confinement, endpoint: Endpoint, *, shared: bool) -> tuple[HostMount, ...]:
+    """Return the mounts that were asked for by name. Raises `Rejected` (mount_refused).
+
+    `shared`: the engine sees this machine's folders. Else another machine's of the same name would be mounted.
+    """
+    if given.mounts and not shared:
+        raise _refused(given.mounts[0], "the engine shares no sockets with this process, so it may have other folders")
     return tuple(_mount(each, endpoint) for each in given.mounts)
 
 

@@ -242,7 +242,10 @@ class DockerLauncher:
         async with self._preparing:  # one fills it, the others wait
             programs = await ensure_programs(engine, ground.base)
         mounts: tuple[HostMount | VolumeMount, ...] = (VolumeMount(programs, PROGRAMS_MOUNT),)
-        mounts = (*mounts, *host_mounts(request.order.confinement, engine.endpoint))
+        mounts = (
+            *mounts,
+            *host_mounts(request.order.confinement, engine.endpoint, shared=ground.probed.sockets_shared),
+        )
         if any(part.startswith(f"{AGENTS}/") for part in request.kind.argv):
             volume = await ensure_agents(engine, request.progress, environ=self._environ)
             mounts = (*mounts, VolumeMount(volume, AGENTS))
