@@ -34,6 +34,7 @@ NOW = "now"
 TRIES = 3  # of each fault: some find nobody that they could hit
 LOOK_SECONDS = 0.02
 FAILPOINT_SECONDS = 1.0
+VICTIM_SECONDS = 3.0
 READY_SECONDS = 90.0
 FINISH_SECONDS = 240.0
 
@@ -85,15 +86,24 @@ class Storm:
         """Wait for the fact upon which a fault comes, and have it come."""
         self.check_parents()
         subagent = self.wait_for(fault.failpoint, fault.number, FAILPOINT_SECONDS)
-        began = time.perf_counter()
-        for each in ([subagent] if subagent else []) + self.subagents():
-            ended = FAULTS[fault.victim](self, each)
-            if ended is not None:
-                told = {"victim": fault.victim, "subagent": ended or each, "lethal": bool(ended)}
-                told |= {"failpoint": fault.failpoint, "seconds": round(time.perf_counter() - began, 2)}
-                self.done.append(told | {"at": round(began - self.began, 1)})
-                return
+        until = time.perf_counter() + VICTIM_SECONDS
+        while time.perf_counter() < until:
+            for each in ([subagent] if subagent else []) + self.subagents():
+                if self.happened(fault, each):
+                    return
+            time.sleep(LOOK_SECONDS)
         self.missed[fault.victim] += 1
+
+    def happened(self, fault: Fault, subagent: str) -> bool:
+        """Have a fault come upon a subagent; whether it found somebody there."""
+        began = time.perf_counter()
+        ended = FAULTS[fault.victim](self, subagent)
+        if ended is None:
+            return False
+        told = {"victim": fault.victim, "subagent": ended or subagent, "lethal": bool(ended)}
+        told |= {"failpoint": fault.failpoint, "seconds": round(time.perf_counter() - began, 2)}
+        self.done.append(told | {"at": round(began - self.began, 1)})
+        return True
 
     def wait_for(self, kind: str, number: int, seconds: float) -> str:
         """Wait for so many new facts of a kind, and return the subagent of the last; nothing when they do not come."""

@@ -29,7 +29,7 @@ CALL_SECONDS = 20.0
 AGAIN_SECONDS = 0.05
 GONE = ("daemon_unreachable", "closing")
 FATAL = ("invalid", "unknown_method", "unknown_agent", "internal_error", "socket_unsafe", "version_mismatch")
-LIMITS = {"restarts": 100, "backoff": 0.02, "loss_told": 30.0, "lost_grace": 20.0, "request": 120.0}
+LIMITS = {"restarts": 100, "backoff": 0.02, "loss_told": 30.0, "request": 120.0}
 STEP_SECONDS = 0.2
 FAIL, ANSWER, CANCEL, STOP = 0.3, 0.6, 0.01, 0.01
 

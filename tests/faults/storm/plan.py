@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 # How often each fault comes. `lease`: the manager is frozen until its lease is over, another takes its place, it wakes.
 WEIGHTS = {
-    "manager-kill": 8,
-    "manager-term": 3,
+    "manager-kill": 6,
+    "manager-term": 2,
     "manager-freeze": 3,
-    "manager-replace": 3,
+    "manager-replace": 2,
     "manager-lease": 0.5,
-    "manager-and-agent": 3,
-    "manager-and-container": 3,
+    "manager-and-agent": 2,
+    "manager-and-container": 2,
     "agent-kill": 8,
     "agent-freeze": 4,
     "holder-kill": 3,

@@ -60,7 +60,7 @@ def test_nothing_of_real_agents_is_lost_in_a_storm(site: StormSite, monkeypatch:
     site.write_config()
     with ScriptedModel(port=0) as model:
         storm = RealStorm(site, SEED, COUNT, agents=2, without=UNSEEN, model=model)
-        verdict = storm.play(site.root / "case", held=False)
+        verdict = storm.play(site.root / "case", held=True)
     print(json.dumps(verdict["figures"]), f"missed {verdict['missed']}, {verdict['seconds']} s")
     assert {name: wrong for name, wrong in verdict["found"].items() if wrong} == {}
     assert os.environ[KEY_NAME] not in site.log()

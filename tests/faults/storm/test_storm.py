@@ -15,7 +15,6 @@ from tests.faults.storm.victims import FAULTS, NEEDS_ENGINE
 
 pytestmark = pytest.mark.docker
 
-HELD = False
 SHORT, SHORT_SEED = 60, 4
 LONG_SEEDS, LONG = range(100, 110), 100
 ENGINE_SEED, ENGINE = 200, 40
@@ -24,7 +23,7 @@ ENGINE_SEED, ENGINE = 200, 40
 def weather(site: StormSite, seed: int, count: int, engine: OwnEngine | None = None) -> Counter[str]:
     """Have a storm and return its faults. A case in which something is wrong stays in its folder."""
     case = site.root / "case"
-    verdict = Storm(site, seed, count, engine=engine).play(case, held=HELD)
+    verdict = Storm(site, seed, count, engine=engine).play(case, held=True)
     wrong = {name: found for name, found in verdict["found"].items() if found}
     print(f"seed {seed}:", json.dumps(verdict["figures"]), f"missed {verdict['missed']}, {verdict['seconds']} s")
     assert wrong == {}, f"make storm SEED={seed} COUNT={count} shows it again; case {case}: {wrong}"
