@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from acp_runtime.manager.model_way import PORT, group, model_way, relay_command, run_mounts
+from acp_runtime.manager.run_dir import make_run_dir
 from acp_runtime.models import Route, Secret
 from sandbox.container import Sandbox
 from sandbox.engine import Engine
@@ -90,9 +91,7 @@ async def make_placed(engine: Engine, make_spec, image: str, tmp_path: Path) -> 
     made: list[Sandbox] = []
 
     async def make(by: Engine, way: str) -> Placed:
-        folder, probed = tmp_path / "run", PROBED[way]
-        folder.mkdir()
-        folder.chmod(0o750)
+        folder, probed = make_run_dir(tmp_path / "run", "store", "one"), PROBED[way]
         mounts = (VolumeMount(await ensure_programs(by, image), PROGRAMS_MOUNT), *run_mounts(probed, folder))
         spec = make_spec(command=relay_command(probed), gid=group(probed), mounts=mounts, work=False, home=False)
         made.append(await Sandbox.create(by, spec))
@@ -110,6 +109,7 @@ async def with_the_key(end, request):
     await end.answer(200 if known else 401, body)
 
 
+@pytest.mark.requirement("D08.9")
 @pytest.mark.parametrize("way", PROBED)
 async def test_a_model_request_from_inside_arrives_with_the_key_and_one_that_came_early_is_held(
     engine: Engine, make_placed: MakePlaced, way: str
@@ -129,6 +129,7 @@ async def test_a_model_request_from_inside_arrives_with_the_key_and_one_that_cam
                     raise AssertionError("an earlier manager was let in")
 
 
+@pytest.mark.requirement("D08.9")
 async def test_a_cut_exec_breaks_the_answer_under_way_and_mends_itself(engine: Engine, make_placed: MakePlaced):
     halfway, placed = asyncio.Event(), await make_placed(engine, "exec")
 
@@ -149,6 +150,7 @@ async def test_a_cut_exec_breaks_the_answer_under_way_and_mends_itself(engine: E
         assert await placed.python(ASK) == "200 300000"
 
 
+@pytest.mark.requirement("D08.10")
 async def test_an_agent_reaches_neither_the_relay_nor_the_way_to_the_manager(engine: Engine, make_placed: MakePlaced):
     placed = await make_placed(engine, "exec")
     async with upstream(with_the_key) as model, placed.open(model.url):

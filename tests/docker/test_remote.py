@@ -37,6 +37,7 @@ def behind_tls(engine: Engine) -> Iterator[dict[str, str]]:
         yield {**os.environ, **tls, "DOCKER_HOST": f"tcp://127.0.0.1:{port}"}
 
 
+@pytest.mark.requirement("D08.9")
 async def test_an_agent_behind_tls_works_and_asks_its_model_over_an_exec(
     behind_tls: dict[str, str], image: str, tmp_path: Path
 ):
@@ -44,6 +45,7 @@ async def test_an_agent_behind_tls_works_and_asks_its_model_over_an_exec(
     assert_nothing_left(tmp_path, on_the_engine=True)
 
 
+@pytest.mark.requirement("D08.9")
 def test_a_manager_in_a_container_with_the_engines_socket_runs_agents(engine: Engine, image: str):
     """It finds out by itself that what it has no other container sees."""
     mark, parts = secrets.token_hex(8), {str(REPO), sys.prefix, sys.base_prefix, "/usr", "/lib", "/lib64", "/bin"}

@@ -91,6 +91,7 @@ async def test_after_its_link_has_closed_a_relay_holds_what_comes_for_the_next(r
 # ---- who may
 
 
+@pytest.mark.requirement("D08.10")
 async def test_a_wrong_token_or_a_lower_epoch_is_refused_by_name_and_harms_nobody(relay: Carried):
     async with host(relay.path, echo), relay.link(epoch=5):
         for token, epoch, name in ((relay.token[:-1], 9, "token_refused"), ("0" * 32, 9, "token_refused"),

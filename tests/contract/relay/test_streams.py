@@ -76,6 +76,7 @@ async def test_an_answer_given_before_the_whole_request_was_read_reaches_the_cli
         await close(writer)
 
 
+@pytest.mark.requirement("D08.10")
 async def test_a_stream_that_nobody_reads_holds_up_no_other_and_little_is_kept(relay: Carried):
     """On both sides: a client that does not read its answer, and a host that does not read a request."""
     go_on, stuck = asyncio.Event(), [asyncio.Event(), asyncio.Event()]
