@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.dead_runs import take_up_dead_runs
@@ -31,6 +31,8 @@ from acp_runtime.manager.launcher import CheckResult, Launcher, LaunchError
 from acp_runtime.places import environment
 from acp_runtime.service import Runtime, SpawnRequest
 from acp_runtime.views import SubagentView
+
+ORPHAN_SECONDS: Final = 300.0
 
 PARENT = "run"
 WAIT_SECONDS = 3600.0
@@ -77,7 +79,8 @@ class _Run:
         self, options: argparse.Namespace, config: Config, request: SpawnRequest, output: Output, talk: Talk
     ) -> None:
         self._options = options
-        self._config = config
+        # Nobody comes back for a run that was killed but to save what it had done.
+        self._config = replace(config, orphan_ttl=min(config.orphan_ttl, ORPHAN_SECONDS))
         self._request = request
         self._output = output
         self._talk = talk

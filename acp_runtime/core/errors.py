@@ -4,6 +4,8 @@
     ├── Rejected           the caller asked for something that cannot be done now (kind says what)
     ├── StoreError         the event log could not be read or written
     │   ├── StoreOwned     another process owns the store
+    │   ├── OtherLauncher  the store's agents are run by another kind of launcher
+    │   ├── StoreFull      the disk has no room (`store.disk`)
     │   ├── StoreConflict  what is to be stored contradicts what is stored
     │   └── StoreTooNew    the store was written by a newer version
     └── IllegalTransition  a bug of ours: an event that the tables do not know in this state

@@ -126,6 +126,8 @@ def observations(state: Subagent, attempt: int, ground: Ground) -> Iterator[Inpu
             yield PromptAnswered(attempt, task, reason, files_changed=1)
     yield ChannelClosed(attempt, "eof")
     yield Reattached(attempt)
+    if ground.steers:
+        yield Reattached(attempt, adopted=True)
     yield DeathProven(attempt, 137, "killed")
     yield Halted(attempt, confirmed=True)
     yield Halted(attempt, confirmed=False)

@@ -1,0 +1,106 @@
+"""An agent that comes back in reach, to its manager or to another one: what goes on, what is void, what is told."""
+
+from acp_runtime.core.decide import decide
+from acp_runtime.core.effects import Answer, Cancel, Inspect, Prompt
+from acp_runtime.core.events import ChannelRecovered, PromptSent
+from acp_runtime.core.inputs import (
+    AnswerRequest,
+    Asked,
+    CancelTask,
+    ChannelClosed,
+    DeadlinePassed,
+    DeathProven,
+    Heard,
+    PromptAnswered,
+    PromptLaid,
+    Reattached,
+    SessionReady,
+    SteerTask,
+)
+from acp_runtime.core.model import Lifecycle, Permissions, Steering, Subagent, TaskState
+from acp_runtime.core.nudge import NudgeKind, nudges_for, superseded
+from acp_runtime.core.timers import outstanding, timers
+from acp_runtime.core.transcript import MessageEntry
+from tests.histories import ALLOW, after, born, ready, spawn
+
+T1 = "bg-0000000000.t1"
+LOST = ChannelClosed(1, "the link broke")
+
+
+def lost(*inputs: object, permissions: Permissions = Permissions.ALLOW, steering: bool = False) -> Subagent:
+    opened = SessionReady(1, "s", "agent", "1", steering=steering)
+    return after(born(spawn(permissions=permissions)), opened, *inputs, LOST)  # type: ignore[arg-type]
+
+
+def test_an_agent_that_is_in_reach_again_goes_on_with_its_task_and_is_asked_for_it_again() -> None:
+    state = lost()
+    assert outstanding(state) == (Inspect(1),)
+    events, effects = decide(state, Reattached(1), 1_000)
+    assert [type(each) for each in events] == [ChannelRecovered]
+    assert effects == (Prompt(1, T1),)
+    again = after(state, Reattached(1))
+    assert (again.lifecycle, again.active and again.active.state) == (Lifecycle.READY, TaskState.RUNNING)
+
+
+def test_a_return_of_an_earlier_attempt_or_without_a_loss_changes_nothing() -> None:
+    assert decide(lost(), Reattached(2), 0) == ((), ())
+    assert decide(ready(spawn()), Reattached(1), 0) == ((), ())
+    dead = after(lost(), DeathProven(1, 137, "killed"))
+    assert decide(dead, Reattached(1), 0) == ((), ())
+
+
+def test_a_cancel_and_an_answer_that_may_not_have_arrived_are_given_again() -> None:
+    asked = Asked(1, "1-1", "may I", (ALLOW,), wire="7")
+    state = lost(asked, AnswerRequest("1-1", ALLOW.id, "parent"), permissions=Permissions.ASK)
+    assert Answer(1, "1-1", ALLOW.id) in decide(state, Reattached(1, adopted=True), 0)[1]
+    state = lost(CancelTask(T1, "parent", "enough"))
+    assert Cancel(1, T1) in decide(state, Reattached(1, adopted=True), 0)[1]
+
+
+def test_a_deadline_that_passed_during_the_loss_leaves_the_agent_a_moment_to_be_heard() -> None:
+    state = after(lost(CancelTask(T1, "parent", "enough")), Reattached(1), now=60_000)
+    assert dict(timers(state))["cancel"] == 65_000
+    assert decide(state, DeadlinePassed(), 60_001) == ((), ())
+    ended = after(state, PromptAnswered(1, T1, "cancelled", 0), now=60_100)
+    assert ended.tasks[-1].state is TaskState.CANCELLED
+
+
+def test_another_manager_does_not_know_what_became_of_a_steer_and_the_same_one_waits_on() -> None:
+    steered = (SteerTask("left", "parent"),)
+    kept = after(lost(*steered, steering=True), Reattached(1))
+    assert [each.outcome for each in kept.steers] == [Steering.OPEN]
+    taken = after(lost(*steered, steering=True), Reattached(1, adopted=True))
+    assert [each.outcome for each in taken.steers] == [Steering.UNKNOWN]
+
+
+def test_only_who_was_told_of_a_loss_is_told_of_the_return() -> None:
+    quiet, (event,) = lost(), decide(lost(), Reattached(1), 1_000)[0]
+    assert nudges_for(quiet, after(quiet, Reattached(1)), event) == ()
+    told = after(lost(), DeadlinePassed(), now=30_000)
+    assert told.loss_told
+    (nudge,) = nudges_for(told, after(told, Reattached(1)), event)
+    assert nudge.kind is NudgeKind.RECOVERED
+    assert len(superseded(told, after(told, Reattached(1)), event)) == 1, "the loss that was not shown yet is over"
+
+
+def test_the_log_says_from_where_the_output_is_to_be_read_again() -> None:
+    say = (MessageEntry("agent", "a"), MessageEntry("agent", "b", "2"))
+    state = after(ready(spawn()), Heard(1, say, upto=100))
+    assert (state.heard, state.answer_at) == (100, None)
+    state = after(state, Heard(1, say[:1], upto=300, answer_at=200))
+    assert (state.heard, state.answer_at) == (300, 200)
+    assert after(state, PromptAnswered(1, T1, "end_turn", 0)).answer_at is None
+    assert after(state, Asked(1, "1-3", "may I", (ALLOW,), upto=350)).heard == 350
+    again = after(state, LOST, DeathProven(1, 1, "died"), DeadlinePassed(), now=300_000)
+    assert (again.attempt, again.heard, again.asked) == (2, 0, 0)
+
+
+def test_where_a_prompt_was_laid_out_is_stored_for_the_task_that_is_with_the_agent_only() -> None:
+    state = ready(spawn())
+    (event,) = decide(state, PromptLaid(1, T1, 16_777_219, 640), 0)[0]
+    assert isinstance(event, PromptSent)
+    laid = after(state, PromptLaid(1, T1, 16_777_219, 640))
+    assert laid.active is not None
+    assert laid.active.prompt == (16_777_219, 640)
+    assert decide(state, PromptLaid(2, T1, 1, 0), 0) == ((), ())
+    assert decide(state, PromptLaid(1, "bg-0000000000.t2", 1, 0), 0) == ((), ())
