@@ -96,6 +96,15 @@ def rebased(state: Subagent, now: int) -> Subagent:
     )
 
 
+def taken_over(state: Subagent, now: int) -> Subagent:
+    """Return a state with its whole time to learn of the agent: while no manager was there nobody could."""
+    own = {Lifecycle.STOPPING: state.limits.stop, Lifecycle.LOST: state.limits.lost_grace}
+    seconds = own.get(state.lifecycle)
+    if seconds is None or state.deadline is None:
+        return state
+    return replace(state, deadline=max(state.deadline, now + milliseconds(seconds)))
+
+
 def outstanding(state: Subagent) -> tuple[Effect, ...]:
     """Return all that the state calls for; each effect may be performed again without harm."""
     if state.lifecycle.over or state.lifecycle is Lifecycle.REQUESTED:

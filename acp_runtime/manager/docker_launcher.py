@@ -205,9 +205,11 @@ class DockerLauncher:
     async def _prepared(self, request: LaunchRequest) -> _Ground:
         async with self._preparing:
             if self._ground is None:
-                self._failed = True  # until it has not
-                self._ground = await self._prepare(request)
-                self._failed = False
+                try:
+                    self._ground = await self._prepare(request)
+                except Exception:
+                    self._failed = True
+                    raise
             return self._ground
 
     async def _prepare(self, request: LaunchRequest) -> _Ground:

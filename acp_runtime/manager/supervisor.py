@@ -23,7 +23,7 @@ from acp_runtime.core.inputs import (
 )
 from acp_runtime.core.model import Lifecycle, Reason, Subagent
 from acp_runtime.core.observations import MANAGER_ENDED
-from acp_runtime.core.timers import rebased
+from acp_runtime.core.timers import rebased, taken_over
 from acp_runtime.manager.actor import Actor
 from acp_runtime.manager.holder_key import HolderKey
 from acp_runtime.manager.launcher import Launcher, LaunchRequest, Progress
@@ -157,7 +157,7 @@ class Supervisor:
                 cause = "the manager that was starting the agent ended"
                 return await self._commit(committed, StartBroke(attempt, cause, MANAGER_ENDED))
             case _:
-                return committed
+                return Committed(taken_over(committed.state, self._clock.now()), committed.version)
 
     def _start(self, committed: Committed) -> Actor:
         actor = Actor(committed, store=self._store, clock=self._clock)

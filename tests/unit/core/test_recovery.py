@@ -19,7 +19,7 @@ from acp_runtime.core.inputs import (
 )
 from acp_runtime.core.model import Lifecycle, Permissions, Steering, Subagent, TaskState
 from acp_runtime.core.nudge import NudgeKind, nudges_for, superseded
-from acp_runtime.core.timers import outstanding, timers
+from acp_runtime.core.timers import outstanding, taken_over, timers
 from acp_runtime.core.transcript import MessageEntry
 from tests.histories import ALLOW, after, born, ready, spawn
 
@@ -104,3 +104,9 @@ def test_where_a_prompt_was_laid_out_is_stored_for_the_task_that_is_with_the_age
     assert laid.active.prompt == (16_777_219, 640)
     assert decide(state, PromptLaid(2, T1, 1, 0), 0) == ((), ())
     assert decide(state, PromptLaid(1, "bg-0000000000.t2", 1, 0), 0) == ((), ())
+
+
+def test_a_loss_that_was_left_by_another_manager_has_its_whole_grace_again_and_nothing_else_has() -> None:
+    assert dict(timers(taken_over(lost(), 1_000_000)))["lost"] == 1_300_000
+    assert dict(timers(taken_over(lost(), -1_000)))["lost"] == 300_000
+    assert taken_over(ready(spawn()), 1_000_000) == ready(spawn())
