@@ -14,7 +14,11 @@ from acp_runtime.service import Runtime
 from tests import engine
 from tests.contract.conftest import PARENT, Place, mark
 
-pytestmark = [pytest.mark.docker, pytest.mark.parametrize("place", ["docker"], indirect=True)]
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.parametrize("place", ["docker"], indirect=True),
+    pytest.mark.requirement("D08.5"),
+]
 
 MANAGER = Path(__file__).with_name("adoption_manager.py")
 ANSWERED = "until grep -q stopReason /journal/1/o-*; do sleep 0.05; done"
