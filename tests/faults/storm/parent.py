@@ -31,7 +31,7 @@ GONE = ("daemon_unreachable", "closing")
 FATAL = ("invalid", "unknown_method", "unknown_agent", "internal_error", "socket_unsafe", "version_mismatch")
 LIMITS = {"restarts": 100, "backoff": 0.02, "loss_told": 30.0, "request": 120.0}
 STEP_SECONDS = 0.2
-FAIL, ANSWER, CANCEL, STOP = 0.3, 0.6, 0.01, 0.01
+FAIL, ANSWER, CANCEL, STOP = 0.3, 0.6, 0.004, 0.003
 
 
 class Parent:
