@@ -73,7 +73,8 @@ class DockerAgent:
             self.channel.skip(error.about)  # a part of a line that is too long for us was given up already
             return False
         except HolderGone as error:
-            self._silent += 1
+            # One that is there and does not speak may be paused, or short of time: only silence of nobody is a death.
+            self._silent += not isinstance(error.__cause__, TimeoutError)
             log.info("%s is out of reach: %s", self.request.subagent, error)
             return False
         except (SandboxError, OSError) as error:
@@ -95,7 +96,7 @@ class DockerAgent:
             return Fate(container.exit_code if state is None or not ended else _code(state), _words(container))
         if state is not None and ended:
             return _ended(state)
-        return await self._without_holder()
+        return await self._without_holder() if container.state == "running" else None
 
     async def _without_holder(self) -> Fate | None:
         """End a container whose holder has gone: nobody can speak to its agent any more."""

@@ -31,6 +31,7 @@ from sandbox.spec import LABEL, SandboxSpec
 from tests.agents.scripted_model import ScriptedModel
 from tests.bench.background import background
 from tests.bench.channels import exec_stream, floods, pipe, round_trips
+from tests.bench.held import attachments, cold_starts, holding, memory
 from tests.bench.measure import Figure, Json, Place, busy, machine, table
 from tests.bench.runtime import BenchError, Stage, lives, scripted
 from tests.bench.store import commits, rosters
@@ -47,6 +48,7 @@ class Counts:
     lives: int = 6
     opencode: int = 4
     round_trips: int = 2_000
+    attachments: int = 50
     updates: int = 20_000
     floods: int = 5
     commits: int = 1_000
@@ -55,7 +57,18 @@ class Counts:
     rosters: tuple[int, ...] = (1, 10, 1_000)
 
 
-QUICK = Counts(lives=1, opencode=1, round_trips=20, updates=200, floods=1, commits=20, rosters=(1,), idle=1, starts=1)
+QUICK = Counts(
+    lives=1,
+    opencode=1,
+    round_trips=20,
+    attachments=1,
+    updates=200,
+    floods=1,
+    commits=20,
+    rosters=(1,),
+    idle=1,
+    starts=1,
+)
 
 
 class Bench:
@@ -81,10 +94,18 @@ class Bench:
             if engine is not None:
                 base = await ensure_base(engine, _say)
                 ways.append(exec_stream(await stack.enter_async_context(_idle_sandbox(engine, base))))
+                for name in ("socket", "exec"):
+                    held = await stack.enter_async_context(holding(engine, base, folder / f"held-{name}", LABELS))
+                    ways.append(held.way(f", held by {name}", socket=name == "socket"))
                 stages.append(self._scripted("container", self._docker()))
             _say("channels: " + " and ".join(way.place for way in ways))
             figures += await round_trips(ways, counts.round_trips)
             figures += await floods(ways, folder, count=counts.updates, times=counts.floods)
+            if engine is not None:
+                _say("attaching again, and cold starts")
+                figures += await attachments(held, counts.attachments)
+                figures += await memory(engine, held)
+                figures += await cold_starts(engine, base, folder, LABELS, counts.lives)
         _say("starts and stops of the scripted agent")
         figures += await lives(stages, folder, counts.lives)
         _say("idle subagents, a poll, and the command line")

@@ -13,7 +13,10 @@ from acp_runtime.core.inputs import Heard
 from acp_runtime.core.transcript import Entry
 from acp_runtime.manager.local_channel import LocalChannel
 from acp_runtime.session.channel import Channel, Receiver
-from acp_runtime.session.session import AcpSession, Observer
+from acp_runtime.session.observer import Observer
+from acp_runtime.session.observer import Place as Heed
+from acp_runtime.session.session import AcpSession
+from sandbox.channel import ExecChannel
 from sandbox.container import Sandbox
 from tests.bench.measure import Figure, Place
 from tests.bench.store import Ledger
@@ -27,11 +30,12 @@ Opener = Callable[[Sequence[str], Receiver], AbstractAsyncContextManager[Channel
 
 @dataclass(frozen=True)
 class Way:
-    """One way to a program: how it is opened, and the Python there."""
+    """One way to a program: how it is opened, the Python there, and how the figures call it beside the usual ones."""
 
     place: Place
     opened: Opener
     python: str
+    label: str = ""
 
 
 def pipe() -> Way:
@@ -55,11 +59,23 @@ def exec_stream(sandbox: Sandbox) -> Way:
     async def opened(argv: Sequence[str], receiver: Receiver) -> AsyncIterator[Channel]:
         channel = await sandbox.open_channel(argv, cwd="/", env={}, receiver=receiver)
         try:
-            yield channel
+            yield Unheld(channel)
         finally:
             await channel.close()
 
     return Way("container", opened, "python3")
+
+
+class Unheld:
+    """A plain exec as a session's channel: nothing is kept for anybody."""
+
+    input_end = None
+
+    def __init__(self, channel: ExecChannel) -> None:
+        self.send, self.pause, self.resume, self.close = channel.send, channel.pause, channel.resume, channel.close
+
+    async def acknowledge(self, stdout: int) -> None:
+        """Nothing is kept."""
 
 
 class Echo:
@@ -84,6 +100,12 @@ class Echo:
     def on_stderr(self, data: bytes) -> None:
         """Let pass what `cat` complains about."""
 
+    def on_gap(self, stream: int, offset: int, length: int) -> None:
+        """Let pass what `cat` complained about."""
+
+    def on_lost(self, reason: str) -> None:
+        """Do nothing: the reply that does not come is told by its bound."""
+
     def on_closed(self, reason: str) -> None:
         """Do nothing: the reply that does not come is told by its bound."""
 
@@ -106,7 +128,7 @@ async def round_trips(ways: Sequence[Way], count: int) -> list[Figure]:
                     await echo.come()
                 taken.append((loop.time() - begin) * 1000)
     name = "round trip of a small message"
-    return [Figure(name, "ms", way.place, tuple(taken)) for way, taken in zip(ways, samples, strict=True)]
+    return [Figure(name + way.label, "ms", way.place, tuple(taken)) for way, taken in zip(ways, samples, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -126,18 +148,20 @@ async def floods(ways: Sequence[Way], folder: Path, *, count: int, times: int) -
     found: list[list[Flood]] = [[] for _ in ways]
     for number in range(times):
         for way, taken in zip(ways, found, strict=True):
-            taken.append(await _flood(way, folder / f"flood-{way.place}-{number}.db", count))
-    return [figure for way, taken in zip(ways, found, strict=True) for figure in _figures(way.place, taken, count)]
+            path = folder / f"flood-{way.place}{way.label.rpartition(' ')[2]}-{number}.db"
+            taken.append(await _flood(way, path, count))
+    return [figure for way, taken in zip(ways, found, strict=True) for figure in _figures(way, taken, count)]
 
 
-def _figures(place: Place, taken: list[Flood], count: int) -> list[Figure]:
+def _figures(way: Way, taken: list[Flood], count: int) -> list[Figure]:
+    place, label = way.place, way.label
     rate = tuple(count / each.seconds for each in taken)
     cpu = tuple(each.cpu_seconds / count * 1e6 for each in taken)
     events = tuple(float(each.events) for each in taken)
     return [
-        Figure("updates stored, a second", "1/s", place, rate, more_is_better=True),
-        Figure("manager's CPU for one update", "µs", place, cpu),
-        Figure(f"events in the log for {count:,} updates", "events", place, events),
+        Figure(f"updates stored, a second{label}", "1/s", place, rate, more_is_better=True),
+        Figure(f"manager's CPU for one update{label}", "µs", place, cpu),
+        Figure(f"events in the log for {count:,} updates{label}", "events", place, events),
     ]
 
 
@@ -146,7 +170,7 @@ async def _flood(way: Way, path: Path, count: int) -> Flood:
     async with Ledger.open(path) as ledger:
         last = (loop.time(), time.process_time())
 
-        async def heard(entries: tuple[Entry, ...], place: Place) -> int:
+        async def heard(entries: tuple[Entry, ...], place: Heed) -> int:
             nonlocal last
             await ledger.take(Heard(1, entries, *place))
             last = (loop.time(), time.process_time())
