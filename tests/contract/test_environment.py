@@ -12,7 +12,8 @@ from acp_runtime.clock import ManualClock
 from acp_runtime.core.model import Opening, TaskState
 from acp_runtime.core.status import Status
 from acp_runtime.manager.docker_launcher import DockerLauncher
-from tests.contract.conftest import PARENT, Place, assert_nothing_left, label
+from tests import engine
+from tests.contract.conftest import PARENT, Place, assert_nothing_left, label, mark
 
 MIB = 1_048_576
 MEASURED = Path(__file__).with_name("giant_line.py")
@@ -104,7 +105,7 @@ async def test_a_line_of_100_megabytes_costs_the_manager_at_most_64(place: Place
 
 @pytest.mark.docker
 @pytest.mark.parametrize("place", ["docker"], indirect=True)
-async def test_a_manager_that_was_killed_is_followed_by_one_that_tells_the_truth_and_saves_the_work(
+async def test_a_manager_that_was_killed_with_its_agent_is_followed_by_one_that_tells_the_truth_and_saves_the_work(
     place: Place,
 ) -> None:
     subagent = await killed(place)
@@ -122,7 +123,7 @@ async def test_a_manager_that_was_killed_is_followed_by_one_that_tells_the_truth
 
 
 async def killed(place: Place, *words: str) -> str:
-    """Run a manager until its agent works, kill it, and return the subagent's id."""
+    """Run a manager until its agent works, kill both, and return the subagent's id."""
     argv = (sys.executable, str(Path(__file__).with_name("killed_manager.py")), str(place.root))
     process = await asyncio.create_subprocess_exec(
         *argv, str(place.config.base_image), *words, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
@@ -132,6 +133,8 @@ async def killed(place: Place, *words: str) -> str:
         subagent = (await process.stdout.readline()).decode().strip()
         process.kill()
         await process.wait()
+    for container in engine.containers(f"io.acp-subagents.test={mark(place.root)}", running=True):
+        engine.kill(container)
     return subagent
 
 
