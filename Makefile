@@ -9,7 +9,9 @@
 PY := .venv/bin/python
 # Those that need no engine come first, so that a plain mistake is told early; a new folder joins by itself.
 FAST := tests/unit tests/exhaustive tests/property tests/simulation tests/contract tests/integration
-REST := $(filter-out $(FAST) tests/demo tests/fixtures tests/__pycache__,$(patsubst %/,%,$(sort $(wildcard tests/*/))))
+# First, so that the others do not wait for them at the end.
+SLOWEST := tests/faults
+REST := $(filter-out $(FAST) $(SLOWEST) tests/demo tests/fixtures tests/__pycache__,$(patsubst %/,%,$(sort $(wildcard tests/*/))))
 # A file of tests stays in one process, for what its tests share. Many wait for the engine more than they compute.
 PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 PYTEST_ARGS ?=
@@ -33,10 +35,10 @@ demo: setup engine images ## show a real agent at work in a container, without a
 	@$(PY) -m tests.demo
 
 test: setup lint engine images ## prove that it is sound: lint, then all tests (PYTEST_ARGS="-k name -x")
-	@$(PY) -m pytest $(FAST) $(REST) $(PARALLEL) $(PYTEST_ARGS)
+	@$(PY) -m pytest $(SLOWEST) $(FAST) $(REST) $(PARALLEL) $(PYTEST_ARGS)
 
 test-long: setup engine images ## the tests that take too long for every day; they print their figures
-	@$(PY) -m pytest $(FAST) $(REST) --long -m long -s $(PYTEST_ARGS)
+	@$(PY) -m pytest $(FAST) $(REST) $(SLOWEST) --long -m long -s $(PYTEST_ARGS)
 
 check: setup lint ## the tests that need no engine, for the loop while editing
 	@$(PY) -m pytest $(FAST) -m "not docker" $(PARALLEL) $(PYTEST_ARGS)

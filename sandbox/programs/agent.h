@@ -83,12 +83,21 @@ static void limit(int report, int resource, rlim_t most)
         cannot(report, "set the limits of the agent");
 }
 
+/* Who started us may have had signals ignored: a shell its background jobs', a runtime its own. The C library would not
+   let its own be touched, and what is ignored stays so across an exec. */
+static void usual_signals(void)
+{
+    const unsigned long usual[4] = {0}; /* the kernel's struct sigaction: the default, no flags, an empty mask */
+    for (int number = 1; number <= 64; number++)
+        (void)syscall(SYS_rt_sigaction, number, usual, NULL, sizeof usual[0]);
+}
+
 __attribute__((noreturn)) static void become_agent(int input, int output, int errors, int report)
 {
     sigset_t none;
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
-    (void)signal(SIGPIPE, SIG_DFL);
+    usual_signals();
     (void)setsid();
     limit(report, RLIMIT_CORE, 0);
     limit(report, RLIMIT_NOFILE, open_files);

@@ -306,9 +306,14 @@ def check_lived(case: Case) -> Iterator[str]:
     for stream in case.streams.values():
         done = {entry["label"] for entry in stream.journal if entry["word"] == "done"}
         sent = sent_by(stream) if set(case.lethal(stream)) <= AGENT_ONLY else {}
+        # What a holder had not read yet died with it: each such end may cost one answer that was on its way.
+        excused = sum(each not in AGENT_ONLY for each in case.lethal(stream))
         for task in stream.tasks.values():
             stored = task.text.count("\n")
             if task.label in done and task.outcome != "completed" and task.by != "parent":
+                excused -= 1
+                if excused >= 0:
+                    continue
                 yield f"{task.ident} was done by its agent, and is {task.outcome or 'open'}"
             elif task.by != "parent" and stored < sent.get(task.label, 0):
                 yield f"{task.ident}: {stored} updates are stored, and its agent sent {sent[task.label]} in its life"
