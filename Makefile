@@ -9,7 +9,7 @@
 PY := .venv/bin/python
 # Those that need no engine come first, so that a plain mistake is told early; a new folder joins by itself.
 FAST := tests/unit tests/exhaustive tests/property tests/simulation tests/contract tests/integration
-# First, so that the others do not wait for them at the end.
+# Early, so that the others do not wait for them at the end.
 SLOWEST := tests/faults
 REST := $(filter-out $(FAST) $(SLOWEST) tests/demo tests/fixtures tests/__pycache__,$(patsubst %/,%,$(sort $(wildcard tests/*/))))
 # A file of tests stays in one process, for what its tests share. Many wait for the engine more than they compute.
@@ -35,7 +35,7 @@ demo: setup engine images ## show a real agent at work in a container, without a
 	@$(PY) -m tests.demo
 
 test: setup lint engine images ## prove that it is sound: lint, then all tests (PYTEST_ARGS="-k name -x")
-	@$(PY) -m pytest $(SLOWEST) $(FAST) $(REST) $(PARALLEL) $(PYTEST_ARGS)
+	@$(PY) -m pytest $(FAST) $(SLOWEST) $(REST) $(PARALLEL) $(PYTEST_ARGS)
 
 test-long: setup engine images ## the tests that take too long for every day; they print their figures
 	@$(PY) -m pytest $(FAST) $(REST) $(SLOWEST) --long -m long -s $(PYTEST_ARGS)
