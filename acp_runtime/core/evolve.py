@@ -46,6 +46,7 @@ from acp_runtime.core.model import (
     TaskState,
 )
 from acp_runtime.core.tables import LIFECYCLE_EVENTS, TaskEvent, lifecycle_after, task_after
+from acp_runtime.core.timers import milliseconds
 from acp_runtime.core.transcript import MessageEntry, ToolEntry
 
 INTERRUPTED: Final = (
@@ -132,7 +133,7 @@ def _lifecycle(state: Subagent, event: Event, before: Lifecycle) -> Subagent:
 
 def _heard_first(state: Subagent, at: int) -> Subagent:
     """Give an agent that is in reach again a moment: the word that it is late with may have been on its way."""
-    soonest = at + round(state.limits.cancel_grace * 1000)
+    soonest = at + milliseconds(state.limits.cancel_grace)
     task = state.active
     if task is not None and task.deadline is not None:
         state = _put(state, replace(task, deadline=max(task.deadline, soonest)))

@@ -73,12 +73,11 @@ def rebased(state: Subagent, now: int) -> Subagent:
     def anew(reading: int | None, seconds: float | None) -> int | None:
         return None if reading is None or seconds is None else now + milliseconds(seconds)
 
-    own = {Lifecycle.STOPPING: limits.stop, Lifecycle.LOST: limits.lost_grace}
     start = limits.for_step(state.step or Step.SANDBOX)
     return replace(
         state,
         requested_at=now,
-        deadline=anew(state.deadline, own.get(state.lifecycle, start)),
+        deadline=anew(state.deadline, _grace(state) or start),
         idle_since=anew(state.idle_since, 0),
         lost_at=anew(state.lost_at, 0),
         steers=tuple(replace(each, deadline=now + milliseconds(limits.steer)) for each in state.steers),
@@ -98,11 +97,15 @@ def rebased(state: Subagent, now: int) -> Subagent:
 
 def taken_over(state: Subagent, now: int) -> Subagent:
     """Return a state with its whole time to learn of the agent: while no manager was there nobody could."""
-    own = {Lifecycle.STOPPING: state.limits.stop, Lifecycle.LOST: state.limits.lost_grace}
-    seconds = own.get(state.lifecycle)
+    seconds = _grace(state)
     if seconds is None or state.deadline is None:
         return state
     return replace(state, deadline=max(state.deadline, now + milliseconds(seconds)))
+
+
+def _grace(state: Subagent) -> float | None:
+    """Return how many seconds an end or a loss may take; None for a subagent that is in neither."""
+    return {Lifecycle.STOPPING: state.limits.stop, Lifecycle.LOST: state.limits.lost_grace}.get(state.lifecycle)
 
 
 def outstanding(state: Subagent) -> tuple[Effect, ...]:

@@ -41,7 +41,6 @@ class Actor:
         self._ahead: int | None = None
         self.performer: Performer | None = None
         self._running = True
-        self._releasing = False
         self.over = asyncio.Event()
 
     def tell(self, given: Observation | StopSubagent) -> None:
@@ -60,10 +59,6 @@ class Actor:
         self._put(given, done)
         return await done
 
-    def release(self) -> None:
-        """Let the agent go on for another manager once this actor is cancelled."""
-        self._releasing = True
-
     def _put(self, given: Input, done: Answered | None) -> None:
         self._inbox.append((given, done))
         self._arrived.set()
@@ -71,21 +66,22 @@ class Actor:
     async def run(self, around: Surroundings) -> None:
         """Work until the subagent is over. When cancelled, the agent is ended and nothing more is written.
 
-        When another manager owns the store, or after `release`, the agent is left alone.
+        When another manager owns the store, the agent is left alone.
         """
         performer = self.performer = Performer(around)
+        end = performer.close
         try:
             for effect in outstanding(self.state):
                 performer.perform(effect)
             while not self.state.lifecycle.over:
                 await self._handle(*await self._next())
         except StoreOwned:
-            self._releasing = True
+            end = performer.release
             raise
         finally:
             self._running = False
             try:
-                await (performer.release() if self._releasing else performer.close())
+                await end()
             finally:
                 self._refuse_rest()
                 self.over.set()

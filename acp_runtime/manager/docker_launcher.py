@@ -161,22 +161,13 @@ class DockerLauncher:
             spec = self._spec(request, ground.base, ground.probed, ())
             if not containers and await ground.engine.inspect_volume(spec.journal_volume or "") is None:
                 return None
-            return await self._adopted(request, receiver, output_from, containers[0]["Id"] if containers else spec.name)
+            sandbox = Sandbox(ground.engine, spec, containers[0]["Id"] if containers else spec.name)
+            host_side = AsyncExitStack()
+            if (route := self._route(request)) is not None:
+                await host_side.enter_async_context(self._way(request, sandbox, ground.probed, route))
+            return self._agent(request, sandbox, ground.probed, receiver, host_side, output_from=output_from)
         except (SandboxError, Rejected) as error:
             raise LaunchError(error.kind, str(error)) from error
-
-    async def _adopted(
-        self, request: LaunchRequest, receiver: Receiver, output_from: int, container: str
-    ) -> DockerAgent:
-        ground = await self._prepared(request)
-        sandbox = Sandbox(ground.engine, self._spec(request, ground.base, ground.probed, ()), container)
-        async with AsyncExitStack() as undo:
-            host_side = await undo.enter_async_context(AsyncExitStack())
-            route = self._route(request)
-            if route is not None:
-                await host_side.enter_async_context(self._way(request, sandbox, ground.probed, route))
-            undo.pop_all()
-        return self._agent(request, sandbox, ground.probed, receiver, host_side, output_from=output_from)
 
     def _way(
         self, request: LaunchRequest, sandbox: Sandbox, probed: ProbeResult, route: Route

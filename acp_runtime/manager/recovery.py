@@ -34,7 +34,7 @@ def inheritance(state: Subagent) -> Inheritance:
 
 def output_from(state: Subagent) -> int:
     """Return the offset from which what the agent wrote is not in the log yet, or not all of it."""
-    return state.heard if state.answer_at is None else state.answer_at
+    return Place(state.heard, state.answer_at).start
 
 
 async def regain(launched: Launched, session: AcpSession) -> Fate | None:

@@ -37,7 +37,10 @@ CLOSE_SECONDS: Final = 60.0
 
 
 class Supervisor:
-    """All living subagents of a store. Owner of their tasks: when `open` is left, every agent has ended."""
+    """All living subagents of a store. Owner of their tasks: when `open` is left, every agent has ended.
+
+    `key` is the store's, from which the tokens of its agents are made.
+    """
 
     def __init__(
         self,
@@ -62,26 +65,12 @@ class Supervisor:
         self._admitting: set[asyncio.Task[None]] = set()
         self._closing = False
 
-    @classmethod
     @asynccontextmanager
-    async def open(
-        cls,
-        store: Store,
-        clock: Clock,
-        launcher: Launcher,
-        catalogue: Catalogue,
-        key: HolderKey,
-        *,
-        keep: Path,
-        progress: Progress,
-    ) -> AsyncIterator["Supervisor"]:
+    async def open(self) -> AsyncIterator["Supervisor"]:
         """Supervise inside the block; subagents that an earlier owner of the store left are taken up first.
-
-        `key` is the store's, from which the tokens of its agents are made.
 
         Raises `StoreError` (other_launcher: they are run by another kind of launcher; they are left as they are).
         """
-        self = cls(store, clock, launcher, catalogue, key, keep=keep, progress=progress)
         try:
             await self._take_up()
             yield self
@@ -89,7 +78,7 @@ class Supervisor:
             try:
                 await self._close()
             finally:
-                await launcher.close()
+                await self._launcher.close()
 
     async def spawn(self, given: Spawn, admit: Admission | None = None) -> None:
         """Admit a subagent: durable when this returns, starting in the background.

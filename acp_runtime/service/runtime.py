@@ -85,7 +85,9 @@ class Runtime(Reapable):
             launcher.own(store.id, store.epoch)
             await stack.enter_async_context(OutputFiles.kept(store))
             supervisor = await stack.enter_async_context(
-                Supervisor.open(store, clock, launcher, catalogue, HolderKey.beside(path), keep=keep, progress=progress)
+                Supervisor(
+                    store, clock, launcher, catalogue, HolderKey.beside(path), keep=keep, progress=progress
+                ).open()
             )
             reaping = await stack.enter_async_context(Reaping.kept(store, launcher, clock, config.daemon.reap))
             yield cls(store, supervisor, config, keep, clock, reaping=reaping)

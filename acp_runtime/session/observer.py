@@ -28,6 +28,11 @@ class Place(NamedTuple):
     upto: int = 0
     answer_at: int | None = None
 
+    @property
+    def start(self) -> int:
+        """From where on something is not stored yet."""
+        return self.upto if self.answer_at is None else self.answer_at
+
 
 @dataclass(frozen=True, slots=True)
 class Inheritance:

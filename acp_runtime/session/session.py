@@ -203,11 +203,10 @@ class AcpSession:
     def take_over(self, given: Inheritance) -> None:
         """Be the session that an earlier manager opened, before the channel begins to speak.
 
-        What the agent wrote is to be given from the place on: from `answer_at` where that is known, else from `upto`.
+        What the agent wrote is to be given from the start of the place on.
         """
-        upto, answer_at = given.place
-        start = upto if answer_at is None else answer_at
-        self.session_id, self._kept, self._known, self._read = given.session_id, True, upto, start
+        start = given.place.start
+        self.session_id, self._kept, self._known, self._read = given.session_id, True, given.place.upto, start
         self._lines = LineSplitter(start=start)
         self._questions.reopen(given.asked, given.count)
         if given.prompt is not None:
