@@ -13,7 +13,8 @@ FAST := tests/unit tests/exhaustive tests/property tests/simulation tests/contra
 SLOWEST := tests/faults
 REST := $(filter-out $(FAST) $(SLOWEST) tests/demo tests/fixtures tests/__pycache__,$(patsubst %/,%,$(sort $(wildcard tests/*/))))
 # A file of tests stays in one process, for what its tests share. Many wait for the engine more than they compute.
-PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
+# Where one of the processes dies, the run ends and says so: handing its tests on, xdist can wait for ever.
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 PYTEST_ARGS ?=
 
 help: ## list the targets (the default)

@@ -15,6 +15,7 @@ from typing import Final
 from sandbox.channel import Receiver
 from sandbox.errors import ChannelClosed, ChannelStalled, SandboxError
 from sandbox.holder import frames
+from sandbox.holder.ear import Ear
 from sandbox.holder.errors import (
     FramesCorrupt,
     HolderError,
@@ -24,7 +25,7 @@ from sandbox.holder.errors import (
     Replaced,
     error_from,
 )
-from sandbox.holder.frames import Frame, Phase, Splitter, State, Told, Type
+from sandbox.holder.frames import Frame, Phase, State, Told, Type
 from sandbox.holder.link import HUNG_UP, Link, Opener, Watcher
 from sandbox.holder.pulse import Pulse
 
@@ -63,7 +64,7 @@ class HeldChannel:
         self._receiver, self._watcher = receiver, watcher
         self._token, self._epoch = token, epoch
         self._link: Link | None = None
-        self._ear: _Ear | None = None
+        self._ear: Ear | None = None
         self._attaching, self._sending = asyncio.Lock(), asyncio.Lock()
         self._line: _Line | None = None
         self._answers: dict[int, asyncio.Future[State]] = {}
@@ -92,7 +93,7 @@ class HeldChannel:
             if self._final is not None:
                 raise ChannelClosed(f"The channel has ended ({self._final}); there is nothing to attach.")
             await self._detach()
-            ear = _Ear(self)
+            ear = Ear(self._hear, self._link_ended)
             link = await opener(ear)
             try:
                 state = await self._greet(link, ear)
@@ -109,7 +110,7 @@ class HeldChannel:
             await self._reconcile(state)
             return state
 
-    async def _greet(self, link: Link, ear: "_Ear") -> State:
+    async def _greet(self, link: Link, ear: Ear) -> State:
         self._ear = ear
         welcome: asyncio.Future[State] = asyncio.get_running_loop().create_future()
         self._answers[0] = welcome
@@ -258,7 +259,9 @@ class HeldChannel:
 
     # ---- what comes
 
-    def _hear(self, frame: Frame) -> None:
+    def _hear(self, ear: Ear, frame: Frame) -> None:
+        if self._ear is not ear:  # the next link was attached meanwhile
+            return
         self._pulse.heard()
         kind, detail, offset, payload = frame
         if kind == Type.OUTPUT:
@@ -324,7 +327,9 @@ class HeldChannel:
 
     # ---- ends
 
-    def _link_ended(self, ear: "_Ear", reason: str) -> None:
+    def _link_ended(self, ear: Ear, reason: str) -> None:
+        if self._ear is not ear:
+            return
         failure = ear.failure
         final = isinstance(failure, Replaced | OffsetRefused)
         welcome = self._answers.get(0)
@@ -368,41 +373,3 @@ class HeldChannel:
         if self._link is not None:
             with contextlib.suppress(SandboxError, OSError):
                 await self._link.send(data)
-
-
-class _Ear:
-    """The receiver of one link: what a link says after the next one was attached is not heard."""
-
-    def __init__(self, channel: HeldChannel) -> None:
-        self.ended: str | None = None
-        self.failure: HolderError | None = None
-        self.over = asyncio.Event()
-        self._channel = channel
-        self._splitter = Splitter()
-        self._words = b""
-
-    def on_stdout(self, data: bytes) -> None:
-        channel = self._channel
-        if channel._ear is not self or self.failure is not None:  # noqa: SLF001 - two halves of one thing
-            return
-        try:
-            for frame in self._splitter.feed(data):
-                channel._hear(frame)  # noqa: SLF001
-        except HolderError as error:
-            self.failure = error
-        self.failure = self.failure or self._splitter.corrupt
-        if self.failure is not None:
-            self.on_closed(str(self.failure))
-
-    def on_stderr(self, data: bytes) -> None:
-        """Keep what `holder attach` complains about: it says why the link ends."""
-        self._words = (self._words + data)[-500:]
-
-    def on_closed(self, reason: str) -> None:
-        if self.ended is not None:
-            return
-        words = self._words.decode(errors="replace").strip()
-        self.ended = f"{reason}: {words}" if words else reason
-        self.over.set()
-        if self._channel._ear is self:  # noqa: SLF001
-            self._channel._link_ended(self, self.ended)  # noqa: SLF001
