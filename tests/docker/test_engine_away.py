@@ -1,0 +1,109 @@
+"""The engine ends and its containers go on: over a shared socket nobody notices, over an exec it is made up for."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from acp_runtime.core.model import TaskState
+from acp_runtime.core.status import Status
+from acp_runtime.manager.docker_launcher import DockerLauncher
+from acp_runtime.service import Runtime
+from sandbox.spec import LABEL
+from tests import engine
+from tests.contract.conftest import PARENT, Place, config_for, label, make_repo, mark
+from tests.docker.closure import closure_image
+from tests.faults.storm.own_engine import OwnEngine, own_engine
+
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),  # docker-py's, that an engine refused
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: an engine of its own"),
+]
+
+TASK = "[[updates:400]][[say:one]][[wait:go]][[updates:400]][[say:two]]"
+NUMBERS = "".join(f"{number}\n" for number in range(400))
+
+
+@pytest.fixture
+def own() -> Iterator[OwnEngine]:
+    with own_engine(closure_image(), live_restore=True) as started:
+        yield started
+
+
+def make_place(root: Path, sockets: str) -> Place:
+    make_repo(root / "repo")
+    config = replace(config_for(root, closure_image()), sockets=sockets)
+    place = Place("own", root, config, lambda: DockerLauncher(config, os.environ, labels=label(root)), "python3")
+    place.kind("scripted")
+    return place
+
+
+def let_go(container: str) -> None:
+    """Make the file that the agent waits for, without the engine: as a process of the container sees its files."""
+    inside = [each.parent for each in Path("/proc").glob("[0-9]*/cgroup") if container in each.read_text()]
+    (inside[0] / "root/workspace/go").touch()
+
+
+async def reached_one(place: Place, runtime: Runtime) -> tuple[str, str]:
+    """Spawn, and return the ids of subagent and container once the agent waits."""
+    view = await runtime.spawn(PARENT, place.request(TASK))
+    await place.until(runtime, view.id, lambda each: each.newest.result.endswith("one"))
+    (container,) = await asyncio.to_thread(engine.containers, f"{LABEL}test={mark(place.root)}")
+    return view.id, container
+
+
+async def said(runtime: Runtime, subagent: str) -> str:
+    rows = (await runtime.transcript(PARENT, subagent)).entries
+    return "".join(row.text for row in rows if row.kind == "agent_message_chunk")
+
+
+async def told(runtime: Runtime) -> str:
+    """Return what is told now, and acknowledge it."""
+    async with runtime.turn(PARENT) as turn:
+        assert len(turn.nudges) <= 1, turn.text
+        return turn.text if turn.nudges else ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+async def test_over_a_shared_socket_a_task_ends_and_is_told_while_no_engine_answers(
+    own: OwnEngine, tmp_path_factory: pytest.TempPathFactory, number: signal.Signals
+) -> None:
+    place = make_place(tmp_path_factory.mktemp("p"), "auto")
+    async with place.runtime() as runtime:
+        subagent, container = await reached_one(place, runtime)
+        await asyncio.to_thread(own.end, number)
+        let_go(container)
+        view = await place.ended(runtime, subagent)
+        assert (view.newest.state, view.attempt) == (TaskState.COMPLETED, 1), view.newest.cause
+        assert await said(runtime, subagent) == f"{NUMBERS}one{NUMBERS}two"
+        assert " completed. " in await told(runtime)
+        await runtime.send(PARENT, subagent, "[[say:three]]")
+        view = await place.ended(runtime, subagent)
+        assert view.newest.result == "three", "a next task needs no engine either"
+        await asyncio.to_thread(own.start)
+        await runtime.stop(PARENT, subagent, finished=True)
+        assert await runtime.work(PARENT, subagent) is not None
+
+
+async def test_over_an_exec_a_task_goes_on_and_nothing_of_it_is_lost_or_told_before_its_end(
+    own: OwnEngine, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    place = make_place(tmp_path_factory.mktemp("p"), "exec")
+    async with place.runtime() as runtime:
+        subagent, container = await reached_one(place, runtime)
+        await asyncio.to_thread(own.end, signal.SIGKILL)
+        await place.until(runtime, subagent, lambda each: each.status is Status.LOST)
+        let_go(container)
+        assert await told(runtime) == ""
+        await asyncio.to_thread(own.start)
+        view = await place.ended(runtime, subagent)
+        assert (view.newest.state, view.attempt) == (TaskState.COMPLETED, 1), view.newest.cause
+        assert await said(runtime, subagent) == f"{NUMBERS}one{NUMBERS}two"
+        assert " completed. " in await told(runtime)
+        await runtime.stop(PARENT, subagent, finished=True)
