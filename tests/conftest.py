@@ -12,6 +12,7 @@ EXPECTED_SKIPS = (
     "no sanitizer runtime:",
     "needs root:",
     "no libfaketime:",
+    "no history:",
 )
 
 

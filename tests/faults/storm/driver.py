@@ -168,8 +168,8 @@ class Storm:
         (case / "parents").mkdir(parents=True)
         (case / "agents").mkdir()
         copy_store(self.site.store, case / "log.db")
-        for name in self.parents:
-            shutil.copy(self.site.root / f"{name}.jsonl", case / "parents")
+        for ledger in self.site.root.glob("*.jsonl"):
+            shutil.copy(ledger, case / "parents")
         self.write_journals(case / "agents")
         (case / "faults.json").write_text(json.dumps(self.done, indent=1))
         (case / "daemon.log").write_text(self.site.log())
