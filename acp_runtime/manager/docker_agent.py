@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from acp_runtime.manager.launcher import CheckResult, Ended, Fate, LaunchError, LaunchRequest
-from acp_runtime.manager.workspace import measure
+from acp_runtime.manager.workspace import measure, missing_folder
 from acp_runtime.session.channel import Receiver
 from sandbox.container import Sandbox
 from sandbox.errors import SandboxError
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 CHECK_BYTES: Final = 1_048_576
 LOOKS, LOOK_SECONDS = 5, 0.2
 SILENT_TRIES: Final = 5
+FOLDER_SECONDS: Final = 30.0
 
 
 @dataclass(slots=True)
@@ -163,6 +164,15 @@ class DockerAgent:
 def folder_of(request: LaunchRequest) -> str:
     """Return the agent's folder inside its sandbox."""
     return f"{WORKSPACE}/{request.order.cwd}" if request.order.cwd else WORKSPACE
+
+
+async def look_for_folder(sandbox: Sandbox, request: LaunchRequest) -> None:
+    """Raise `LaunchError` (cwd_missing) when the agent's folder is not in its workspace."""
+    if not request.order.cwd:
+        return
+    looked = await sandbox.run(["test", "-d", folder_of(request)], cwd="/", limit_bytes=1024, timeout=FOLDER_SECONDS)
+    if looked.exit_code != 0:
+        raise missing_folder(request)
 
 
 def _ended(state: State) -> Fate:

@@ -7,21 +7,21 @@ manager; a launch that fails leaves nothing.
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
 from acp_runtime.config import Config
 from acp_runtime.core.errors import Rejected
 from acp_runtime.manager.confinement import host_mounts, sandbox_limits
-from acp_runtime.manager.docker_agent import DockerAgent, folder_of
+from acp_runtime.manager.docker_agent import DockerAgent, look_for_folder
 from acp_runtime.manager.launcher import Ended, Judgement, LaunchError, LaunchRequest, Log
-from acp_runtime.manager.model_way import HOLD, PORT, group, model_way, relay_command, run_mounts
+from acp_runtime.manager.model_way import HOLD, PORT, group, model_way, relay_command, route_of, run_mounts
 from acp_runtime.manager.reaping import reap_engine, reap_folders
 from acp_runtime.manager.run_dir import HOLDER, make_private, make_run_dir, remove_run_dir
-from acp_runtime.manager.workspace import SCRATCH, export, missing_folder, nothing_kept, snapshot, tell_kept
+from acp_runtime.manager.work import forget_removal, note_removal, removal_noted
+from acp_runtime.manager.workspace import SCRATCH, export, nothing_kept, snapshot, tell_kept
 from acp_runtime.models.route import Route
-from acp_runtime.models.secret import Secret
 from acp_runtime.session.channel import Receiver
 from sandbox.container import Sandbox
 from sandbox.engine import Engine
@@ -43,7 +43,7 @@ from sandbox.workspace import Guest, WorkspaceLimits, bring_in
 AGENTS: Final = "/opt/subagents/agents"
 ROOT_ONLY: Final = "/run"  # of a sandbox: a tmpfs that only its root may write
 GUEST_SECONDS: Final = "1800"
-LOOK_SECONDS: Final = 30.0
+EXPORTS: Final = 4  # at once; more only take longer each
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ class DockerLauncher:
         self._preparing = asyncio.Lock()
         # Each start costs about 110 ms of the engine whatever the parallelism; more at once only wait longer.
         self._slots = asyncio.Semaphore(2 * (os.cpu_count() or 1))
+        self._exports = asyncio.Semaphore(EXPORTS)
 
     def own(self, store: str, epoch: int) -> None:
         """Say as which owner of which store it acts from now on."""
@@ -102,7 +103,7 @@ class DockerLauncher:
         host_side = await undo.enter_async_context(AsyncExitStack())
         run_dir = make_run_dir(self._config.runtime_dir, request.store, request.subagent)
         undo.callback(self.remove_run_dir, request)
-        route = self._route(request)
+        route = route_of(request, self._environ)
         request.progress("creating the container")
         spec = self._spec(request, image, ground.probed, (*mounts, *run_mounts(ground.probed, run_dir)))
         if request.resume is None:
@@ -115,7 +116,7 @@ class DockerLauncher:
             await self._bring_in(request)
         if request.attempt > 1:
             await remove_journals(sandbox, before=request.attempt)
-        await _look_for_folder(sandbox, request)
+        await look_for_folder(sandbox, request)
         base_url = route.inside(PORT) if route is not None else ""
         env = request.kind.environment(model=request.order.model, base_url=base_url)
         agent = self._agent(request, sandbox, ground.probed, receiver, host_side)
@@ -163,7 +164,7 @@ class DockerLauncher:
                 return None
             sandbox = Sandbox(ground.engine, spec, containers[0]["Id"] if containers else spec.name)
             host_side = AsyncExitStack()
-            if (route := self._route(request)) is not None:
+            if (route := route_of(request, self._environ)) is not None:
                 await host_side.enter_async_context(self._way(request, sandbox, ground.probed, route))
             return self._agent(request, sandbox, ground.probed, receiver, host_side, output_from=output_from)
         except (SandboxError, Rejected) as error:
@@ -260,14 +261,6 @@ class DockerLauncher:
             labels=self._labels,
         )
 
-    def _route(self, request: LaunchRequest) -> Route | None:
-        """Return where the agent's model requests go; the key is read here and stays on this side."""
-        order = request.order
-        if order.model_url is None:
-            return None
-        key = None if order.model_key_env is None else Secret.read(self._environ, order.model_key_env)
-        return Route.parse(order.model_url, key=key, key_form=request.kind.key_form)
-
     async def _bring_in(self, request: LaunchRequest) -> None:
         request.progress("taking the workspace in")
         scratch = make_private(self._config.cache_dir / SCRATCH)
@@ -306,16 +299,40 @@ class DockerLauncher:
         """Export the work unless it was, then remove the volumes, but not what is kept or could not be exported."""
         exported = exported or await self.export(request)
         kept = request.order.keep or not exported
-        return Ended(confirmed=kept or await self.remove_volumes(request), exported=exported)
+        return Ended(confirmed=kept or await self._remove_exported(request), exported=exported)
+
+    async def _remove_exported(self, request: LaunchRequest) -> bool:
+        with suppress(OSError):  # a full disk: should the removal be cut short too, the work is told as not taken out
+            note_removal(request.keep, request.subagent, request.attempt)
+        removed = await self.remove_volumes(request)
+        if removed:
+            forget_removal(request.keep, request.subagent)
+        return removed
 
     async def export(self, request: LaunchRequest) -> bool:
-        """Write the work to the request's folder. Return False, having told why, when it cannot be taken out."""
+        """Write the work to the request's folder. Return False, having told why, when it cannot be taken out.
+
+        What a removal of ours that was cut short left is no work: what was written before it began counts.
+        """
         try:
-            async with self.guest(request) as guest:
-                return await export(guest, request)
+            async with self._exports:
+                if not await self._cut_short(request):
+                    async with self.guest(request) as guest:
+                        return await export(guest, request)
         except SandboxError as error:
             tell_kept(request, str(error))
             return False
+        written = removal_noted(request.keep, request.subagent, request.attempt)
+        if not written:
+            tell_kept(request, "a volume of its workspace is gone, and it was not this manager that removed it")
+        return written
+
+    async def _cut_short(self, request: LaunchRequest) -> bool:
+        """Return whether a volume of the workspace is gone, which a sandbox would make anew, and empty."""
+        if (ground := self._ground) is None:
+            return False
+        wanted = self._guest_spec(ground, request).volumes
+        return None in [await ground.engine.inspect_volume(name) for name in wanted]
 
     async def remove_volumes(self, request: LaunchRequest) -> bool:
         """Remove every volume of a subagent. Return False when the engine does not answer."""
@@ -371,15 +388,6 @@ class DockerLauncher:
         ground, self._ground = self._ground, None
         if ground is not None:
             await ground.engine.close()
-
-
-async def _look_for_folder(sandbox: Sandbox, request: LaunchRequest) -> None:
-    """Raise `LaunchError` (cwd_missing) when the agent's folder is not in its workspace."""
-    if not request.order.cwd:
-        return
-    looked = await sandbox.run(["test", "-d", folder_of(request)], cwd="/", limit_bytes=1024, timeout=LOOK_SECONDS)
-    if looked.exit_code != 0:
-        raise missing_folder(request)
 
 
 async def _surely(verb: Callable[..., Awaitable[object]], *args: object) -> None:

@@ -7,14 +7,16 @@ relay holds new connections, and `RelayLink` mends it; after `async with` nothin
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from acp_runtime.manager.launcher import LaunchRequest
 from acp_runtime.manager.run_dir import HOLDER, SOCKET
 from acp_runtime.models.forwarder import ModelForwarder
 from acp_runtime.models.route import Route
+from acp_runtime.models.secret import Secret
 from sandbox.channel import ExecChannel, Receiver
 from sandbox.container import Sandbox
 from sandbox.probe import ProbeResult
@@ -69,3 +71,12 @@ async def model_way(
             return
         async with RelayLink(attach, {PORT: forwarder.path}, token=token, epoch=epoch):
             yield
+
+
+def route_of(request: LaunchRequest, environ: Mapping[str, str]) -> Route | None:
+    """Return where the agent's model requests go; the key is read here and stays on this side."""
+    order = request.order
+    if order.model_url is None:
+        return None
+    key = None if order.model_key_env is None else Secret.read(environ, order.model_key_env)
+    return Route.parse(order.model_url, key=key, key_form=request.kind.key_form)

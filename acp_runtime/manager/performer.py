@@ -46,6 +46,7 @@ STOP_GRACE: Final = 2.0
 INSPECT_SECONDS: Final = 0.2
 ADOPT_SECONDS: Final = 1.0
 MEASURE_SECONDS: Final = 30.0
+HALT_SECONDS: Final = 60.0
 
 
 class Performer:
@@ -92,7 +93,12 @@ class Performer:
                 self._begin(effect, lambda: self._halt(effect))
 
     async def close(self) -> None:
-        """End everything that is under way and the agent with it. Idempotent."""
+        """End everything that is under way and the agent with it. Idempotent.
+
+        An end that takes longer than its parent was to wait for it goes on to its own end, for a while.
+        """
+        if ends := [task for effect, task in self._tasks.items() if isinstance(effect, Halt)]:
+            await asyncio.wait(ends, timeout=HALT_SECONDS)
         await self._end_tasks()
         if not self._over:
             await self._end_agent()

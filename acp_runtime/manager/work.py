@@ -1,4 +1,7 @@
-"""Exported work on disk: one patch and one small description for each subagent, written whole or not at all."""
+"""Exported work on disk: one patch and one small description for each subagent, written whole or not at all.
+
+A note stands beside it while what it was taken from is removed, so that a later manager knows the rest for what it is.
+"""
 
 import json
 import os
@@ -30,11 +33,27 @@ def read_work(folder: Path, subagent: str) -> Work | None:
 def delete_work(folder: Path, subagent: str) -> int:
     """Delete what `write_work` kept; return how many bytes that frees."""
     freed = 0
-    for name in (f"{subagent}.json", f"{subagent}.patch"):
+    for name in (f"{subagent}.json", f"{subagent}.patch", f"{subagent}.removing"):
         with suppress(FileNotFoundError):
             freed += (folder / name).stat().st_size
             (folder / name).unlink()
     return freed
+
+
+def note_removal(folder: Path, subagent: str, attempt: int) -> None:
+    """Say that the work of this attempt is written in full, and that what it was taken from is being removed."""
+    _put(folder / f"{subagent}.removing", str(attempt).encode())
+
+
+def removal_noted(folder: Path, subagent: str, attempt: int) -> bool:
+    try:
+        return (folder / f"{subagent}.removing").read_bytes() == str(attempt).encode()
+    except FileNotFoundError:
+        return False
+
+
+def forget_removal(folder: Path, subagent: str) -> None:
+    (folder / f"{subagent}.removing").unlink(missing_ok=True)
 
 
 def work_bytes(folder: Path, subagent: str = "*") -> int:

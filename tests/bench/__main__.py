@@ -1,6 +1,6 @@
 """`python -m tests.bench`: record all figures in one run, the local process and the container side by side.
 
-No figure is an aim and none is asserted. Everything that is made is removed, and the whole run ends within three
+No figure is an aim and none is asserted. Everything that is made is removed, and the whole run ends within eight
 minutes.
 """
 
@@ -29,14 +29,16 @@ from sandbox.image_recipe import load_recipe
 from sandbox.images import ensure_base
 from sandbox.spec import LABEL, SandboxSpec
 from tests.agents.scripted_model import ScriptedModel
+from tests.bench.adoption import adoption
 from tests.bench.background import background
 from tests.bench.channels import exec_stream, floods, pipe, round_trips
 from tests.bench.held import attachments, cold_starts, holding, memory
 from tests.bench.measure import Figure, Json, Place, busy, machine, table
 from tests.bench.runtime import BenchError, Stage, lives, scripted
-from tests.bench.store import commits, rosters
+from tests.bench.store import commits, rosters, tasks_in_the_log
+from tests.bench.tasks import tasks
 
-BOUND = 180.0
+BOUND = 480.0
 LABELS = {f"{LABEL}test": "bench"}
 EXIT_FAILED = 1
 
@@ -55,6 +57,8 @@ class Counts:
     idle: int = 20
     starts: int = 20
     rosters: tuple[int, ...] = (1, 10, 1_000)
+    tasks: int = 100
+    adopted: int = 50
 
 
 QUICK = Counts(
@@ -65,6 +69,8 @@ QUICK = Counts(
     updates=200,
     floods=1,
     commits=20,
+    tasks=2,
+    adopted=2,
     rosters=(1,),
     idle=1,
     starts=1,
@@ -88,6 +94,7 @@ class Bench:
         counts, folder = self._counts, self._folder
         _say("the store")
         figures = await commits(folder, counts.commits)
+        figures += await tasks_in_the_log(folder, counts.tasks)
         figures += await rosters(folder, counts.rosters)
         async with AsyncExitStack() as stack:
             ways, stages = [pipe()], [self._scripted("local", LocalLauncher(folder / "agents", os.environ))]
@@ -106,8 +113,12 @@ class Bench:
                 figures += await attachments(held, counts.attachments)
                 figures += await memory(engine, held)
                 figures += await cold_starts(engine, base, folder, LABELS, counts.lives)
+                _say(f"adopting {counts.adopted} agents")
+                figures += await adoption(folder, base, self._workspace, counts.adopted)
         _say("starts and stops of the scripted agent")
         figures += await lives(stages, folder, counts.lives)
+        _say("small tasks")
+        figures += await tasks(stages[0], folder, counts.tasks)
         _say("idle subagents, a poll, and the command line")
         figures += await background(stages[0], folder, agents=counts.idle, starts=counts.starts)
         return figures + await self._opencode(engine)

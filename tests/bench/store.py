@@ -7,7 +7,7 @@ from pathlib import Path
 
 from acp_runtime.clock import SystemClock
 from acp_runtime.core.decide import decide
-from acp_runtime.core.inputs import Heard, Input, SessionReady, Spawn
+from acp_runtime.core.inputs import Heard, Input, PromptAnswered, PromptLaid, Send, SessionReady, Spawn
 from acp_runtime.core.model import Limits, Order, Permissions
 from acp_runtime.core.transcript import MessageEntry
 from acp_runtime.store.store import Committed, Store
@@ -61,6 +61,23 @@ async def commits(folder: Path, count: int) -> list[Figure]:
             await ledger.take(Heard(1, (MessageEntry("agent", MESSAGE),)))
             samples.append((loop.time() - begin) * 1000)
     return [Figure("append and commit of one event", "ms", "local", tuple(samples))]
+
+
+async def tasks_in_the_log(folder: Path, count: int) -> list[Figure]:
+    """Take `count` small tasks through the log, each with its four commits: sent, given, heard, ended."""
+    loop = asyncio.get_running_loop()
+    samples = []
+    async with Ledger.open(folder / "tasks.db") as ledger:
+        await ledger.take(PromptAnswered(1, f"{SUBAGENT}.t1", "end_turn", 0))
+        for number in range(2, count + 2):
+            task = f"{SUBAGENT}.t{number}"
+            begin = loop.time()
+            await ledger.take(Send(MESSAGE))
+            await ledger.take(PromptLaid(1, task, number, number))
+            await ledger.take(Heard(1, (MessageEntry("agent", MESSAGE),)))
+            await ledger.take(PromptAnswered(1, task, "end_turn", 0))
+            samples.append((loop.time() - begin) * 1000)
+    return [Figure("the log's part of a small task", "ms", "local", tuple(samples))]
 
 
 async def rosters(folder: Path, counts: tuple[int, ...]) -> list[Figure]:

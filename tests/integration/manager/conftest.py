@@ -57,6 +57,9 @@ class BareAgent:
     async def end(self) -> Ended:
         await self.channel.close()
         self.ground.told.append("end")
+        if self.ground.ends is not None:
+            self.ground.ending.set()
+            await self.ground.ends.wait()
         if self.ground.end_fails is not None:
             raise self.ground.end_fails
         return Ended(confirmed=True, exported=True)
@@ -91,6 +94,8 @@ class Ground:
     launch_fails: Exception | None = None
     starts: asyncio.Event | None = None
     gives_up: asyncio.Event | None = None
+    ends: asyncio.Event | None = None
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
