@@ -82,13 +82,17 @@ class Place:
 
     async def until(self, runtime: Runtime, subagent: str, met: Callable[[SubagentView], bool]) -> SubagentView:
         """Wait for a condition on the subagent."""
-        async with asyncio.timeout(self.bound):
-            while True:
-                tick = runtime.tick
-                view = await runtime.status(PARENT, subagent)
-                if met(view):
-                    return view
-                await runtime.changed(tick)
+        view = await runtime.status(PARENT, subagent)
+        try:
+            async with asyncio.timeout(self.bound):
+                while not met(view):
+                    tick = runtime.tick
+                    view = await runtime.status(PARENT, subagent)
+                    if not met(view):
+                        await runtime.changed(tick)
+        except TimeoutError:
+            pytest.fail(f"still {view.status} ({view.step}) after {self.bound} s: {view.cause or view.newest.cause}")
+        return view
 
 
 def git(folder: Path, *arguments: str) -> str:
