@@ -51,7 +51,7 @@ class Counts:
     opencode: int = 4
     round_trips: int = 2_000
     attachments: int = 50
-    updates: int = 20_000
+    updates: int = 100_000
     floods: int = 5
     commits: int = 1_000
     idle: int = 20

@@ -22,6 +22,7 @@ from tests.bench.measure import Figure, Place
 from tests.bench.store import Ledger
 
 SCRIPT = Path(__file__).parents[1] / "agents" / "scripted_agent.py"
+BURST = SCRIPT.with_name("burst_agent.py")
 LINE = b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"text":"a request of ordinary length, as agents send"}}\n'
 REPLY_SECONDS = 10.0
 
@@ -141,7 +142,7 @@ class Flood:
 
 
 async def floods(ways: Sequence[Way], folder: Path, *, count: int, times: int) -> list[Figure]:
-    """Have the scripted agent send `count` updates in one prompt, and take them through session and store.
+    """Have an agent send `count` updates as fast as it is read, and take them through session and store.
 
     Each way in turn, `times` times.
     """
@@ -179,14 +180,14 @@ async def _flood(way: Way, path: Path, count: int) -> Flood:
         session = AcpSession(
             1, Observer(heard=heard, asked=lambda *_: None, lost=lambda _: None, closed=lambda _: None)
         )
-        argv = (way.python, "-c", SCRIPT.read_text(encoding="utf-8"))
+        argv = (way.python, "-c", BURST.read_text(encoding="utf-8"), str(count))
         async with way.opened(argv, session) as channel:
             session.attach(channel)
             try:
                 await session.open(cwd="/", auth_method=None, version="bench", step=lambda _: None)
                 before = ledger.events
                 begin = (loop.time(), time.process_time())
-                await session.prompt(f"[[updates:{count}]]")
+                await session.prompt("go")
             finally:
                 await session.shut()
         return Flood(last[0] - begin[0], last[1] - begin[1], ledger.events - before)
