@@ -18,6 +18,7 @@ from tests.contract.conftest import PARENT, Place, label, mark
 
 pytestmark = [
     pytest.mark.docker,
+    pytest.mark.requirement("D08.13"),
     pytest.mark.parametrize("place", ["docker"], indirect=True),
     pytest.mark.parametrize("gone", ["work", "base"]),
 ]

@@ -21,6 +21,7 @@ from tests.faults.storm.own_engine import OwnEngine, own_engine
 
 pytestmark = [
     pytest.mark.docker,
+    pytest.mark.requirement("D08.12"),
     pytest.mark.timeout(300),
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),  # docker-py's, that an engine refused
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: an engine of its own"),

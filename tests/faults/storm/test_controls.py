@@ -11,7 +11,7 @@ from tests.faults.storm.driver import ROOT, Storm
 from tests.faults.storm.plan import Fault
 from tests.faults.storm.site import StormSite
 
-pytestmark = [pytest.mark.docker, pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.docker, pytest.mark.long, pytest.mark.timeout(900), pytest.mark.requirement("D08.11")]
 
 CONTROLS = tomllib.loads(Path(__file__).with_name("controls.toml").read_text(encoding="utf-8"))
 PARTS = ("acp_runtime", "sandbox", "images")

@@ -13,7 +13,7 @@ from tests.faults.storm.plan import WEIGHTS, plan
 from tests.faults.storm.site import StormSite
 from tests.faults.storm.victims import FAULTS, NEEDS_ENGINE
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.requirement("D08.11")]
 
 SHORT, SHORT_SEED = 60, 4
 LONG_SEEDS, LONG = range(100, 110), 100

@@ -115,6 +115,7 @@ async def test_a_stop_returns_also_when_the_agents_end_cannot_be_confirmed(groun
     assert await lives(ground) == ["stopped"]
 
 
+@pytest.mark.requirement("D08.13")
 async def test_an_end_that_takes_longer_than_its_parent_waits_goes_on_and_is_not_begun_again(ground: Ground) -> None:
     ground.ends = asyncio.Event()
     async with ground.runtime() as runtime:
