@@ -56,8 +56,9 @@ bench: setup engine images ## record the figures of tests/bench
 
 SEED ?= 1
 COUNT ?= 60
+STORM_ARGS ?=
 storm: setup engine ## faults at random from SEED, COUNT of them, and the judgement of what they left
-	@$(PY) -m tests.faults.storm $(SEED) $(COUNT)
+	@$(PY) -m tests.faults.storm $(SEED) $(COUNT) $(STORM_ARGS)
 
 SECONDS ?= 1800
 AGENTS ?= 20

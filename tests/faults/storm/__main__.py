@@ -1,6 +1,7 @@
 """`python -m tests.faults.storm SEED COUNT [option...]`: one storm, its case in build/, its verdict.
 
 --own, --live   give the storm an engine of its own, which is ended too; with --live containers outlive that
+--exec          have the daemon reach its agents over execs, as where no socket is shared
 --plain         expect no agent to outlive its manager
 --tree=FOLDER   have the program of another work tree go through it
 """
@@ -31,7 +32,8 @@ def storm(seed: int, count: int, image: str, engine: OwnEngine | None, words: li
     shutil.rmtree(case, ignore_errors=True)
     root = Path(tempfile.mkdtemp(prefix="storm-"))
     trees = [Path(word.removeprefix("--tree=")) for word in words if word.startswith("--tree=")]
-    site = StormSite(root, image=image, tree=next(iter(trees), ROOT))
+    sockets = "exec" if "--exec" in words else "auto"
+    site = StormSite(root, image=image, sockets=sockets, tree=next(iter(trees), ROOT))
     began = time.perf_counter()
     try:
         verdict = Storm(site, seed, count, engine=engine).play(case, held="--plain" not in words)

@@ -26,7 +26,7 @@ from tests.e2e.daemon_site import BOUND, processes_of
 from tests.faults.storm.own_engine import OwnEngine
 from tests.faults.storm.plan import Fault, plan
 from tests.faults.storm.site import StormSite
-from tests.faults.storm.victims import FAULTS, NEEDS_ENGINE, NEEDS_ROOT
+from tests.faults.storm.victims import FAULTS, NEEDS_ENGINE, NEEDS_EXEC, NEEDS_ROOT, NEEDS_SOCKETS
 
 ROOT = Path(__file__).parents[3]
 PARENTS = ("left", "right")
@@ -63,6 +63,7 @@ class Storm:
             self.without |= NEEDS_ROOT
         if self.engine is None:
             self.without |= NEEDS_ENGINE
+        self.without |= NEEDS_SOCKETS if self.site.sockets == "exec" else NEEDS_EXEC
 
     def play(self, case: Path, *, held: bool) -> dict[str, Any]:
         """Play the storm to its end and return the verdict."""

@@ -21,6 +21,8 @@ WEIGHTS = {
     "container-freeze": 3,
     "parent-kill": 6,
     "host": 1,
+    "attach-kill": 6,
+    "attach-freeze": 3,
     "engine-term": 5,
     "engine-kill": 5,
     "engine-freeze": 4,

@@ -29,10 +29,12 @@ BOOTED = 'mount --bind "$0" "$1"; shift; exec "$@"'
 class StormSite(DaemonSite):
     """A user's place. `image` has python3; `tree` is the code that daemons run; `boots` counts restarts of the host.
 
+    `sockets`: `exec` has daemons take the engine for one that shares none, so that they reach all agents over execs.
     `passed`: the variables of this process that the user's processes get.
     """
 
     image: str = ""
+    sockets: str = "auto"
     tree: Path = ROOT
     boots: int = 0
     store_id: str = ""
@@ -50,7 +52,8 @@ class StormSite(DaemonSite):
             f"[agents.{name}]\nargv = {json.dumps(['python3', '-c', source, *flags])}\n"
             for name, flags in (("numbering", []), ("loading", ["--load"]))
         ]
-        tables += [f'[sandbox]\nimage = "{self.image}"\n'] if self.image else []
+        image = f'image = "{self.image}"\n' if self.image else ""
+        tables += [f'[sandbox]\nsockets = "{self.sockets}"\n{image}']
         tables += [f"[daemon]\nlease = {LEASE}\n", "[admission]\nper_parent = 40\ntotal = 80\n"]
         self.config.write_text("\n".join(tables), encoding="utf-8")
 

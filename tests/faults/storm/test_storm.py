@@ -11,13 +11,14 @@ from tests.faults.storm.driver import Storm
 from tests.faults.storm.own_engine import OwnEngine, own_engine
 from tests.faults.storm.plan import WEIGHTS, plan
 from tests.faults.storm.site import StormSite
-from tests.faults.storm.victims import FAULTS, NEEDS_ENGINE
+from tests.faults.storm.victims import FAULTS, NEEDS_ENGINE, NEEDS_EXEC
 
 pytestmark = [pytest.mark.docker, pytest.mark.requirement("D08.11")]
 
 SHORT, SHORT_SEED = 60, 4
 LONG_SEEDS, LONG = range(100, 110), 100
 ENGINE_SEED, ENGINE = 200, 40
+EXEC_SEED, EXEC = 515, 60
 
 
 def weather(site: StormSite, seed: int, count: int, engine: OwnEngine | None = None) -> Counter[str]:
@@ -26,7 +27,8 @@ def weather(site: StormSite, seed: int, count: int, engine: OwnEngine | None = N
     verdict = Storm(site, seed, count, engine=engine).play(case, held=True)
     wrong = {name: found for name, found in verdict["found"].items() if found}
     print(f"seed {seed}:", json.dumps(verdict["figures"]), f"missed {verdict['missed']}, {verdict['seconds']} s")
-    assert wrong == {}, f"make storm SEED={seed} COUNT={count} shows it again; case {case}: {wrong}"
+    again = f"make storm SEED={seed} COUNT={count}" + (" STORM_ARGS=--exec" if site.sockets == "exec" else "")
+    assert wrong == {}, f"{again} shows it again; case {case}: {wrong}"
     shutil.rmtree(case)
     return Counter(verdict["figures"]["faults"])
 
@@ -41,6 +43,17 @@ def test_nothing_is_lost_in_a_storm(site: StormSite) -> None:
 @pytest.mark.parametrize("seed", LONG_SEEDS)
 def test_nothing_is_lost_in_a_long_storm(site: StormSite, seed: int) -> None:
     assert weather(site, seed, LONG).total() >= LONG
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.requirement("D08.9")
+def test_nothing_is_lost_in_a_storm_where_no_sockets_are_shared(site: StormSite) -> None:
+    site.sockets = "exec"
+    site.write_config()
+    found = weather(site, EXEC_SEED, EXEC)
+    assert found.total() >= EXEC
+    assert set(found) >= NEEDS_EXEC, "no way to a holder was cut, or none was frozen"
 
 
 @pytest.mark.long

@@ -24,16 +24,17 @@ if TYPE_CHECKING:
 MOMENT = 0.7
 IN_A_WRITE = "stands still in the middle of a write"
 FIND = (
-    'for p in /proc/[0-9]*; do [ "$(cat $p/comm 2>/dev/null)" = "$0" ] && kill -$1 ${p#/proc/} && echo $p; done; true'
+    'for p in /proc/[0-9]*; do case "$(cat $p/comm $p/cmdline 2>/dev/null)" in "$0\n"*"$2"*) '
+    "kill -$1 ${p#/proc/} && echo $p;; esac; done; true"
 )
 Fault = Callable[["Storm", str], str | None]
 
 
-def inside(storm: "Storm", subagent: str, name: str, number: str) -> bool:
-    """Signal the processes of that name in a container; whether there was one."""
+def inside(storm: "Storm", subagent: str, name: str, number: str, word: str = "") -> bool:
+    """Signal the processes of that name, and with that word in their command, in a container; whether there was one."""
     with suppress(docker.errors.APIError):
         if container := storm.site.container(subagent):
-            return bool(engine.execute(container, "sh", "-c", FIND, name, number, user="0").count("/proc/"))
+            return bool(engine.execute(container, "sh", "-c", FIND, name, number, word, user="0").count("/proc/"))
     return False
 
 
@@ -44,12 +45,19 @@ def kill_inside(name: str) -> Fault:
     return fault
 
 
-def freeze_agent(storm: "Storm", subagent: str) -> str | None:
-    if not inside(storm, subagent, "python3", "STOP"):
-        return None
-    time.sleep(MOMENT)
-    inside(storm, subagent, "python3", "CONT")
-    return ""
+def kill_attach(storm: "Storm", subagent: str) -> str | None:
+    return "" if inside(storm, subagent, "holder", "KILL", "attach") else None
+
+
+def freeze_inside(name: str, word: str = "") -> Fault:
+    def fault(storm: "Storm", subagent: str) -> str | None:
+        if not inside(storm, subagent, name, "STOP", word):
+            return None
+        time.sleep(MOMENT)
+        inside(storm, subagent, name, "CONT", word)
+        return ""
+
+    return fault
 
 
 def on_container(verb: str, **how: object) -> Fault:
@@ -187,9 +195,11 @@ FAULTS: dict[str, Fault] = {
     "manager-and-agent": while_away(kill_agent),
     "manager-and-container": while_away(kill_container),
     "agent-kill": kill_agent,
-    "agent-freeze": freeze_agent,
+    "agent-freeze": freeze_inside("python3"),
     "holder-kill": kill_inside("holder"),
     "relay-kill": kill_inside("relay"),
+    "attach-kill": kill_attach,
+    "attach-freeze": freeze_inside("holder", "attach"),
     "container-kill": kill_container,
     "container-remove": on_container("remove_container", force=True),
     "container-freeze": freeze_container,
@@ -200,4 +210,7 @@ FAULTS: dict[str, Fault] = {
     "engine-freeze": freeze_engine,
 }
 NEEDS_ROOT = frozenset({"host"})
+NEEDS_EXEC = frozenset({"attach-kill", "attach-freeze"})
+# dockerd 20.10 with runc: where a pause meets an exec that is being started, the container can never be resumed.
+NEEDS_SOCKETS = frozenset({"container-freeze"})
 NEEDS_ENGINE = frozenset({"engine-term", "engine-kill", "engine-freeze"})
