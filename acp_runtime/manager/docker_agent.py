@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 CHECK_BYTES: Final = 1_048_576
 LOOKS, LOOK_SECONDS = 5, 0.2
 SILENT_TRIES: Final = 5
+MUTE_GRACE: Final = 2.0
 FOLDER_SECONDS: Final = 30.0
 
 
@@ -67,7 +68,10 @@ class DockerAgent:
         return self._pid
 
     async def recover(self) -> bool:
-        """Attach to the holder. One that does not answer in a container that runs counts as dead after some tries."""
+        """Attach to the holder. One that does not answer in a container that runs counts as dead after some tries.
+
+        An agent that closed its output and lives is ended: nobody will hear of it any more.
+        """
         try:
             await self.channel.attach(self.hold.open)
         except OffsetRefused as error:
@@ -82,7 +86,9 @@ class DockerAgent:
             log.info("%s is out of reach: %s", self.request.subagent, error)
             return False
         self._silent = 0
-        return True
+        if self.channel.mute:
+            await self.channel.kill(MUTE_GRACE)
+        return not self.channel.mute
 
     async def fate(self) -> Fate | None:
         """Ask the holder what it told last, and the engine for the container. None while nobody knows an end."""

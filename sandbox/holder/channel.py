@@ -82,6 +82,11 @@ class HeldChannel:
     def attached(self) -> bool:
         return self._link is not None
 
+    @property
+    def mute(self) -> bool:
+        """Whether the receiver was told of an end though the agent has none: it closed its output and lives."""
+        return self._told and self._final is None
+
     async def attach(self, opener: Opener) -> State:
         """Go on over a new link, from where the last one broke; the link before is closed.
 

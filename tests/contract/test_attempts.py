@@ -1,6 +1,8 @@
 """What outlives an agent process: its session, its files and its queue, whichever launcher runs it."""
 
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -94,6 +96,20 @@ async def test_an_agent_that_dies_again_and_again_ends_the_subagent(place: Place
         await runtime.send(PARENT, view.id, "[[kill]]")
         view = await place.until(runtime, view.id, lambda each: each.status.over)
         assert (view.status, view.reason) == (Status.ERROR, "agent_died")
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("place", ["docker"], indirect=True)
+async def test_an_agent_that_closes_its_output_and_lives_is_ended_and_lost_once(place: Place) -> None:
+    task = "[[say:one]][[closeout]][[wait:never]]"
+    async with place.runtime() as runtime:
+        view = await place.do(runtime, task, limits=Limits(restarts=0))
+        assert (view.newest.state, view.newest.result) == (TaskState.INTERRUPTED, "one")
+        async with runtime.turn(PARENT) as turn:
+            assert len(turn.nudges) == 1, turn.text
+        await place.until(runtime, view.id, lambda each: each.status is Status.ERROR)
+    with closing(sqlite3.connect(place.root / "store" / "store.db")) as log:
+        assert log.execute("SELECT count(*) FROM event WHERE kind = 'channel_lost'").fetchone() == (1,)
 
 
 async def test_a_provider_that_is_busy_is_asked_again_and_nobody_is_told_of_a_failure(place: Place) -> None:
