@@ -1,13 +1,14 @@
 """The reaper: looks over everything on an engine that says it is ours, and removes what nobody will ever want.
 
 Promises: what it removes was judged a second time, by its labels and by the log as they were a moment before; one
-removal that fails costs the others nothing; a pass ends within its bound, and the next one goes on where it ended.
+removal that fails, or that takes all the time of its pass, costs the others nothing but that pass: the next one tries
+it last.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from sandbox.engine import Engine
@@ -22,7 +23,10 @@ PASS_SECONDS: Final = 60.0  # less than any door waits for an answer
 
 @dataclass(frozen=True, kw_only=True)
 class Reaper:
-    """One owner's reaper on one engine. `volumes_of`: other stores whose volumes go when their maker is dead."""
+    """One owner's reaper on one engine. `volumes_of`: other stores whose volumes go when their maker is dead.
+
+    `tried`: the ids of what earlier passes could not remove, the longest untried first. Give each pass the same one.
+    """
 
     engine: Engine
     owner: Owner
@@ -31,6 +35,7 @@ class Reaper:
     started: Started = start_time
     most: int = MOST
     bound: float = PASS_SECONDS
+    tried: dict[str, None] = field(default_factory=dict)
 
     async def run(self, *, dry_run: bool = False) -> list[Judgement]:
         """Judge all there is, and remove what is to be removed: containers first, for they hold volumes.
@@ -53,15 +58,29 @@ class Reaper:
 
     async def _remove(self, found: Sequence[Found], judgements: list[Judgement]) -> None:
         """Carry out the judgements, and put in their places what came of it."""
-        due = [number for number, each in enumerate(judgements) if each.action is Action.REMOVE]
+        due = self._in_turn([number for number, each in enumerate(judgements) if each.action is Action.REMOVE], found)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.bound):
                 for number in due[: self.most]:
+                    self._last_in_turn(found[number].id)
                     try:
                         judgements[number] = await self._removed(found[number])
                     except (EngineUnreachable, EngineDenied) as error:
                         judgements[number] = replace(judgements[number], action=Action.FAILED, why=str(error))
                         return
+                    if judgements[number].action is not Action.FAILED:
+                        self.tried.pop(found[number].id, None)
+
+    def _in_turn(self, due: Sequence[int], found: Sequence[Found]) -> list[int]:
+        """Return what was never tried, then the rest from the one whose last try is the longest ago."""
+        for gone in self.tried.keys() - {each.id for each in found}:
+            del self.tried[gone]
+        turns = {ident: turn for turn, ident in enumerate(self.tried)}
+        return sorted(due, key=lambda number: turns.get(found[number].id, -1))
+
+    def _last_in_turn(self, ident: str) -> None:
+        self.tried.pop(ident, None)
+        self.tried[ident] = None
 
     async def _removed(self, thing: Found) -> Judgement:
         """Judge a thing again as it is now, and remove it when the judgement is the same."""

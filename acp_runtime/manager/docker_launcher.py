@@ -17,7 +17,7 @@ from acp_runtime.manager.confinement import host_mounts, sandbox_limits
 from acp_runtime.manager.docker_agent import DockerAgent, look_for_folder
 from acp_runtime.manager.launcher import Ended, Judgement, LaunchError, LaunchRequest, Log
 from acp_runtime.manager.model_way import HOLD, PORT, group, model_way, relay_command, route_of, run_mounts
-from acp_runtime.manager.reaping import reap_engine, reap_folders
+from acp_runtime.manager.reaping import Reaping
 from acp_runtime.manager.run_dir import HOLDER, make_private, make_run_dir, remove_run_dir
 from acp_runtime.manager.work import forget_removal, note_removal, removal_noted
 from acp_runtime.manager.workspace import SCRATCH, export, nothing_kept, snapshot, tell_kept
@@ -63,6 +63,7 @@ class DockerLauncher:
     def __init__(self, config: Config, environ: Mapping[str, str], *, labels: Mapping[str, str] | None = None) -> None:
         self._config = config
         self._environ = environ
+        self._reaping = Reaping(config, environ)
         self._more_labels = labels or {}
         self._owner = Owner.of_this_process("unowned", 0)
         self._ground: _Ground | None = None
@@ -377,8 +378,7 @@ class DockerLauncher:
         self, log: Log, *, dry_run: bool = False, volumes_of: frozenset[str] = frozenset()
     ) -> list[Judgement]:
         """See `Launcher.reap_all`."""
-        found = await reap_engine(self._environ, self._owner, log, dry_run=dry_run, volumes_of=volumes_of)
-        return found + await reap_folders(self._config, self._owner.store, log, dry_run=dry_run)
+        return await self._reaping.run(self._owner, log, dry_run=dry_run, volumes_of=volumes_of)
 
     def _own(self, request: LaunchRequest) -> dict[str, str]:
         return {f"{LABEL}store": request.store, f"{LABEL}subagent": request.subagent}

@@ -17,18 +17,29 @@ from sandbox.probe import FOLDER_PREFIX
 from sandbox.reaper import Reaper
 
 
-async def reap_engine(
-    environ: Mapping[str, str], owner: Owner, log: Log, *, dry_run: bool, volumes_of: frozenset[str]
-) -> list[Judgement]:
-    """Reap over a connection of its own. Raises `LaunchError` when the engine cannot be used."""
-    try:
-        engine = await Engine.connect(environ)
+class Reaping:
+    """The passes of one manager over the engine that answers and over this machine; each knows what the last tried."""
+
+    def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
+        self._config = config
+        self._environ = environ
+        self._tried: dict[str, None] = {}
+
+    async def run(self, owner: Owner, log: Log, *, dry_run: bool, volumes_of: frozenset[str]) -> list[Judgement]:
+        """See `Launcher.reap_all`. Raises `LaunchError` when the engine cannot be used."""
+        found = await self._on_engine(owner, log, dry_run=dry_run, volumes_of=volumes_of)
+        return found + await reap_folders(self._config, owner.store, log, dry_run=dry_run)
+
+    async def _on_engine(self, owner: Owner, log: Log, *, dry_run: bool, volumes_of: frozenset[str]) -> list[Judgement]:
         try:
-            return await Reaper(engine=engine, owner=owner, log=log, volumes_of=volumes_of).run(dry_run=dry_run)
-        finally:
-            await engine.close()
-    except SandboxError as error:
-        raise LaunchError(error.kind, str(error)) from error
+            engine = await Engine.connect(self._environ)
+            try:
+                reaper = Reaper(engine=engine, owner=owner, log=log, volumes_of=volumes_of, tried=self._tried)
+                return await reaper.run(dry_run=dry_run)
+            finally:
+                await engine.close()
+        except SandboxError as error:
+            raise LaunchError(error.kind, str(error)) from error
 
 
 async def reap_folders(config: Config, store: str, log: Log, *, dry_run: bool) -> list[Judgement]:

@@ -4,6 +4,7 @@ Other tests run beside these on the same engine, and their managers reap too. So
 seen before it goes is made as a living process's, which only the reaper of the test takes for dead.
 """
 
+import asyncio
 import subprocess
 from dataclasses import replace
 
@@ -263,3 +264,25 @@ async def test_a_pass_is_bounded_and_the_next_goes_on(make, reaper):
     assert sorted(await actions(passes, *over)) == [Action.REMOVE, Action.REMOVED, Action.REMOVED]
     assert Action.REMOVED in await actions(passes, *over)
     assert [await state(each) for each in over] == ["gone"] * 3
+
+
+async def test_what_took_a_whole_pass_is_tried_last_in_the_next(engine, make, me, reaper):
+    """The engine tells the newest first, so the stuck ones stand before the others."""
+    free, *stuck = [await make(name) for name in ("one", "two", "three")]
+    seen = []
+
+    async def log(subagents):
+        seen.extend(subagents if len(subagents) == 1 else ())
+        if len(subagents) == 1 and hang and not subagents & {"one"}:
+            await asyncio.Event().wait()
+        return {}
+
+    def next_pass(**fields) -> Reaper:
+        return Reaper(engine=engine, owner=me, log=log, tried=tried, **fields)
+
+    hang, tried = True, {}
+    for _ in stuck:
+        assert await actions(next_pass(bound=2.0), *stuck) == [Action.REMOVE, Action.REMOVE]
+    hang = False
+    assert await actions(next_pass(), free, *stuck) == [Action.REMOVED] * 3
+    assert (seen, tried) == (["three", "two", "one", "three", "two"], {})
