@@ -9,10 +9,12 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from acp_runtime.config import Config
 from acp_runtime.core.errors import Rejected
+from acp_runtime.manager.adoption import find, opened_in_time
 from acp_runtime.manager.confinement import host_mounts, sandbox_limits
 from acp_runtime.manager.docker_agent import DockerAgent, look_for_folder
 from acp_runtime.manager.launcher import Ended, Judgement, LaunchError, LaunchRequest, Log
@@ -158,15 +160,13 @@ class DockerLauncher:
         """Find what an earlier manager left of the attempt. Raises `LaunchError`."""
         try:
             ground = await self._prepared(request)
-            mine = {**self._own(request), f"{LABEL}attempt": str(request.attempt), f"{LABEL}role": "agent"}
-            containers = await ground.engine.containers(mine)
-            spec = self._spec(request, ground.base, ground.probed, ())
-            if not containers and await ground.engine.inspect_volume(spec.journal_volume or "") is None:
+            found = await find(ground.engine, self._spec(request, ground.base, ground.probed, ()))
+            if found is None:
                 return None
-            sandbox = Sandbox(ground.engine, spec, containers[0]["Id"] if containers else spec.name)
-            host_side = AsyncExitStack()
-            if (route := route_of(request, self._environ)) is not None:
-                await host_side.enter_async_context(self._way(request, sandbox, ground.probed, route))
+            host_side, sandbox = AsyncExitStack(), found.sandbox
+            if found.alive:
+                way = partial(self._way, request, sandbox, ground.probed)
+                await host_side.enter_async_context(opened_in_time(request, self._environ, way))
             return self._agent(request, sandbox, ground.probed, receiver, host_side, output_from=output_from)
         except (SandboxError, Rejected) as error:
             raise LaunchError(error.kind, str(error)) from error

@@ -1,9 +1,15 @@
-"""A manager that is to be killed: spawns an agent, says its id once its result has come so far, and waits."""
+"""A manager that is to be killed: spawns an agent, says its id once its result has come so far, and waits.
+
+The last argument is JSON: what is other than usual of its configuration and of its request.
+"""
 
 import asyncio
+import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -12,12 +18,12 @@ from acp_runtime.manager.docker_launcher import DockerLauncher
 from tests.contract.conftest import BOUND, PARENT, Place, config_for, label
 
 
-async def main(root: Path, image: str, task: str, reached: str) -> None:
-    config = config_for(root, image)
+async def main(root: Path, image: str, task: str, reached: str, other: dict[str, Any]) -> None:
+    config = replace(config_for(root, image), **other["config"])
     place = Place("docker", root, config, lambda: DockerLauncher(config, os.environ, labels=label(root)), "python3")
     place.kind("scripted")
     async with place.runtime() as runtime:
-        view = await runtime.spawn(PARENT, place.request(task, permissions=Permissions.ASK))
+        view = await runtime.spawn(PARENT, place.request(task, permissions=Permissions.ASK, **other["request"]))
         if reached == "?":
             await place.until(runtime, view.id, lambda each: bool(each.requests))
         else:
@@ -27,4 +33,4 @@ async def main(root: Path, image: str, task: str, reached: str) -> None:
         await asyncio.sleep(BOUND)
 
 
-asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]))
+asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4], json.loads(sys.argv[5])))

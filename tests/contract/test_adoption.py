@@ -1,6 +1,7 @@
 """An agent outlives its manager: another one goes on with it as if nothing had been."""
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
@@ -24,9 +25,13 @@ MANAGER = Path(__file__).with_name("adoption_manager.py")
 ANSWERED = "until grep -q stopReason /journal/1/o-*; do sleep 0.05; done"
 
 
-async def killed(place: Place, task: str, reached: str) -> str:
-    """Have a process of its own spawn a task, and kill it once it has come so far; return the subagent's id."""
-    argv = (sys.executable, str(MANAGER), str(place.root), place.config.base_image or "", task, reached)
+async def killed(place: Place, task: str, reached: str, *, sockets: str = "auto", **request: str) -> str:
+    """Have a process of its own spawn a task, and kill it once it has come so far; return the subagent's id.
+
+    `request` is what is asked for beyond the task.
+    """
+    other = json.dumps({"config": {"sockets": sockets}, "request": request})
+    argv = (sys.executable, str(MANAGER), str(place.root), place.config.base_image or "", task, reached, other)
     manager = await asyncio.create_subprocess_exec(*argv, stdout=subprocess.PIPE)
     assert manager.stdout is not None
     try:
