@@ -19,10 +19,12 @@ from acp_runtime.session.calls import Calls
 from acp_runtime.session.channel import Channel
 from acp_runtime.session.diagnosis import Diagnosis
 from acp_runtime.session.errors import AgentError, SessionError
+from acp_runtime.session.intake import Intake
 from acp_runtime.session.observer import Inheritance, Laid, Observer, Opened, Place
 from acp_runtime.session.opening import Opener
 from acp_runtime.session.outgoing import First, Outgoing
 from acp_runtime.session.questions import Questions
+from acp_runtime.session.steering import steered
 from acp_runtime.session.transcript import Coalescer
 from acp_runtime.wire import acp
 from acp_runtime.wire.acp import AgentMethod, ClientMethod, ErrorCode
@@ -38,13 +40,6 @@ EARLY_CHARS: Final = 65_536  # of one update: what comes before the session exis
 PENDING_BYTES: Final = 1_048_576
 STDOUT: Final = 1
 
-_STEERED: Final = {
-    "injected": Steering.INJECTED,
-    "startedNewTurn": Steering.INJECTED,
-    "promptRequired": Steering.QUEUED,
-    "failed": Steering.QUEUED,
-}
-
 
 class AcpSession:
     """The receiver of a channel, and the verbs of ACP over it: `attach`, `open`, prompts, and `shut` at the end."""
@@ -57,15 +52,14 @@ class AcpSession:
         self._calls = Calls(self._peer, self._post)
         self._questions = Questions()
         self._early: deque[tuple[str, dict[str, Any]]] = deque(maxlen=EARLY_UPDATES)
-        self._kept = False
-        self._read = self._known = 0
-        self._answer_at: int | None = None
+        self._intake = Intake()
         self._channel: Channel | None = None
         self._outgoing: Outgoing | None = None
         self._flusher: asyncio.Task[None] | None = None
         self._flushing = asyncio.Lock()
         self._dirty, self._full = asyncio.Event(), asyncio.Event()
         self._prompting = False
+        self._starting = True
         self._replaying = False
         self._paused = False
         self._heard_count = 0
@@ -83,7 +77,7 @@ class AcpSession:
         lines = self._lines.feed(data)
         for line, end in zip(lines, self._lines.ends, strict=True):
             self._take_line(line, end)
-        if self._lines.skipping and self._kept:
+        if self._intake.overdue or (self._lines.skipping and self._intake.kept):
             self._dirty.set()
         self._press()
 
@@ -106,7 +100,7 @@ class AcpSession:
     def on_closed(self, reason: str) -> None:
         rest = self._lines.finish()
         if rest is not None:
-            self._take_line(rest, self._read)
+            self._take_line(rest, self._intake.read)
         self.closed = reason
         self._calls.close(reason)
         self._observer.closed(reason)
@@ -114,9 +108,9 @@ class AcpSession:
     def _take_line(self, line: bytes | Oversized, end: int) -> None:
         """Take a line in. Of one that an earlier manager has stored only an answer may still be news."""
         for message in self._peer.receive(line):
-            if end > self._known or isinstance(message, Response):
+            if end > self._intake.known or isinstance(message, Response):
                 self._take(message, end)
-        self._read = end
+        self._intake.read = end
 
     def _take(self, message: Message, end: int) -> None:
         match message:
@@ -139,7 +133,7 @@ class AcpSession:
 
     def _answered(self, response: Response) -> None:
         if response.method == AgentMethod.SESSION_PROMPT:
-            self._answer_at = self._read
+            self._intake.answer_at = self._intake.read
         self._calls.answered(response)
 
     def _update(self, params: Any) -> None:
@@ -159,16 +153,17 @@ class AcpSession:
             self.foreign_updates += 1
 
     def _permission(self, request: Request, end: int) -> None:
-        question = self._questions.take(request, self.session_id, end if self._kept else 0) if self._prompting else None
+        upto = end if self._intake.kept else 0
+        question = self._questions.take(request, self.session_id, upto) if self._prompting else None
         if question is None:
             self._post(self._peer.respond(request.id, acp.permission_outcome(None)))
         else:
-            self._observer.asked(tuple(self._updates.take()), self.place, question)
+            self._observer.asked(tuple(self._updates.take()), self._intake.place, question)
 
     @property
     def place(self) -> Place:
         """How far what the agent wrote has been taken in; nowhere when it is not kept for us."""
-        return Place(self._read, self._answer_at) if self._kept else Place()
+        return self._intake.place
 
     def _refuse(self, ident: int | str, method: str) -> None:
         text = f"this client does not serve {one_line(method, 100)}"
@@ -196,7 +191,7 @@ class AcpSession:
     def attach(self, channel: Channel) -> None:
         """Take the channel whose receiver this session is. Starts the tasks that `shut` ends."""
         self._channel = channel
-        self._kept = self._kept or channel.input_end is not None
+        self._intake.kept = self._intake.kept or channel.input_end is not None
         self._outgoing = Outgoing(channel, relieved=self._press)
         self._flusher = asyncio.create_task(self._flush_for_ever(), name="session-flusher")
 
@@ -205,9 +200,10 @@ class AcpSession:
 
         What the agent wrote is to be given from the start of the place on.
         """
-        start = given.place.start
-        self.session_id, self._kept, self._known, self._read = given.session_id, True, given.place.upto, start
-        self._lines = LineSplitter(start=start)
+        self.session_id = given.session_id
+        self._starting = False
+        self._intake.take_over(given.place)
+        self._lines = LineSplitter(start=given.place.start)
         self._questions.reopen(given.asked, given.count)
         if given.prompt is not None:
             self._prompting = True
@@ -249,6 +245,7 @@ class AcpSession:
             self._update({"sessionId": session_id, "update": update})
         self._early.clear()
         await self._flush()
+        self._starting = False
         name, version = one_line(hello.name, 60), one_line(hello.version, 60)
         return Opened(self.session_id, name, version, opening, hello.steering)
 
@@ -273,7 +270,7 @@ class AcpSession:
         """
         if self._prompting or self.session_id is None:
             raise AgentError("a prompt is with the agent already" if self._prompting else "there is no session")
-        self._answer_at = None
+        self._intake.answer_at = None
         params = acp.session_prompt(self.session_id, text, meta)
         return await self._turn(self._calls.call(AgentMethod.SESSION_PROMPT, params, laid))
 
@@ -311,7 +308,9 @@ class AcpSession:
 
     def forget_answer(self) -> None:
         """Hold what the agent wrote since its last answer back no more: that answer is stored."""
-        self._answer_at = None
+        self._intake.answer_at = None
+        if self._intake.overdue:
+            self._dirty.set()
 
     def cancel(self) -> None:
         """Ask the agent to end its turn: a notification; the prompt's answer is still awaited."""
@@ -329,7 +328,7 @@ class AcpSession:
             result = await self._calls.call(AgentMethod.SESSION_STEERING, acp.session_steering(self.session_id, text))
         except AgentError:
             return Steering.QUEUED
-        return _STEERED.get(acp.read_steering(result), Steering.UNKNOWN)
+        return steered(result)
 
     def answer(self, number: int, option_id: str) -> None:
         """Answer a permission request once; an empty option id is the outcome `cancelled`."""
@@ -375,17 +374,24 @@ class AcpSession:
             await self._flush()
 
     async def _store(self, entries: tuple[Entry, ...]) -> None:
-        stored = await self._observer.heard(entries, self.place)
-        if self._kept and self._channel is not None:
-            # What is not kept of a line need not be kept below us either: the line may be longer than the journal.
-            waste = self._lines.skipping and self._answer_at is None and self._updates.size == 0
-            await self._channel.acknowledge(self._lines.fed if waste else stored)
+        place = self._intake.place
+        stored = await self._observer.heard(entries, place)
+        if not self._intake.kept or self._channel is None:
+            return
+        if self._starting:  # a later manager begins the start anew: it reads none of this
+            stored = place.start
+        elif passed := self._intake.passed_over(stored):
+            stored = await self._observer.heard((*self._updates.take(), *passed), self._intake.place)
+        # What is not kept of a line need not be kept below us either: the line may be longer than the journal.
+        waste = self._lines.skipping and self._intake.answer_at is None and self._updates.size == 0
+        await self._channel.acknowledge(self._lines.fed if waste else stored)
+        self._intake.acknowledged = stored
 
     async def _flush(self) -> None:
         async with self._flushing:
             self._dirty.clear()
             self._full.clear()
             entries = tuple(self._updates.take())
-            if entries or (self._kept and self._lines.skipping):
+            if entries or self._intake.overdue or (self._intake.kept and self._lines.skipping):
                 await self._store(entries)
         self._press()
