@@ -44,7 +44,8 @@ class SubagentRequested(Event):
 class AttemptStarted(Event):
     """The n-th start of the agent. `by` names who asked for one after the end; empty for the manager's own.
 
-    `counted`: it is one of the restarts that limits allow; one that the end of its manager made necessary is not.
+    `counted`: it is one of the restarts that limits allow; one that the end of its manager or an engine that is away
+    made necessary is not.
     """
 
     attempt: int

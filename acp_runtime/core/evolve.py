@@ -145,6 +145,8 @@ def _attempt(state: Subagent, event: AttemptStarted, before: Lifecycle) -> Subag
     """Begin a start. One after the end begins everything anew but the history; any other counts as a restart."""
     state = replace(state, attempt=event.attempt, step=event.step, deadline=event.deadline, container="", pid=None)
     state = replace(state, heard=0, answer_at=None, asked=0)
+    if before is not Lifecycle.STARTING or event.counted:
+        state = replace(state, begun=event.at)
     if before is Lifecycle.REQUESTED:
         return state
     if before.over:

@@ -318,6 +318,7 @@ class Subagent:
 
     `steers`: those without an outcome and the newest few that have one. `losses` counts how often the channel was
     lost; `lost_at` is when it was, until a session is open again; `loss_told` whether the parent is to know.
+    `begun` is when the first of the starts in a row began that count as one.
     `files`: how many differed from what the agent was given when they were last counted.
     Where the agent's output is kept for us, all of it before the offset `heard` is in the log, but for the answer to
     the running prompt when that begins at `answer_at`. `asked` is the highest number of an attempt's requests.
@@ -347,6 +348,7 @@ class Subagent:
     pid: int | None = None
     restarts: int = 0
     first: int = 1
+    begun: int = 0
     losses: int = 0
     lost_at: int | None = None
     loss_told: bool = False

@@ -37,8 +37,10 @@ from acp_runtime.core.inputs import (
 from acp_runtime.core.model import Lifecycle, Opening, Reason, RequestKind, Steering, Step, Task, TaskState
 from acp_runtime.core.outcome import Judgement, judge, worth_retrying
 from acp_runtime.core.permission import choose
+from acp_runtime.core.timers import milliseconds
 
 MANAGER_ENDED = "manager_ended"
+ENGINE_AWAY = ("engine_unreachable", "engine_timeout")
 
 
 def _starting(draft: Draft, attempt: int) -> bool:
@@ -103,11 +105,18 @@ def _ask_about_queue(draft: Draft) -> None:
 
 
 def start_broke(draft: Draft, given: StartBroke) -> None:
-    """End the subagent; try again while a restart is left, but a first start only when its manager was lost."""
+    """End the subagent; try again while a restart is left, but a first start only when its manager was lost.
+
+    An engine that is away says nothing about the agent: until a start's whole time is over, that costs no restart.
+    """
+    state = draft.state
     if not _starting(draft, given.attempt):
         return
-    counted = given.kind != MANAGER_ENDED
-    if draft.state.can_restart(counted=counted) and (draft.state.restarted or not counted):
+    waiting = (
+        given.kind in ENGINE_AWAY and state.restarted and draft.now < state.begun + milliseconds(state.limits.sandbox)
+    )
+    counted = given.kind != MANAGER_ENDED and not waiting
+    if state.can_restart(counted=counted) and (state.restarted or not counted):
         draft.restart(counted=counted)
     else:
         draft.stop(Reason.START_FAILED, by="agent", cause=given.cause, failed=True, kind=given.kind)

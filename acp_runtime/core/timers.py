@@ -77,6 +77,7 @@ def rebased(state: Subagent, now: int) -> Subagent:
     return replace(
         state,
         requested_at=now,
+        begun=now,
         deadline=anew(state.deadline, _grace(state) or start),
         idle_since=anew(state.idle_since, 0),
         lost_at=anew(state.lost_at, 0),

@@ -112,6 +112,7 @@ def observations(state: Subagent, attempt: int, ground: Ground) -> Iterator[Inpu
     yield StartBroke(attempt, "broke")
     if ground.restarts and state.attempt < MAX_ATTEMPTS:
         yield StartBroke(attempt, "gone", MANAGER_ENDED)
+        yield StartBroke(attempt, "away", "engine_unreachable")
         yield DeathProven(attempt, None, "gone", MANAGER_ENDED)
     yield Heard(attempt, (MessageEntry("agent", "hi"), ToolEntry("t1", status="completed")))
     if ground.asks:

@@ -160,6 +160,31 @@ def test_a_manager_may_end_as_often_as_it_likes_without_spending_a_restart() -> 
     assert (once.lifecycle, twice.lifecycle) == (Lifecycle.STARTING, Lifecycle.STOPPING), "its own deaths are counted"
 
 
+@pytest.mark.parametrize("kind", ["engine_unreachable", "engine_timeout"])
+def test_an_engine_that_is_away_for_a_while_spends_no_restart_of_an_agent_that_died_meanwhile(kind: str) -> None:
+    state = dead(busy(Limits(restarts=1, sandbox=10.0)))
+    for _ in range(3):
+        state = after(state, DeadlinePassed(), now=next_deadline(state) or 0)
+        state = after(state, StartBroke(state.attempt, "no engine", kind), now=(state.deadline or 0) - 9_000)
+        assert (state.lifecycle, state.restarts) == (Lifecycle.STARTING, 1)
+    back = again(state, replace(RESUMED, attempt=state.attempt))
+    assert [task.state for task in back.tasks] == [TaskState.INTERRUPTED, TaskState.RUNNING]
+
+
+def test_an_engine_that_stays_away_for_the_whole_time_of_a_start_ends_it() -> None:
+    state = dead(busy(Limits(restarts=1, sandbox=10.0)), now=1_000)
+    state = after(state, DeadlinePassed(), StartBroke(2, "no engine", "engine_unreachable"), now=10_999)
+    assert state.attempt == 3
+    state = after(state, DeadlinePassed(), now=next_deadline(state) or 0)
+    state = after(state, StartBroke(3, "no engine", "engine_unreachable"), now=11_000)
+    assert (state.lifecycle, state.stop and state.stop.kind) == (Lifecycle.STOPPING, "engine_unreachable")
+
+
+def test_a_first_start_without_an_engine_is_told_at_once() -> None:
+    state = after(born(spawn(limits=TWICE)), StartBroke(1, "no engine", "engine_unreachable"))
+    assert state.lifecycle is Lifecycle.STOPPING
+
+
 def test_where_no_restart_is_allowed_none_follows_the_end_of_a_manager() -> None:
     lost = after(ready(spawn(limits=Limits(restarts=0))), ChannelClosed(1, "gone"))
     state = after(lost, DeathProven(1, None, "it went with its manager", MANAGER_ENDED))
