@@ -17,7 +17,7 @@ import tenacity
 from sandbox.client import Client
 from sandbox.endpoint import Endpoint
 from sandbox.errors import EngineError, EngineRefused, EngineUnreachable, ImageMissing, SandboxGone
-from sandbox.policy import refuse_dangerous, refuse_workdir
+from sandbox.policy import refuse_dangerous, refuse_same_user, refuse_workdir
 from sandbox.refusals import refusal
 
 SHORT, USUAL, UNPACKING, LONG = 10.0, 30.0, 300.0, 1800.0  # seconds
@@ -83,8 +83,9 @@ class Engine:
         """Create a container and return its id; a long `bound` where an image's files go into an empty volume.
 
         `settings` are docker-py's arguments of create_container, those of the host configuration under `host_config`.
-        Raises SettingRefused before anything is asked of the engine, NameTaken, ImageMissing.
+        Raises SettingRefused and SameUser before anything is asked of the engine, NameTaken, ImageMissing.
         """
+        refuse_same_user()
         refuse_dangerous(settings, engine_root=self.facts.root_dir)
         doing = f"create the container {name}"
 

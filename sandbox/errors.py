@@ -17,6 +17,7 @@
     │   └── ChannelStalled     the program does not read its input; the channel itself is still open
     ├── StreamCorrupt          what the engine sends on a channel is not its own framing
     ├── SettingRefused         a setting is dangerous and not named `unsafe_`
+    ├── SameUser               this process runs as the user that agents run as
     └── WorkspaceError         the folder cannot be taken in, or the work cannot be taken out
 
 Each error's text is one sentence that says what happened, which value, and what to do next; `kind` is stable and
@@ -130,6 +131,12 @@ class SettingRefused(SandboxError):  # noqa: N818
     """A dangerous setting was asked for without its `unsafe_` name."""
 
     kind = "setting_refused"
+
+
+class SameUser(SandboxError):  # noqa: N818
+    """The user of this process is that of agents: they would own its files."""
+
+    kind = "same_user"
 
 
 class WorkspaceError(SandboxError):

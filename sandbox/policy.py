@@ -2,7 +2,7 @@
 
 `refuse_dangerous` promises that a setting which gives a container the host, another container or the kernel's
 administration raises `SettingRefused` before the engine is asked. It looks at what would be sent, not at how it was
-asked for, so that no way of composing settings goes round it.
+asked for, so that no way of composing settings goes round it. `refuse_same_user` looks at who asks.
 """
 
 import os
@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from sandbox.errors import SettingRefused
+from sandbox.errors import SameUser, SettingRefused
+from sandbox.spec import AGENT_UID
 
 REFUSED_CAPABILITIES = frozenset(
     {"ALL", "SYS_ADMIN", "SYS_MODULE", "SYS_PTRACE", "SYS_RAWIO", "SYS_BOOT", "SYS_TIME", "DAC_READ_SEARCH", "SYSLOG"}
@@ -24,6 +25,18 @@ GIVES_THE_HOST = ("/", "/proc", "/sys", "/dev", "/etc", "/boot", "/run", "/var/r
 # Nothing below these is given either. (Below /run, /root and the home directory our own run directories live.)
 CLOSED_TREES = ("/proc", "/sys", "/dev", "/etc", "/boot")
 NO_WORKDIR = ("/proc", "/sys", "/dev")
+
+
+def refuse_same_user(users: Iterable[int] | None = None) -> None:
+    """Raise SameUser when one of `users`, by default this process's real and effective one, is that of agents.
+
+    The kernel compares numbers: an agent of that number owns the process's files, and may signal it where it sees it.
+    """
+    if AGENT_UID in ((os.getuid(), os.geteuid()) if users is None else users):
+        raise SameUser(
+            f"This process runs as the user {AGENT_UID}, as which agents run in their sandboxes: they would own its "
+            "files. Run it as another user."
+        )
 
 
 def refuse_dangerous(settings: Mapping[str, Any], *, engine_root: str = "", home: str | None = None) -> None:

@@ -8,7 +8,7 @@ from acp_runtime.views import SubagentView, TaskView
 ENGINE_KINDS = frozenset(
     {
         "engine_error", "engine_unreachable", "engine_denied", "engine_timeout", "engine_refused", "name_taken",
-        "fenced", "image_missing", "program_missing", "runtime_dir", "setting_refused", "relay_error",
+        "fenced", "image_missing", "program_missing", "runtime_dir", "setting_refused", "same_user", "relay_error",
     }
 )  # fmt: skip
 

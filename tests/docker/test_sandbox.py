@@ -9,7 +9,7 @@ import pytest
 
 from sandbox import seccomp
 from sandbox.container import Sandbox
-from sandbox.errors import CommandTimeout, ImageMissing, NameTaken, SandboxGone, SettingRefused
+from sandbox.errors import CommandTimeout, ImageMissing, NameTaken, SameUser, SandboxGone, SettingRefused
 from sandbox.spec import LABEL, HostMount, Limits, SandboxSpec, VolumeMount
 from tests.docker.conftest import IDLE, TEST_LABELS
 from tests.docker.recorder import BOUND, Recorder
@@ -275,6 +275,12 @@ async def test_a_dangerous_mount_is_refused_before_anything_is_made(engine, make
     mount = HostMount("/var/run/docker.sock", "/engine")
     with pytest.raises(SettingRefused, match=r"docker\.sock"):
         await Sandbox.create(engine, make_spec(mounts=(mount,)))
+
+
+async def test_the_user_that_agents_run_as_makes_no_sandbox(engine, make_spec, monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: 10001)
+    with pytest.raises(SameUser, match="10001"):
+        await Sandbox.create(engine, make_spec())
 
 
 async def test_a_working_directory_in_the_kernels_trees_is_refused(sandbox):

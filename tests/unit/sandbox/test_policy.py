@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.errors import SettingRefused
-from sandbox.policy import refuse_dangerous, refuse_workdir
+from sandbox.errors import SameUser, SettingRefused
+from sandbox.policy import refuse_dangerous, refuse_same_user, refuse_workdir
 
 
 def bind(source: str, target: str = "/mnt", **options: object) -> dict[str, object]:
@@ -115,3 +115,13 @@ def test_what_a_sandbox_needs_is_allowed():
         mounts=[volume("/workspace"), bind("/home/me/.local/state/run", "/run/subagents")],
     )
     refuse_workdir("/workspace/processes")
+
+
+@pytest.mark.parametrize("users", [(10001, 0), (0, 10001)])
+def test_the_user_of_agents_makes_no_sandbox(users):
+    with pytest.raises(SameUser, match="runs as the user 10001"):
+        refuse_same_user(users)
+
+
+def test_every_other_user_may():
+    refuse_same_user((0, 1000, 10000, 10002))
