@@ -97,6 +97,11 @@ def not_acknowledged(made: MadeCase) -> None:
     drop(made, "turn_committed", 1)
 
 
+def still_open(made: MadeCase) -> None:
+    """Let the log end while the agent waits for an answer to a question that nobody was shown."""
+    del made.events[made.events.index(made.find("request_opened")) + 1 :]
+
+
 SPOILS: dict[str, tuple[str, Spoil]] = {
     "a hole between events": ("log", lambda made: made.find("task_started").update(seq=900)),
     "a hole in a stream": ("log", lambda made: made.find("task_started").update(version=90)),
@@ -116,7 +121,7 @@ SPOILS: dict[str, tuple[str, Spoil]] = {
     "an end is never told": ("lost", unseen),
     "an end is shown and never acknowledged": ("lost", not_acknowledged),
     "an end of the subagent is never told": ("lost", lost_end),
-    "an open question is never told": ("lost", lambda made: drop(made, "request_closed")),
+    "an open question is never told": ("lost", still_open),
     "a lost session is never told": ("lost", lambda made: made.find("session_opened")["data"].update(opening="lost")),
     "a return is never told": ("lost", lost_for_long),
     "a fact is told after its acknowledgement": (
@@ -179,6 +184,17 @@ def test_what_was_cut_off_by_a_death_is_well(tmp_path: Path) -> None:
     assert found(made, tmp_path) == {}
 
 
+@pytest.mark.parametrize("end", ["task_ended", "subagent_stopped"])
+def test_a_question_goes_with_its_task_and_with_its_subagent(end: str, tmp_path: Path) -> None:
+    made = good_case()
+    drop(made, "request_closed")
+    made.agents[ONE] = [each for each in made.agents[ONE] if each["word"] != "heard"]
+    made.parents["left"] = [each for each in made.parents["left"] if each.get("token") != "T2"]
+    if end == "subagent_stopped":
+        made.find("request_opened")["data"].update(task_id="")
+    assert found(made, tmp_path) == {}
+
+
 def test_a_fact_that_waits_is_not_lost(tmp_path: Path) -> None:
     made = good_case()
     drop(made, "turn_committed", 1)
@@ -211,7 +227,7 @@ def test_the_verdict_is_a_table_a_line_of_json_and_an_exit_code(tmp_path: Path) 
     assert json.loads(told.stdout)["found"]["ends"]
 
 
-@pytest.mark.parametrize("name", ["checker", "case", "edges"])
+@pytest.mark.parametrize("name", ["checker", "case", "edges", "telling"])
 def test_the_checker_needs_nothing_of_what_it_judges(name: str) -> None:
     tree = ast.parse(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
     froms = {each.module.split(".")[0] for each in ast.walk(tree) if isinstance(each, ast.ImportFrom) and each.module}

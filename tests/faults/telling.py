@@ -1,0 +1,160 @@
+"""What parents were told, as the checker of the storm judges it: all that they must know, once, and nothing else."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+
+from tests.faults.case import Case, Stream, Told, told
+
+
+def due(stream: Stream) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield each fact that the parent of a subagent must know, and the words for it."""
+    for request in still_asked(stream):
+        yield (stream.ident, "request", request), "the question is open"
+    for data in stream.of("task_ended"):
+        if data["by"] != "parent":
+            yield (stream.ident, "task", data["task_id"]), f"the task {data['outcome']}"
+    for word, words in about_itself(stream):
+        yield (stream.ident, "subagent", word), words
+
+
+def still_asked(stream: Stream) -> set[str]:
+    """Return the questions that are open at the end of the log: one goes with its task, and all with their subagent."""
+    asked: dict[str, str] = {}
+    for kind, data in stream.events:
+        if kind == "request_opened":
+            asked[data["request_id"]] = data["task_id"]
+        elif kind == "request_closed":
+            asked.pop(data["request_id"], None)
+        elif kind == "task_ended":
+            asked = {request: task for request, task in asked.items() if task != data["task_id"]}
+        elif kind in ("subagent_stopped", "subagent_failed"):
+            asked.clear()
+    return set(asked)
+
+
+def about_itself(stream: Stream) -> Iterator[tuple[str, str]]:
+    """Yield what must be known of a subagent as such: its end where no task tells it, its losses and returns."""
+    running: set[str] = set()
+    lost = False
+    for kind, data in stream.events:
+        back = kind in ("session_opened", "channel_recovered")
+        if kind == "task_queued":
+            running.add(data["task_id"])
+        elif kind == "task_ended":
+            running.discard(data["task_id"])
+        elif kind == "stop_requested" and data["by"] != "parent" and data["reason"] != "finished" and not running:
+            yield "end", f"it ended: {data['reason']}"
+        elif back and (lost or data.get("opening") == "lost"):
+            yield "recovered", "its agent is back" if lost else "its session was lost"
+        lost = (lost or kind == "loss_confirmed") and not back and kind != "stop_requested"
+    if lost:
+        yield "lost", "it is out of reach"
+
+
+def known(case: Case) -> Counter[tuple[str, ...]]:
+    """Count what parents know: lines of turns that they acknowledged. What is about a subagent counts by headline."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for parent in case.parents:
+        acked = case.acked(parent) | case.committed
+        lines_told = {each.key: each for token, each_told in case.turns(parent) if token in acked for each in each_told}
+        for key, each in lines_told.items():
+            found[fact(key, each.headline)] += 1
+    for subagent, about, subject in case.waiting:
+        found[(subagent, about, subject) if about != "subagent" else (subagent, about, "waiting")] += 1
+    return found
+
+
+def fact(key: tuple[str, ...], headline: str) -> tuple[str, ...]:
+    if key[1] != "subagent":
+        return key
+    word = {"recovered": "recovered", "is out of reach": "lost"}.get(headline, "end")
+    return (*key[:2], word)
+
+
+def check_lost(case: Case) -> Iterator[str]:
+    have = known(case)
+    for stream in case.streams.values():
+        wanted = Counter(key for key, _ in due(stream))
+        words = dict(due(stream))
+        spare = have[(stream.ident, "subagent", "waiting")]
+        for key, count in wanted.items():
+            missing = count - have[key]
+            if missing > 0 and key[1] == "subagent":
+                missing, spare = missing - min(missing, spare), spare - min(missing, spare)
+            if missing > 0:
+                yield f"{' '.join(key)}: {words[key]}, and its parent was not told"
+
+
+def check_again(case: Case) -> Iterator[str]:
+    for parent, entries in case.parents.items():
+        acked: set[tuple[str, ...]] = set()
+        shown: dict[str, list[Told]] = {}
+        for entry in entries:
+            if entry["word"] == "shown":
+                now = list(told(entry))
+                again = entry["token"] in shown
+                shown[entry["token"]] = now
+                twice = [key for key, count in Counter(each.key for each in now).items() if count > 1]
+                yield from (f"{' '.join(key)} stands twice in one turn of {parent}" for key in twice)
+                late = [] if again else [each.key for each in now if each.key in acked]
+                yield from (f"{' '.join(key)} was told to {parent} after it was acknowledged" for key in late)
+            elif entry["word"] == "acked":
+                acked |= {each.key for each in shown.get(entry["token"], [])}
+    yield from told_after_commit(case)
+
+
+def told_after_commit(case: Case) -> Iterator[str]:
+    """Yield the facts that a turn tells though an earlier one that told them was committed, as the log has it."""
+    begun: dict[str, list[Told]] = {}
+    committed: set[tuple[str, ...]] = set()
+    for kind, data in case.of_parents:
+        if kind == "turn_begun":
+            begun[data["token"]] = list(told(data))
+            late = [each.key for each in begun[data["token"]] if each.key in committed]
+            yield from (f"{' '.join(key)} is told in {data['token']} after it was committed" for key in late)
+        elif kind == "turn_committed":
+            committed |= {each.key for each in begun.get(data["token"], [])}
+
+
+def check_made_up(case: Case) -> Iterator[str]:
+    for parent, entries in case.parents.items():
+        for entry in entries:
+            if entry["word"] != "shown":
+                continue
+            lines_told = list(told(entry))
+            if len(lines_told) != len(entry["nudges"]):
+                yield f"{entry['token']} of {parent} claims {len(entry['nudges'])} nudges and tells {len(lines_told)}"
+            for each in lines_told:
+                if wrong := untrue(case, each):
+                    yield f"{each.token} of {parent}: {wrong}"
+    yield from closed_before_shown(case)
+
+
+def untrue(case: Case, each: Told) -> str:
+    subagent, about, subject = each.key
+    stream = case.streams.get(subagent)
+    if stream is None:
+        return f"nobody knows {subagent}"
+    if about == "task":
+        task = stream.tasks.get(subject)
+        if task is None or not task.outcome:
+            return f"{subject} has not ended"
+        if not each.headline.startswith(task.outcome.replace("_", " ")):
+            return f"{subject} is told as {each.headline} and {task.outcome}"
+    elif about == "request" and subject not in {data["request_id"] for data in stream.of("request_opened")}:
+        return f"{subject} was never asked"
+    return ""
+
+
+def closed_before_shown(case: Case) -> Iterator[str]:
+    """Yield the questions that were closed in the log before a turn that asks them was begun."""
+    closed: dict[tuple[str, str], int] = {}
+    for row in case.rows:
+        data = json.loads(row["data"])
+        if row["kind"] == "request_closed":
+            closed[(row["stream"], data["request_id"])] = row["seq"]
+        elif row["kind"] == "turn_begun":
+            for each in told({"text": data["text"], "nudges": data["nudges"], "token": data["token"]}):
+                if each.key[1] == "request" and (each.key[0], each.key[2]) in closed:
+                    yield f"{each.token} asks {each.key[2]} of {each.key[0]}, which was closed"
