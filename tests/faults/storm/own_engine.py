@@ -3,6 +3,7 @@
 Needs root. Its containers have no network, so it needs none; and nothing that others use is touched.
 """
 
+import gc
 import os
 import shutil
 import signal
@@ -42,6 +43,7 @@ def own_engine(image: str, *, live_restore: bool) -> Iterator["OwnEngine"]:
         else:
             os.environ["DOCKER_HOST"] = usual
         engine.remove()
+        gc.collect()  # the sockets that docker-py left open, while their warnings are expected
 
 
 @dataclass
