@@ -3,7 +3,9 @@
 Two exist: an agent in a container that a holder keeps, and a local process.
 """
 
-from typing import Protocol
+from typing import Final, Protocol
+
+NOTHING_TAKEN: Final = frozenset({"journal_full", "channel_stalled"})
 
 
 class Receiver(Protocol):
@@ -35,7 +37,10 @@ class Channel(Protocol):
         ...
 
     async def send(self, data: bytes) -> None:
-        """Write to the agent's stdin within a bound. Raises an error when the channel has ended."""
+        """Write to the agent's stdin within a bound. Raises an error when the channel has ended.
+
+        An error whose `kind` is one of `NOTHING_TAKEN` leaves it open: the same line may be given again.
+        """
         ...
 
     async def acknowledge(self, stdout: int) -> None:

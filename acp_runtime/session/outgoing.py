@@ -1,14 +1,23 @@
-"""What is to be written to the agent: queued at once, written in order by one task, never by two."""
+"""What is to be written to the agent: queued at once, written in order by one task, never by two.
+
+A line of which nothing was taken (no room below us, an agent that does not read) is given again until it is taken: the
+agent lives, and who waits for its answer has a deadline. Any other failure to write means that the channel is over.
+"""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
-from acp_runtime.session.channel import Channel
+from acp_runtime.session.channel import NOTHING_TAKEN, Channel
+
+log = logging.getLogger(__name__)
 
 CROWDED_BYTES: Final = 1_048_576
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 5.0
 
 First = Callable[[int], Awaitable[None]]
 
@@ -51,7 +60,7 @@ class Outgoing:
                 try:
                     if first is not None and (offset := self._channel.input_end) is not None:
                         await first(offset)
-                    await self._channel.send(line)
+                    await self._write(line)
                 except Exception:  # noqa: BLE001 - any failure to write means that the channel is over
                     await self._channel.close()
                     return
@@ -59,3 +68,15 @@ class Outgoing:
                     self._bytes -= len(line)
                 self._relieved()
             self._more.clear()
+
+    async def _write(self, line: bytes) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return await self._channel.send(line)
+            except Exception as error:
+                if getattr(error, "kind", None) not in NOTHING_TAKEN:
+                    raise
+                log.warning("a line for an agent waits: %s", error)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)

@@ -1,10 +1,11 @@
 """The contract holds for the shipped program over both transports, and for its source under the sanitizers."""
 
+import os
 import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,20 @@ async def held(request: pytest.FixtureRequest) -> AsyncIterator[Held]:
     place = Held(path, folder, transport)
     yield place
     await place.end()
+
+
+@pytest.fixture
+def small_disk(held: Held) -> Iterator[Path]:
+    """A file system of 2 MiB that holds the journal."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: mounting a small file system")
+    place = held.folder / "disk"
+    place.mkdir()
+    argv = ["mount", "-t", "tmpfs", "-o", "size=2m", "holder-test", str(place)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"needs root: and the right to mount ({done.stderr.strip()})")
+    held.journal = place / "journal"
+    yield place
+    held.kill()
+    subprocess.run(["umount", "-l", str(place)], check=True)

@@ -285,3 +285,12 @@ class _Cutter:
 
     def on_closed(self, reason: str) -> None:
         self._receiver.on_closed(reason)
+
+
+def fill(path: Path, *, but: int = 0) -> None:
+    """Take all the room of a disk by a file but so many bytes."""
+    with path.open("wb", buffering=0) as file:
+        with contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        file.truncate(max(0, file.tell() - but))

@@ -1,16 +1,12 @@
 """What the journal holds at most, and what happens there: stdout waits, stderr loses its oldest, input is refused."""
 
 import asyncio
-import contextlib
-import os
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sandbox.holder.errors import HolderError, InputRefused
-from tests.contract.holder.held import BOUND, Held, numbered
+from tests.contract.holder.held import BOUND, Held, fill, numbered
 
 MIB = 1 << 20
 LINES = 1_000_000
@@ -90,23 +86,6 @@ async def _until_written(held: Held) -> None:
     await heard.until(lambda: heard.stdout == b"done\n")
 
 
-@pytest.fixture
-def small_disk(held: Held) -> Iterator[Path]:
-    """A file system of 2 MiB that holds the journal."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root: mounting a small file system")
-    place = held.folder / "disk"
-    place.mkdir()
-    argv = ["mount", "-t", "tmpfs", "-o", "size=2m", "holder-test", str(place)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"needs root: and the right to mount ({done.stderr.strip()})")
-    held.journal = place / "journal"
-    yield place
-    held.kill()
-    subprocess.run(["umount", "-l", str(place)], check=True)
-
-
 async def test_on_a_full_disk_the_agent_waits_and_goes_on_by_itself(held: Held, small_disk: Path):
     await held.start(*FLOOD)
     heard, channel = await held.attach()
@@ -126,7 +105,7 @@ async def test_room_made_by_others_lets_the_agent_go_on(held: Held, small_disk: 
     await held.start("sh", "-c", f"read x; seq 1 {LINES // 10}; read x")
     heard, channel = await held.attach()
     ballast = small_disk / "ballast"
-    _fill(ballast)
+    fill(ballast)
     with pytest.raises(InputRefused) as refused:
         await channel.send(b"go\n")
     assert refused.value.kind == "journal_full"
@@ -141,7 +120,7 @@ async def test_room_made_by_others_lets_the_agent_go_on(held: Held, small_disk: 
 async def test_a_record_that_fits_in_part_only_is_taken_back(held: Held, small_disk: Path):
     await held.start("sh", "-c", f"read x; seq 1 {LINES // 10}; read x")
     heard, channel = await held.attach()
-    _fill(small_disk / "ballast", but=40_000)
+    fill(small_disk / "ballast", but=40_000)
     await channel.send(b"go\n")
     assert await settled(channel) < 40_000
     (small_disk / "ballast").unlink()
@@ -153,7 +132,7 @@ async def test_a_record_that_fits_in_part_only_is_taken_back(held: Held, small_d
 async def test_a_disk_with_little_room_is_used_again_and_again(held: Held, small_disk: Path):
     await held.start("sh", "-c", f"read x; seq 1 {LINES // 10}; read x")
     heard, channel = await held.attach()
-    _fill(small_disk / "ballast", but=200_000)
+    fill(small_disk / "ballast", but=200_000)
     await channel.send(b"go\n")
     expected = numbered(LINES // 10)
     while channel.received < len(expected):
@@ -172,7 +151,7 @@ async def test_stderr_on_a_full_disk_is_counted_and_told_as_a_gap(held: Held, sm
     await heard.until(lambda: heard.stdout == b"wrote\n")
     await heard.until(lambda: heard.stderr.endswith(b"1000\n"))
     ballast = small_disk / "ballast"
-    _fill(ballast)
+    fill(ballast)
     assert heard.gaps == []
     state = await channel.ask()
     assert state.stderr_dropped == 0
@@ -181,16 +160,8 @@ async def test_stderr_on_a_full_disk_is_counted_and_told_as_a_gap(held: Held, sm
     await heard.until(lambda: heard.stderr.endswith(b"late\n"))
 
 
-def _fill(path: Path, *, but: int = 0) -> None:
-    with path.open("wb", buffering=0) as file:
-        with contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(4096))
-        file.truncate(max(0, file.tell() - but))
-
-
 async def test_a_holder_that_finds_no_room_for_its_journal_does_not_start(held: Held, small_disk: Path):
-    _fill(small_disk / "ballast")
+    fill(small_disk / "ballast")
     with pytest.raises(HolderError) as refused:
         await held.start("cat")
     assert refused.value.kind in {"journal_full", "journal_failed"}

@@ -1,4 +1,4 @@
-"""A session with an agent that a holder keeps: what the agent writes does not stay in the journal for ever."""
+"""A session with an agent that a holder keeps: neither a full journal nor much that is of no use ends it."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -13,7 +13,8 @@ from acp_runtime.manager.recovery import inheritance, output_from
 from acp_runtime.session.observer import Observer
 from acp_runtime.session.session import AcpSession
 from sandbox.holder.channel import HeldChannel
-from tests.contract.holder.held import BOUND, Held
+from sandbox.holder.errors import InputRefused
+from tests.contract.holder.held import BOUND, Held, fill
 from tests.histories import after, ready, spawn
 
 AGENT = Path(__file__).with_name("talking_agent.py").read_text(encoding="utf-8")
@@ -81,12 +82,12 @@ async def opened(session: AcpSession, resume: str | None = None) -> Opening:
     return made.opening
 
 
-async def prompted(session: AcpSession) -> str:
+async def prompted(session: AcpSession, text: str = "go") -> str:
     async def laid(request: int, offset: int) -> None:
         pass
 
     async with asyncio.timeout(BOUND):
-        return await session.prompt("go", None, laid)
+        return await session.prompt(text, None, laid)
 
 
 USELESS = {
@@ -132,6 +133,34 @@ async def test_an_agent_may_write_any_amount_behind_its_answer(held: Held):
         assert output_from(log.state) <= channel.received
         session.forget_answer()
         await log.until(lambda: log.said == "done and late")
+
+
+class Refused(HeldChannel):
+    """Tells when a line was refused."""
+
+    refused: asyncio.Event
+
+    async def send(self, data: bytes) -> None:
+        try:
+            await super().send(data)
+        except InputRefused:
+            self.refused.set()
+            raise
+
+
+async def test_a_prompt_that_finds_no_room_is_given_when_there_is_room_again(held: Held, small_disk: Path):
+    await start(held)
+    log, ballast, Refused.refused = Log(), small_disk / "ballast", asyncio.Event()
+    async with session_of(held, log, Refused) as (session, _):
+        await opened(session)
+        fill(ballast)
+        prompt = asyncio.create_task(prompted(session, "go" * 10_000))
+        async with asyncio.timeout(BOUND):
+            await Refused.refused.wait()
+        ballast.unlink()
+        assert await prompt == "end_turn"
+        assert log.closed is None
+    assert log.said == "done"
 
 
 async def test_an_agent_may_replay_any_amount_when_its_session_is_loaded(held: Held):
