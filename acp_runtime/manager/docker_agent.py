@@ -5,9 +5,12 @@ import logging
 import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from acp_runtime.manager.launcher import CheckResult, Ended, Fate, LaunchError, LaunchRequest
+from acp_runtime.manager.model_way import HOLD
+from acp_runtime.manager.run_dir import HOLDER
 from acp_runtime.manager.workspace import measure, missing_folder
 from acp_runtime.session.channel import Receiver
 from sandbox.container import Sandbox
@@ -17,6 +20,8 @@ from sandbox.hold import Hold
 from sandbox.holder.channel import HeldChannel
 from sandbox.holder.errors import HolderGone, OffsetRefused
 from sandbox.holder.frames import Cause, Phase, State
+from sandbox.probe import ProbeResult
+from sandbox.programs_volume import HOLDER as HOLDER_PROGRAM
 from sandbox.spec import AGENT_UID, WORKSPACE
 
 if TYPE_CHECKING:
@@ -29,6 +34,7 @@ LOOKS, LOOK_SECONDS = 5, 0.2
 SILENT_TRIES: Final = 5
 MUTE_GRACE: Final = 2.0
 FOLDER_SECONDS: Final = 30.0
+ROOT_ONLY: Final = "/run"  # of a sandbox: a tmpfs that only its root may write
 
 
 @dataclass(slots=True)
@@ -165,6 +171,12 @@ class DockerAgent:
     async def release(self) -> None:
         await self.channel.close()
         await self.host_side.aclose()
+
+
+def hold_in(sandbox: Sandbox, probed: ProbeResult, run_dir: Path) -> Hold:
+    """Return where the holder is in a sandbox that was made for an engine like this."""
+    folder, shared = (HOLD, run_dir / HOLDER) if probed.sockets_shared else (ROOT_ONLY, None)
+    return Hold(sandbox, program=HOLDER_PROGRAM, folder=folder, shared=shared)
 
 
 def folder_of(request: LaunchRequest) -> str:

@@ -16,11 +16,11 @@ from acp_runtime.config import Config
 from acp_runtime.core.errors import Rejected
 from acp_runtime.manager.adoption import find, opened_in_time
 from acp_runtime.manager.confinement import host_mounts, sandbox_limits
-from acp_runtime.manager.docker_agent import DockerAgent, look_for_folder
+from acp_runtime.manager.docker_agent import DockerAgent, hold_in, look_for_folder
 from acp_runtime.manager.launcher import Ended, Judgement, LaunchError, LaunchRequest, Log
-from acp_runtime.manager.model_way import HOLD, PORT, group, model_way, relay_command, route_of, run_mounts
+from acp_runtime.manager.model_way import PORT, group, model_way, relay_command, route_of, run_mounts
 from acp_runtime.manager.reaping import Reaping
-from acp_runtime.manager.run_dir import HOLDER, make_private, make_run_dir, remove_run_dir
+from acp_runtime.manager.run_dir import make_private, make_run_dir, remove_run_dir, unusable
 from acp_runtime.manager.work import forget_removal, note_removal, removal_noted
 from acp_runtime.manager.workspace import SCRATCH, export, nothing_kept, snapshot, tell_kept
 from acp_runtime.models.route import Route
@@ -28,7 +28,6 @@ from acp_runtime.session.channel import Receiver
 from sandbox.container import Sandbox
 from sandbox.engine import Engine
 from sandbox.errors import CommandMissing, SandboxError
-from sandbox.hold import Hold
 from sandbox.holder.channel import HeldChannel
 from sandbox.holder.dead import DeadChannel
 from sandbox.holder.errors import AgentNotStarted
@@ -36,14 +35,12 @@ from sandbox.holder.reader import journal_of, reader, remove_journals
 from sandbox.images import ensure_agents, ensure_base, ensure_image
 from sandbox.ownership import Owner
 from sandbox.probe import ProbeResult, probe
-from sandbox.programs_volume import HOLDER as HOLDER_PROGRAM
 from sandbox.programs_volume import PROGRAMS_MOUNT, ensure_programs
 from sandbox.removal import remove_containers, remove_volumes
 from sandbox.spec import BASE, LABEL, WORKSPACE, HostMount, SandboxSpec, VolumeMount
 from sandbox.workspace import Guest, WorkspaceLimits, bring_in
 
 AGENTS: Final = "/opt/subagents/agents"
-ROOT_ONLY: Final = "/run"  # of a sandbox: a tmpfs that only its root may write
 GUEST_SECONDS: Final = "1800"
 EXPORTS: Final = 4  # at once; more only take longer each
 
@@ -93,8 +90,7 @@ class DockerLauncher:
         except (SandboxError, Rejected) as error:
             raise LaunchError(error.kind, str(error)) from error
         except OSError as error:
-            sentence = f"{error.filename or 'a folder of this machine'} cannot be used: {error.strerror or error}"
-            raise LaunchError("runtime_dir", sentence) from error
+            raise unusable(error) from error
 
     async def _launch(self, request: LaunchRequest, receiver: Receiver, undo: AsyncExitStack) -> DockerAgent:
         ground = await self._prepared(request)
@@ -138,8 +134,7 @@ class DockerLauncher:
         output_from: int = 0,
     ) -> DockerAgent:
         run_dir = make_run_dir(self._config.runtime_dir, request.store, request.subagent, keep=True)
-        folder, shared = (HOLD, run_dir / HOLDER) if probed.sockets_shared else (ROOT_ONLY, None)
-        hold = Hold(sandbox, program=HOLDER_PROGRAM, folder=folder, shared=shared)
+        hold = hold_in(sandbox, probed, run_dir)
         channel = HeldChannel(receiver, receiver, token=request.token, epoch=self._owner.epoch, stdout_from=output_from)
         return DockerAgent(request, sandbox, hold, channel, receiver, host_side, self)
 
@@ -170,6 +165,8 @@ class DockerLauncher:
             return self._agent(request, sandbox, ground.probed, receiver, host_side, output_from=output_from)
         except (SandboxError, Rejected) as error:
             raise LaunchError(error.kind, str(error)) from error
+        except OSError as error:
+            raise unusable(error) from error
 
     def _way(
         self, request: LaunchRequest, sandbox: Sandbox, probed: ProbeResult, route: Route
@@ -203,6 +200,7 @@ class DockerLauncher:
                 except Exception:
                     self._failed = True
                     raise
+                self._failed = False
             return self._ground
 
     async def _prepare(self, request: LaunchRequest) -> _Ground:
@@ -349,7 +347,8 @@ class DockerLauncher:
     async def reap(self, request: LaunchRequest) -> bool:
         """Remove the containers that an earlier manager left."""
         if self._failed and not self._preparing.locked():
-            return False  # a launch could not reach the engine a moment ago: nobody waits for that twice
+            self._failed = False
+            return False  # a launch could not reach the engine a moment ago: it does not wait for that twice
         try:
             ground = await self._prepared(request)
             await remove_containers(ground.engine, self._own(request), self._owner.epoch)

@@ -32,7 +32,7 @@ from acp_runtime.core.model import Subagent
 from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.core.transcript import Entry
 from acp_runtime.manager.launcher import Ended, Fate, Launched, LaunchError
-from acp_runtime.manager.recovery import inheritance, never_delivered, output_from, regain
+from acp_runtime.manager.recovery import inheritance, insist, never_delivered, output_from, regain
 from acp_runtime.manager.surroundings import Surroundings
 from acp_runtime.session.errors import AgentError, LoginNeededError, SessionClosedError, SessionError
 from acp_runtime.session.observer import Observer, Place
@@ -88,7 +88,7 @@ class Performer:
             case Steer():
                 self._begin(effect, lambda: self._steer(effect))
             case Inspect():
-                self._begin(effect, lambda: self._inspect(effect))
+                self._begin(effect, lambda: insist(lambda: self._inspect(effect)))
             case Halt():
                 self._begin(effect, lambda: self._halt(effect))
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import logging
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from acp_runtime.core.ids import request_number
@@ -9,6 +11,8 @@ from acp_runtime.core.model import RequestKind, Subagent
 from acp_runtime.manager.launcher import Fate, Launched
 from acp_runtime.session.observer import Inheritance, Place
 from acp_runtime.session.session import AcpSession
+
+log = logging.getLogger(__name__)
 
 FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 5.0
@@ -42,12 +46,25 @@ async def regain(launched: Launched, session: AcpSession) -> Fate | None:
     pause = FIRST_PAUSE
     while True:
         session.lost = None
-        if await launched.recover():
-            return None
-        if (fate := await launched.fate()) is not None:
-            return fate
+        try:
+            if await launched.recover():
+                return None
+            if (fate := await launched.fate()) is not None:
+                return fate
+        except Exception:
+            log.exception("a look at an agent out of reach failed; it is tried again")
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
+
+
+async def insist(look: Callable[[], Awaitable[None]]) -> None:
+    """Have a look at an agent again until one comes to its end: without it nobody would ever learn of the agent."""
+    while True:
+        try:
+            return await look()
+        except Exception:
+            log.exception("a look at an agent failed; it is tried again")
+        await asyncio.sleep(LONGEST_PAUSE)
 
 
 def never_delivered(state: Subagent, accepted: int | None) -> bool:

@@ -44,3 +44,9 @@ def remove_run_dir(root: Path, store: str, subagent: str) -> None:
         (root / store).rmdir()
     except OSError:
         return
+
+
+def unusable(error: OSError) -> LaunchError:
+    """Return what to tell when a folder of this machine failed."""
+    sentence = f"{error.filename or 'a folder of this machine'} cannot be used: {error.strerror or error}"
+    return LaunchError("runtime_dir", sentence)

@@ -1,12 +1,21 @@
 """An agent is taken up by another manager whatever became of the ways that its own manager had to it."""
 
+import logging
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
-from acp_runtime.core.model import TaskState
+from acp_runtime.core.model import Order, TaskState
+from acp_runtime.core.transcript import Entry
 from acp_runtime.manager.docker_launcher import DockerLauncher
+from acp_runtime.manager.launcher import LaunchError, LaunchRequest
+from acp_runtime.session.catalogue import AgentKind
+from acp_runtime.session.observer import Observer
+from acp_runtime.session.observer import Place as Offsets
+from acp_runtime.session.session import AcpSession
 from tests import engine
 from tests.contract.conftest import Place, label
 from tests.contract.test_adoption import ANSWERED, container, inside, killed
@@ -26,6 +35,34 @@ def successor(place: Place, **config: object) -> None:
     changed = replace(place.config, **config)  # type: ignore[arg-type]
     place.config = changed
     place.make_launcher = lambda: DockerLauncher(changed, os.environ, labels=label(place.root))
+
+
+@contextmanager
+def at_the_first_word(logger: str, act: Callable[[], object]) -> Iterator[None]:
+    """Do something once one of our modules has a warning to tell."""
+
+    class Ear(logging.Handler):
+        told = False
+
+        def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002 - the handler's signature
+            told, self.told = self.told, True
+            if not told:
+                act()
+
+    ear, heard = Ear(logging.WARNING), logging.getLogger(logger)
+    heard.addHandler(ear)
+    try:
+        yield
+    finally:
+        heard.removeHandler(ear)
+
+
+def ignored(*_: object) -> None:
+    """Have nothing to do with it."""
+
+
+async def unheard(_entries: tuple[Entry, ...], place: Offsets) -> int:
+    return place.upto
 
 
 async def test_a_result_is_taken_from_the_journal_though_the_way_to_the_model_went_with_the_container(
@@ -52,3 +89,46 @@ async def test_an_agent_goes_on_though_the_key_of_its_model_is_not_there_any_mor
     async with place.runtime() as runtime:
         view = await place.ended(runtime, subagent)
         assert (view.newest.result, view.attempt) == ("onetwo", 1), view.newest.cause
+
+
+async def test_an_agent_is_adopted_once_the_runtime_dir_can_be_used_again(place: Place) -> None:
+    subagent = await killed(place, "[[say:one]][[wait:go]][[say:two]]", "one")
+    inside(place, "touch go")
+    run, aside = place.root / "run", place.root / "aside"
+    run.rename(aside)
+    run.write_text("a file is in its place")
+
+    def heal() -> None:
+        run.unlink()
+        aside.rename(run)
+
+    with at_the_first_word("acp_runtime.manager", heal):
+        async with place.runtime() as runtime:
+            view = await place.ended(runtime, subagent)
+            assert (view.newest.result, view.attempt) == ("onetwo", 1), view.newest.cause
+
+
+@pytest.mark.parametrize("first", ["adopt", "reap"])
+async def test_an_engine_that_is_back_is_used_for_all_again(place: Place, first: str) -> None:
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if not host.startswith("unix://"):
+        pytest.skip("the engine is not on a unix socket")
+    endpoint = place.root / "engine.sock"
+    launcher = DockerLauncher(place.config, {**os.environ, "DOCKER_HOST": f"unix://{endpoint}"})
+    launcher.own("aaaabbbb", 1)
+    kind, order = AgentKind("none", ("none",)), Order(agent="none", workspace=str(place.workspace))
+    request = LaunchRequest("aaaabbbb", "bg-0000000001", 1, kind, order, place.root / "keep", str, "t" * 48)
+    session = AcpSession(1, Observer(heard=unheard, asked=ignored, lost=ignored, closed=ignored))
+    try:
+        with pytest.raises(LaunchError):
+            await launcher.adopt(request, session, 0)
+        endpoint.symlink_to(host.removeprefix("unix://"))
+        if first == "adopt":
+            assert await launcher.adopt(request, session, 0) is None
+        else:
+            assert not await launcher.reap(request)  # of the start that failed: it has waited once
+        assert await launcher.reap(request)
+        assert (await launcher.sweep(request)).confirmed
+        assert await launcher.discard(request)
+    finally:
+        await launcher.close()
