@@ -65,7 +65,7 @@ class Case:
     def __init__(self, folder: Path) -> None:
         self.rows: list[sqlite3.Row] = []
         self.streams: dict[str, Stream] = {}
-        self.waiting: list[tuple[str, str, str]] = []
+        self.waiting: list[tuple[str, str, str, str]] = []
         self.of_parents: list[tuple[str, dict[str, Any]]] = []
         self.broken = ""
         self._read_log(folder / "log.db")
@@ -81,8 +81,8 @@ class Case:
             found = connection.execute("PRAGMA integrity_check").fetchone()[0]
             self.broken = "" if found == "ok" else str(found)
             self.rows = connection.execute("SELECT * FROM event ORDER BY seq").fetchall()
-            asked = "SELECT about, subagent, subject FROM nudge WHERE state IN ('pending', 'claimed')"
-            self.waiting = [(row["subagent"], row["about"], row["subject"]) for row in connection.execute(asked)]
+            asked = "SELECT subagent, about, subject, id FROM nudge WHERE state IN ('pending', 'claimed')"
+            self.waiting = [tuple(row) for row in connection.execute(asked)]
         for row in self.rows:
             if not row["stream"].startswith("parent:"):
                 stream = self.streams.setdefault(row["stream"], Stream(row["stream"]))

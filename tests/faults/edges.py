@@ -3,15 +3,25 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+# From where each of these events may come, and where it leads to. An end leads to "over" wherever it comes from.
+LIVENESS = {
+    "attempt_started": ("requested starting ready lost dead over", "starting"),
+    "step_reached": ("starting", "starting"),
+    "session_opened": ("starting", "ready"),
+    "channel_lost": ("ready", "lost"),
+    "channel_recovered": ("lost", "ready"),
+    "loss_confirmed": ("starting lost", ""),
+    "agent_died": ("lost", "dead"),
+    "stop_requested": ("starting ready lost dead", "stopping"),
+}
+
 
 @dataclass
 class Machine:
     """What may follow what, in the few words that matter here."""
 
     attempt: int = 0
-    opened: bool = False
-    over: bool = False
-    stopping: bool = False
+    liveness: str = "requested"
     born: bool = False
     running: str = ""
     ended: set[str] = field(default_factory=set)
@@ -20,10 +30,18 @@ class Machine:
         """Go on by one event and return what is wrong with it."""
         if not self.born and kind != "subagent_requested":
             return "it was not requested yet"
-        if self.over and not (kind == "attempt_started" and data["by"]) and not data.get("late"):
+        if self.liveness == "over" and not (kind == "attempt_started" and data["by"]) and not data.get("late"):
             return "it had ended"
         verb = getattr(self, kind, None)
-        return verb(data) or "" if verb is not None else ""
+        wrong = verb(data) if verb is not None else ""
+        return self.live(kind) or wrong
+
+    def live(self, kind: str) -> str:
+        """Go on with the liveness of the agent alone."""
+        before = self.liveness
+        places, after = LIVENESS.get(kind, (before, ""))
+        self.liveness = after or before
+        return "" if before in places.split() else f"it was {before}"
 
     def subagent_requested(self, _: dict[str, Any]) -> str:
         again, self.born = self.born, True
@@ -31,13 +49,11 @@ class Machine:
 
     def attempt_started(self, data: dict[str, Any]) -> str:
         due, self.attempt = self.attempt + 1, data["attempt"]
-        running, self.opened, self.over, self.stopping = self.running, False, False, False
-        if running:
-            return f"{running} was still running"
+        if self.running:
+            return f"{self.running} was still running"
         return "" if data["attempt"] == due else f"attempt {due} is due"
 
     def session_opened(self, data: dict[str, Any]) -> str:
-        self.opened = True
         return "" if data["attempt"] == self.attempt else f"this is attempt {self.attempt}"
 
     def task_started(self, data: dict[str, Any]) -> str:
@@ -46,7 +62,7 @@ class Machine:
             return f"{before} was still running"
         if data["task_id"] in self.ended:
             return "the task had ended"
-        return "" if self.opened and not self.stopping else "no session was open"
+        return "" if self.liveness == "ready" else f"it was {self.liveness}"
 
     def task_retried(self, data: dict[str, Any]) -> str:
         before, self.running = self.running, ""
@@ -60,12 +76,8 @@ class Machine:
             return f"{data['outcome']}, and it was not running"
         return ""
 
-    def stop_requested(self, _: dict[str, Any]) -> str:
-        again, self.stopping = self.stopping, True
-        return "it was being stopped" if again else ""
-
     def subagent_stopped(self, _: dict[str, Any]) -> str:
-        self.over = True
-        return "" if self.stopping else "nobody asked for a stop"
+        before, self.liveness = self.liveness, "over"
+        return "" if before == "stopping" else "nobody asked for a stop"
 
     subagent_failed = subagent_stopped

@@ -10,7 +10,7 @@ from typing import Any
 SCHEMA = """
 CREATE TABLE event (seq INTEGER PRIMARY KEY AUTOINCREMENT, stream TEXT, version INTEGER, kind TEXT, data TEXT,
     epoch INTEGER);
-CREATE TABLE nudge (about TEXT, subagent TEXT, subject TEXT, state TEXT);
+CREATE TABLE nudge (id TEXT, about TEXT, subagent TEXT, subject TEXT, state TEXT);
 """
 ONE = "bg-0000000001"
 BLOCK = "<background-subagents>\nSince your last turn:\n{}\nYour background subagents:\n- x\n</background-subagents>"
@@ -25,7 +25,7 @@ class MadeCase:
     agents: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {ONE: []})
     faults: list[dict[str, Any]] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
-    waiting: list[tuple[str, str, str]] = field(default_factory=list)
+    waiting: list[tuple[str, str, str, str]] = field(default_factory=list)
 
     def log(self, kind: str, *, stream: str = ONE, epoch: int = 1, **data: Any) -> dict[str, Any]:
         self.events.append({"stream": stream, "kind": kind, "epoch": epoch, "data": {"by": "", "at": 0, **data}})
@@ -60,8 +60,8 @@ class MadeCase:
                 values = (each.get("seq", number), each["stream"], each.get("version", version), each["kind"])
                 data = json.dumps(each["data"])
                 connection.execute("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?)", (*values, data, each["epoch"]))
-            rows = [(about, subagent, subject, "pending") for subagent, about, subject in self.waiting]
-            connection.executemany("INSERT INTO nudge VALUES (?, ?, ?, ?)", rows)
+            rows = [(ident, about, subagent, subject, "pending") for subagent, about, subject, ident in self.waiting]
+            connection.executemany("INSERT INTO nudge VALUES (?, ?, ?, ?, ?)", rows)
         for name, entries in self.parents.items():
             write_lines(folder / "parents" / f"{name}.jsonl", entries)
         for name, entries in self.agents.items():

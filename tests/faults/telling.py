@@ -1,10 +1,23 @@
 """What parents were told, as the checker of the storm judges it: all that they must know, once, and nothing else."""
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 from tests.faults.case import Case, Stream, Told, told
+
+ENDS = {
+    "stopped_by_operator": "stopped",
+    "start_failed": "failed",
+    "start_timeout": "timed out",
+    "idle_timeout": "timed out",
+    "max_lifetime_exceeded": "timed out",
+    "agent_died": "failed",
+    "channel_lost": "was given up",
+    "cancel_ignored": "failed",
+    "manager_failed": "failed",
+}
 
 
 def due(stream: Stream) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -60,7 +73,7 @@ def known(case: Case) -> Counter[tuple[str, ...]]:
         lines_told = {each.key: each for token, each_told in case.turns(parent) if token in acked for each in each_told}
         for key, each in lines_told.items():
             found[fact(key, each.headline)] += 1
-    for subagent, about, subject in case.waiting:
+    for subagent, about, subject, _ in case.waiting:
         found[(subagent, about, subject) if about != "subagent" else (subagent, about, "waiting")] += 1
     return found
 
@@ -102,6 +115,10 @@ def check_again(case: Case) -> Iterator[str]:
             elif entry["word"] == "acked":
                 acked |= {each.key for each in shown.get(entry["token"], [])}
     yield from told_after_commit(case)
+    yield from waiting_after_commit(case)
+    for about, told_ids, happened in told_of_themselves(case):
+        if len(told_ids) > happened > 0:
+            yield f"{about} {happened} times, and is told under {len(told_ids)} ids: {' '.join(sorted(told_ids))}"
 
 
 def told_after_commit(case: Case) -> Iterator[str]:
@@ -117,6 +134,52 @@ def told_after_commit(case: Case) -> Iterator[str]:
             committed |= {each.key for each in begun.get(data["token"], [])}
 
 
+def waiting_after_commit(case: Case) -> Iterator[str]:
+    """Yield the facts that wait to be told though a turn that told them was acknowledged."""
+    tokens = case.committed.union(*map(case.acked, case.parents))
+    turns = [turn for parent in case.parents for turn in case.turns(parent)]
+    done = [each for token, told_then in turns if token in tokens for each in told_then]
+    keys, nudges = {each.key for each in done}, {each.nudge for each in done}
+    for subagent, about, subject, nudge in case.waiting:
+        if nudge in nudges or (subagent, about, subject) in keys:
+            yield f"{subagent} {about} {subject} waits as {nudge}, and was acknowledged"
+
+
+def told_of_themselves(case: Case) -> Iterator[tuple[str, set[str], int]]:
+    """Yield what is told of a subagent as such: the fact, the nudges under which it is told, how often it happened.
+
+    Yielded after each turn that tells it, with what had happened before that turn was begun.
+    """
+    happened: Counter[tuple[str, str]] = Counter()
+    nudges: dict[tuple[str, str], set[str]] = defaultdict(set)
+    lost: set[str] = set()
+    for row in case.rows:
+        data = json.loads(row["data"])
+        if row["kind"] == "turn_begun":
+            for each in told(data):
+                if each.key[1] == "subagent":
+                    about = (each.key[0], each.headline)
+                    nudges[about].add(each.nudge)
+                    yield f"{' '.join(about)}", nudges[about], happened[about]
+        elif word := headline(row["kind"], data, lost=row["stream"] in lost):
+            happened[(row["stream"], word)] += 1
+        if row["kind"] == "loss_confirmed":
+            lost.add(row["stream"])
+        elif row["kind"] in ("session_opened", "channel_recovered"):
+            lost.discard(row["stream"])
+
+
+def headline(kind: str, data: dict[str, Any], *, lost: bool) -> str:
+    """Return in which words an event is told of a subagent as such; empty for one that is not."""
+    if kind == "loss_confirmed":
+        return "is out of reach"
+    if kind in ("session_opened", "channel_recovered"):
+        return "recovered" if lost or data.get("opening") == "lost" else ""
+    if kind == "stop_requested" and data["by"] != "parent":
+        return ENDS.get(data["reason"], "")
+    return ""
+
+
 def check_made_up(case: Case) -> Iterator[str]:
     for parent, entries in case.parents.items():
         for entry in entries:
@@ -128,7 +191,18 @@ def check_made_up(case: Case) -> Iterator[str]:
             for each in lines_told:
                 if wrong := untrue(case, each):
                     yield f"{each.token} of {parent}: {wrong}"
+    yield from shown_otherwise(case)
     yield from closed_before_shown(case)
+    yield from (f"{about} is told, and it never was" for about, _, times in told_of_themselves(case) if not times)
+
+
+def shown_otherwise(case: Case) -> Iterator[str]:
+    """Yield the turns that showed a parent another text than the log has for them."""
+    begun = {(data["token"], data["text"]) for kind, data in case.of_parents if kind == "turn_begun"}
+    for parent, entries in case.parents.items():
+        for entry in entries:
+            if entry["word"] == "shown" and (entry["token"], entry["text"]) not in begun:
+                yield f"{entry['token']} of {parent} shows what the log does not have"
 
 
 def untrue(case: Case, each: Told) -> str:

@@ -35,6 +35,14 @@ def forget(made: MadeCase, word: str, **more: object) -> None:
     entries.remove(next(each for each in entries if each["word"] == word and more.items() <= each.items()))
 
 
+def put(made: MadeCase, before: str, *kinds: str, number: int = 0) -> None:
+    """Have events of these kinds stand before the n-th of another kind."""
+    at = made.events.index(made.find(before, number))
+    for kind in kinds:
+        made.log(kind, attempt=1)
+    made.events[at:at] = [made.events.pop() for _ in kinds][::-1]
+
+
 def second_start(made: MadeCase) -> None:
     stop = made.events.index(made.find("stop_requested"))
     made.log("attempt_started", attempt=2, by="")
@@ -42,10 +50,7 @@ def second_start(made: MadeCase) -> None:
 
 
 def lost_for_long(made: MadeCase) -> None:
-    made.log("loss_confirmed", attempt=1, number=1)
-    made.log("channel_recovered", attempt=1)
-    stop = made.events.index(made.find("stop_requested"))
-    made.events[stop:stop] = [made.events.pop(-2), made.events.pop()]
+    put(made, "stop_requested", "channel_lost", "loss_confirmed", "channel_recovered")
 
 
 def an_update_lost_on_the_way(made: MadeCase) -> None:
@@ -102,6 +107,32 @@ def still_open(made: MadeCase) -> None:
     del made.events[made.events.index(made.find("request_opened")) + 1 :]
 
 
+def told_of_itself(words: str, *nudges: str) -> Spoil:
+    def spoil(made: MadeCase) -> None:
+        for nudge in nudges:
+            made.turn(f"T-{nudge}", f'- x ({ONE}) {words}: "why"', nudge)
+
+    return spoil
+
+
+def told_of_a_return_twice(made: MadeCase) -> None:
+    lost_for_long(made)
+    told_of_itself("recovered", "n-8", "n-9")(made)
+
+
+def told_of_a_return_before_it_was(made: MadeCase) -> None:
+    at = made.events.index(made.find("stop_requested"))
+    tail, made.events[at:] = made.events[at:], []
+    told_of_itself("recovered", "n-8")(made)
+    made.events += tail
+    lost_for_long(made)
+
+
+def shown_otherwise(made: MadeCase) -> None:
+    told_of_itself("recovered", "n-8")(made)
+    made.find("turn_begun", 4)["data"]["text"] = BLOCK.format("")
+
+
 SPOILS: dict[str, tuple[str, Spoil]] = {
     "a hole between events": ("log", lambda made: made.find("task_started").update(seq=900)),
     "a hole in a stream": ("log", lambda made: made.find("task_started").update(version=90)),
@@ -109,6 +140,19 @@ SPOILS: dict[str, tuple[str, Spoil]] = {
     "a task is started before there is a session": ("edges", lambda made: drop(made, "session_opened")),
     "an end that nobody asked for": ("edges", lambda made: drop(made, "stop_requested")),
     "an attempt is left out": ("edges", lambda made: made.find("attempt_started")["data"].update(attempt=2)),
+    "an agent dies while it is in reach": ("edges", lambda made: put(made, "stop_requested", "agent_died")),
+    "an agent comes back that was never lost": (
+        "edges", lambda made: put(made, "stop_requested", "channel_recovered"),
+    ),
+    "an agent comes back from its death": (
+        "edges", lambda made: put(made, "stop_requested", "channel_lost", "agent_died", "channel_recovered"),
+    ),
+    "a task is started while its agent is lost": (
+        "edges", lambda made: put(made, "task_started", "channel_lost", number=1),
+    ),
+    "a task is started behind its agent's death": (
+        "edges", lambda made: put(made, "task_started", "channel_lost", "agent_died", number=1),
+    ),
     "two tasks run at once": ("edges", lambda made: again(made, "task_started", 1)),
     "something happens after the end": ("edges", lambda made: made.log("channel_lost", attempt=1)),
     "a task without an end": ("ends", lambda made: drop(made, "task_ended", 1)),
@@ -127,8 +171,19 @@ SPOILS: dict[str, tuple[str, Spoil]] = {
     "a fact is told after its acknowledgement": (
         "again", lambda made: made.turn("T9", f"- x ({ONE}) task {ONE}.t1 completed", "n-other"),
     ),
+    "a return is told under two ids": ("again", told_of_a_return_twice),
+    "an acknowledged fact waits again": (
+        "again", lambda made: made.waiting.append((ONE, "task", f"{ONE}.t1", "n-other")),
+    ),
+    "an acknowledged nudge waits again": ("again", lambda made: made.waiting.append((ONE, "subagent", "", "n-1"))),
     "a fact stands twice in a turn": ("again", told_twice_in_one_turn),
     "an end that was not": ("made up", lambda made: made.turn("T9", f"- x ({ONE}) task {ONE}.t7 completed", "n-7")),
+    "a return that was not": ("made up", told_of_itself("recovered", "n-8")),
+    "a return before it was": ("made up", told_of_a_return_before_it_was),
+    "a loss that was not": ("made up", told_of_itself("is out of reach", "n-8")),
+    "an end of the subagent that was not": ("made up", told_of_itself("stopped", "n-8")),
+    "another end of the subagent": ("made up", lambda made: (lost_end(made), told_of_itself("timed out", "n-8")(made))),
+    "a text that the log does not have": ("made up", shown_otherwise),
     "another outcome": ("made up", lambda made: made.find("task_ended")["data"].update(outcome="failed")),
     "a nudge without a line": ("made up", lambda made: made.parents["left"][4].update(nudges=["n-1", "n-9"])),
     "a question after its answer": ("made up", asked_when_closed),
@@ -195,11 +250,22 @@ def test_a_question_goes_with_its_task_and_with_its_subagent(end: str, tmp_path:
     assert found(made, tmp_path) == {}
 
 
+def test_losses_and_returns_that_were_are_told_well(tmp_path: Path) -> None:
+    made = good_case()
+    lost_for_long(made)
+    put(made, "stop_requested", "channel_lost", "loss_confirmed", "channel_recovered")
+    lost_end(made)
+    told_of_itself("is out of reach", "n-6")(made)
+    told_of_itself("recovered", "n-7", "n-8")(made)
+    told_of_itself("failed", "n-9")(made)
+    assert found(made, tmp_path) == {}
+
+
 def test_a_fact_that_waits_is_not_lost(tmp_path: Path) -> None:
     made = good_case()
     drop(made, "turn_committed", 1)
     forget(made, "acked", token="T4")
-    made.waiting.append((ONE, "task", f"{ONE}.t2"))
+    made.waiting.append((ONE, "task", f"{ONE}.t2", "n-3"))
     assert found(made, tmp_path) == {}
 
 
