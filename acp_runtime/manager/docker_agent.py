@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from acp_runtime.manager.launcher import CheckResult, Ended, Fate, LaunchError, LaunchRequest
 from acp_runtime.manager.model_way import HOLD
+from acp_runtime.manager.recovery import FIRST_PAUSE, LONGEST_PAUSE
 from acp_runtime.manager.run_dir import HOLDER
 from acp_runtime.manager.workspace import measure, missing_folder
 from acp_runtime.session.channel import Receiver
@@ -18,7 +19,8 @@ from sandbox.errors import SandboxError
 from sandbox.fate import Fate as ContainerFate
 from sandbox.hold import Hold
 from sandbox.holder.channel import HeldChannel
-from sandbox.holder.errors import HolderGone, OffsetRefused
+from sandbox.holder.dead import DeadChannel
+from sandbox.holder.errors import HolderError, HolderGone, OffsetRefused
 from sandbox.holder.frames import Cause, Phase, State
 from sandbox.probe import ProbeResult
 from sandbox.programs_volume import HOLDER as HOLDER_PROGRAM
@@ -128,12 +130,27 @@ class DockerAgent:
         return container
 
     async def drain(self) -> None:
+        """Read the journal, however often that fails: the next attempt removes it. The caller sets the bound."""
         if not await self.channel.give_way():
             return
+        received, received_stderr = self.channel.received, self.channel.received_stderr
+        dead = DeadChannel(self.receiver, self.receiver, stdout_from=received, stderr_from=received_stderr)
+        pause = FIRST_PAUSE
         try:
-            await self.launcher.replay(self)
-        except (SandboxError, LaunchError) as error:
+            while not await self._replayed(dead):
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+        finally:
+            await dead.close()
+
+    async def _replayed(self, dead: DeadChannel) -> bool:
+        """Go on reading the journal. Return whether there is nothing more to read."""
+        try:
+            await self.launcher.replay(self, dead)
+        except (SandboxError, LaunchError, OSError) as error:
             log.warning("the journal of %s could not be read: %s", self.request.subagent, error)
+            return isinstance(error, HolderError) and error.kind == "journal_missing"
+        return True
 
     async def changed_files(self) -> int | None:
         self.exported = False

@@ -177,20 +177,14 @@ class DockerLauncher:
     def remove_run_dir(self, request: LaunchRequest) -> None:
         remove_run_dir(self._config.runtime_dir, request.store, request.subagent)
 
-    async def replay(self, agent: DockerAgent) -> None:
-        """Give the receiver of an agent that has died what its journal holds beyond what was received, and the end."""
+    async def replay(self, agent: DockerAgent, dead: DeadChannel) -> None:
+        """Go on telling what the journal of an agent that has died holds. Raises as `DeadChannel.replay`, LaunchError.
+
+        Raises OSError when a folder of this machine fails.
+        """
         ground = await self._prepared(agent.request)
-        dead = DeadChannel(
-            agent.receiver,
-            agent.receiver,
-            stdout_from=agent.channel.received,
-            stderr_from=agent.channel.received_stderr,
-        )
-        try:
-            async with reader(ground.engine, agent.sandbox.spec, ground.base) as sandbox:
-                await dead.replay(sandbox.open_channel, journal_of(agent.request.attempt))
-        finally:
-            await dead.close()
+        async with reader(ground.engine, agent.sandbox.spec, ground.base) as sandbox:
+            await dead.replay(sandbox.open_channel, journal_of(agent.request.attempt))
 
     async def _prepared(self, request: LaunchRequest) -> _Ground:
         async with self._preparing:

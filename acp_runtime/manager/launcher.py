@@ -120,7 +120,10 @@ class Launched(Protocol):
         ...
 
     async def drain(self) -> None:
-        """Give the receiver what an agent that has died had written and nobody heard, then tell it the end."""
+        """Give the receiver what an agent that has died had written and nobody heard, then tell it the end.
+
+        Tries until that is heard or cannot be heard any more; the caller sets the bound.
+        """
         ...
 
     async def changed_files(self) -> int | None:

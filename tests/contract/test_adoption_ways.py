@@ -132,3 +132,18 @@ async def test_an_engine_that_is_back_is_used_for_all_again(place: Place, first:
         assert await launcher.discard(request)
     finally:
         await launcher.close()
+
+
+async def test_a_journal_that_could_not_be_read_at_first_is_read_later(place: Place) -> None:
+    subagent = await killed(place, "[[say:one]][[wait:go]][[say:two]]", "one")
+    inside(place, "touch go")
+    inside(place, ANSWERED, user="0")
+    engine.kill(container(place))
+    with engine.client() as client:
+        name = client.containers.get(container(place)).name
+        # Where the sandbox that reads the journal is to be, there is somebody else's container.
+        other = client.containers.create(place.config.base_image or "", "true", name=f"{name[:-2]}-journal-1")
+        with at_the_first_word("acp_runtime.manager.docker_agent", other.remove):
+            async with place.runtime() as runtime:
+                view = await place.ended(runtime, subagent)
+                assert (view.newest.state, view.newest.result) == (TaskState.COMPLETED, "onetwo"), view.newest.cause
