@@ -97,10 +97,13 @@ class Case:
         """Return the tokens of the turns that the log knows as acknowledged."""
         return {data["token"] for kind, data in self.of_parents if kind == "turn_committed"}
 
+    def slayers(self, stream: Stream) -> list[str]:
+        """Return the faults that ended this subagent's agent, in their order."""
+        return [each["victim"] for each in self.faults if each["lethal"] and each["subagent"] in (stream.ident, "*")]
+
     def lethal(self, stream: Stream) -> list[str]:
         """Return whose end ended this subagent's agent, once for each time."""
-        done = [each["victim"] for each in self.faults if each["lethal"] and each["subagent"] in (stream.ident, "*")]
-        return done + ["itself" for task in stream.tasks.values() if task.dies and task.started]
+        return self.slayers(stream) + ["itself" for task in stream.tasks.values() if task.dies and task.started]
 
     def turns(self, parent: str) -> Iterator[tuple[str, list[Told]]]:
         """Yield what each turn told, in the order in which they were shown."""

@@ -166,18 +166,40 @@ def check_questions(case: Case) -> Iterator[str]:
 def check_lived(case: Case) -> Iterator[str]:
     for stream in case.streams.values():
         done = {entry["label"] for entry in stream.journal if entry["word"] == "done"}
-        sent = sent_by(stream) if set(case.lethal(stream)) <= AGENT_ONLY else {}
-        # What a holder had not read yet died with it: each such end may cost one answer that was on its way.
-        excused = sum(each not in AGENT_ONLY for each in case.lethal(stream))
+        sent, faults, places = sent_by(stream), case.slayers(stream), slain(case, stream)
+        used: set[int] = set()
         for task in stream.tasks.values():
             stored = task.text.count("\n")
-            if task.label in done and task.outcome != "completed" and task.by != "parent":
-                excused -= 1
-                if excused >= 0:
-                    continue
-                yield f"{task.ident} was done by its agent, and is {task.outcome or 'open'}"
-            elif task.by != "parent" and stored < sent.get(task.label, 0):
+            # What a holder had not read yet died with it: each such end may cost one answer that was on its way.
+            lossy = [each for each in places.get(task.ident, range(len(faults))) if faults[each] not in AGENT_ONLY]
+            if task.by == "parent":
+                continue
+            if task.label in done and task.outcome != "completed":
+                excuse = next((each for each in lossy if each not in used), None)
+                if excuse is None:
+                    yield f"{task.ident} was done by its agent, and is {task.outcome or 'open'}"
+                else:
+                    used.add(excuse)
+            elif stored < sent[task.label] and not lossy:
                 yield f"{task.ident}: {stored} updates are stored, and its agent sent {sent[task.label]} in its life"
+
+
+def slain(case: Case, stream: Stream) -> dict[str, range]:
+    """Return for each task under way at a death the places, among the faults, of those that may have been that death.
+
+    Each death has a fault of its own, behind those of the deaths before it and before those of the deaths after it. A
+    task that ends its agent itself takes none, and has no place here.
+    """
+    running, dead = "", []
+    for kind, data in stream.events:
+        if kind == "task_started":
+            running = data["task_id"]
+        elif kind in ("task_ended", "task_retried"):
+            running = "" if running == data["task_id"] else running
+        elif kind == "agent_died" and not (running and stream.tasks[running].dies):
+            dead.append(running)
+    spare = len(case.slayers(stream)) - len(dead)
+    return {task: range(place, place + spare + 1) for place, task in enumerate(dead) if task and spare >= 0}
 
 
 def check_unharmed(case: Case) -> Iterator[str]:

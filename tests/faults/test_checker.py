@@ -133,6 +133,26 @@ def shown_otherwise(made: MadeCase) -> None:
     made.find("turn_begun", 4)["data"]["text"] = BLOCK.format("")
 
 
+def slain_twice(made: MadeCase, *victims: str) -> None:
+    """Have an agent that waits for work die, and its next one too: that with the second task."""
+    interrupted(made)
+    put(made, "task_started", "channel_lost", "agent_died", "attempt_started", "session_opened", number=1)
+    made.find("attempt_started", 1)["data"].update(attempt=2)
+    made.find("session_opened", 1)["data"].update(attempt=2)
+    put(made, "task_ended", "channel_lost", "agent_died", number=1)
+    made.faults += [{"victim": each, "subagent": ONE, "lethal": True} for each in victims]
+
+
+def done_and_killed(made: MadeCase) -> None:
+    slain_twice(made, "container-kill", "agent-kill")
+
+
+def sent_and_killed(made: MadeCase) -> None:
+    slain_twice(made, "container-kill", "agent-kill")
+    made.agents[ONE] = [each for each in made.agents[ONE] if each["word"] != "done" or each["label"] != "b"]
+    drop(made, "transcript_added", 3)
+
+
 SPOILS: dict[str, tuple[str, Spoil]] = {
     "a hole between events": ("log", lambda made: made.find("task_started").update(seq=900)),
     "a hole in a stream": ("log", lambda made: made.find("task_started").update(version=90)),
@@ -203,6 +223,8 @@ SPOILS: dict[str, tuple[str, Spoil]] = {
     ),
     "a task that was done is interrupted": ("lived", interrupted),
     "what an agent sent before it died is not stored": ("lived", an_update_lost_on_the_way),
+    "a task that was done is interrupted by the end of its agent alone": ("lived", done_and_killed),
+    "what an agent sent is not stored, and its container was ended at another time": ("lived", sent_and_killed),
     "a task is interrupted, and nobody ended its agent": ("unharmed", interrupted),
     "an agent that nobody ended is started again": ("unharmed", second_start),
     "a container is left": ("left", lambda made: made.left.append("container x")),
@@ -258,6 +280,13 @@ def test_losses_and_returns_that_were_are_told_well(tmp_path: Path) -> None:
     told_of_itself("is out of reach", "n-6")(made)
     told_of_itself("recovered", "n-7", "n-8")(made)
     told_of_itself("failed", "n-9")(made)
+    assert found(made, tmp_path) == {}
+
+
+@pytest.mark.parametrize("victims", [("agent-kill", "container-kill"), ("container-kill", "relay-kill", "agent-kill")])
+def test_a_holder_that_may_have_died_with_its_agent_may_cost_the_answer(victims: tuple[str], tmp_path: Path) -> None:
+    made = good_case()
+    slain_twice(made, *victims)
     assert found(made, tmp_path) == {}
 
 
