@@ -297,6 +297,7 @@ class Performer:
         fate = await regain(launched, session)
         if fate is not None:
             await self._hear_out(attempt, launched)
+            await session.flush()
             around.tell(DeathProven(attempt, fate.exit_code, fate.cause))
             return
         if adopted and never_delivered(around.state(), launched.channel.input_end):

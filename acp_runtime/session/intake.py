@@ -14,13 +14,14 @@ class Intake:
 
     `kept`: it is kept for us until it is acknowledged. `read` is behind the last line that was taken in, `known`
     behind what an earlier manager stored, `answer_at` before an answer that is not stored yet, `acknowledged` behind
-    what is given up below.
+    what is given up below. `flushed` is the place of which nothing waited to be told when it was reached.
     """
 
     def __init__(self) -> None:
         self.kept = False
         self.read = self.known = self.acknowledged = 0
         self.answer_at: int | None = None
+        self.flushed = Place()
 
     def take_over(self, place: Place) -> None:
         """Go on where an earlier manager ended."""

@@ -162,8 +162,8 @@ class AcpSession:
 
     @property
     def place(self) -> Place:
-        """How far what the agent wrote has been taken in; nowhere when it is not kept for us."""
-        return self._intake.place
+        """How far what the agent wrote was told at the last flush; nowhere when it is not kept for us."""
+        return self._intake.flushed
 
     def _refuse(self, ident: int | str, method: str) -> None:
         text = f"this client does not serve {one_line(method, 100)}"
@@ -244,7 +244,7 @@ class AcpSession:
         for session_id, update in self._early:
             self._update({"sessionId": session_id, "update": update})
         self._early.clear()
-        await self._flush()
+        await self.flush()
         self._starting = False
         name, version = one_line(hello.name, 60), one_line(hello.version, 60)
         return Opened(self.session_id, name, version, opening, hello.steering)
@@ -347,7 +347,7 @@ class AcpSession:
             await self._outgoing.close()
         if self._channel is not None:
             await self._channel.close()
-        await self._flush()
+        await self.flush()
 
     async def _settle(self) -> None:
         """Wait for updates that come after the answer: none when usage closed the turn, else until it is quiet."""
@@ -357,7 +357,7 @@ class AcpSession:
             with suppress(TimeoutError):
                 async with asyncio.timeout(SETTLE_SECONDS):
                     await self._quiet()
-        await self._flush()
+        await self.flush()
 
     async def _quiet(self) -> None:
         seen = -1
@@ -371,7 +371,7 @@ class AcpSession:
             with suppress(TimeoutError):
                 async with asyncio.timeout(FLUSH_SECONDS):
                     await self._full.wait()
-            await self._flush()
+            await self.flush()
 
     async def _store(self, entries: tuple[Entry, ...]) -> None:
         place = self._intake.place
@@ -381,17 +381,19 @@ class AcpSession:
         if self._starting:  # a later manager begins the start anew: it reads none of this
             stored = place.start
         elif passed := self._intake.passed_over(stored):
+            self._intake.flushed = self._intake.place
             stored = await self._observer.heard((*self._updates.take(), *passed), self._intake.place)
         # What is not kept of a line need not be kept below us either: the line may be longer than the journal.
         waste = self._lines.skipping and self._intake.answer_at is None and self._updates.size == 0
         await self._channel.acknowledge(self._lines.fed if waste else stored)
         self._intake.acknowledged = stored
 
-    async def _flush(self) -> None:
+    async def flush(self) -> None:
+        """Store what was heard and is not stored yet."""
         async with self._flushing:
             self._dirty.clear()
             self._full.clear()
-            entries = tuple(self._updates.take())
+            entries, self._intake.flushed = tuple(self._updates.take()), self._intake.place
             if entries or self._intake.overdue or (self._intake.kept and self._lines.skipping):
                 await self._store(entries)
         self._press()

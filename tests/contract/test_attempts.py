@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,12 +12,14 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Limits, Opening, Permissions, TaskState
 from acp_runtime.core.status import Status
 from acp_runtime.service import Runtime
+from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.views import SubagentView
 from tests import engine
 from tests.contract.conftest import PARENT, Place
 
 pytestmark = pytest.mark.filterwarnings("error")
 
+TALKING = Path(__file__).parents[1] / "agents" / "talking_agent.py"
 TWICE = Limits(restarts=2, backoff=0.01, retry_delay=0.01)
 
 
@@ -242,3 +245,15 @@ async def test_one_whose_volumes_are_gone_is_told_so_and_never_begins_in_an_empt
         async with runtime.turn(PARENT):
             pass
         await runtime.remove(PARENT, view.id)
+
+
+async def test_the_last_words_of_an_agent_that_dies_between_its_tasks_are_kept(place: Place) -> None:
+    dying = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\nsay(' last words')\nos._exit(3)"
+    place.add_kind(AgentKind("talking", (place.python, "-c", TALKING.read_text(encoding="utf-8"), f"after={dying}")))
+    async with place.runtime() as runtime:
+        view = await spawn(place, runtime, "speak", agent="talking")
+        await place.ended(runtime, view.id)
+        await touch(place, runtime, view.id, "go")
+        view = await place.until(runtime, view.id, lambda each: each.attempt == 2 and each.status is Status.IDLE)
+        rows = (await runtime.transcript(PARENT, view.id)).entries
+        assert "".join(row.text for row in rows if row.kind == "agent_message_chunk") == "done last words"

@@ -17,7 +17,7 @@ from sandbox.holder.errors import InputRefused
 from tests.contract.holder.held import BOUND, Held, fill
 from tests.histories import after, ready, spawn
 
-AGENT = Path(__file__).with_name("talking_agent.py").read_text(encoding="utf-8")
+AGENT = (Path(__file__).parents[2] / "agents" / "talking_agent.py").read_text(encoding="utf-8")
 MIB = 1 << 20
 pytestmark = pytest.mark.parametrize("held", ["shipped-socket"], indirect=True)
 
@@ -59,9 +59,9 @@ class Log:
 
 
 @asynccontextmanager
-async def session_of(held: Held, log: Log, kind: type[HeldChannel] = HeldChannel):
+async def session_of(held: Held, log: Log, kind: type[HeldChannel] = HeldChannel, session: AcpSession | None = None):
     """A session as a manager has it with the agent that was started."""
-    session = AcpSession(1, log.observer())
+    session = session or AcpSession(1, log.observer())
     channel = kind(session, session, token=held.token, epoch=1)
     held.channels.append(channel)
     await channel.attach(held.opener)
@@ -170,3 +170,33 @@ async def test_an_agent_may_replay_any_amount_when_its_session_is_loaded(held: H
         assert await opened(session, resume="s") is Opening.LOADED
         await prompted(session)
     assert log.entries == [MessageEntry("agent", "done")]
+
+
+class Late(AcpSession):
+    """Hears a second word while the first is being stored."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(1, Observer(self._stored, *[lambda *_: None] * 3))
+        self._log, self._second = log, asyncio.Event()
+
+    def on_stdout(self, data: bytes) -> None:
+        super().on_stdout(data)
+        if b"second" in data:
+            self._second.set()
+
+    async def _stored(self, entries, place) -> int:
+        if not self._log.entries:
+            self.cancel()
+            async with asyncio.timeout(BOUND):
+                await self._second.wait()
+        return await self._log.observer().heard(entries, place)
+
+
+async def test_the_place_of_a_session_does_not_lie_behind_what_is_not_stored_yet(held: Held):
+    await start(held, "new=say('first')", "cancel=say('second')")
+    log = Log()
+    session = Late(log)
+    async with session_of(held, log, session=session):
+        await opened(session)
+        assert (log.said, session.place.upto) == ("first", log.state.heard)
+        await log.until(lambda: log.said == "firstsecond")

@@ -1,6 +1,7 @@
 """An ACP agent for `python3 -c`: carries out its arguments, which are pieces of Python, where their names say.
 
-`load`: before the answer to session/load; `turn`: within a prompt's turn; `after`: behind the answer to a prompt.
+`new`: before the answer to session/new; `load`: before that to session/load; `turn`: within a prompt's turn; `after`:
+behind the answer to a prompt; `cancel`: at a session/cancel.
 """
 
 import json
@@ -37,6 +38,7 @@ for text in sys.stdin:
         case "initialize":
             put(id=message["id"], result={"protocolVersion": 1, "agentCapabilities": {"loadSession": True}})
         case "session/new":
+            carry_out("new")
             put(id=message["id"], result={"sessionId": "s"})
         case "session/load":
             carry_out("load")
@@ -46,3 +48,5 @@ for text in sys.stdin:
             say("done")
             put(id=message["id"], result={"stopReason": "end_turn"})
             carry_out("after")
+        case "session/cancel":
+            carry_out("cancel")
