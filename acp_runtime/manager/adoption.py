@@ -8,43 +8,64 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from acp_runtime.core.errors import Rejected
 from acp_runtime.manager.launcher import LaunchRequest
-from acp_runtime.manager.model_way import route_of
+from acp_runtime.manager.model_way import HOLD, RUN, route_of
 from acp_runtime.models.route import Route
 from sandbox.container import Sandbox
-from sandbox.engine import Engine
+from sandbox.engine import Engine, Json
 from sandbox.errors import SandboxError, SandboxGone
+from sandbox.probe import ProbeResult
 from sandbox.spec import LABEL, SandboxSpec
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds
-ALIVE: Final = ("running", "paused")
 
 OpenWay = Callable[[Route], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is left of an attempt: its container, or its journal alone. `alive`: something in it can still run."""
+    """What is left of an attempt: its container, or its journal alone. `alive`: something in it can still run.
+
+    `probed` and `run_dir` are what the container was made with. Its own manager may have shared sockets with it where
+    this one does not, or have kept them elsewhere.
+    """
 
     sandbox: Sandbox
+    probed: ProbeResult
+    run_dir: Path
     alive: bool
 
 
-async def find(engine: Engine, spec: SandboxSpec) -> Found | None:
-    """Look for the container or the journal of the sandbox with this identity. Raises EngineError."""
+async def find(engine: Engine, spec: SandboxSpec, probed: ProbeResult, run_dir: Path) -> Found | None:
+    """Look for the container or the journal of the sandbox with this identity. Raises EngineError, SandboxGone.
+
+    `probed` and `run_dir` are this manager's own.
+    """
     identity = {"store": spec.store, "subagent": spec.subagent, "attempt": str(spec.attempt), "role": spec.role}
     containers = await engine.containers({f"{LABEL}{name}": value for name, value in identity.items()})
     if containers:
-        return Found(Sandbox(engine, spec, containers[0]["Id"]), containers[0]["State"] in ALIVE)
+        return _as_made(engine, spec, probed, run_dir, await engine.inspect_container(containers[0]["Id"]))
     if await engine.inspect_volume(spec.journal_volume or "") is None:
         return None
-    return Found(Sandbox(engine, spec, spec.name), alive=False)
+    return Found(Sandbox(engine, spec, spec.name), probed, run_dir, alive=False)
+
+
+def _as_made(engine: Engine, spec: SandboxSpec, probed: ProbeResult, run_dir: Path, made: Json) -> Found:
+    sources = {each["Destination"]: Path(each["Source"]) for each in made["Mounts"] if each["Type"] == "bind"}
+    gid = int(made["Config"]["User"].partition(":")[2] or 0)
+    source = sources.get(RUN, run_dir)
+    return Found(
+        Sandbox(engine, replace(spec, gid=gid), made["Id"]),
+        replace(probed, sockets_shared=HOLD in sources, gid=gid),
+        source if source.parts[-2:] == (spec.store, spec.subagent) else run_dir,
+        alive=made["State"]["Running"],
+    )
 
 
 @asynccontextmanager

@@ -4,14 +4,14 @@ import asyncio
 import logging
 import signal
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from acp_runtime.manager.launcher import CheckResult, Ended, Fate, LaunchError, LaunchRequest
 from acp_runtime.manager.model_way import HOLD
 from acp_runtime.manager.recovery import FIRST_PAUSE, LONGEST_PAUSE
-from acp_runtime.manager.run_dir import HOLDER
+from acp_runtime.manager.run_dir import HOLDER, remove_run_dir
 from acp_runtime.manager.workspace import measure, missing_folder
 from acp_runtime.session.channel import Receiver
 from sandbox.container import Sandbox
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 CHECK_BYTES: Final = 1_048_576
 LOOKS, LOOK_SECONDS = 5, 0.2
 SILENT_TRIES: Final = 5
+NOBODY: Final = "holder_gone"  # said by `holder attach`
 MUTE_GRACE: Final = 2.0
 FOLDER_SECONDS: Final = 30.0
 ROOT_ONLY: Final = "/run"  # of a sandbox: a tmpfs that only its root may write
@@ -76,18 +77,18 @@ class DockerAgent:
         return self._pid
 
     async def recover(self) -> bool:
-        """Attach to the holder. One that does not answer in a container that runs counts as dead after some tries.
+        """Attach to the holder. One that nobody finds from inside its container counts as dead after some tries.
 
         An agent that closed its output and lives is ended: nobody will hear of it any more.
         """
         try:
-            await self.channel.attach(self.hold.open)
+            await self._attach()
         except OffsetRefused as error:
             self.channel.skip(error.about)  # a part of a line that is too long for us was given up already
             return False
         except HolderGone as error:
-            # One that is there and does not speak may be paused, or short of time: only silence of nobody is a death.
-            self._silent += not isinstance(error.__cause__, TimeoutError)
+            # One that is there and does not speak may be paused, or short of time; an exec may break by itself.
+            self._silent += error.kind == NOBODY and not isinstance(error.__cause__, TimeoutError)
             log.info("%s is out of reach: %s", self.request.subagent, error)
             return False
         except (SandboxError, OSError) as error:
@@ -97,6 +98,19 @@ class DockerAgent:
         if self.channel.mute:
             await self.channel.kill(MUTE_GRACE)
         return not self.channel.mute
+
+    async def _attach(self) -> None:
+        """Attach over the shared socket, else over an exec: that the socket is not found here says nothing of it."""
+        if self.hold.shared is not None:
+            try:
+                await self.channel.attach(self.hold.open)
+            except HolderGone as error:
+                if isinstance(error.__cause__, TimeoutError):
+                    raise
+                log.info("the socket of %s does not answer: %s", self.request.subagent, error)
+            else:
+                return
+        await self.channel.attach(replace(self.hold, shared=None).open)
 
     async def fate(self) -> Fate | None:
         """Ask the holder what it told last, and the engine for the container. None while nobody knows an end."""
@@ -183,6 +197,8 @@ class DockerAgent:
         removed = await self.sandbox.remove()
         if removed:
             self.launcher.remove_run_dir(self.request)
+            if self.hold.shared is not None:  # another manager's folder, it may be
+                remove_run_dir(self.hold.shared.parents[2], self.request.store, self.request.subagent)
         return removed
 
     async def release(self) -> None:

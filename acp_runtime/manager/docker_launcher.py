@@ -7,14 +7,15 @@ manager; a launch that fails leaves nothing.
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from acp_runtime.config import Config
 from acp_runtime.core.errors import Rejected
-from acp_runtime.manager.adoption import find, opened_in_time
+from acp_runtime.manager.adoption import OpenWay, find, opened_in_time
 from acp_runtime.manager.confinement import host_mounts, sandbox_limits
 from acp_runtime.manager.docker_agent import DockerAgent, hold_in, look_for_folder
 from acp_runtime.manager.launcher import Ended, Judgement, LaunchError, LaunchRequest, Log
@@ -23,11 +24,11 @@ from acp_runtime.manager.reaping import Reaping
 from acp_runtime.manager.run_dir import make_private, make_run_dir, remove_run_dir, unusable
 from acp_runtime.manager.work import forget_removal, note_removal, removal_noted
 from acp_runtime.manager.workspace import SCRATCH, export, nothing_kept, snapshot, tell_kept
-from acp_runtime.models.route import Route
 from acp_runtime.session.channel import Receiver
 from sandbox.container import Sandbox
 from sandbox.engine import Engine
 from sandbox.errors import CommandMissing, SandboxError
+from sandbox.hold import Hold
 from sandbox.holder.channel import HeldChannel
 from sandbox.holder.dead import DeadChannel
 from sandbox.holder.errors import AgentNotStarted
@@ -110,7 +111,7 @@ class DockerLauncher:
         sandbox = await Sandbox.create(ground.engine, spec)
         undo.push_async_callback(_surely, sandbox.remove)
         if route is not None:
-            await host_side.enter_async_context(self._way(request, sandbox, ground.probed, route))
+            await host_side.enter_async_context(self._way(request, sandbox, ground.probed, run_dir)(route))
         if request.resume is None:
             await self._bring_in(request)
         if request.attempt > 1:
@@ -118,25 +119,16 @@ class DockerLauncher:
         await look_for_folder(sandbox, request)
         base_url = route.inside(PORT) if route is not None else ""
         env = request.kind.environment(model=request.order.model, base_url=base_url)
-        agent = self._agent(request, sandbox, ground.probed, receiver, host_side)
+        agent = self._agent(request, hold_in(sandbox, ground.probed, run_dir), receiver, host_side)
         undo.push_async_callback(agent.channel.close)
         await self._start(agent, env)
         return agent
 
     def _agent(
-        self,
-        request: LaunchRequest,
-        sandbox: Sandbox,
-        probed: ProbeResult,
-        receiver: Receiver,
-        host_side: AsyncExitStack,
-        *,
-        output_from: int = 0,
+        self, request: LaunchRequest, hold: Hold, receiver: Receiver, host_side: AsyncExitStack, *, output_from: int = 0
     ) -> DockerAgent:
-        run_dir = make_run_dir(self._config.runtime_dir, request.store, request.subagent, keep=True)
-        hold = hold_in(sandbox, probed, run_dir)
         channel = HeldChannel(receiver, receiver, token=request.token, epoch=self._owner.epoch, stdout_from=output_from)
-        return DockerAgent(request, sandbox, hold, channel, receiver, host_side, self)
+        return DockerAgent(request, hold.sandbox, hold, channel, receiver, host_side, self)
 
     async def _start(self, agent: DockerAgent, env: Mapping[str, str]) -> None:
         """Start the agent below its holder, in the environment that the container has, and attach to it."""
@@ -155,24 +147,25 @@ class DockerLauncher:
         """Find what an earlier manager left of the attempt. Raises `LaunchError`."""
         try:
             ground = await self._prepared(request)
-            found = await find(ground.engine, self._spec(request, ground.base, ground.probed, ()))
+            own = self._config.runtime_dir / request.store / request.subagent
+            spec = self._spec(request, ground.base, ground.probed, ())
+            found = await find(ground.engine, spec, ground.probed, own)
             if found is None:
                 return None
-            host_side, sandbox = AsyncExitStack(), found.sandbox
+            make_run_dir(self._config.runtime_dir, request.store, request.subagent, keep=True)
+            host_side = AsyncExitStack()
             if found.alive:
-                way = partial(self._way, request, sandbox, ground.probed)
+                way = self._way(request, found.sandbox, found.probed, found.run_dir)
                 await host_side.enter_async_context(opened_in_time(request, self._environ, way))
-            return self._agent(request, sandbox, ground.probed, receiver, host_side, output_from=output_from)
+            hold = hold_in(found.sandbox, found.probed, found.run_dir)
+            return self._agent(request, hold, receiver, host_side, output_from=output_from)
         except (SandboxError, Rejected) as error:
             raise LaunchError(error.kind, str(error)) from error
         except OSError as error:
             raise unusable(error) from error
 
-    def _way(
-        self, request: LaunchRequest, sandbox: Sandbox, probed: ProbeResult, route: Route
-    ) -> AbstractAsyncContextManager[None]:
-        run_dir = make_run_dir(self._config.runtime_dir, request.store, request.subagent, keep=True)
-        return model_way(sandbox, probed, run_dir, route, token=request.token, epoch=self._owner.epoch)
+    def _way(self, request: LaunchRequest, sandbox: Sandbox, probed: ProbeResult, run_dir: Path) -> OpenWay:
+        return partial(model_way, sandbox, probed, run_dir, token=request.token, epoch=self._owner.epoch)
 
     def remove_run_dir(self, request: LaunchRequest) -> None:
         remove_run_dir(self._config.runtime_dir, request.store, request.subagent)

@@ -103,7 +103,7 @@ class HeldChannel:
             try:
                 state = await self._greet(link, ear)
                 if ear.ended is not None:
-                    raise ear.failure or HolderGone("holder_gone", f"The link broke at once ({ear.ended}).")  # noqa: TRY301
+                    raise ear.failure or HolderGone("link_ended", f"The link broke at once ({ear.ended}).")  # noqa: TRY301
             except BaseException:
                 self._ear = None
                 await link.close()
@@ -339,7 +339,9 @@ class HeldChannel:
         final = isinstance(failure, Replaced | OffsetRefused)
         welcome = self._answers.get(0)
         if welcome is not None and not welcome.done():
-            welcome.set_exception(failure or HolderGone("holder_gone", f"The holder is not there ({reason})."))
+            welcome.set_exception(
+                failure or HolderGone("link_ended", f"The link ended before the holder spoke ({reason}).")
+            )
         link, self._link, self._ear = self._link, None, None
         if link is None:
             return

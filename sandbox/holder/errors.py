@@ -12,8 +12,8 @@
         ├── HolderGone         nobody answers at the socket
         └── FramesCorrupt      what came is not what a holder sends
 
-`kind` is always the name on the wire; `about` is the number that the holder gave with it (its epoch, its version, an
-offset), 0 where it gave none.
+`kind` is always the name on the wire, or `link_ended` when a link ended without one; `about` is the number that the
+holder gave with it (its epoch, its version, an offset), 0 where it gave none.
 """
 
 from sandbox.errors import SandboxError

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from acp_runtime.core.model import Order, TaskState
+from acp_runtime.core.status import Status
 from acp_runtime.core.transcript import Entry
 from acp_runtime.manager.docker_launcher import DockerLauncher
 from acp_runtime.manager.launcher import LaunchError, LaunchRequest
@@ -147,3 +148,33 @@ async def test_a_journal_that_could_not_be_read_at_first_is_read_later(place: Pl
             async with place.runtime() as runtime:
                 view = await place.ended(runtime, subagent)
                 assert (view.newest.state, view.newest.result) == (TaskState.COMPLETED, "onetwo"), view.newest.cause
+
+
+@pytest.mark.parametrize("change", ["sockets", "runtime_dir", "moved"])
+async def test_a_living_agent_is_attached_to_though_the_way_to_its_holder_is_another_one_now(
+    place: Place, change: str
+) -> None:
+    subagent = await killed(place, "[[say:one]][[wait:go]][[say:two]]", "one", model_url=MODEL)
+    if change == "sockets":
+        successor(place, sockets="exec")
+    elif change == "runtime_dir":
+        successor(place, runtime_dir=place.root / "other")
+    else:
+        (place.root / "run").rename(place.root / "aside")
+    async with place.runtime() as runtime:
+        view = await place.until(runtime, subagent, lambda each: each.status is not Status.LOST)
+        assert (view.status, view.attempt) == (Status.RUNNING, 1), view.newest.cause
+        inside(place, "touch go")
+        view = await place.ended(runtime, subagent)
+        assert (view.newest.result, view.attempt) == ("onetwo", 1), view.newest.cause
+    assert not (place.root / "other").exists() or not any((place.root / "other").iterdir())
+
+
+async def test_an_agent_that_was_started_over_the_engine_is_attached_to_where_sockets_are_shared(place: Place) -> None:
+    task = "[[say:one]][[wait:go]][[say:two]]"
+    subagent = await killed(place, task, "one", sockets="exec", model_url=MODEL)
+    async with place.runtime() as runtime:
+        view = await place.until(runtime, subagent, lambda each: each.status is not Status.LOST)
+        inside(place, "touch go")
+        view = await place.ended(runtime, subagent)
+        assert (view.newest.result, view.attempt) == ("onetwo", 1), view.newest.cause
