@@ -150,3 +150,5 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(REAP_SECONDS):
                 await process.wait()
+    # Nobody reads on where its output was too long, and asyncio keeps a pipe open until its end was read.
+    process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001

@@ -35,6 +35,19 @@ async def test_output_to_a_file_over_its_bound_ends_the_program(tmp_path):
     assert (tmp_path / "file").stat().st_size <= 3_000_000
 
 
+async def test_no_pipe_stays_open_whose_end_nobody_read(tmp_path):
+    with (tmp_path / "file").open("wb") as file:
+        before = descriptors()
+        for limit in range(0, 3_000_000, 100_000):  # whether the pipe is read on at that moment is a matter of chance
+            assert (await shell("cat /dev/zero", output=OutputFile(file, limit))).truncated
+        await asyncio.sleep(0)  # transports close in the next step of the event loop
+        assert descriptors() <= before
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 async def test_a_program_that_does_not_read_its_input_ends_as_it_wants():
     assert (await shell("exec <&-; exit 4", stdin=b"x" * 3_000_000)).exit_code == 4
 
