@@ -15,6 +15,7 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.manager.launcher import LaunchRequest
 from acp_runtime.manager.model_way import HOLD, RUN, route_of
 from acp_runtime.models.route import Route
+from acp_runtime.session.backoff import Backoff
 from sandbox.container import Sandbox
 from sandbox.engine import Engine, Json
 from sandbox.errors import SandboxError, SandboxGone
@@ -22,8 +23,6 @@ from sandbox.probe import ProbeResult
 from sandbox.spec import LABEL, SandboxSpec
 
 log = logging.getLogger(__name__)
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds
 
 OpenWay = Callable[[Route], AbstractAsyncContextManager[None]]
 
@@ -93,7 +92,7 @@ async def opened_in_time(request: LaunchRequest, environ: Mapping[str, str], ope
 
 async def _open(subagent: str, enter: Callable[[], Awaitable[None]]) -> None:
     """Try until it is open, or there is nothing any more to open it for."""
-    pause, told = FIRST_PAUSE, ""
+    backoff, told = Backoff(), ""
     while True:
         try:
             return await enter()
@@ -103,5 +102,4 @@ async def _open(subagent: str, enter: Callable[[], Awaitable[None]]) -> None:
             if told != str(error):
                 told = str(error)
                 log.warning("the way of %s to its model is not open yet: %s", subagent, error)
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
+        await backoff.pause()

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from acp_runtime.manager.launcher import CheckResult, Ended, Fate, LaunchError, LaunchRequest
 from acp_runtime.manager.model_way import HOLD
-from acp_runtime.manager.recovery import FIRST_PAUSE, LONGEST_PAUSE
 from acp_runtime.manager.run_dir import HOLDER, remove_run_dir
 from acp_runtime.manager.workspace import measure, missing_folder
+from acp_runtime.session.backoff import Backoff
 from acp_runtime.session.channel import Receiver
 from sandbox.container import Sandbox
 from sandbox.errors import SandboxError
@@ -149,11 +149,10 @@ class DockerAgent:
             return
         received, received_stderr = self.channel.received, self.channel.received_stderr
         dead = DeadChannel(self.receiver, self.receiver, stdout_from=received, stderr_from=received_stderr)
-        pause = FIRST_PAUSE
+        backoff = Backoff()
         try:
             while not await self._replayed(dead):
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
+                await backoff.pause()
         finally:
             await dead.close()
 

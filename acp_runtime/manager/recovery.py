@@ -4,18 +4,15 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
 
 from acp_runtime.core.ids import request_number
 from acp_runtime.core.model import RequestKind, Subagent
 from acp_runtime.manager.launcher import Fate, Launched
+from acp_runtime.session.backoff import LONGEST_SECONDS, Backoff
 from acp_runtime.session.observer import Inheritance, Place
 from acp_runtime.session.session import AcpSession
 
 log = logging.getLogger(__name__)
-
-FIRST_PAUSE: Final = 0.2
-LONGEST_PAUSE: Final = 5.0
 
 
 def inheritance(state: Subagent) -> Inheritance:
@@ -43,7 +40,7 @@ def output_from(state: Subagent) -> int:
 
 async def regain(launched: Launched, session: AcpSession) -> Fate | None:
     """Try until the channel goes on (None) or the agent's death is proven. The caller sets the bound."""
-    pause = FIRST_PAUSE
+    backoff = Backoff()
     while True:
         session.lost = None
         try:
@@ -53,8 +50,7 @@ async def regain(launched: Launched, session: AcpSession) -> Fate | None:
                 return fate
         except Exception:
             log.exception("a look at an agent out of reach failed; it is tried again")
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
+        await backoff.pause()
 
 
 async def insist(look: Callable[[], Awaitable[None]]) -> None:
@@ -64,7 +60,7 @@ async def insist(look: Callable[[], Awaitable[None]]) -> None:
             return await look()
         except Exception:
             log.exception("a look at an agent failed; it is tried again")
-        await asyncio.sleep(LONGEST_PAUSE)
+        await asyncio.sleep(LONGEST_SECONDS)
 
 
 def never_delivered(state: Subagent, accepted: int | None) -> bool:

@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
+from acp_runtime.session.backoff import Backoff
 from acp_runtime.session.channel import NOTHING_TAKEN, Channel
 
 log = logging.getLogger(__name__)
 
 CROWDED_BYTES: Final = 1_048_576
 FIRST_PAUSE: Final = 0.1
-LONGEST_PAUSE: Final = 5.0
 
 First = Callable[[int], Awaitable[None]]
 
@@ -70,7 +70,7 @@ class Outgoing:
             self._more.clear()
 
     async def _write(self, line: bytes) -> None:
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE)
         while True:
             try:
                 return await self._channel.send(line)
@@ -78,5 +78,4 @@ class Outgoing:
                 if getattr(error, "kind", None) not in NOTHING_TAKEN:
                     raise
                 log.warning("a line for an agent waits: %s", error)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            await backoff.pause()
