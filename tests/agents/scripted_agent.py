@@ -188,8 +188,9 @@ class Turn:
         with TemporaryFile() as kept:
             argv, nothing = ["/bin/sh", "-c", command], subprocess.DEVNULL
             cwd = self.agent.sessions[self.session]
-            process = subprocess.Popen(argv, cwd=cwd, stdin=nothing, stdout=kept, stderr=kept, process_group=0)
-            self.agent.commands.append(process.pid)
+            with self.agent.starting:
+                process = subprocess.Popen(argv, cwd=cwd, stdin=nothing, stdout=kept, stderr=kept, process_group=0)
+                self.agent.commands.append(process.pid)
             while process.poll() is None:
                 if self.cancelled.wait(POLL_SECONDS):
                     os.killpg(process.pid, signal.SIGKILL)
@@ -276,6 +277,7 @@ class Agent:
         self.sessions: dict[str, str] = {}
         self.turns: dict[str, Turn] = {}
         self.commands: list[int] = []
+        self.starting = threading.Lock()
         self._replies: dict[object, queue.SimpleQueue[dict[str, Any]]] = {}
 
     def serve(self) -> None:
@@ -361,14 +363,10 @@ def options() -> argparse.Namespace:
     parser.add_argument("--exit-at-start", type=int, metavar="CODE", help="exit before reading anything")
     parser.add_argument("--slow-start", metavar="FILE", help="read nothing until FILE exists")
     parser.add_argument("--journal", metavar="FILE", help="append each prompt as {id, session, sha256}, synced")
-    parser.add_argument("--never-initialize", action="store_true")
-    parser.add_argument("--initialize-error", action="store_true")
-    parser.add_argument("--session-error", action="store_true")
-    parser.add_argument("--no-session-id", action="store_true")
     parser.add_argument("--early-update", action="store_true", help="send an update before session/new is answered")
     parser.add_argument("--noise-at-start", action="store_true", help="write lines that are no messages")
-    parser.add_argument("--ignore-eof", action="store_true")
-    parser.add_argument("--ignore-term", action="store_true")
+    for flag in ("never-initialize", "initialize-error", "session-error", "no-session-id", "ignore-eof", "ignore-term"):
+        parser.add_argument(f"--{flag}", action="store_true")
     return parser.parse_args([*shlex.split(os.environ.get("SCRIPTED_AGENT_ARGS", "")), *sys.argv[1:]])
 
 
@@ -389,6 +387,7 @@ def main() -> NoReturn:
     while given.ignore_eof:
         print("ignores the end of input", file=sys.stderr, flush=True)
         signal.pause()
+    agent.starting.acquire()  # never given back: a command that has begun is in the list, and no other begins
     for group in list(agent.commands):
         with suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)
