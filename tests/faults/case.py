@@ -63,6 +63,7 @@ class Case:
     """A case as it was read."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.rows: list[sqlite3.Row] = []
         self.streams: dict[str, Stream] = {}
         self.waiting: list[tuple[str, str, str, str]] = []

@@ -5,6 +5,7 @@
 Standard library only; it imports nothing of the program, and reads the log with SQL of its own. A case is a folder:
 
     log.db             a copy of the store
+    rebuilt.db         one more, in which the program has made of the log alone whatever it makes of it
     parents/NAME.jsonl what a parent did and was told, synced line by line: `sending` and `taken` with the label of a
                        task, `stopping` with a subagent, `shown` with token, text and nudges, `acked` with the token
     agents/ID.jsonl    what an agent saw, each line with the `run` of its process: `start`, `prompt` with id and label,
@@ -26,11 +27,13 @@ from typing import Any
 
 from tests.faults.case import Case, Stream
 from tests.faults.edges import Machine
+from tests.faults.projections import differences
 from tests.faults.telling import check_again, check_lost, check_made_up, known
 
 INVARIANTS = {
     "log": "the log has no holes, and no owner writes after a newer one",
     "edges": "events follow each other as the machines allow",
+    "projections": "what is made of the log as it grows is what the log alone gives",
     "ends": "every task ends exactly once",
     "acknowledged": "what a parent was told to be taken is in the log, once; what it was not, at most once",
     "lost": "every fact that a parent must know was told in a turn that it acknowledged, or waits",
@@ -60,6 +63,10 @@ def check_log(case: Case) -> Iterator[str]:
         if row["epoch"] < epoch:
             yield f"event {row['seq']} was written in epoch {row['epoch']}, after one of epoch {epoch}"
         seq, epoch = row["seq"], max(epoch, row["epoch"])
+
+
+def check_projections(case: Case) -> Iterator[str]:
+    yield from differences(case.folder / "log.db", case.folder / "rebuilt.db")
 
 
 def check_edges(case: Case) -> Iterator[str]:
@@ -230,9 +237,10 @@ def check_left(case: Case) -> Iterator[str]:
 HELD = frozenset({"lived", "unharmed"})
 AGENT_ONLY = frozenset({"agent-kill", "manager-and-agent", "itself"})  # what a dead agent sent can still be read
 CHECKS = {
-    "log": check_log, "edges": check_edges, "ends": check_ends, "acknowledged": check_acknowledged, "lost": check_lost,
-    "again": check_again, "made up": check_made_up, "updates": check_updates, "prompts": check_prompts,
-    "questions": check_questions, "lived": check_lived, "unharmed": check_unharmed, "left": check_left,
+    "log": check_log, "edges": check_edges, "projections": check_projections, "ends": check_ends,
+    "acknowledged": check_acknowledged, "lost": check_lost, "again": check_again, "made up": check_made_up,
+    "updates": check_updates, "prompts": check_prompts, "questions": check_questions, "lived": check_lived,
+    "unharmed": check_unharmed, "left": check_left,
 }  # fmt: skip
 
 

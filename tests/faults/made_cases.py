@@ -1,6 +1,7 @@
 """Cases for the checker that no run made: one in which all is well, to be spoilt."""
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -11,6 +12,10 @@ SCHEMA = """
 CREATE TABLE event (seq INTEGER PRIMARY KEY AUTOINCREMENT, stream TEXT, version INTEGER, kind TEXT, data TEXT,
     epoch INTEGER);
 CREATE TABLE nudge (id TEXT, about TEXT, subagent TEXT, subject TEXT, state TEXT);
+CREATE TABLE task (id TEXT, result TEXT);
+CREATE VIRTUAL TABLE search USING fts5(text);
+INSERT INTO task VALUES ('bg-0000000001.t1', 'a 2/2');
+INSERT INTO search VALUES ('please do it');
 """
 ONE = "bg-0000000001"
 BLOCK = "<background-subagents>\nSince your last turn:\n{}\nYour background subagents:\n- x\n</background-subagents>"
@@ -26,6 +31,7 @@ class MadeCase:
     faults: list[dict[str, Any]] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     waiting: list[tuple[str, str, str, str]] = field(default_factory=list)
+    otherwise: str = ""  # SQL that makes the projections of the log alone others
 
     def log(self, kind: str, *, stream: str = ONE, epoch: int = 1, **data: Any) -> dict[str, Any]:
         self.events.append({"stream": stream, "kind": kind, "epoch": epoch, "data": {"by": "", "at": 0, **data}})
@@ -62,6 +68,9 @@ class MadeCase:
                 connection.execute("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?)", (*values, data, each["epoch"]))
             rows = [(ident, about, subagent, subject, "pending") for subagent, about, subject, ident in self.waiting]
             connection.executemany("INSERT INTO nudge VALUES (?, ?, ?, ?, ?)", rows)
+        shutil.copy(folder / "log.db", folder / "rebuilt.db")
+        with closing(sqlite3.connect(folder / "rebuilt.db")) as connection, connection:
+            connection.executescript(self.otherwise)
         for name, entries in self.parents.items():
             write_lines(folder / "parents" / f"{name}.jsonl", entries)
         for name, entries in self.agents.items():

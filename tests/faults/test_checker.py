@@ -153,6 +153,10 @@ def sent_and_killed(made: MadeCase) -> None:
     drop(made, "transcript_added", 3)
 
 
+def made_otherwise(sql: str) -> Spoil:
+    return lambda made: setattr(made, "otherwise", sql)
+
+
 SPOILS: dict[str, tuple[str, Spoil]] = {
     "a hole between events": ("log", lambda made: made.find("task_started").update(seq=900)),
     "a hole in a stream": ("log", lambda made: made.find("task_started").update(version=90)),
@@ -172,6 +176,15 @@ SPOILS: dict[str, tuple[str, Spoil]] = {
     ),
     "a task is started behind its agent's death": (
         "edges", lambda made: put(made, "task_started", "channel_lost", "agent_died", number=1),
+    ),
+    "a row that the log gives is not there": (
+        "projections", made_otherwise("INSERT INTO task VALUES ('bg-0000000001.t2', '')"),
+    ),
+    "a row is there that the log does not give": ("projections", made_otherwise("DELETE FROM task")),
+    "a row says something else than the log": ("projections", made_otherwise("UPDATE task SET result = 'a 1/2'")),
+    "a column is none of the log": ("projections", made_otherwise("ALTER TABLE task ADD COLUMN cause TEXT")),
+    "a word is found that the log does not give": (
+        "projections", made_otherwise("UPDATE search SET text = 'please do'"),
     ),
     "two tasks run at once": ("edges", lambda made: again(made, "task_started", 1)),
     "something happens after the end": ("edges", lambda made: made.log("channel_lost", attempt=1)),
@@ -241,6 +254,12 @@ def test_a_broken_invariant_is_found(name: str, tmp_path: Path) -> None:
     made = good_case()
     spoil(made)
     assert invariant in found(made, tmp_path)
+
+
+def test_a_log_of_which_nothing_could_be_made_is_found(tmp_path: Path) -> None:
+    case = good_case().write(tmp_path / "case")
+    (case / "rebuilt.db").unlink()
+    assert checker.judge(case, held=True)["found"]["projections"]
 
 
 def test_every_invariant_is_broken_once() -> None:
@@ -322,7 +341,7 @@ def test_the_verdict_is_a_table_a_line_of_json_and_an_exit_code(tmp_path: Path) 
     assert json.loads(told.stdout)["found"]["ends"]
 
 
-@pytest.mark.parametrize("name", ["checker", "case", "edges", "telling"])
+@pytest.mark.parametrize("name", ["checker", "case", "edges", "projections", "telling"])
 def test_the_checker_needs_nothing_of_what_it_judges(name: str) -> None:
     tree = ast.parse(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
     froms = {each.module.split(".")[0] for each in ast.walk(tree) if isinstance(each, ast.ImportFrom) and each.module}

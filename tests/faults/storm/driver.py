@@ -31,6 +31,7 @@ from tests.faults.storm.victims import FAULTS, NEEDS_ENGINE, NEEDS_EXEC, NEEDS_R
 ROOT = Path(__file__).parents[3]
 PARENTS = ("left", "right")
 NOW = "now"
+REBUILD = "import sys; from tests.faults.storm.rebuild import main; main(sys.argv[1])"
 TRIES = 3  # of each fault: some find nobody that they could hit
 LOOK_SECONDS = 0.02
 FAILPOINT_SECONDS = 1.0
@@ -169,12 +170,22 @@ class Storm:
         (case / "parents").mkdir(parents=True)
         (case / "agents").mkdir()
         copy_store(self.site.store, case / "log.db")
+        self.rebuild(case)
         for ledger in self.site.root.glob("*.jsonl"):
             shutil.copy(ledger, case / "parents")
         self.write_journals(case / "agents")
         (case / "faults.json").write_text(json.dumps(self.done, indent=1))
         (case / "daemon.log").write_text(self.site.log())
         (case / "left.json").write_text(json.dumps(self.clean_up()))
+
+    def rebuild(self, case: Path) -> None:
+        """Have the program that was run make of the log alone what it can, for the checker to compare."""
+        copy = case / "rebuilding.db"
+        copy_store(case / "log.db", copy)
+        done = self.site.run(str(copy), code=REBUILD, PYTHONPATH=f"{self.site.tree}:{ROOT}")
+        (case / "rebuilt.txt").write_text(done.stderr)
+        if done.returncode == 0:
+            copy.rename(case / "rebuilt.db")
 
     def write_journals(self, folder: Path) -> None:
         for subagent, data in self.site.journals().items():
