@@ -1,6 +1,6 @@
 """Stored facts. Each is one row of the log; the state of a subagent is the fold of its events, in order.
 
-`at` is the monotonic time of the decision in milliseconds; deadlines are absolute on the same clock.
+`at` is the monotonic time of the decision in milliseconds; deadlines are absolute on the same clock, that of one boot.
 A field is added with a default, never renamed: old logs are read for ever.
 """
 
@@ -38,6 +38,16 @@ class SubagentRequested(Event):
     order: Order
     permissions: Permissions
     limits: Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootBegan(Event):
+    """The machine was started anew: all readings until here are of a clock that came to `last`, and go on from `at`.
+
+    It comes before everything else that happens to an open subagent in that boot.
+    """
+
+    last: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,7 +280,7 @@ class TranscriptAdded(Event):
 
 
 SUBAGENT_EVENTS: tuple[type[Event], ...] = (
-    SubagentRequested, AttemptStarted, StepReached, SessionOpened, ChannelLost, ChannelRecovered, LossConfirmed,
-    AgentDied, StopRequested, SubagentStopped, SubagentFailed, TaskQueued, TaskStarted, PromptSent, TaskRetried,
-    CancelRequested, TaskEnded, RequestOpened, RequestClosed, SteerRequested, SteerEnded, TranscriptAdded,
+    SubagentRequested, BootBegan, AttemptStarted, StepReached, SessionOpened, ChannelLost, ChannelRecovered,
+    LossConfirmed, AgentDied, StopRequested, SubagentStopped, SubagentFailed, TaskQueued, TaskStarted, PromptSent,
+    TaskRetried, CancelRequested, TaskEnded, RequestOpened, RequestClosed, SteerRequested, SteerEnded, TranscriptAdded,
 )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Final
 from acp_runtime.core.errors import IllegalTransition
 from acp_runtime.core.events import (
     AttemptStarted,
+    BootBegan,
     CancelRequested,
     ChannelLost,
     ChannelRecovered,
@@ -46,7 +47,7 @@ from acp_runtime.core.model import (
     TaskState,
 )
 from acp_runtime.core.tables import LIFECYCLE_EVENTS, TaskEvent, lifecycle_after, task_after
-from acp_runtime.core.timers import milliseconds
+from acp_runtime.core.timers import milliseconds, moved
 from acp_runtime.core.transcript import MessageEntry, ToolEntry
 
 INTERRUPTED: Final = (
@@ -68,6 +69,8 @@ def evolve(state: Subagent | None, event: Event) -> Subagent:
         return _born(event)
     if state is None:
         raise IllegalTransition(f"{type(event).__name__} stands before the subagent was requested")
+    if isinstance(event, BootBegan):
+        return moved(state, event.at - event.last)
     if type(event) in LIFECYCLE_EVENTS:
         return _lifecycle(replace(state, lifecycle=lifecycle_after(state.lifecycle, event)), event, state.lifecycle)
     return _within(state, event)

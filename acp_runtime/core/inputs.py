@@ -82,6 +82,13 @@ class AnswerRequest(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class Rebooted(Observation):
+    """The machine was started anew since; the clock of its boot before had come to `last`."""
+
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
 class StepBegan(Observation):
     attempt: int
     step: Step

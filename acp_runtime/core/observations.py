@@ -7,6 +7,7 @@ from acp_runtime.core.draft import Draft
 from acp_runtime.core.ending import finish
 from acp_runtime.core.events import (
     AgentDied,
+    BootBegan,
     ChannelLost,
     ChannelRecovered,
     PromptSent,
@@ -29,6 +30,7 @@ from acp_runtime.core.inputs import (
     PromptBroke,
     PromptLaid,
     Reattached,
+    Rebooted,
     SessionReady,
     StartBroke,
     SteerAnswered,
@@ -41,6 +43,11 @@ from acp_runtime.core.timers import milliseconds
 
 MANAGER_ENDED = "manager_ended"
 ENGINE_AWAY = ("engine_unreachable", "engine_timeout")
+
+
+def rebooted(draft: Draft, given: Rebooted) -> None:
+    if not draft.state.lifecycle.over:
+        draft.emit(BootBegan(at=draft.now, last=given.last))
 
 
 def _starting(draft: Draft, attempt: int) -> bool:

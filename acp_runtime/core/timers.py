@@ -66,32 +66,24 @@ def next_deadline(state: Subagent) -> int | None:
     return min((moment for _, moment in timers(state)), default=None)
 
 
-def rebased(state: Subagent, now: int) -> Subagent:
-    """Return a state of another boot with every clock begun anew: its readings mean nothing on this boot's clock."""
-    limits = state.limits
+def moved(state: Subagent, by: int) -> Subagent:
+    """Return a state with every reading of the clock moved: what was left of each deadline is left of it still."""
 
-    def anew(reading: int | None, seconds: float | None) -> int | None:
-        return None if reading is None or seconds is None else now + milliseconds(seconds)
+    def later(reading: int | None) -> int | None:
+        return None if reading is None else reading + by
 
-    start = limits.for_step(state.step or Step.SANDBOX)
     return replace(
         state,
-        requested_at=now,
-        begun=now,
-        deadline=anew(state.deadline, _grace(state) or start),
-        idle_since=anew(state.idle_since, 0),
-        lost_at=anew(state.lost_at, 0),
-        steers=tuple(replace(each, deadline=now + milliseconds(limits.steer)) for each in state.steers),
-        requests=tuple(replace(each, deadline=now + milliseconds(limits.request)) for each in state.requests),
+        requested_at=state.requested_at + by,
+        begun=state.begun + by,
+        deadline=later(state.deadline),
+        idle_since=later(state.idle_since),
+        lost_at=later(state.lost_at),
+        stop=None if state.stop is None else replace(state.stop, deadline=state.stop.deadline + by),
+        steers=tuple(replace(each, deadline=each.deadline + by) for each in state.steers),
+        requests=tuple(replace(each, deadline=each.deadline + by) for each in state.requests),
         tasks=tuple(
-            replace(
-                each,
-                deadline=anew(
-                    each.deadline, limits.cancel_grace if each.state is TaskState.CANCELLING else limits.task
-                ),
-                retry_at=anew(each.retry_at, limits.retry_delay),
-            )
-            for each in state.tasks
+            replace(each, deadline=later(each.deadline), retry_at=later(each.retry_at)) for each in state.tasks
         ),
     )
 

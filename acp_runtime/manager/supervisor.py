@@ -16,6 +16,7 @@ from acp_runtime.core.inputs import (
     ChannelClosed,
     Halted,
     Input,
+    Rebooted,
     ResumeSubagent,
     Spawn,
     StartBroke,
@@ -23,7 +24,7 @@ from acp_runtime.core.inputs import (
 )
 from acp_runtime.core.model import Lifecycle, Reason, Subagent
 from acp_runtime.core.observations import MANAGER_ENDED
-from acp_runtime.core.timers import rebased, taken_over
+from acp_runtime.core.timers import taken_over
 from acp_runtime.manager.actor import Actor
 from acp_runtime.manager.holder_key import HolderKey
 from acp_runtime.manager.launcher import Launcher, LaunchRequest, Progress
@@ -136,8 +137,8 @@ class Supervisor:
     async def _inherit(self, committed: Committed) -> Committed:
         """Write down what the end of its manager means: a session is lost with it, and no start is begun unasked."""
         attempt = committed.state.attempt
-        if await self._store.spans_boots(committed.state.id):
-            committed = Committed(rebased(committed.state, self._clock.now()), committed.version)
+        if (last := await self._store.left_at(committed.state.id)) is not None:
+            committed = await self._commit(committed, Rebooted(last))
         match committed.state.lifecycle:
             case Lifecycle.READY:
                 cause = "the manager that held the channel to the agent ended"

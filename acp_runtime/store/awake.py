@@ -41,6 +41,14 @@ def older(connection: sqlite3.Connection, boot: str, now: int, seconds: float) -
     return int(low)
 
 
+def left_at(connection: sqlite3.Connection, stream: str, boot: str) -> int | None:
+    """Return how far the clock came of the boot of a stream's newest event, or None when that is `boot`."""
+    row = connection.execute(f"{_AT} WHERE stream = ? ORDER BY seq DESC LIMIT 1", (stream,)).fetchone()
+    if row is None or row["boot"] == boot:
+        return None
+    return max(int(row["at"]), _spans(connection).get(row["boot"], (0, 0))[1])
+
+
 def _lived(spans: dict[str, tuple[int, int]], boot: str, reading: int) -> int:
     """Return a reading as milliseconds of all boots that were noted; one of a boot that was not is from before them."""
     return spans[boot][0] + reading if boot in spans else 0

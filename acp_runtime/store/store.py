@@ -30,7 +30,7 @@ from acp_runtime.core.turns import (
 )
 from acp_runtime.store import outbox, retention
 from acp_runtime.store.admission import check_admission
-from acp_runtime.store.awake import note, older
+from acp_runtime.store.awake import left_at, note, older
 from acp_runtime.store.codec import decode, encode, storable, storable_value
 from acp_runtime.store.db import Database, T
 from acp_runtime.store.disk import need_room
@@ -159,10 +159,9 @@ class Store:
             state = evolve(state, row.event)
         return Committed(state, rows[-1].version) if state is not None else None
 
-    async def spans_boots(self, stream: str) -> bool:
-        """Return whether a stream holds readings of another boot's clock."""
-        found = await self.query("SELECT 1 FROM event WHERE stream = ? AND boot <> ? LIMIT 1", stream, self._clock.boot)
-        return bool(found)
+    async def left_at(self, stream: str) -> int | None:
+        """Return how far the clock had come of the boot in which a stream was left; None where it is this one."""
+        return await self._database.read(lambda connection: left_at(connection, stream, self._clock.boot))
 
     async def events(self, stream: str, since: int, limit: int | None) -> list[Row]:
         """Return the events of one stream with `seq > since`, oldest first."""

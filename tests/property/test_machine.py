@@ -11,7 +11,15 @@ from acp_runtime.core.decide import decide
 from acp_runtime.core.effects import Effect, Halt, Launch, Prompt
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.events import Event, TaskEnded, TaskStarted
-from acp_runtime.core.inputs import Command, DeadlinePassed, Input, PromptAnswered, PromptBroke, ResumeSubagent
+from acp_runtime.core.inputs import (
+    Command,
+    DeadlinePassed,
+    Input,
+    PromptAnswered,
+    PromptBroke,
+    Rebooted,
+    ResumeSubagent,
+)
 from acp_runtime.core.model import Lifecycle, Limits, Permissions, Subagent
 from acp_runtime.core.timers import next_deadline, outstanding, timers
 from tests.histories import after, fold, moves, spawn, walk
@@ -57,6 +65,13 @@ class Machine(RuleBasedStateMachine):
         before = self.state
         self.take(DeadlinePassed())
         assert self.state != before, f"a due timer changed nothing: {timers(before)}"
+
+    @rule(now=st.integers(0, 10_000_000_000))
+    def the_machine_is_started_anew(self, now: int) -> None:
+        last, self.now = self.now, now
+        left = [(name, moment - last) for name, moment in timers(self.state)]
+        self.take(Rebooted(last))
+        assert [(name, moment - now) for name, moment in timers(self.state)] == left
 
     def take(self, given: Input) -> None:
         before = self.state

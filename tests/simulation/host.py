@@ -22,13 +22,14 @@ from acp_runtime.core.inputs import (
     Input,
     PromptAnswered,
     PromptBroke,
+    Rebooted,
     Send,
     SessionReady,
     StartBroke,
     StopSubagent,
 )
 from acp_runtime.core.model import Lifecycle, Limits, Permissions, Reason, Subagent
-from acp_runtime.core.timers import milliseconds, next_deadline, rebased
+from acp_runtime.core.timers import milliseconds, next_deadline
 from acp_runtime.core.transcript import MessageEntry
 from acp_runtime.core.turns import Origin, OutboxRules
 from acp_runtime.store.outbox import TurnContext
@@ -177,10 +178,10 @@ class Host:
             loaded = await self.ground.store.load(ident)
             assert loaded is not None
             assert loaded.version == known.version == len(self.logs[ident]), "a commit that returned is gone"
-            state = loaded.state
-            if not state.lifecycle.over and await self.ground.store.spans_boots(ident):
-                state = rebased(state, self.ground.clock.now())
-            self.agents[ident] = Committed(state, loaded.version)
+            self.agents[ident] = loaded
+            if (last := await self.ground.store.left_at(ident)) is not None:
+                await self._take(ident, Rebooted(last))
+            state = self.agents[ident].state
             if state.lifecycle is Lifecycle.READY:
                 await self._take(ident, ChannelClosed(state.attempt, "the manager ended"))
             elif state.lifecycle is Lifecycle.STARTING:

@@ -135,6 +135,7 @@ def every_fact() -> list[facts.Event]:
         facts.SubagentRequested(
             at=0, id="i", parent="p", name="n", purpose="x", order=order, permissions=Permissions.ASK, limits=Limits()
         ),
+        facts.BootBegan(at=0, last=9),
         facts.AttemptStarted(at=0, attempt=2, step=Step.BACKOFF, deadline=1),
         facts.StepReached(at=0, attempt=1, step=Step.SESSION, deadline=1),
         facts.ChannelLost(at=0, attempt=1, cause="c", deadline=1),

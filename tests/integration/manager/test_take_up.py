@@ -10,6 +10,10 @@ from acp_runtime.core.decide import decide
 from acp_runtime.core.inputs import ChannelClosed, Input, Send, SessionReady, StopSubagent
 from acp_runtime.core.model import Limits, Order, Reason, TaskState
 from acp_runtime.core.status import Status
+from acp_runtime.core.timers import timers
+from acp_runtime.manager.holder_key import HolderKey
+from acp_runtime.manager.supervisor import Supervisor
+from acp_runtime.session.catalogue import Catalogue
 from acp_runtime.store.store import Store
 from tests.histories import fold, spawn
 from tests.integration.manager.conftest import BOUND, PARENT, Ground, until
@@ -38,8 +42,7 @@ async def left_behind(ground: Ground, *inputs: Input, agent: str = "scripted", l
 async def judged(ground: Ground, subagent: str) -> None:
     async with Store.open(ground.path, ground.clock) as store:
         rows = await store.events(subagent, 0, None)
-        state = check_log([row.event for row in rows], across_boots=len({row.boot for row in rows}) > 1)
-        assert state.lifecycle.over
+        assert check_log([row.event for row in rows]).lifecycle.over
 
 
 async def test_a_start_that_was_under_way_is_ended_and_told_and_nothing_is_begun_unasked(ground: Ground) -> None:
@@ -90,7 +93,7 @@ async def test_an_agent_kind_that_is_not_configured_any_more_is_ended_all_the_sa
     await judged(ground, subagent)
 
 
-async def test_a_deadline_of_another_boot_is_counted_anew(ground: Ground) -> None:
+async def test_a_deadline_of_another_boot_is_counted_on_the_clock_of_this_one(ground: Ground) -> None:
     """The clock of the machine began again at nothing: the old deadline would be a hundred days away."""
     ground.clock = ManualClock(now=8_640_000_000)
     subagent = await left_behind(ground, READY, ChannelClosed(1, "eof"))
@@ -112,6 +115,35 @@ async def test_a_lifetime_of_another_boot_is_not_taken_for_over(ground: Ground) 
     async with ground.runtime() as runtime:
         view = await until(runtime, subagent, lambda each: each.newest.state.over)
         assert (view.newest.state, view.reason) == (TaskState.INTERRUPTED, "agent_died")
+    await judged(ground, subagent)
+
+
+async def lifetimes(ground: Ground, subagent: str) -> tuple[int, int]:
+    """Take a subagent up as a manager that is killed at once; return when its lifetime ends there, and by the log."""
+    async with Store.open(ground.path, ground.clock) as store:
+        key, kinds = HolderKey.beside(ground.path), Catalogue({}, "test")
+        manager = Supervisor(store, ground.clock, ground, kinds, key, keep=ground.folder, progress=print)
+        left = await store.load(subagent)
+        assert left is not None
+        taken, kept = await manager._inherit(left), await store.load(subagent)
+        assert kept is not None
+        return dict(timers(taken.state))["lifetime"], dict(timers(kept.state))["lifetime"]
+
+
+async def test_a_reboot_moves_deadlines_once_and_no_later_manager_of_its_boot_does(ground: Ground) -> None:
+    """What a boot was seen to last has passed; what nobody saw has not."""
+    ground.clock = ManualClock(now=8_640_000_000)
+    limits = Limits(lifetime=3_600.0, restarts=0)
+    subagent = await left_behind(ground, READY, ChannelClosed(1, "eof"), limits=limits)
+    for boot, now, left in (("second", 5_000, 3_600_000), ("third", 1_000_000_000, 3_480_000)):
+        ground.clock = ManualClock(now=now)
+        ground.clock.boot = boot
+        for _ in range(3):
+            assert await lifetimes(ground, subagent) == (now + left, now + left)
+            ground.clock.advance(60_000)
+    ground.swept = True
+    async with ground.runtime() as runtime:
+        await until(runtime, subagent, lambda each: each.newest.state.over)
     await judged(ground, subagent)
 
 
