@@ -1,10 +1,11 @@
 """The holder of one agent in its sandbox: where its files are, how it is started, and how it is reached.
 
-Over a unix socket where engine and manager share them, else over an exec of `holder attach`.
+Over a unix socket where engine and manager share them, else over an exec of `holder attach`. The holder listens inside
+its sandbox in any case: what is in a shared folder may be removed by anybody on this side, and is then gone for good.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -16,19 +17,25 @@ from sandbox.holder.reader import journal_of
 from sandbox.holder.start import start
 
 SOCKET: Final = "holder.sock"
+INNER: Final = "/run/holder.sock"  # in a tmpfs of the sandbox, for its root alone
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """`program` and `folder` are the holder and its socket's folder inside; `shared` is that folder on this side.
+    """`program` is the holder inside, `folder` a folder for a socket that `shared` is on this side.
 
-    `shared` is None where sockets are not shared.
+    `shared` is None where sockets are not shared; there is no such folder then.
     """
 
     sandbox: Sandbox
     program: str
     folder: str
     shared: Path | None
+
+    @property
+    def within(self) -> "Hold":
+        """The same holder, reached from inside of its sandbox: that works whatever became of the shared folder."""
+        return replace(self, shared=None)
 
     async def start(
         self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], token: str, epoch: int, ttl: float
@@ -44,7 +51,8 @@ class Hold:
             token=token,
             epoch=epoch,
             journal=journal_of(self.sandbox.spec.attempt),
-            socket=self._socket,
+            socket=INNER,
+            shared=None if self.shared is None else f"{self.folder}/{SOCKET}",
             ttl=round(ttl),
         )
         return await start(lambda receiver: self._execute(receiver, "run"), settings)
@@ -53,11 +61,7 @@ class Hold:
         """Open a link to the holder: what `HeldChannel.attach` needs. Raises HolderGone, SandboxGone, EngineError."""
         if self.shared is not None:
             return await SocketLink.open(self.shared / SOCKET, receiver)
-        return await self._execute(receiver, "attach", self._socket)
-
-    @property
-    def _socket(self) -> str:
-        return f"{self.folder}/{SOCKET}"
+        return await self._execute(receiver, "attach", INNER)
 
     async def _execute(self, receiver: Receiver, *words: str) -> Link:
         user = f"0:{self.sandbox.spec.gid}"

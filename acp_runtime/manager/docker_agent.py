@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -37,7 +37,6 @@ SILENT_TRIES: Final = 5
 NOBODY: Final = "holder_gone"  # said by `holder attach`
 MUTE_GRACE: Final = 2.0
 FOLDER_SECONDS: Final = 30.0
-ROOT_ONLY: Final = "/run"  # of a sandbox: a tmpfs that only its root may write
 
 
 @dataclass(slots=True)
@@ -110,7 +109,7 @@ class DockerAgent:
                 log.info("the socket of %s does not answer: %s", self.request.subagent, error)
             else:
                 return
-        await self.channel.attach(replace(self.hold, shared=None).open)
+        await self.channel.attach(self.hold.within.open)
 
     async def fate(self) -> Fate | None:
         """Ask the holder what it told last, and the engine for the container. None while nobody knows an end."""
@@ -128,8 +127,17 @@ class DockerAgent:
         return await self._without_holder() if container.state == "running" else None
 
     async def _without_holder(self) -> Fate | None:
-        """End a container whose holder has gone: nobody can speak to its agent any more."""
-        if self._silent < SILENT_TRIES or not await self.sandbox.remove():
+        """End a container whose holder has gone: nobody can speak to its agent any more.
+
+        That nobody answers does not show it, only that its journal is nobody's any more.
+        """
+        if self._silent < SILENT_TRIES:
+            return None
+        if not await self.launcher.abandoned(self):
+            log.warning("%s may live, but nobody answers where its holder is to be reached", self.request.subagent)
+            self._silent = 0
+            return None
+        if not await self.sandbox.remove():
             return None
         return Fate(None, "the process that held the agent's streams had ended, so its container was removed")
 
@@ -207,8 +215,8 @@ class DockerAgent:
 
 def hold_in(sandbox: Sandbox, probed: ProbeResult, run_dir: Path) -> Hold:
     """Return where the holder is in a sandbox that was made for an engine like this."""
-    folder, shared = (HOLD, run_dir / HOLDER) if probed.sockets_shared else (ROOT_ONLY, None)
-    return Hold(sandbox, program=HOLDER_PROGRAM, folder=folder, shared=shared)
+    shared = run_dir / HOLDER if probed.sockets_shared else None
+    return Hold(sandbox, program=HOLDER_PROGRAM, folder=HOLD, shared=shared)
 
 
 def folder_of(request: LaunchRequest) -> str:

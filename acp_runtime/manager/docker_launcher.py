@@ -5,6 +5,7 @@ manager; a launch that fails leaves nothing.
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -32,7 +33,7 @@ from sandbox.hold import Hold
 from sandbox.holder.channel import HeldChannel
 from sandbox.holder.dead import DeadChannel
 from sandbox.holder.errors import AgentNotStarted
-from sandbox.holder.reader import journal_of, reader, remove_journals
+from sandbox.holder.reader import abandoned, journal_of, reader, remove_journals
 from sandbox.images import ensure_agents, ensure_base, ensure_image
 from sandbox.ownership import Owner
 from sandbox.probe import ProbeResult, probe
@@ -40,6 +41,8 @@ from sandbox.programs_volume import PROGRAMS_MOUNT, ensure_programs
 from sandbox.removal import remove_containers, remove_volumes
 from sandbox.spec import BASE, LABEL, WORKSPACE, HostMount, SandboxSpec, VolumeMount
 from sandbox.workspace import Guest, WorkspaceLimits, bring_in
+
+log = logging.getLogger(__name__)
 
 AGENTS: Final = "/opt/subagents/agents"
 GUEST_SECONDS: Final = "1800"
@@ -178,6 +181,16 @@ class DockerLauncher:
         ground = await self._prepared(agent.request)
         async with reader(ground.engine, agent.sandbox.spec, ground.base) as sandbox:
             await dead.replay(sandbox.open_channel, journal_of(agent.request.attempt))
+
+    async def abandoned(self, agent: DockerAgent) -> bool:
+        """Return whether the holder of an agent has ended for certain."""
+        try:
+            ground = await self._prepared(agent.request)
+            async with reader(ground.engine, agent.sandbox.spec, ground.base) as sandbox:
+                return await abandoned(sandbox, journal_of(agent.request.attempt))
+        except (SandboxError, LaunchError, OSError) as error:
+            log.warning("nothing tells whether the holder of %s lives: %s", agent.request.subagent, error)
+            return False
 
     async def _prepared(self, request: LaunchRequest) -> _Ground:
         async with self._preparing:

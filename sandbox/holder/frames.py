@@ -163,7 +163,8 @@ def _known(counter: int) -> int | None:
 class Settings:
     """What a holder is started with. Paths are those inside the container; bounds in bytes, times in seconds.
 
-    `stdout_bound` must exceed what a client holds back before it acknowledges: one line of 16 MiB.
+    `shared` is another socket of it, in a folder that is the manager's as well. `stdout_bound` must exceed what a
+    client holds back before it acknowledges: one line of 16 MiB.
     """
 
     journal: str
@@ -173,6 +174,7 @@ class Settings:
     argv: Sequence[str]
     env: Mapping[str, str] = field(repr=False)
     cwd: str
+    shared: str | None = None
     uid: int = AGENT_UID
     gid: int = AGENT_UID
     ttl: int = 600
@@ -188,6 +190,7 @@ class Settings:
             *(("epoch", str(self.epoch)), ("uid", str(self.uid)), ("gid", str(self.gid)), ("ttl", str(self.ttl))),
             *(("grace_ms", str(round(self.grace * 1000))), ("open_files", str(self.open_files))),
             *(("out_bound", str(self.stdout_bound)), ("err_bound", str(self.stderr_bound))),
+            *((("shared", self.shared),) if self.shared is not None else ()),
             *(("arg", word) for word in self.argv),
             *(("env", f"{name}={value}") for name, value in self.env.items()),
         ]

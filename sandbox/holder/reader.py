@@ -1,4 +1,4 @@
-"""The volume of journals: a throw-away sandbox that reads it, and the removal of what is of no more use."""
+"""The volume of journals: a throw-away sandbox that reads it, what it tells, and the removal of what is of no use."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -13,7 +13,18 @@ from sandbox.spec import JOURNAL, LABEL, Limits, SandboxSpec, VolumeMount
 
 SECONDS: Final = "1800"
 LIMITS: Final = Limits(memory_bytes=128 * 1024**2, cpus=1.0, pids=16, tmp_bytes=1024**2)
+LOOK_BOUND: Final = 30.0
 REMOVE_BOUND: Final = 60.0
+FREE, TAKEN = "free", "taken"
+LOCK: Final = f"""
+import fcntl, sys
+with open(sys.argv[1] + "/state", "rb") as state:
+    try:
+        fcntl.flock(state, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        print("{FREE}")
+    except BlockingIOError:
+        print("{TAKEN}")
+"""
 REMOVE: Final = """
 for folder in "$1"/*; do
     name=${folder##*/}
@@ -48,6 +59,20 @@ async def reader(engine: Engine, spec: SandboxSpec, image: str) -> AsyncIterator
         yield sandbox
     finally:
         await sandbox.remove()
+
+
+async def abandoned(sandbox: Sandbox, directory: str) -> bool:
+    """Tell whether a journal, in a sandbox of `reader`, has no holder any more: its lock went with the process.
+
+    Raises the errors of `Sandbox.run`, and EngineError when the journal does not tell.
+    """
+    argv = ("python3", "-I", "-S", "-c", LOCK, directory)
+    done = await sandbox.run(argv, cwd="/", limit_bytes=1000, timeout=LOOK_BOUND, user="0:0")
+    word = done.stdout.decode(errors="replace").strip()
+    if done.exit_code != 0 or word not in (FREE, TAKEN):
+        words = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise EngineError(f"The lock of the journal {directory} of {sandbox.spec.subagent} does not tell ({words}).")
+    return word == FREE
 
 
 async def remove_journals(sandbox: Sandbox, *, before: int) -> None:

@@ -8,6 +8,7 @@
  *   - what the agent wrote to stdout is in the journal before anybody hears it, complete and in order; where it cannot
  *     be kept (the bound, a full disk) the agent waits; stderr loses its oldest instead, and the gap is told;
  *   - input is taken in whole lines or not at all, once, at the offset that the client names;
+ *   - where it also listens in a folder that others share, that they remove what is there shuts nobody out;
  *   - one client at a time; it is replaced only by one with the token and an epoch that is not lower;
  *   - the agent has no capability, no group and no way to more rights, and reads neither token, journal nor environment;
  *   - with the agent ends all that it started; the end is told when nothing of it is left;
@@ -30,7 +31,7 @@ enum {
     HELLO_MS = 5000,
     SILENCE = 300 /* seconds; a client says a word every 30 */
 };
-enum { P_SIGNALS, P_LISTENER, P_CLIENT, P_IN, P_OUT, P_ERR, P_GUESTS, P_COUNT = P_GUESTS + GUESTS };
+enum { P_SIGNALS, P_INNER, P_SHARED, P_CLIENT, P_IN, P_OUT, P_ERR, P_GUESTS, P_COUNT = P_GUESTS + GUESTS };
 
 static struct guest {
     int fd;
@@ -38,7 +39,7 @@ static struct guest {
     size_t got;
     unsigned char bytes[HEADER + HELLO_MAX];
 } guests[GUESTS];
-static int listener = -1, signals = -1;
+static int signals = -1;
 
 /* ---- journal and socket */
 
@@ -88,15 +89,15 @@ static int enter_folder(char **path, struct sockaddr_un *address)
     return folder;
 }
 
-static void listen_on_socket(void)
+static void listen_at(struct place *place)
 {
     struct sockaddr_un address = {0};
-    socket_dir = enter_folder(&socket_path, &address);
-    (void)unlink(socket_path); /* of a holder that has gone: the journal's lock says so */
-    listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    place->folder = enter_folder(&place->path, &address);
+    (void)unlink(place->path); /* of a holder that has gone: the journal's lock says so */
+    int fd = place->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     (void)umask(0117); /* the group shares the socket with the manager */
-    if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 64) != 0)
-        fail("socket_failed: %s cannot be made: %s.", socket_path, strerror(errno));
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 64) != 0)
+        fail("socket_failed: %s cannot be made: %s.", place->path, strerror(errno));
     if (chdir("/") != 0)
         fail("socket_failed: the root folder cannot be entered: %s.", strerror(errno));
 }
@@ -187,7 +188,7 @@ static void hear(struct guest *guest)
         promote(guest);
 }
 
-static void admit(void)
+static void admit(int listener)
 {
     struct guest *slot = guests;
     for (size_t i = 0; i < GUESTS && slot->fd >= 0; i++)
@@ -248,7 +249,8 @@ static void prepare(struct pollfd *watched)
     bool room = out.bytes + HEADER + CHUNK <= out.bound || gone; /* what is left in a pipe is little */
     bool more = client.start < client.end || out.at < out.end || err.at < err.end;
     watched[P_SIGNALS] = watch(signals, POLLIN);
-    watched[P_LISTENER] = watch(listener, POLLIN);
+    watched[P_INNER] = watch(inner.listener, POLLIN);
+    watched[P_SHARED] = watch(shared.listener, POLLIN);
     watched[P_CLIENT] = watch(client.fd, (OUTBOX - client.end >= ANSWER_MAX ? POLLIN : 0) | (more ? POLLOUT : 0));
     watched[P_IN] = watch(agent_in, in.at < in.end ? POLLOUT : 0);
     watched[P_OUT] = watch(agent_out, pending_bytes == 0 && room ? POLLIN : 0);
@@ -283,8 +285,10 @@ static void attend(const struct pollfd *watched)
     for (size_t i = 0; i < GUESTS; i++)
         if (watched[P_GUESTS + i].revents != 0 && guests[i].fd >= 0)
             hear(&guests[i]);
-    if (watched[P_LISTENER].revents != 0)
-        admit();
+    if (watched[P_INNER].revents != 0)
+        admit(inner.listener);
+    if (watched[P_SHARED].revents != 0)
+        admit(shared.listener);
     if (gone && get(F_PHASE) != ENDED && agent_out < 0 && agent_err < 0 && pending_bytes == 0) {
         note_counters(); /* the journal may be all that is left to tell */
         put(F_PHASE, ENDED);
@@ -304,7 +308,7 @@ __attribute__((noreturn)) static void serve(void)
         if (poll(watched, P_COUNT, wait) >= 0)
             attend(watched);
     }
-    (void)unlinkat(socket_dir, socket_path, 0);
+    remove_sockets();
     _exit(0);
 }
 
@@ -347,7 +351,9 @@ static int run(void)
     char byte;
     read_settings();
     make_journal();
-    listen_on_socket();
+    listen_at(&inner);
+    if (shared.path != NULL)
+        listen_at(&shared);
     if (pipe2(told, O_CLOEXEC) != 0)
         fail("holder_failed: there is no pipe: %s.", strerror(errno));
     pid_t child = fork();

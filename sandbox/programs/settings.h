@@ -4,9 +4,12 @@
 
 #include "client.h"
 
-static char *journal_path, *socket_path, *token;
+static char *journal_path, *token;
 static uint64_t epoch, ttl = 600;
-static int socket_dir = -1;
+static struct place {
+    char *path; /* the name alone once the folder is open */
+    int folder, listener;
+} inner = {.folder = -1, .listener = -1}, shared = {.folder = -1, .listener = -1}; /* the second one need not be there */
 static bool made; /* the journal is ours */
 
 static bool write_all(int fd, const unsigned char *bytes, size_t count)
@@ -31,6 +34,15 @@ static bool read_all(int fd, unsigned char *bytes, size_t count)
     return true;
 }
 
+/* Those that were made. */
+static void remove_sockets(void)
+{
+    if (inner.listener >= 0)
+        (void)unlinkat(inner.folder, inner.path, 0);
+    if (shared.listener >= 0)
+        (void)unlinkat(shared.folder, shared.path, 0);
+}
+
 /* For what cannot begin: the error goes to stdout as a frame, and nothing stays behind. */
 __attribute__((noreturn, format(printf, 1, 2))) static void fail(const char *format, ...)
 {
@@ -41,10 +53,9 @@ __attribute__((noreturn, format(printf, 1, 2))) static void fail(const char *for
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
     (void)write_all(1, bytes, frame(bytes, ERROR, 0, 0, text, strlen(text)));
-    if (made) {
+    if (made)
         (void)unlinkat(journal_dir, "state", 0);
-        (void)unlinkat(socket_dir, socket_path, 0);
-    }
+    remove_sockets();
     exit(1);
 }
 
@@ -54,7 +65,8 @@ static const struct {
     uint64_t *number, least, most;
 } KEYS[] = {
     {"journal", &journal_path, NULL, 1, 4096},
-    {"socket", &socket_path, NULL, 1, 4096},
+    {"socket", &inner.path, NULL, 1, 4096},
+    {"shared", &shared.path, NULL, 1, 4096},
     {"token", &token, NULL, TOKEN_MIN, TOKEN_MAX},
     {"cwd", &working, NULL, 1, 4096},
     {"epoch", NULL, &epoch, 0, UINT64_MAX - 1},
@@ -110,7 +122,7 @@ static void read_settings(void)
         *value = '\0';
         set(at, value + 1);
     }
-    if (journal_path == NULL || socket_path == NULL || token == NULL || arguments[0] == NULL || uid == 0 || gid == 0)
+    if (journal_path == NULL || inner.path == NULL || token == NULL || arguments[0] == NULL || uid == 0 || gid == 0)
         fail("settings_refused: journal, socket, token, uid, gid and arg are needed.");
     if (geteuid() != 0 && geteuid() != uid)
         fail("settings_refused: only root can start an agent as another user (%ju).", (uintmax_t)uid);

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -150,7 +151,7 @@ async def test_a_journal_that_could_not_be_read_at_first_is_read_later(place: Pl
                 assert (view.newest.state, view.newest.result) == (TaskState.COMPLETED, "onetwo"), view.newest.cause
 
 
-@pytest.mark.parametrize("change", ["sockets", "runtime_dir", "moved"])
+@pytest.mark.parametrize("change", ["sockets", "runtime_dir", "moved", "wiped"])
 async def test_a_living_agent_is_attached_to_though_the_way_to_its_holder_is_another_one_now(
     place: Place, change: str
 ) -> None:
@@ -159,8 +160,10 @@ async def test_a_living_agent_is_attached_to_though_the_way_to_its_holder_is_ano
         successor(place, sockets="exec")
     elif change == "runtime_dir":
         successor(place, runtime_dir=place.root / "other")
-    else:
+    elif change == "moved":
         (place.root / "run").rename(place.root / "aside")
+    else:
+        shutil.rmtree(place.root / "run")
     async with place.runtime() as runtime:
         view = await place.until(runtime, subagent, lambda each: each.status is not Status.LOST)
         assert (view.status, view.attempt) == (Status.RUNNING, 1), view.newest.cause
@@ -168,6 +171,21 @@ async def test_a_living_agent_is_attached_to_though_the_way_to_its_holder_is_ano
         view = await place.ended(runtime, subagent)
         assert (view.newest.result, view.attempt) == ("onetwo", 1), view.newest.cause
     assert not (place.root / "other").exists() or not any((place.root / "other").iterdir())
+
+
+async def test_a_living_agent_whose_holder_cannot_be_reached_is_waited_for(place: Place) -> None:
+    subagent = await killed(place, "[[say:one]][[wait:go]][[say:two]]", "one")
+    inside(place, "touch go")
+    sockets = ("/run/holder.sock", "/run/holder/holder.sock")
+    inside(place, "; ".join(f"mv {each} {each}.aside" for each in sockets), user="0")
+
+    def heal() -> None:
+        inside(place, "; ".join(f"mv {each}.aside {each}" for each in sockets), user="0")
+
+    with at_the_first_word("acp_runtime.manager.docker_agent", heal):
+        async with place.runtime() as runtime:
+            view = await place.ended(runtime, subagent)
+            assert (view.newest.result, view.attempt) == ("onetwo", 1), view.newest.cause
 
 
 async def test_an_agent_that_was_started_over_the_engine_is_attached_to_where_sockets_are_shared(place: Place) -> None:

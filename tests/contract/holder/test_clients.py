@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import random
+import shutil
 import struct
 
 import pytest
@@ -20,7 +21,7 @@ from sandbox.holder.errors import (
     error_from,
 )
 from sandbox.holder.frames import Type
-from tests.contract.holder.held import BOUND, ON_THE_SOCKET, Held, hello, raw, served
+from tests.contract.holder.held import BOUND, ON_THE_SOCKET, Held, ended, hello, holders, raw, served
 
 ECHO = ("cat",)
 
@@ -267,6 +268,39 @@ async def test_a_socket_at_a_long_path_is_made_and_reached(held: Held):
     await held.start(*ECHO)
     heard, channel = await held.attach()
     await still_served(heard, channel)
+
+
+@ON_THE_SOCKET
+async def test_a_holder_is_reached_at_a_shared_socket_and_at_its_own_when_that_is_gone(held: Held):
+    common = held.folder / "common"
+    common.mkdir()
+    inner, held.socket = held.socket, common / "holder.sock"
+    await held.start(*ECHO, socket=str(inner), shared=str(held.socket))
+    heard, channel = await held.attach()
+    await still_served(heard, channel)
+    shutil.rmtree(common)
+    await still_served(heard, channel)
+    held.socket = inner
+    again, successor = await held.attach(stdout_from=channel.received)
+    await heard.until(lambda: heard.closed)
+    assert isinstance(channel.failure, Replaced)
+    await still_served(again, successor)
+
+
+@ON_THE_SOCKET
+async def test_a_holder_takes_both_of_its_sockets_with_it(held: Held):
+    common = held.folder / "common.sock"
+    await held.start("true", shared=str(common))
+    (holder,) = holders(held.journal)
+    assert held.socket.exists()
+    assert common.exists()
+    _, channel = await held.attach()
+    async with asyncio.timeout(BOUND):
+        await channel.wait_over()
+    await channel.dismiss()
+    await ended(holder)
+    assert not held.socket.exists()
+    assert not common.exists()
 
 
 async def test_an_attach_that_an_engine_left_behind_ends_when_it_is_replaced(held: Held):

@@ -101,6 +101,7 @@ async def test_what_are_no_settings_is_refused_by_name(held: Held, payload: byte
         ({"socket": "/nowhere/at/all"}, "socket_failed"),
         ({"socket": "/tmp/" + "s" * 108}, "socket_failed"),
         ({"socket": "/tmp/"}, "socket_failed"),
+        ({"shared": "/nowhere/at/all"}, "socket_failed"),
         ({"cwd": "/nowhere/at/all"}, "agent_failed"),
     ],
 )
