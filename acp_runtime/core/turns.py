@@ -27,7 +27,7 @@ class OutboxRules:
     A door holds what it shows for `claim`. A nudge older than `aged` is shown with its age. One that was offered
     `offers` times without being acknowledged, or whose parent took no turn for `absent`, is a dead letter. After
     `wakes` turns in a row that a wake-up began, the parent is not woken until its user begins one. A one-shot subagent
-    that was silent for `quiet` is shown as idle where the text is the original's.
+    that was silent for longer than `quiet` is shown as idle where the text is the original's.
     """
 
     claim: float = 600.0

@@ -30,7 +30,9 @@ def older(connection: sqlite3.Connection, boot: str, now: int, seconds: float) -
     """Return the cursor below which every event is more than `seconds` old."""
     spans = _spans(connection)
     edge = _lived(spans, boot, now) - milliseconds(seconds)
-    low, high = connection.execute("SELECT coalesce(min(seq), 1), coalesce(max(seq), 0) + 1 FROM event").fetchone()
+    # One statement for both would read the whole log.
+    low = connection.execute("SELECT coalesce(min(seq), 1) FROM event").fetchone()[0]
+    high = connection.execute("SELECT coalesce(max(seq), 0) + 1 FROM event").fetchone()[0]
     while low < high:
         middle = (low + high) // 2
         row = connection.execute(f"{_AT} WHERE seq >= ? ORDER BY seq LIMIT 1", (middle,)).fetchone()

@@ -8,7 +8,7 @@ import json
 import logging
 import sqlite3
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from acp_runtime.core.ids import turn_token
@@ -92,7 +92,8 @@ def draft_turn(connection: sqlite3.Connection, asking: Asking, at: Moment, rules
     ).fetchall()
     try:
         ages = tuple(_age(row, at.wall, rules) for row in rows)
-        text = _text(connection, asking, rows, ages, quiet=wall_text(at.wall - timedelta(seconds=rules.quiet)))
+        quiet = older(connection, at.boot, at.now, rules.quiet) if asking.form is Form.LEGACY else 0
+        text = _text(connection, asking, rows, ages, quiet=quiet)
     except Exception:
         # A parent's turn is never broken by what we have to say; what could not be told now stays to be told.
         log.exception("the turn %s of %s could not be rendered", asking.turn_id, asking.parent)
@@ -177,9 +178,9 @@ def _age(row: sqlite3.Row, wall: datetime, rules: OutboxRules) -> str:
 
 
 def _text(
-    connection: sqlite3.Connection, asking: Asking, told: list[sqlite3.Row], ages: tuple[str, ...], *, quiet: str
+    connection: sqlite3.Connection, asking: Asking, told: list[sqlite3.Row], ages: tuple[str, ...], *, quiet: int
 ) -> str:
-    """Return what a turn says. A one-shot subagent that was silent since the wall time `quiet` is called idle."""
+    """Return what a turn says. A one-shot subagent of which nothing stands behind the cursor `quiet` is called idle."""
     rows = connection.execute(
         "SELECT subagent.*, coalesce(cursor.read_seq, 0) AS read_seq FROM subagent LEFT JOIN cursor "  # noqa: S608 - OPEN
         "ON cursor.subagent = subagent.id AND cursor.parent = subagent.parent "
@@ -210,13 +211,13 @@ def _line(connection: sqlite3.Connection, row: sqlite3.Row) -> RosterLine:
     )
 
 
-def _legacy_line(connection: sqlite3.Connection, row: sqlite3.Row, quiet: str) -> LegacyLine:
+def _legacy_line(connection: sqlite3.Connection, row: sqlite3.Row, quiet: int) -> LegacyLine:
     task = current_task(connection, row["id"]) or ""
     output_file = (row["output_file"] or "") if row["one_shot"] else ""
     return LegacyLine(
         id=row["id"],
         name=row["name"],
-        status="idle" if output_file and row["updated_wall"] <= quiet else row["status"],
+        status="idle" if output_file and row["updated_seq"] < quiet else row["status"],
         agent=row["agent"],
         cwd=folder(row["cwd"]),
         unread=unread(connection, row["id"], row["read_seq"]),

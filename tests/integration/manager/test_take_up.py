@@ -17,6 +17,7 @@ from acp_runtime.session.catalogue import Catalogue
 from acp_runtime.store.store import Store
 from tests.histories import fold, spawn
 from tests.integration.manager.conftest import BOUND, PARENT, Ground, until
+from tests.integration.store.conftest import look
 from tests.ledger import check_log
 
 READY = SessionReady(1, "s", "agent", "1")
@@ -144,6 +145,7 @@ async def test_a_reboot_moves_deadlines_once_and_no_later_manager_of_its_boot_do
     ground.swept = True
     async with ground.runtime() as runtime:
         await until(runtime, subagent, lambda each: each.newest.state.over)
+    assert len(look(ground.path, "SELECT 1 FROM event WHERE kind = 'boot_began'")) == 2
     await judged(ground, subagent)
 
 

@@ -83,12 +83,14 @@ async def test_a_silent_one_is_shown_as_idle_and_that_is_no_news(ground: Ground)
         view = await runtime.spawn(PARENT, request)
         await until(runtime, view.id, lambda each: each.current_task is not None)
         shown = []
-        for number, seconds in enumerate((0, 899, 1)):
-            ground.clock.advance(seconds * 1000)
+        day = 86_400_000
+        for number, (passed, jump) in enumerate(((0, 0), (0, day), (900_000, 0), (1, 0), (0, -day))):
+            ground.clock.advance(passed)
+            ground.clock.jump(jump)
             turn = await runtime.begin_turn(PARENT, "python", str(number), form=Form.LEGACY)
             assert turn.nudges == ()
             shown.append(turn.text.splitlines()[1].split("[")[1].split("]")[0])
-        assert shown == ["running", "running", "idle"]
+        assert shown == ["running", "running", "running", "idle", "idle"], "a clock that is set makes nobody silent"
 
 
 async def test_a_failure_is_the_result_of_the_file(bench: Bench) -> None:
