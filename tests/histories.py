@@ -130,7 +130,7 @@ def moves(state: Subagent, random: Random) -> list[Input]:
         PromptLaid(attempt, task, random.randrange(1, 100), random.randrange(1_000)),
         ChannelClosed(attempt, "eof"),
         Reattached(attempt, adopted=random.random() < 0.5),
-        DeathProven(attempt, random.choice([None, 137]), "killed"),
+        DeathProven(attempt, random.choice([None, 137]), "killed", kept=random.random() < 0.5),
         Halted(attempt, confirmed=random.random() < 0.7, exported=random.random() < 0.7),
         SteerAnswered(attempt, steer, random.choice([Steering.INJECTED, Steering.QUEUED])),
         DeadlinePassed(),

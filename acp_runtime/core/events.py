@@ -184,7 +184,10 @@ class PromptSent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRetried(Event):
-    """The model failed before anything was produced: the task waits first in the queue until `retry_at`."""
+    """The model failed before anything was produced, or the agent never got the prompt.
+
+    The task waits first in the queue until `retry_at`; `number` counts the failures of the model.
+    """
 
     task_id: str
     number: int

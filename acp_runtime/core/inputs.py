@@ -192,12 +192,16 @@ class Reattached(Observation):
 
 @dataclass(frozen=True, slots=True)
 class DeathProven(Observation):
-    """The agent's process is gone; `kind` is `manager_ended` when it went with its manager."""
+    """The agent's process is gone; `kind` is `manager_ended` when it went with its manager.
+
+    `kept`: its input was kept for it, so a prompt that was not laid out was never written.
+    """
 
     attempt: int
     exit_code: int | None
     cause: str
     kind: str = ""
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)

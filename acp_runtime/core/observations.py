@@ -254,20 +254,35 @@ def reattached(draft: Draft, given: Reattached) -> None:
 
 
 def death_proven(draft: Draft, given: DeathProven) -> None:
-    """Only the delivered task is interrupted; another attempt goes on with the queue while one is left."""
+    """Only the delivered task is interrupted; another attempt goes on with the queue while one is left.
+
+    What is surely not delivered goes back to the queue: a prompt that was to be laid out first, and was not.
+    """
     state = draft.state
     if given.attempt != state.attempt or state.lifecycle is not Lifecycle.LOST:
         return
     draft.emit(AgentDied(at=draft.now, attempt=given.attempt, exit_code=given.exit_code, cause=given.cause))
     counted = given.kind != MANAGER_ENDED
+    if given.kept and state.active is not None and state.active.prompt is None:
+        _take_back(draft, state.active, "the agent died before it was given the task")
     if not state.can_restart(counted=counted):
         draft.stop(Reason.AGENT_DIED, by="agent", cause=given.cause, failed=True)
         return
-    if (task := state.active) is not None:
+    if (task := draft.state.active) is not None:
         draft.end(task, TaskState.INTERRUPTED, cause=f"{given.cause}; the outcome is unknown")
     draft.settle()
     if draft.state.lifecycle is Lifecycle.LOST:
         draft.restart(counted=counted)
+
+
+def _take_back(draft: Draft, task: Task, cause: str) -> None:
+    """Queue a task again that its agent never got; one that is to end by now ends, as asked for."""
+    for request in draft.state.open_requests:
+        draft.emit(RequestClosed(at=draft.now, request_id=request.id, answer="", by="manager"))
+    if task.state is TaskState.CANCELLING:
+        draft.end(task, task.goal, cause=task.cause, by=task.cancelled_by)
+    else:
+        draft.emit(TaskRetried(at=draft.now, task_id=task.id, number=task.retries, cause=cause, retry_at=draft.now))
 
 
 def halted(draft: Draft, given: Halted) -> None:

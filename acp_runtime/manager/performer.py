@@ -298,7 +298,7 @@ class Performer:
         if fate is not None:
             await self._hear_out(attempt, launched)
             await session.flush()
-            around.tell(DeathProven(attempt, fate.exit_code, fate.cause))
+            around.tell(DeathProven(attempt, fate.exit_code, fate.cause, kept=session.place.upto > 0))
             return
         if adopted and never_delivered(around.state(), launched.channel.input_end):
             session.disown()

@@ -154,3 +154,18 @@ async def test_a_holder_that_was_killed_ends_its_agent_and_another_attempt_goes_
         await runtime.send(PARENT, view.id, "[[say:two]]")
         view = await place.ended(runtime, view.id)
         assert (view.newest.result, view.attempt) == ("two", 2)
+
+
+async def test_a_task_that_never_reached_a_dying_agent_is_given_to_the_next(place: Place) -> None:
+    """The agent dies while the files of its first task are counted: the second was begun, and nothing was written."""
+    dies = "(sleep 0.3; kill -9 $PPID) >/dev/null 2>&1 &"
+    async with place.runtime() as runtime:
+        view = await runtime.spawn(PARENT, place.request(f"[[wait:go]][[say:one]][[run:{dies}]]"))
+        await place.until(runtime, view.id, lambda each: each.newest.state is TaskState.RUNNING)
+        await runtime.send(PARENT, view.id, "[[say:second]]")
+        inside(place, "touch go")
+        view = await place.until(runtime, view.id, lambda each: each.attempt == 2 and bool(each.requests))
+        assert [task.state for task in view.tasks] == [TaskState.COMPLETED, TaskState.QUEUED], view.tasks
+        await runtime.answer(PARENT, view.id, view.requests[0].id, "continue")
+        view = await place.ended(runtime, view.id)
+        assert (view.newest.state, view.newest.result) == (TaskState.COMPLETED, "second")

@@ -113,6 +113,8 @@ def observations(state: Subagent, attempt: int, ground: Ground) -> Iterator[Inpu
     if ground.restarts and state.attempt < MAX_ATTEMPTS:
         yield StartBroke(attempt, "gone", MANAGER_ENDED)
         yield StartBroke(attempt, "away", "engine_unreachable")
+    if ground.restarts:
+        yield DeathProven(attempt, 137, "killed", kept=True)
         yield DeathProven(attempt, None, "gone", MANAGER_ENDED)
     yield Heard(attempt, (MessageEntry("agent", "hi"), ToolEntry("t1", status="completed")))
     if ground.asks:

@@ -19,6 +19,7 @@ from acp_runtime.core.inputs import (
     Heard,
     PromptAnswered,
     PromptBroke,
+    PromptLaid,
     ResumeSubagent,
     Send,
     SessionReady,
@@ -183,6 +184,35 @@ def test_an_engine_that_stays_away_for_the_whole_time_of_a_start_ends_it() -> No
 def test_a_first_start_without_an_engine_is_told_at_once() -> None:
     state = after(born(spawn(limits=TWICE)), StartBroke(1, "no engine", "engine_unreachable"))
     assert state.lifecycle is Lifecycle.STOPPING
+
+
+def unsent(state: Subagent) -> Subagent:
+    """Return the state after the death of an agent whose input was kept, and to which no prompt was laid out."""
+    return after(state, ChannelClosed(1, "eof"), DeathProven(1, 137, "killed", kept=True))
+
+
+def test_a_task_that_never_reached_a_dying_agent_is_queued_again_before_the_others() -> None:
+    state = unsent(busy())
+    assert [(task.id, task.state) for task in state.tasks] == [(T1, TaskState.QUEUED), (T2, TaskState.QUEUED)]
+    given = again(state, RESUMED)
+    assert given.active is not None
+    assert (given.active.id, given.active.retries, given.active.note) == (T1, 0, ""), "nothing was interrupted"
+
+
+def test_a_task_whose_prompt_was_laid_out_may_have_reached_a_dying_agent() -> None:
+    state = unsent(after(busy(), PromptLaid(1, T1, 7, 100)))
+    assert [task.state for task in state.tasks] == [TaskState.INTERRUPTED, TaskState.QUEUED]
+
+
+def test_a_cancelled_task_that_never_reached_a_dying_agent_is_cancelled() -> None:
+    state = unsent(after(busy(), CancelTask(T1, "parent", "enough")))
+    assert [task.state for task in state.tasks] == [TaskState.CANCELLED, TaskState.QUEUED]
+
+
+def test_a_task_that_never_reached_an_agent_is_cancelled_with_the_queue_when_no_restart_is_left() -> None:
+    state = unsent(busy(Limits(restarts=0)))
+    assert state.lifecycle is Lifecycle.STOPPING
+    assert all(task.state is TaskState.CANCELLED for task in state.tasks)
 
 
 def test_where_no_restart_is_allowed_none_follows_the_end_of_a_manager() -> None:
