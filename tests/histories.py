@@ -129,7 +129,7 @@ def moves(state: Subagent, random: Random) -> list[Input]:
         PromptBroke(attempt, task, random.choice(["error", "429 slow down"])),
         PromptLaid(attempt, task, random.randrange(1, 100), random.randrange(1_000)),
         ChannelClosed(attempt, "eof"),
-        Reattached(attempt, adopted=random.random() < 0.5),
+        Reattached(attempt, adopted=random.random() < 0.5, undelivered=random.random() < 0.3),
         DeathProven(attempt, random.choice([None, 137]), "killed", kept=random.random() < 0.5),
         Halted(attempt, confirmed=random.random() < 0.7, exported=random.random() < 0.7),
         SteerAnswered(attempt, steer, random.choice([Steering.INJECTED, Steering.QUEUED])),

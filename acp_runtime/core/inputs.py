@@ -184,10 +184,14 @@ class ChannelClosed(Observation):
 
 @dataclass(frozen=True, slots=True)
 class Reattached(Observation):
-    """The channel goes on; `adopted`: with a manager that does not know what the one before still awaited."""
+    """The channel goes on; `adopted`: with a manager that does not know what the one before still awaited.
+
+    `undelivered`: the agent was never given the prompt of its task.
+    """
 
     attempt: int
     adopted: bool = False
+    undelivered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

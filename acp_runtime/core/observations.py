@@ -246,11 +246,16 @@ def channel_closed(draft: Draft, given: ChannelClosed) -> None:
 
 
 def reattached(draft: Draft, given: Reattached) -> None:
-    """Go on with the agent where it is. Its word on an open steer was for the manager that asked."""
+    """Go on with the agent where it is. Its word on an open steer was for the manager that asked.
+
+    That it never got its prompt is in the log before anything is written to it: a later manager could not tell.
+    """
     if given.attempt == draft.state.attempt and draft.state.lifecycle is Lifecycle.LOST:
         if given.adopted:
             draft.end_steers()
         draft.emit(ChannelRecovered(at=draft.now, attempt=given.attempt))
+        if given.undelivered and (task := draft.state.active) is not None:
+            _take_back(draft, task, "the manager that was to give the task to the agent ended before it did")
 
 
 def death_proven(draft: Draft, given: DeathProven) -> None:

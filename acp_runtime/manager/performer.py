@@ -300,9 +300,10 @@ class Performer:
             await session.flush()
             around.tell(DeathProven(attempt, fate.exit_code, fate.cause, kept=session.place.upto > 0))
             return
-        if adopted and never_delivered(around.state(), launched.channel.input_end):
+        undelivered = adopted and never_delivered(around.state(), launched.channel.input_end)
+        if undelivered:
             session.disown()
-        around.tell(Reattached(attempt, adopted))
+        around.tell(Reattached(attempt, adopted, undelivered))
         self._tell_if_gone(attempt, session)
 
     async def _adopt(self, attempt: int) -> bool:

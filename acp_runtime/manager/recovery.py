@@ -64,6 +64,6 @@ async def insist(look: Callable[[], Awaitable[None]]) -> None:
 
 
 def never_delivered(state: Subagent, accepted: int | None) -> bool:
-    """Tell whether the agent never got the prompt that was laid out for it: its input ends before the prompt."""
+    """Tell whether the agent never got its prompt: none was laid out, or its input ends before the place of it."""
     task = state.active
-    return task is not None and task.prompt is not None and accepted is not None and accepted <= task.prompt[1]
+    return task is not None and accepted is not None and (task.prompt is None or accepted <= task.prompt[1])

@@ -113,9 +113,10 @@ def observations(state: Subagent, attempt: int, ground: Ground) -> Iterator[Inpu
     if ground.restarts and state.attempt < MAX_ATTEMPTS:
         yield StartBroke(attempt, "gone", MANAGER_ENDED)
         yield StartBroke(attempt, "away", "engine_unreachable")
+        yield DeathProven(attempt, None, "gone", MANAGER_ENDED)
     if ground.restarts:
         yield DeathProven(attempt, 137, "killed", kept=True)
-        yield DeathProven(attempt, None, "gone", MANAGER_ENDED)
+        yield Reattached(attempt, adopted=True, undelivered=True)
     yield Heard(attempt, (MessageEntry("agent", "hi"), ToolEntry("t1", status="completed")))
     if ground.asks:
         yield Asked(attempt, f"{attempt}-1", "may I", (allow, reject))
@@ -242,7 +243,9 @@ def test_an_agent_that_still_has_a_prompt_never_gets_another(walk: Walk) -> None
     for state, given, events, after in walk.edges:
         active = state.active
         ended = {event.task_id for event in events if isinstance(event, TaskEnded)}
-        if active is not None and active.id in ended and not isinstance(given, PromptAnswered | PromptBroke):
+        never_had = isinstance(given, Reattached) and given.undelivered
+        answered = never_had or isinstance(given, PromptAnswered | PromptBroke)
+        if active is not None and active.id in ended and not answered:
             assert after.lifecycle is not Lifecycle.READY, f"{given} leaves a prompt behind in a ready agent"
 
 

@@ -32,7 +32,7 @@ class BareAgent:
     """An agent process in the ground's folder."""
 
     ground: "Ground"
-    channel: LocalChannel
+    channel: Any
     container: str = ""
 
     @property
@@ -70,7 +70,7 @@ class BareAgent:
         return True
 
     async def recover(self) -> bool:
-        return False
+        return self.ground.adopted is self
 
     async def drain(self) -> None:
         """Nothing is kept."""
@@ -92,6 +92,7 @@ class Ground:
     count_fails: Exception | None = None
     end_fails: Exception | None = None
     launch_fails: Exception | None = None
+    adopted: BareAgent | None = None
     starts: asyncio.Event | None = None
     gives_up: asyncio.Event | None = None
     ends: asyncio.Event | None = None
@@ -127,8 +128,8 @@ class Ground:
         channel = await LocalChannel.open(request.kind.argv, cwd=self.folder, env=env, receiver=receiver)
         return BareAgent(self, channel)
 
-    async def adopt(self, _request: LaunchRequest, _receiver: Receiver, _output_from: int) -> None:
-        return
+    async def adopt(self, _request: LaunchRequest, _receiver: Receiver, _output_from: int) -> BareAgent | None:
+        return self.adopted
 
     async def reap(self, _request: LaunchRequest) -> bool:
         self.told.append("reap")

@@ -7,7 +7,15 @@ from pathlib import Path
 
 from acp_runtime.clock import ManualClock, SystemClock
 from acp_runtime.core.decide import decide
-from acp_runtime.core.inputs import ChannelClosed, Input, Send, SessionReady, StopSubagent
+from acp_runtime.core.inputs import (
+    CancelTask,
+    ChannelClosed,
+    Input,
+    PromptLaid,
+    Send,
+    SessionReady,
+    StopSubagent,
+)
 from acp_runtime.core.model import Limits, Order, Reason, TaskState
 from acp_runtime.core.status import Status
 from acp_runtime.core.timers import timers
@@ -16,10 +24,11 @@ from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.session.catalogue import Catalogue
 from acp_runtime.store.store import Store
 from tests.histories import fold, spawn
-from tests.integration.manager.conftest import BOUND, PARENT, Ground, until
+from tests.integration.manager.conftest import BOUND, PARENT, BareAgent, Ground, until
 from tests.integration.store.conftest import look
 from tests.ledger import check_log
 
+ID = "bg-0000000000"
 READY = SessionReady(1, "s", "agent", "1")
 STOP = StopSubagent(Reason.STOPPED_BY_OPERATOR, "operator", "enough")
 ROOT = Path(__file__).parents[3]
@@ -146,6 +155,39 @@ async def test_a_reboot_moves_deadlines_once_and_no_later_manager_of_its_boot_do
     async with ground.runtime() as runtime:
         await until(runtime, subagent, lambda each: each.newest.state.over)
     assert len(look(ground.path, "SELECT 1 FROM event WHERE kind = 'boot_began'")) == 2
+
+
+class KeptInput:
+    """A channel below which `accepted` bytes of input are kept for an agent that says nothing."""
+
+    pid = exit_code = None
+
+    def __init__(self, accepted: int) -> None:
+        self.input_end = accepted
+        self.written = b""
+
+    async def send(self, data: bytes) -> None:
+        self.written += data
+        self.input_end += len(data)
+
+    async def acknowledge(self, stdout: int, stderr: int | None = None) -> None: ...
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+async def test_a_cancelled_prompt_that_was_never_written_is_not_written_behind_its_cancel(ground: Ground) -> None:
+    laid, cancel = PromptLaid(1, f"{ID}.t1", 7, 319), CancelTask(f"{ID}.t1", "parent", "enough")
+    subagent = await left_behind(ground, READY, laid, cancel)
+    channel = KeptInput(accepted=319)
+    ground.adopted = BareAgent(ground, channel)
+    async with ground.runtime() as runtime:
+        view = await until(runtime, subagent, lambda each: each.newest.state.over)
+        assert (view.newest.state, view.status) == (TaskState.CANCELLED, Status.IDLE)
+    assert channel.written == b""
     await judged(ground, subagent)
 
 

@@ -2,7 +2,7 @@
 
 from acp_runtime.core.decide import decide
 from acp_runtime.core.effects import Answer, Cancel, Inspect, Prompt
-from acp_runtime.core.events import ChannelRecovered, PromptSent
+from acp_runtime.core.events import ChannelRecovered, PromptSent, TaskEnded, TaskRetried, TaskStarted
 from acp_runtime.core.inputs import (
     AnswerRequest,
     Asked,
@@ -21,7 +21,8 @@ from acp_runtime.core.model import Lifecycle, Permissions, Steering, Subagent, T
 from acp_runtime.core.nudge import NudgeKind, nudges_for, superseded
 from acp_runtime.core.timers import outstanding, taken_over, timers
 from acp_runtime.core.transcript import MessageEntry
-from tests.histories import ALLOW, after, born, ready, spawn
+from acp_runtime.manager.recovery import never_delivered
+from tests.histories import ALLOW, after, born, fold, ready, spawn
 
 T1 = "bg-0000000000.t1"
 LOST = ChannelClosed(1, "the link broke")
@@ -63,6 +64,29 @@ def test_a_deadline_that_passed_during_the_loss_leaves_the_agent_a_moment_to_be_
     assert decide(state, DeadlinePassed(), 60_001) == ((), ())
     ended = after(state, PromptAnswered(1, T1, "cancelled", 0), now=60_100)
     assert ended.tasks[-1].state is TaskState.CANCELLED
+
+
+def test_a_cancelled_prompt_that_never_reached_its_agent_is_not_delivered_behind_its_own_cancel() -> None:
+    state = lost(PromptLaid(1, T1, 7, 319), CancelTask(T1, "parent", "enough"))
+    events, effects = decide(state, Reattached(1, adopted=True, undelivered=True), 0)
+    assert effects == ()
+    assert [(each.outcome, each.by) for each in events if isinstance(each, TaskEnded)] == [
+        (TaskState.CANCELLED, "parent")
+    ]
+    assert fold(state, events).lifecycle is Lifecycle.READY
+
+
+def test_that_a_prompt_never_reached_its_agent_is_in_the_log_before_it_is_written_again() -> None:
+    """What the second manager writes moves the agent's input beyond the offset that the first one noted."""
+    state = lost(PromptLaid(1, T1, 7, 319))
+    events, effects = decide(state, Reattached(1, adopted=True, undelivered=True), 0)
+    assert [type(each) for each in events] == [ChannelRecovered, TaskRetried, TaskStarted]
+    assert effects == (Prompt(1, T1),)
+    third = after(fold(state, events), LOST)
+    assert third.active is not None
+    assert (third.active.prompt, third.active.retries) == (None, 0)
+    assert never_delivered(third, 319 + 93)
+    assert not never_delivered(after(state, PromptLaid(1, T1, 7, 319)), 319 + 93)
 
 
 def test_another_manager_does_not_know_what_became_of_a_steer_and_the_same_one_waits_on() -> None:
