@@ -64,7 +64,7 @@ async def rich_history(store: Store, clock: ManualClock, random: Random) -> None
             running.remove(life)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 3])
+@pytest.mark.parametrize("seed", [1, 3, 4])
 async def test_a_rebuild_gives_what_the_live_writes_left(store: Store, clock: ManualClock, seed: int) -> None:
     await rich_history(store, clock, Random(seed))
     live = await dump(store)
