@@ -2,16 +2,13 @@
 
 import asyncio
 import contextlib
-import platform
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-import sandbox.programs
-from sandbox.programs import program as program_file
 from tests.contract.holder.conftest import compile_sanitized
+from tests.integration.conftest import RELAY_SOURCE
 from tests.integration.relay_process import (
     MIB,
     Relay,
@@ -24,33 +21,17 @@ from tests.integration.relay_process import (
     freed,
     host,
     keep_sending,
-    refusal,
     running,
     send_pattern,
     send_rest,
     talk,
 )
 
-SOURCE = Path(sandbox.programs.__file__).with_name("relay.c")
-
-
-@pytest.fixture(scope="session", params=["shipped", "sanitized"])
-def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if request.param == "shipped":
-        return program_file("relay", {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()])
-    return compile_sanitized(SOURCE, tmp_path_factory.mktemp("relay") / "relay")
-
 
 @pytest.fixture(scope="session")
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A relay that holds a connection for half a second."""
-    return compile_sanitized(SOURCE, tmp_path_factory.mktemp("relay") / "relay", "-DHOLD_MS=500")
-
-
-@pytest.fixture
-async def relay(program: Path, tmp_path: Path) -> AsyncIterator[Relay]:
-    async with running(program, tmp_path / "host.sock") as process:
-        yield process
+    return compile_sanitized(RELAY_SOURCE, tmp_path_factory.mktemp("relay") / "relay", "-DHOLD_MS=500")
 
 
 async def exchange_pattern(relay: Relay, start: int, size: int) -> None:
@@ -180,12 +161,6 @@ async def test_a_client_whose_host_does_not_come_in_time_is_reset(impatient, tmp
         async with host(relay.path, echo):
             assert await talk(relay, b"later") == b"later"
             await freed(relay, files)
-
-
-async def test_a_client_is_reset_at_once_where_there_can_be_no_socket(program):
-    async with running(program, Path("/dev/null/host.sock")) as relay:
-        with pytest.raises(OSError, match=r"reset|not connected|Broken|Connect call failed"):
-            await talk(relay, b"")
 
 
 async def test_a_full_backlog_of_the_socket_delays_connections_and_loses_none(relay):
@@ -366,41 +341,3 @@ async def test_two_ports_lead_to_two_sockets(program, tmp_path):
         assert await reader.readexactly(4) == b"to b"
         assert await talk(relay, b"to a") == b""
         await close(writer)
-
-
-@pytest.mark.parametrize(
-    ("args", "word"),
-    [
-        ([], "usage"),
-        (["127.0.0.1:1"], "usage"),
-        (["127.0.0.1:1", "/s", "127.0.0.1:2"], "usage"),
-        (["127.0.0.1:1", "/s"] * 9, "at most 8"),
-        (["10.0.0.1:80", "/s"], "loopback"),
-        (["0.0.0.0:80", "/s"], "loopback"),
-        (["localhost:80", "/s"], "loopback"),
-        (["[::1]:80", "/s"], "loopback"),
-        (["127.0.0.1", "/s"], "not an address"),
-        (["x" * 5000 + ":80", "/s"], "not an address"),
-        (["127.0.0.1:", "/s"], "no port"),
-        (["127.0.0.1:0", "/s"], "no port"),
-        (["127.0.0.1:65536", "/s"], "no port"),
-        (["127.0.0.1:99999999999999999999", "/s"], "no port"),
-        (["127.0.0.1:+80", "/s"], "no port"),
-        (["127.0.0.1:80x", "/s"], "no port"),
-        (["127.0.0.1:80", ""], "socket path"),
-        (["127.0.0.1:80", "/" + "s" * 107], "socket path"),
-    ],
-)
-async def test_bad_arguments_are_refused_with_one_sentence(program, args, word):
-    code, said = await refusal(program, *args)
-    assert code == 2
-    assert word in said
-    assert said.startswith("relay: ")
-    assert said.count("\n") == 1
-
-
-async def test_a_port_that_is_taken_is_named(program, relay):
-    code, said = await refusal(program, f"127.0.0.1:{free_port()}", "/s", f"127.0.0.1:{relay.port}", "/s")
-    assert code == 1
-    assert said.startswith(f"relay: cannot listen on 127.0.0.1:{relay.port}: Address")
-    assert said.endswith("; choose a free port.\n")

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 
 from acp_runtime.clock import SystemClock
+from acp_runtime.core.status import Status
 from acp_runtime.service import Runtime
 from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.tools import TOOLSETS, Defaults, Desk, Toolbox
-from acp_runtime.views import SubagentView
+from acp_runtime.views import SubagentView, WaitReason
 from tests.integration.manager.conftest import BOUND, PARENT, SCRIPT, Ground, until
+
+STRANGER = "stranger"
 
 
 @dataclass
@@ -62,11 +65,36 @@ class Bench:
         self.file(name).touch()
 
 
+async def working(bench: Bench, file: str = "go", **more: Any) -> dict[str, Any]:
+    """Spawn one that works until `say_go(file)`."""
+    told = await bench.spawn(f"[[wait:{bench.file(file)}]][[say:{file} done]]", **more)
+    await bench.until(told["id"], lambda view: view.status is Status.RUNNING and view.current_task is not None)
+    return told
+
+
+def refused(answer: dict[str, Any], kind: str) -> str:
+    """Return the sentence of a refusal of this kind."""
+    assert (answer["success"], answer["kind"]) == (False, kind), answer
+    return str(answer["error"])
+
+
+async def done(bench: Bench, task: str, **more: Any) -> SubagentView:
+    view = await bench.runtime.spawn(PARENT, bench.ground.request(task, **more))
+    waited = await bench.runtime.wait(PARENT, [view.id], seconds=BOUND)
+    assert waited.reason is WaitReason.ENDED
+    return waited.views[0]
+
+
 @pytest.fixture
 async def bench(ground: Ground) -> AsyncIterator[Bench]:
     ground.clock = SystemClock()
     async with ground.runtime() as runtime:
         yield Bench(ground, runtime)
+
+
+@pytest.fixture
+def runtime(bench: Bench) -> Runtime:
+    return bench.runtime
 
 
 @pytest.fixture
