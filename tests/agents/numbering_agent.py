@@ -2,7 +2,7 @@
 
 One file, standard library, Python 3.11 or newer, like `scripted_agent.py`, beside which it stands for storms: whatever
 ends it, `seen.jsonl` in its HOME tells what it was given and what it sent. It goes on in its sessions by resume, and
-with `--load` by load only.
+with `--load` by load only. At SIGUSR1 it closes its stdout, and lives on without a word.
 
 One directive in the text of a prompt, `[[task:LABEL n=N ms=MS err=E ask=A die=D]]`: say `LABEL 1/N` to `LABEL N/N`,
 one line in MS milliseconds; a line on stderr with every E-th; before line A ask for a permission, with the options
@@ -27,14 +27,29 @@ OPTIONS = [
 ]
 HOME = Path(os.environ["HOME"])
 RUN = f"{os.getpid()}-{secrets.token_hex(4)}"
-LOCK = threading.Lock()
+LOCK, CLOSED = threading.Lock(), threading.Event()
 
 
 def write(fields: dict[str, Any]) -> None:
     data = json.dumps({"jsonrpc": "2.0", **fields}).encode() + b"\n"
     with LOCK:
+        if CLOSED.is_set():
+            threading.Event().wait()
         while data:
             data = data[os.write(1, data) :]
+
+
+def close(*_: object) -> None:
+    """Close stdout between two lines. Whatever is to be written from then on waits for ever."""
+    threading.Thread(target=_close, daemon=True).start()  # who was interrupted may hold the lock
+
+
+def _close() -> None:
+    with LOCK:
+        if not CLOSED.is_set():
+            CLOSED.set()
+            os.close(1)
+            note("closed")
 
 
 def note(word: str, **more: Any) -> None:
@@ -124,6 +139,7 @@ class Agent:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGUSR1, close)
     note("start")
     Agent(load="--load" in sys.argv).serve()
     os._exit(0)

@@ -147,8 +147,8 @@ def done_and_killed(made: MadeCase) -> None:
     slain_twice(made, "container-kill", "agent-kill")
 
 
-def sent_and_killed(made: MadeCase) -> None:
-    slain_twice(made, "container-kill", "agent-kill")
+def sent_and_killed(made: MadeCase, victim: str = "agent-kill") -> None:
+    slain_twice(made, "container-kill", victim)
     made.agents[ONE] = [each for each in made.agents[ONE] if each["word"] != "done" or each["label"] != "b"]
     drop(made, "transcript_added", 3)
 
@@ -238,6 +238,9 @@ SPOILS: dict[str, tuple[str, Spoil]] = {
     "what an agent sent before it died is not stored": ("lived", an_update_lost_on_the_way),
     "a task that was done is interrupted by the end of its agent alone": ("lived", done_and_killed),
     "what an agent sent is not stored, and its container was ended at another time": ("lived", sent_and_killed),
+    "what an agent sent before it closed its stdout is not stored": (
+        "lived", lambda made: sent_and_killed(made, "agent-stdout"),
+    ),
     "a task is interrupted, and nobody ended its agent": ("unharmed", interrupted),
     "an agent that nobody ended is started again": ("unharmed", second_start),
     "a container is left": ("left", lambda made: made.left.append("container x")),

@@ -14,7 +14,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,11 @@ from acp_runtime.callers import OPERATOR
 from acp_runtime.cli.background import wait_for_end
 from acp_runtime.core.errors import Rejected
 from tests.e2e.daemon_site import BOUND, processes_of
+from tests.faults.storm.journal_disk import JournalDisk
 from tests.faults.storm.own_engine import OwnEngine
 from tests.faults.storm.plan import Fault, plan
-from tests.faults.storm.site import StormSite
-from tests.faults.storm.victims import FAULTS, NEEDS_ENGINE, NEEDS_EXEC, NEEDS_ROOT, NEEDS_SOCKETS
+from tests.faults.storm.site import KEY, StormSite
+from tests.faults.storm.victims import FAULTS, NEEDS_ENGINE, NEEDS_EXEC, NEEDS_ROOT, NEEDS_ROOT_OVER_EXECS
 
 ROOT = Path(__file__).parents[3]
 PARENTS = ("left", "right")
@@ -53,7 +55,9 @@ class Storm:
     parents: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     done: list[dict[str, Any]] = field(default_factory=list)
     missed: Counter[str] = field(default_factory=Counter)
+    disk: JournalDisk | None = None
     strays: list[int] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
     manager: int = 0
     seen: int = 0
     began: float = 0.0
@@ -62,24 +66,39 @@ class Storm:
         self.draw = random.Random(f"storm {self.seed}")
         if os.geteuid() != 0:
             self.without |= NEEDS_ROOT
+            self.without |= NEEDS_ROOT_OVER_EXECS if self.site.sockets == "exec" else frozenset()
         if self.engine is None:
             self.without |= NEEDS_ENGINE
-        self.without |= NEEDS_SOCKETS if self.site.sockets == "exec" else NEEDS_EXEC
+        if self.site.sockets != "exec":
+            self.without |= NEEDS_EXEC
 
     def play(self, case: Path, *, held: bool) -> dict[str, Any]:
         """Play the storm to its end and return the verdict."""
         self.began = time.perf_counter()
         self.start_manager()
-        for name in PARENTS:
-            self.start_parent(name)
-        self.wait_for("session_opened", self.agents, READY_SECONDS)
-        for fault in self.faults():
-            self.meet(fault)
-            if len(self.done) == self.count:
-                break
-        self.finish()
-        self.collect(case)
+        with self.journals_on_a_small_disk():
+            for name in PARENTS:
+                self.start_parent(name)
+            self.wait_for("session_opened", self.agents, READY_SECONDS)
+            for fault in self.faults():
+                self.meet(fault)
+                if len(self.done) == self.count:
+                    break
+            self.finish()
+            self.collect(case)
         return self.judge(case, held=held)
+
+    @contextmanager
+    def journals_on_a_small_disk(self) -> Iterator[None]:
+        if "journal-disk" in self.without:
+            yield
+            return
+        self.disk = JournalDisk(self.site)
+        try:
+            self.disk.mount()
+            yield
+        finally:
+            self.disk.close()
 
     def faults(self) -> list[Fault]:
         return plan(self.seed, TRIES * self.count, without=self.without)
@@ -147,7 +166,8 @@ class Storm:
 
     def terms(self) -> dict[str, Any]:
         """Return what parents are told of the agents that they spawn."""
-        return {"kinds": ["numbering", "loading"], "request": {}, "scripted": False}
+        model = {"model_url": "http://127.0.0.1:9/v1", "model_key_env": KEY}  # asked by nobody
+        return {"kinds": ["numbering", "loading"], "request": model, "scripted": False}
 
     def end_parent(self, name: str) -> None:
         self.parents[name].kill()
@@ -193,7 +213,8 @@ class Storm:
 
     def clean_up(self) -> list[str]:
         """Remove the subagents as their operator, end the daemon, and return what is there all the same."""
-        left = [f"manager {pid}, though another took its place" for pid in self.strays if not wait_for_end(pid, 0)]
+        old = [pid for pid in self.strays if not wait_for_end(pid, 0)]
+        left = [*self.wrong, *(f"manager {pid}, though another took its place" for pid in old)]
         for pid in self.strays:
             self.site.end(pid, signal.SIGKILL)
         for (subagent,) in self.site.look("SELECT id FROM subagent ORDER BY id"):

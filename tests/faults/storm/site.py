@@ -7,11 +7,13 @@ namespaces of their own. That needs root.
 import io
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from acp_runtime.places import FOLDER
 from sandbox.spec import LABEL
 from tests import engine
 from tests.e2e.daemon_site import MODULE, DaemonSite
@@ -21,6 +23,8 @@ ROOT = Path(__file__).parents[3]
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 SERVE_SECONDS = 150.0
 LEASE = 5.0
+KEY = "STORM_MODEL_KEY"
+NOW, RUNTIMES = "now", ("rt", "rt-other")
 LOCKS = ("daemon.start",)
 BOOTED = 'mount --bind "$0" "$1"; shift; exec "$@"'
 
@@ -30,7 +34,8 @@ class StormSite(DaemonSite):
     """A user's place. `image` has python3; `tree` is the code that daemons run; `boots` counts restarts of the host.
 
     `sockets`: `exec` has daemons take the engine for one that shares none, so that they reach all agents over execs.
-    `passed`: the variables of this process that the user's processes get.
+    `passed`: the variables of this process that the user's processes get. `keyless` daemons get no `KEY`.
+    `runtime`: the folder in which daemons have their folder for sockets.
     """
 
     image: str = ""
@@ -41,10 +46,31 @@ class StormSite(DaemonSite):
     command: list[str] = field(default_factory=lambda: [*MODULE])
 
     passed: tuple[str, ...] = ("DOCKER_HOST",)
+    keyless: bool = False
+    runtime: str = RUNTIMES[0]
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.write_config()
+        self.move(self.runtime)
+
+    @property
+    def socket(self) -> Path:
+        """Where the daemon is found, whichever folder it has its socket in."""
+        return self.root / NOW / FOLDER / "daemon.sock"
+
+    def move(self, runtime: str) -> None:
+        """Have later daemons use another folder for their sockets; clients look there at once."""
+        self.runtime = runtime
+        (self.root / runtime).mkdir(mode=0o700, exist_ok=True)
+        new = self.root / f"{NOW}.new"
+        new.symlink_to(runtime)
+        new.rename(self.root / NOW)
+
+    def wipe(self, *runtimes: str) -> None:
+        """Delete the daemon's folders for sockets, with all that is in them."""
+        for each in runtimes:
+            shutil.rmtree(self.root / each / FOLDER, ignore_errors=True)
 
     def write_config(self) -> None:
         source = AGENT.read_text(encoding="utf-8")
@@ -60,7 +86,8 @@ class StormSite(DaemonSite):
     @property
     def env(self) -> dict[str, str]:
         passed = {name: os.environ[name] for name in self.passed if name in os.environ}
-        return super().env | passed | {"PYTHONPATH": str(ROOT), "WATCHED": str(self.watched)}
+        own = {"PYTHONPATH": str(ROOT), "WATCHED": str(self.watched), "XDG_RUNTIME_DIR": str(self.root / self.runtime)}
+        return super().env | passed | own | ({} if self.keyless else {KEY: "storm"})
 
     @property
     def watched(self) -> Path:
@@ -103,9 +130,12 @@ class StormSite(DaemonSite):
         """Return what is still there of this site."""
         found = [f"container {each}" for each in engine.containers(self._mine)]
         found += [f"volume {each}" for each in engine.volumes(self._mine)]
-        runtime = self.root / "rt" / "acp-subagents"
         # A probe's folder may stay where its manager was killed: it holds nothing of a subagent.
-        return found + [str(each) for each in runtime.glob("*") if each.name not in LOCKS and not is_probe(each)]
+        there = (self.root / self.runtime / FOLDER).glob("*")
+        found += [str(each) for each in there if each.name not in LOCKS and not is_probe(each)]
+        # What was killed elsewhere cannot remove its sockets, and who comes after it does not know of them.
+        others = [path for each in RUNTIMES if each != self.runtime for path in (self.root / each / FOLDER).rglob("*")]
+        return found + [str(each) for each in others if each.is_file() and each.name not in (*LOCKS, "nonce")]
 
     def journals(self) -> dict[str, bytes]:
         """Return the journal of each agent by its subagent, read from its home where nobody runs any more."""

@@ -4,24 +4,29 @@ It returns whose agents it ended: a subagent, "*" for all, or nothing; None when
 """
 
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import docker.errors
 
 from acp_runtime.cli.background import wait_for_end
+from acp_runtime.manager.model_way import HOLD
 from tests import engine
-from tests.faults.storm.site import LEASE
+from tests.faults.storm.journal_disk import is_full
+from tests.faults.storm.site import LEASE, RUNTIMES
 
 if TYPE_CHECKING:
     from tests.faults.storm.driver import Storm
 
 MOMENT = 0.7
+SOMETIMES = 0.4
+LOOK_SECONDS = 0.05
+REACH_SECONDS = 45.0
 IN_A_WRITE = "stands still in the middle of a write"
 FIND = (
     'for p in /proc/[0-9]*; do case "$(cat $p/comm $p/cmdline 2>/dev/null)" in "$0\n"*"$2"*) '
@@ -74,11 +79,35 @@ def on_container(verb: str, **how: object) -> Fault:
 def freeze_container(storm: "Storm", subagent: str) -> str | None:
     with suppress(docker.errors.APIError), engine.client() as client:
         if container := storm.site.container(subagent):
+            made = client.api.inspect_container(container)
+            if all(each["Destination"] != HOLD for each in made["Mounts"]):
+                return freeze_group(made["State"]["Pid"])
             client.api.pause(container)
             time.sleep(MOMENT)
             with suppress(docker.errors.APIError):
                 client.api.unpause(container)
             return ""
+    return None
+
+
+def freeze_group(pid: int) -> str | None:
+    """Freeze the processes of a container behind the engine's back.
+
+    dockerd 20.10 with runc: where a pause meets an exec that is being started, the engine can never resume the
+    container. That happens where everything goes over execs.
+    """
+    with suppress(OSError):
+        groups = dict(line.split(":", 2)[1:] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines())
+        old = Path(f"/sys/fs/cgroup/freezer{groups.get('freezer')}/freezer.state")
+        file, on, off = (old, "FROZEN", "THAWED") if old.exists() else (
+            Path(f"/sys/fs/cgroup{groups['']}/cgroup.freeze"), "1", "0",
+        )  # fmt: skip
+        file.write_text(on)
+        try:
+            time.sleep(MOMENT)
+        finally:
+            file.write_text(off)
+        return ""
     return None
 
 
@@ -135,6 +164,81 @@ def while_away(other: Fault) -> Fault:
     return fault
 
 
+def wipe_while_away(storm: "Storm", _: str) -> str | None:
+    storm.site.wipe(storm.site.runtime)
+    return ""
+
+
+def wipe_while_there(storm: "Storm", _: str) -> str | None:
+    """Delete the folder with the sockets of a daemon and its agents; somebody finds it mute, and starts another."""
+    storm.site.wipe(storm.site.runtime)
+    time.sleep(MOMENT)
+    storm.site.end(storm.manager, storm.draw.choice((signal.SIGTERM, signal.SIGKILL)))
+    storm.start_manager()
+    return ""
+
+
+def move_runtime(storm: "Storm", _: str) -> str | None:
+    storm.site.move(next(each for each in RUNTIMES if each != storm.site.runtime))
+    return ""
+
+
+def change_transport(storm: "Storm", subagent: str) -> str | None:
+    """Have a successor that takes the other way to its agents, for a while, and then one that takes the usual way."""
+    usual = storm.site.sockets
+    storm.site.sockets = "auto" if usual == "exec" else "exec"
+    try:
+        return with_successor(storm, subagent)
+    finally:
+        storm.site.sockets = usual
+        storm.site.write_config()
+        end_manager(signal.SIGKILL)(storm, subagent)
+
+
+def take_key_away(storm: "Storm", subagent: str) -> str | None:
+    """Have a successor that does not know the key of the model, for a while, and then one that does."""
+    storm.site.keyless = True
+    try:
+        return with_successor(storm, subagent)
+    finally:
+        storm.site.keyless = False
+        end_manager(signal.SIGKILL)(storm, subagent)
+
+
+def with_successor(storm: "Storm", subagent: str) -> str:
+    """Have another manager until it has nobody out of reach; sometimes an agent is killed under it."""
+    storm.site.write_config()
+    end_manager(signal.SIGKILL)(storm, subagent)
+    killed = kill_agent(storm, subagent) if storm.draw.random() < SOMETIMES else None
+    time.sleep(MOMENT)
+    until = time.perf_counter() + REACH_SECONDS
+    while lost := storm.site.look("SELECT id FROM subagent WHERE lifecycle = 'lost'"):
+        if time.perf_counter() > until:
+            storm.wrong += [f"{each} stayed out of the reach of another manager" for (each,) in lost]
+            break
+        time.sleep(LOOK_SECONDS)
+    return killed or ""
+
+
+def fill_journals(storm: "Storm", subagent: str) -> str | None:
+    """Leave no room on the disk of the journals, for a while in which the manager may be killed."""
+    if storm.disk is None or not (container := storm.site.container(subagent)):
+        return None
+    with storm.disk.full():
+        if not is_full(container):
+            return None
+        time.sleep(MOMENT)
+        if storm.draw.random() < SOMETIMES:
+            end_manager(signal.SIGKILL)(storm, subagent)
+        time.sleep(MOMENT)
+    return ""
+
+
+def close_stdout(storm: "Storm", subagent: str) -> str | None:
+    """Have an agent close its stdout and live: it has to be ended, for nobody will hear of it any more."""
+    return subagent if inside(storm, subagent, "python3", "USR1") else None
+
+
 def kill_parent(storm: "Storm", _: str) -> str | None:
     name = storm.draw.choice(sorted(storm.parents))
     storm.end_parent(name)
@@ -151,7 +255,7 @@ def restart_host(storm: "Storm", _: str) -> str | None:
     if storm.engine is not None:
         storm.engine.end(signal.SIGKILL)
         storm.engine.start()
-    shutil.rmtree(storm.site.root / "rt" / "acp-subagents")
+    storm.site.wipe(*RUNTIMES)
     storm.site.boots += 1
     storm.start_manager()
     for name in storm.parents:
@@ -194,6 +298,13 @@ FAULTS: dict[str, Fault] = {
     "manager-lease": outlast_lease,
     "manager-and-agent": while_away(kill_agent),
     "manager-and-container": while_away(kill_container),
+    "runtime-and-manager": while_away(wipe_while_away),
+    "runtime-wipe": wipe_while_there,
+    "runtime-move": while_away(move_runtime),
+    "transport": change_transport,
+    "model-key": take_key_away,
+    "journal-disk": fill_journals,
+    "agent-stdout": close_stdout,
     "agent-kill": kill_agent,
     "agent-freeze": freeze_inside("python3"),
     "holder-kill": kill_inside("holder"),
@@ -209,8 +320,7 @@ FAULTS: dict[str, Fault] = {
     "engine-kill": end_engine(signal.SIGKILL),
     "engine-freeze": freeze_engine,
 }
-NEEDS_ROOT = frozenset({"host"})
+NEEDS_ROOT = frozenset({"host", "journal-disk"})
+NEEDS_ROOT_OVER_EXECS = frozenset({"container-freeze"})
 NEEDS_EXEC = frozenset({"attach-kill", "attach-freeze"})
-# dockerd 20.10 with runc: where a pause meets an exec that is being started, the container can never be resumed.
-NEEDS_SOCKETS = frozenset({"container-freeze"})
 NEEDS_ENGINE = frozenset({"engine-term", "engine-kill", "engine-freeze"})
