@@ -218,6 +218,20 @@ def check_unharmed(case: Case) -> Iterator[str]:
             yield f"{stream.ident} was ended {harmed} times, and its agent was started again {restarts} times"
         if interrupted > harmed:
             yield f"{stream.ident} was ended {harmed} times, and {interrupted} of its tasks are interrupted"
+        yield from (f"{task} is interrupted, and its agent died without its prompt" for task in never_begun(stream))
+
+
+def never_begun(stream: Stream) -> Iterator[str]:
+    """Yield the tasks that were interrupted by a death though their prompt was not even to be written by then."""
+    waiting, died = "", False
+    for kind, data in stream.events:
+        if kind == "task_started":
+            waiting = data["task_id"]
+        elif kind == "prompt_sent":
+            waiting = ""
+        elif kind == "task_ended" and data["outcome"] == "interrupted" and data["task_id"] == waiting and died:
+            yield waiting
+        died = kind == "agent_died" or (died and kind != "attempt_started")
 
 
 def restarts_of_living(stream: Stream) -> Iterator[bool]:

@@ -99,6 +99,7 @@ def good_case() -> MadeCase:
     queue(made, "t2", "b")
     made.ledger("taken", label="b")
     made.log("task_started", task_id=f"{ONE}.t2", attempt=1)
+    made.log("prompt_sent", task_id=f"{ONE}.t2", request=2, offset=0)
     made.saw("prompt", id=2, label="b")
     say(made, "t2", "b", 1)
     made.saw("asked", id="q")
@@ -123,6 +124,7 @@ def queue(made: MadeCase, task: str, label: str) -> None:
 
 def carry_out(made: MadeCase, task: str, label: str) -> None:
     made.log("task_started", task_id=f"{ONE}.{task}", attempt=1)
+    made.log("prompt_sent", task_id=f"{ONE}.{task}", request=1, offset=0)
     made.saw("prompt", id=1, label=label)
     say(made, task, label, 1)
     say(made, task, label, 2)

@@ -157,6 +157,11 @@ def made_otherwise(sql: str) -> Spoil:
     return lambda made: setattr(made, "otherwise", sql)
 
 
+def never_prompted(made: MadeCase) -> None:
+    slain_twice(made, "agent-kill", "container-kill")
+    drop(made, "prompt_sent", 1)
+
+
 SPOILS: dict[str, tuple[str, Spoil]] = {
     "a hole between events": ("log", lambda made: made.find("task_started").update(seq=900)),
     "a hole in a stream": ("log", lambda made: made.find("task_started").update(version=90)),
@@ -241,6 +246,7 @@ SPOILS: dict[str, tuple[str, Spoil]] = {
     "what an agent sent before it closed its stdout is not stored": (
         "lived", lambda made: sent_and_killed(made, "agent-stdout"),
     ),
+    "a task is interrupted by a death before its prompt": ("unharmed", never_prompted),
     "a task is interrupted, and nobody ended its agent": ("unharmed", interrupted),
     "an agent that nobody ended is started again": ("unharmed", second_start),
     "a container is left": ("left", lambda made: made.left.append("container x")),
