@@ -135,12 +135,18 @@ def _lifecycle(state: Subagent, event: Event, before: Lifecycle) -> Subagent:
 
 
 def _heard_first(state: Subagent, at: int) -> Subagent:
-    """Give an agent that is in reach again a moment: the word that it is late with may have been on its way."""
+    """Give an agent that is in reach again a moment: the word that it is late with may have been on its way.
+
+    Each deadline once: a channel that comes and goes for ever must not put it off for ever.
+    """
     soonest = at + milliseconds(state.limits.cancel_grace)
     task = state.active
-    if task is not None and task.deadline is not None:
-        state = _put(state, replace(task, deadline=max(task.deadline, soonest)))
-    steers = tuple(replace(each, deadline=max(each.deadline, soonest)) for each in state.steers)
+    if task is not None and task.deadline is not None and task.deadline < soonest and not task.put_off:
+        state = _put(state, replace(task, deadline=soonest, put_off=True))
+    steers = tuple(
+        replace(each, deadline=soonest, put_off=True) if each.deadline < soonest and not each.put_off else each
+        for each in state.steers
+    )
     return replace(state, steers=steers)
 
 
@@ -197,14 +203,15 @@ def _task(state: Subagent, event: TaskEvent) -> Subagent:
     new = replace(old, state=task_after(old.state, event))
     match event:
         case TaskStarted():
-            new = replace(new, deadline=event.deadline, note=event.note, retry_at=None, cause="", prompt=None)
+            new = replace(new, deadline=event.deadline, put_off=False, note=event.note)
+            new = replace(new, retry_at=None, cause="", prompt=None)
             state = replace(state, note="")
         case TaskRetried():
             new = replace(new, deadline=None, remaining=None, evidence=Evidence(), cause=event.cause)
             new = replace(new, retries=event.number, retry_at=event.retry_at)
             state = replace(state, note=_joined(new.note, state.note))
         case CancelRequested():
-            new = replace(new, deadline=event.deadline, remaining=None, goal=event.goal)
+            new = replace(new, deadline=event.deadline, put_off=False, remaining=None, goal=event.goal)
             new = replace(new, cause=event.cause, cancelled_by=event.by)
         case TaskEnded():
             new = replace(new, deadline=None, remaining=None, retry_at=None, cause=event.cause, verdict=event.verdict)

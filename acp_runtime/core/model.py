@@ -267,13 +267,14 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Steer:
-    """A message that was given to a running task."""
+    """A message that was given to a running task. `put_off`: as in `Task`."""
 
     id: str
     task_id: str
     text: str
     deadline: int
     outcome: Steering = Steering.OPEN
+    put_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +282,7 @@ class Task:
     """One instruction and what became of it. `note` is put before its text; `retry_at`: not to be delivered before.
 
     `prompt` is the JSON-RPC id of its prompt and the offset of the agent's input at which that was to be written.
+    `put_off`: its deadline came in a loss or right behind one, and was moved for that; it is not moved again.
     """
 
     id: str
@@ -288,6 +290,7 @@ class Task:
     text: str
     state: TaskState = TaskState.QUEUED
     deadline: int | None = None
+    put_off: bool = False
     remaining: int | None = None
     goal: TaskState = TaskState.CANCELLED
     cancelled_by: str = ""

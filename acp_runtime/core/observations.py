@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from acp_runtime.core.commands import CONTINUE, DROP
 from acp_runtime.core.draft import Draft
+from acp_runtime.core.due import deadline_passed
 from acp_runtime.core.ending import finish
 from acp_runtime.core.events import (
     AgentDied,
@@ -23,6 +24,7 @@ from acp_runtime.core.events import (
 from acp_runtime.core.inputs import (
     Asked,
     ChannelClosed,
+    DeadlinePassed,
     DeathProven,
     Halted,
     Heard,
@@ -249,6 +251,7 @@ def reattached(draft: Draft, given: Reattached) -> None:
     """Go on with the agent where it is. Its word on an open steer was for the manager that asked.
 
     That it never got its prompt is in the log before anything is written to it: a later manager could not tell.
+    What is overdue by now follows at once: the channel may be lost again before anyone looks at the clock.
     """
     if given.attempt == draft.state.attempt and draft.state.lifecycle is Lifecycle.LOST:
         if given.adopted:
@@ -256,6 +259,7 @@ def reattached(draft: Draft, given: Reattached) -> None:
         draft.emit(ChannelRecovered(at=draft.now, attempt=given.attempt))
         if given.undelivered and (task := draft.state.active) is not None:
             _take_back(draft, task, "the manager that was to give the task to the agent ended before it did")
+        deadline_passed(draft, DeadlinePassed())
 
 
 def death_proven(draft: Draft, given: DeathProven) -> None:

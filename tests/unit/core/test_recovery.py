@@ -2,7 +2,7 @@
 
 from acp_runtime.core.decide import decide
 from acp_runtime.core.effects import Answer, Cancel, Inspect, Prompt
-from acp_runtime.core.events import ChannelRecovered, PromptSent, TaskEnded, TaskRetried, TaskStarted
+from acp_runtime.core.events import CancelRequested, ChannelRecovered, PromptSent, TaskEnded, TaskRetried, TaskStarted
 from acp_runtime.core.inputs import (
     AnswerRequest,
     Asked,
@@ -12,6 +12,7 @@ from acp_runtime.core.inputs import (
     DeathProven,
     Heard,
     PromptAnswered,
+    PromptBroke,
     PromptLaid,
     Reattached,
     SessionReady,
@@ -87,6 +88,25 @@ def test_that_a_prompt_never_reached_its_agent_is_in_the_log_before_it_is_writte
     assert (third.active.prompt, third.active.retries) == (None, 0)
     assert never_delivered(third, 319 + 93)
     assert not never_delivered(after(state, PromptLaid(1, T1, 7, 319)), 319 + 93)
+
+
+def test_a_deadline_is_put_off_once_and_then_comes_at_the_next_return() -> None:
+    again = after(lost(), Reattached(1), now=3_599_000)
+    assert dict(timers(again))["task"] == 3_604_000, "the word may need a moment, right before the end as well"
+    state = after(again, LOST, now=3_600_000)
+    assert dict(timers(after(state, Reattached(1), now=3_602_000)))["task"] == 3_604_000
+    events, effects = decide(state, Reattached(1), 3_604_000)
+    assert [type(each) for each in events] == [ChannelRecovered, CancelRequested]
+    assert effects == (Prompt(1, T1), Cancel(1, T1))
+    cancelled = after(state, Reattached(1), LOST, now=3_604_000)
+    assert dict(timers(after(cancelled, Reattached(1), now=3_660_000)))["cancel"] == 3_665_000, "a deadline of its own"
+
+
+def test_a_task_that_is_given_again_has_a_deadline_that_was_never_put_off() -> None:
+    state = after(lost(), Reattached(1), PromptBroke(1, T1, "429 slow down"), now=3_599_000)
+    state = after(state, DeadlinePassed(), now=3_614_000)
+    assert dict(timers(state)) == {"task": 7_214_000}
+    assert dict(timers(after(state, LOST, Reattached(1), now=7_213_000))) == {"task": 7_218_000}
 
 
 def test_another_manager_does_not_know_what_became_of_a_steer_and_the_same_one_waits_on() -> None:
