@@ -80,6 +80,10 @@ class Draft:
         self.end_steers()
         self.start(Step.BACKOFF, self.state.limits.backoff * 2**self.state.restarts, counted=counted)
 
+    def close_requests(self, *, by: str) -> None:
+        for request in self.state.open_requests:
+            self.emit(RequestClosed(at=self.now, request_id=request.id, answer="", by=by))
+
     def close_questions(self, *, by: str, answer: str = "") -> None:
         if (question := self.state.question) is not None:
             self.emit(RequestClosed(at=self.now, request_id=question.id, answer=answer, by=by))
@@ -91,8 +95,7 @@ class Draft:
 
     def cancel(self, task: Task, *, goal: TaskState, cause: str, by: str) -> None:
         """Ask the agent to end its task; what it still asks is closed first (ACP: cancelled prompts answer nothing)."""
-        for request in self.state.open_requests:
-            self.emit(RequestClosed(at=self.now, request_id=request.id, answer="", by=by))
+        self.close_requests(by=by)
         grace = self.after(self.state.limits.cancel_grace)
         self.emit(CancelRequested(at=self.now, task_id=task.id, goal=goal, cause=cause, by=by, deadline=grace))
 
@@ -100,7 +103,11 @@ class Draft:
         self.emit(TaskEnded(at=self.now, task_id=task.id, outcome=outcome, cause=cause, by=by))
 
     def stop(self, reason: Reason, *, by: str, cause: str, failed: bool, kind: str = "") -> None:
-        """Open the only door to an end. Queued tasks end now; the active one ends by the rule of the reason."""
+        """Open the only door to an end. Queued tasks end now; the active one ends by the rule of the reason.
+
+        An agent that is out of reach is not asked to end its task: it may have done so, and its journal tells.
+        """
+        lost = self.state.lifecycle is Lifecycle.LOST
         deadline = self.after(self.state.limits.stop)
         self.emit(
             StopRequested(
@@ -111,11 +118,17 @@ class Draft:
         self.end_steers()
         for task in self.state.queued:
             self.end(task, _QUEUED_OUTCOME.get(reason, TaskState.CANCELLED), cause=cause, by=by)
-        task_or_none = self.state.active
-        if task_or_none is None:
+        if (active := self.state.active) is None:
             return
-        if reason in (Reason.AGENT_DIED, Reason.CHANNEL_LOST, Reason.MANAGER_FAILED):
-            self.end(task_or_none, TaskState.INTERRUPTED, cause=f"{cause}; the outcome is unknown", by=by)
-        elif task_or_none.state is TaskState.RUNNING:
-            goal = TaskState.TIMED_OUT if reason is Reason.LIFETIME else TaskState.CANCELLED
-            self.cancel(task_or_none, goal=goal, cause=cause, by=by)
+        unheard = lost and active.prompt is not None and reason not in (Reason.AGENT_DIED, Reason.MANAGER_FAILED)
+        if unheard:
+            self.close_requests(by=by)
+        elif reason in (Reason.AGENT_DIED, Reason.CHANNEL_LOST, Reason.MANAGER_FAILED):
+            self.end(active, TaskState.INTERRUPTED, cause=f"{cause}; the outcome is unknown", by=by)
+        elif active.state is TaskState.RUNNING:
+            self.call_off(active, reason, cause=cause, by=by)
+
+    def call_off(self, task: Task, reason: Reason, *, cause: str, by: str) -> None:
+        """Cancel what runs in a subagent that is being stopped."""
+        goal = TaskState.TIMED_OUT if reason is Reason.LIFETIME else TaskState.CANCELLED
+        self.cancel(task, goal=goal, cause=cause, by=by)

@@ -2,7 +2,7 @@
 
 from acp_runtime.core.draft import Draft
 from acp_runtime.core.events import SubagentFailed, SubagentStopped
-from acp_runtime.core.model import TaskState
+from acp_runtime.core.model import Reason, TaskState
 
 
 def finish(draft: Draft, *, confirmed: bool, exported: bool) -> None:
@@ -11,7 +11,12 @@ def finish(draft: Draft, *, confirmed: bool, exported: bool) -> None:
     if stop is None:
         return
     task = state.active
-    if task is not None and confirmed:
+    if task is not None and stop.reason is Reason.CHANNEL_LOST:
+        draft.end(task, TaskState.INTERRUPTED, cause=f"{stop.cause}; the outcome is unknown", by=stop.by)
+    elif task is not None and confirmed:
+        if task.state is TaskState.RUNNING:
+            draft.call_off(task, stop.reason, cause=stop.cause, by=stop.by)
+            task = draft.state.active or task
         draft.end(task, task.goal, cause=task.cause, by=task.cancelled_by)
     elif task is not None:
         cause = f"{stop.cause}; the removal of its sandbox could not be confirmed, so the outcome is unknown"

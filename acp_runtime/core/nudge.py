@@ -19,6 +19,7 @@ from acp_runtime.core.events import (
 )
 from acp_runtime.core.ids import nudge_id
 from acp_runtime.core.model import (
+    Lifecycle,
     Opening,
     Option,
     Reason,
@@ -109,7 +110,7 @@ def nudges_for(before: Subagent | None, after: Subagent, event: Event) -> tuple[
         return ()
     match event:
         case TaskEnded():
-            found = _task(after, event)
+            return tuple(each for each in (_task(after, event), _end_beside(before, event)) if each is not None)
         case RequestOpened():
             found = _request(before, event)
         case LossConfirmed():
@@ -186,9 +187,9 @@ def _request(state: Subagent, event: RequestOpened) -> Nudge | None:
 
 
 def _answers_itself(state: Subagent, options: tuple[Option, ...]) -> bool:
-    """Whether the request is closed as soon as it is opened: by the policy, or because its task is being cancelled."""
+    """Whether the request is closed as soon as it is opened: by the policy, or because its task is to end."""
     task = state.active
-    if task is None or task.state is not TaskState.RUNNING:
+    if task is None or task.state is not TaskState.RUNNING or state.lifecycle is Lifecycle.STOPPING:
         return True
     return choose(options, state.permissions) is not None
 
@@ -220,12 +221,23 @@ def _end(before: Subagent, event: StopRequested) -> Nudge | None:
     if event.reason not in (Reason.AGENT_DIED, Reason.CHANNEL_LOST, Reason.MANAGER_FAILED):
         # What the parent has cancelled ends by its parent, whoever ends the subagent meanwhile.
         told = [task for task in told if task.cancelled_by != "parent"]
-    if told:
+    return None if told else _given_up(before, event.reason, event.cause)
+
+
+def _end_beside(before: Subagent, event: TaskEnded) -> Nudge | None:
+    """Tell an end that was to be told by a task, which ended by what its agent had said before."""
+    stop = before.stop
+    if stop is None or before.lifecycle is not Lifecycle.STOPPING or stop.by in ("parent", "agent"):
         return None
-    kind = _ENDS[event.reason]
-    ident = nudge_id("subagent", f"{before.id}.{before.attempt}")
+    own = event.by == "agent" or (event.by == "parent" and stop.reason is Reason.CHANNEL_LOST)
+    return _given_up(before, stop.reason, stop.cause) if own else None
+
+
+def _given_up(state: Subagent, reason: Reason, cause: str) -> Nudge:
+    kind = _ENDS[reason]
+    ident = nudge_id("subagent", f"{state.id}.{state.attempt}")
     words = {NudgeKind.CHANNEL_LOST: "was given up"}.get(kind, kind.replace("_", " "))
-    return _subagent(before, ident, kind, words=words, cause=event.cause, reason=event.reason)
+    return _subagent(state, ident, kind, words=words, cause=cause, reason=reason)
 
 
 def _subagent(state: Subagent, ident: str, kind: NudgeKind, *, words: str, cause: str, reason: str) -> Nudge:

@@ -166,7 +166,8 @@ def asked(draft: Draft, given: Asked) -> None:
             upto=given.upto,
         )
     )
-    chosen = choose(given.options, state.permissions) if task.state is TaskState.RUNNING else ""
+    wanted = task.state is TaskState.RUNNING and state.lifecycle is not Lifecycle.STOPPING
+    chosen = choose(given.options, state.permissions) if wanted else ""
     if chosen is not None:
         draft.emit(RequestClosed(at=draft.now, request_id=given.request_id, answer=chosen, by="policy"))
 
@@ -209,7 +210,8 @@ def prompt_broke(draft: Draft, given: PromptBroke) -> None:
     if task is None:
         return
     limits = draft.state.limits
-    again = task.state is TaskState.RUNNING and task.retries < limits.retries
+    wanted = task.state is TaskState.RUNNING and draft.state.lifecycle is not Lifecycle.STOPPING
+    again = wanted and task.retries < limits.retries
     changed = _changed_meanwhile(draft, given.files_changed)
     if again and worth_retrying(given.cause, task.evidence, changed):
         at = draft.after(limits.retry_delay * 2**task.retries)
@@ -286,8 +288,7 @@ def death_proven(draft: Draft, given: DeathProven) -> None:
 
 def _take_back(draft: Draft, task: Task, cause: str) -> None:
     """Queue a task again that its agent never got; one that is to end by now ends, as asked for."""
-    for request in draft.state.open_requests:
-        draft.emit(RequestClosed(at=draft.now, request_id=request.id, answer="", by="manager"))
+    draft.close_requests(by="manager")
     if task.state is TaskState.CANCELLING:
         draft.end(task, task.goal, cause=task.cause, by=task.cancelled_by)
     else:

@@ -151,6 +151,9 @@ class DockerAgent:
             container = await self.sandbox.fate()
         return container
 
+    async def kill(self) -> bool:
+        return await self.sandbox.remove()
+
     async def drain(self) -> None:
         """Read the journal, however often that fails: the next attempt removes it. The caller sets the bound."""
         if not await self.channel.give_way():

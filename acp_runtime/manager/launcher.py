@@ -119,6 +119,10 @@ class Launched(Protocol):
         """Try once to get a lost channel back, or an adopted one. Return whether it goes on. Bounded; never raises."""
         ...
 
+    async def kill(self) -> bool:
+        """End the agent at once, and leave what it wrote to `drain`. Return whether its end is certain."""
+        ...
+
     async def drain(self) -> None:
         """Give the receiver what an agent that has died had written and nobody heard, then tell it the end.
 

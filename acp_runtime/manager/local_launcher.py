@@ -152,6 +152,9 @@ class LocalAgent:
     async def recover(self) -> bool:
         return False
 
+    async def kill(self) -> bool:
+        return await self.leave()
+
     async def drain(self) -> None:
         """Nothing is kept."""
 

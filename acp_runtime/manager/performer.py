@@ -28,13 +28,22 @@ from acp_runtime.core.inputs import (
     SteerAnswered,
     StepBegan,
 )
-from acp_runtime.core.model import Subagent
 from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.core.transcript import Entry
+from acp_runtime.manager.delivery import MEASURE_SECONDS, changed_files, kind_of, prompt_of
 from acp_runtime.manager.launcher import Ended, Fate, Launched, LaunchError
-from acp_runtime.manager.recovery import inheritance, insist, never_delivered, output_from, regain
+from acp_runtime.manager.recovery import (
+    LOOK_SECONDS,
+    adopted,
+    ended_surely,
+    insist,
+    never_delivered,
+    output_from,
+    regain,
+    unheard,
+)
 from acp_runtime.manager.surroundings import Surroundings
-from acp_runtime.session.errors import AgentError, LoginNeededError, SessionClosedError, SessionError
+from acp_runtime.session.errors import AgentError, SessionClosedError, SessionError
 from acp_runtime.session.observer import Observer, Place
 from acp_runtime.session.questions import Question
 from acp_runtime.session.session import AcpSession
@@ -44,8 +53,7 @@ log = logging.getLogger(__name__)
 ATTEMPT_SHIFT: Final = 40  # a cursor into what an agent wrote holds its attempt above the count of bytes
 STOP_GRACE: Final = 2.0
 INSPECT_SECONDS: Final = 0.2
-ADOPT_SECONDS: Final = 1.0
-MEASURE_SECONDS: Final = 30.0
+LAST_WORDS_SECONDS: Final = 20.0  # of the 30 that an end may take by default
 HALT_SECONDS: Final = 60.0
 
 
@@ -106,14 +114,12 @@ class Performer:
     async def release(self) -> None:
         """End everything that is under way, and let the agent go on for another manager where it can."""
         await self._end_tasks()
-        await self._shut()
-        launched, self._launched = self._launched, None
-        if launched is not None:
-            await launched.release()
+        await self._let_go()
 
-    async def _end_tasks(self) -> None:
-        for task in tuple(self._tasks.values()):
-            await _ended(task)
+    async def _end_tasks(self, *, but: tuple[type[Effect], ...] = ()) -> None:
+        for effect, task in tuple(self._tasks.items()):
+            if not isinstance(effect, but):
+                await _ended(task)
 
     def _begin(self, effect: Effect, work: Callable[[], Awaitable[None]]) -> None:
         if effect in self._tasks:
@@ -158,7 +164,7 @@ class Performer:
             )
         except (LaunchError, SessionError) as error:
             cause = await self._explain(error)
-            around.tell(StartBroke(attempt, cause, _kind(error)))
+            around.tell(StartBroke(attempt, cause, kind_of(error)))
             return
         except Exception as error:
             log.exception("the start of %s failed", request.subagent)
@@ -241,16 +247,16 @@ class Performer:
 
         self._measuring = True
         try:
-            text, meta = _prompt_of(around.state(), effect.task_id)
+            text, meta = prompt_of(around.state(), effect.task_id)
             skipped = session.skipped_lines
             try:
                 stop_reason = await (session.claim() if session.inherits else session.prompt(text, meta, laid))
-                changed = await self._changed_files()
+                changed = await changed_files(self._launched)
                 words, lost = session.diagnosis.text(), session.skipped_lines - skipped
                 await around.store(PromptAnswered(effect.attempt, effect.task_id, stop_reason, changed, words, lost))
                 session.forget_answer()
             except AgentError as error:
-                changed = await self._changed_files()
+                changed = await changed_files(self._launched)
                 lost = session.skipped_lines - skipped
                 words = session.diagnosis.text()
                 around.tell(PromptBroke(effect.attempt, effect.task_id, str(error), changed, words, lost))
@@ -270,27 +276,14 @@ class Performer:
                 outcome = await self._session.steer(steer.text)
                 self._around.tell(SteerAnswered(effect.attempt, effect.steer_id, outcome))
 
-    async def _changed_files(self) -> int | None:
-        """Count the changed files. Whatever goes wrong here must not cost the task its result."""
-        if self._launched is None:
-            return None
-        try:
-            async with asyncio.timeout(MEASURE_SECONDS):
-                return await self._launched.changed_files()
-        except (LaunchError, TimeoutError) as error:
-            log.warning("the changed files could not be counted: %s", error)
-        except Exception:
-            log.exception("the changed files could not be counted")
-        return None
-
     async def _inspect(self, effect: Inspect) -> None:
         """Try until the channel goes on or the death is proven; the core's deadline ends this otherwise."""
         attempt, around = effect.attempt, self._around
-        adopted = self._launched is None and await self._adopt(attempt)
+        taken_up = self._launched is None and await self._adopt(attempt)
         launched, session = self._launched, self._session
         if launched is None or session is None:
             while not await around.launcher.reap(around.request(attempt)):  # noqa: ASYNC110 - the engine tells nobody
-                await asyncio.sleep(ADOPT_SECONDS)
+                await asyncio.sleep(LOOK_SECONDS)
             cause = "the manager that ran the agent ended, and the agent with it"
             around.tell(DeathProven(attempt, None, cause, MANAGER_ENDED))
             return
@@ -300,25 +293,16 @@ class Performer:
             await session.flush()
             around.tell(DeathProven(attempt, fate.exit_code, fate.cause, kept=session.place.upto > 0))
             return
-        undelivered = adopted and never_delivered(around.state(), launched.channel.input_end)
+        undelivered = taken_up and never_delivered(around.state(), launched.channel.input_end)
         if undelivered:
             session.disown()
-        around.tell(Reattached(attempt, adopted, undelivered))
+        around.tell(Reattached(attempt, taken_up, undelivered))
         self._tell_if_gone(attempt, session)
 
     async def _adopt(self, attempt: int) -> bool:
         """Take up the agent of an earlier manager, dead or alive. Return whether there is one."""
-        around = self._around
-        session = AcpSession(around.epoch, self._observer(attempt))
-        state = around.state()
-        session.take_over(inheritance(state))
-        while True:
-            try:
-                launched = await around.launcher.adopt(around.request(attempt), session, output_from(state))
-                break
-            except LaunchError as error:
-                log.warning("%s cannot be adopted yet: %s", state.id, error)
-                await asyncio.sleep(ADOPT_SECONDS)
+        session = AcpSession(self._around.epoch, self._observer(attempt))
+        launched = await adopted(self._around, session, attempt)
         if launched is None:
             return False
         self._attempt, self._session, self._launched = attempt, session, launched
@@ -342,21 +326,38 @@ class Performer:
 
     async def _halt(self, effect: Halt) -> None:
         await self._part()
-        for other, task in tuple(self._tasks.items()):
-            if other is not effect:
-                await _ended(task)
+        await self._end_tasks(but=(Halt,))
         try:
-            ended = await self._end_agent()
+            heard = not unheard(self._around.state()) or await self._hear_last(effect.attempt)
+            ended = await self._end_agent() if heard else await self._let_go()
         except Exception:
             log.exception("the end of an agent failed")
             ended = Ended(confirmed=False, exported=False)
         self._over = True
         self._around.tell(Halted(effect.attempt, ended.confirmed, ended.exported))
 
+    async def _hear_last(self, attempt: int) -> bool:
+        """End an agent that was out of reach, and hear it out as a later manager would; return whether it has ended.
+
+        One that cannot be ended in time is left to the reaper, with all that it wrote.
+        """
+        await self._let_go()
+        ended = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                if not await self._adopt(attempt) or self._launched is None or self._session is None:
+                    return True
+                await ended_surely(self._launched)
+                ended = True
+                await self._hear_out(attempt, self._launched)
+                await self._session.flush()
+        await self._end_tasks(but=(Halt,))
+        return ended
+
     async def _part(self) -> None:
         """Ask the agent to end its turn and give it a moment, so that its last words are kept."""
         prompts = [task for effect, task in self._tasks.items() if isinstance(effect, Prompt)]
-        if self._session is None or not prompts or self._session.closed is not None:
+        if self._session is None or not prompts or self._session.closed is not None or unheard(self._around.state()):
             return
         self._session.cancel()
         await asyncio.wait(prompts, timeout=STOP_GRACE)
@@ -368,6 +369,13 @@ class Performer:
             return await launched.end()
         return await self._around.launcher.sweep(self._around.request(self._around.state().attempt))
 
+    async def _let_go(self) -> Ended:
+        await self._shut()
+        launched, self._launched = self._launched, None
+        if launched is not None:
+            await launched.release()
+        return Ended(confirmed=False, exported=False)
+
     async def _shut(self) -> None:
         session, self._session = self._session, None
         try:
@@ -376,22 +384,6 @@ class Performer:
         except Exception:
             # The log may be somebody else's by now; the agent is ended all the same.
             log.exception("the last words of an agent could not be stored")
-
-
-def _prompt_of(state: Subagent, task_id: str) -> tuple[str, dict[str, str]]:
-    """Return the text of a task's prompt with the note before it, and what goes along for the agent's own log."""
-    task = state.task(task_id)
-    words = [each for each in ((task.note, task.text) if task is not None else ()) if each]
-    source = "spawn" if task is not None and task.number == 1 else "send"
-    return "\n\n".join(words), {"purpose": state.purpose, "subagentId": state.id, "source": source}
-
-
-def _kind(error: Exception) -> str:
-    if isinstance(error, LaunchError):
-        return error.kind
-    if isinstance(error, SessionClosedError):
-        return "agent_exited"
-    return "login_needed" if isinstance(error, LoginNeededError) else "protocol_error"
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

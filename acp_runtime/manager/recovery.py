@@ -4,15 +4,19 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from acp_runtime.core.ids import request_number
 from acp_runtime.core.model import RequestKind, Subagent
-from acp_runtime.manager.launcher import Fate, Launched
+from acp_runtime.manager.launcher import Fate, Launched, LaunchError
+from acp_runtime.manager.surroundings import Surroundings
 from acp_runtime.session.backoff import LONGEST_SECONDS, Backoff
 from acp_runtime.session.observer import Inheritance, Place
 from acp_runtime.session.session import AcpSession
 
 log = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 1.0  # between looks at an engine that tells nobody
 
 
 def inheritance(state: Subagent) -> Inheritance:
@@ -38,6 +42,21 @@ def output_from(state: Subagent) -> int:
     return Place(state.heard, state.answer_at).start
 
 
+async def adopted(around: Surroundings, session: AcpSession, attempt: int) -> Launched | None:
+    """Take up what an earlier manager left of an attempt, dead or alive; None when nothing is left of it.
+
+    Tries until that is known. The caller sets the bound.
+    """
+    state = around.state()
+    session.take_over(inheritance(state))
+    while True:
+        try:
+            return await around.launcher.adopt(around.request(attempt), session, output_from(state))
+        except LaunchError as error:
+            log.warning("%s cannot be adopted yet: %s", state.id, error)
+        await asyncio.sleep(LOOK_SECONDS)
+
+
 async def regain(launched: Launched, session: AcpSession) -> Fate | None:
     """Try until the channel goes on (None) or the agent's death is proven. The caller sets the bound."""
     backoff = Backoff()
@@ -51,6 +70,17 @@ async def regain(launched: Launched, session: AcpSession) -> Fate | None:
         except Exception:
             log.exception("a look at an agent out of reach failed; it is tried again")
         await backoff.pause()
+
+
+def unheard(state: Subagent) -> bool:
+    """Tell whether an agent that is being stopped may have answered its prompt while nobody was there to hear it."""
+    return state.lost_at is not None and state.active is not None and state.active.prompt is not None
+
+
+async def ended_surely(launched: Launched) -> None:
+    """End an agent at once, however often that fails. The caller sets the bound."""
+    while not await launched.kill():  # noqa: ASYNC110 - the engine tells nobody
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def insist(look: Callable[[], Awaitable[None]]) -> None:

@@ -72,6 +72,9 @@ class BareAgent:
     async def recover(self) -> bool:
         return self.ground.adopted is self
 
+    async def kill(self) -> bool:
+        return await self.leave()
+
     async def drain(self) -> None:
         """Nothing is kept."""
 
