@@ -64,6 +64,9 @@ class Performer:
         self._around = around
         self._session: AcpSession | None = None
         self._attempt = 0
+        # Set, but for an adopted agent of which the log does not know yet what it was given: a line moves the offset.
+        self._gate = asyncio.Event()
+        self._gate.set()
         self._launched: Launched | None = None
         self._tasks: dict[Effect, asyncio.Task[None]] = {}
         self._measuring = False
@@ -146,6 +149,7 @@ class Performer:
             around.tell(StartBroke(attempt, cause, "engine_unreachable"))
             return
         self._attempt = attempt
+        self._gate.set()
         session = self._session = AcpSession(around.epoch, self._observer(attempt))
         request = around.request(attempt)
         try:
@@ -279,7 +283,8 @@ class Performer:
     async def _inspect(self, effect: Inspect) -> None:
         """Try until the channel goes on or the death is proven; the core's deadline ends this otherwise."""
         attempt, around = effect.attempt, self._around
-        taken_up = self._launched is None and await self._adopt(attempt)
+        if self._launched is None:
+            await self._adopt(attempt)
         launched, session = self._launched, self._session
         if launched is None or session is None:
             while not await around.launcher.reap(around.request(attempt)):  # noqa: ASYNC110 - the engine tells nobody
@@ -293,10 +298,12 @@ class Performer:
             await session.flush()
             around.tell(DeathProven(attempt, fate.exit_code, fate.cause, kept=session.place.upto > 0))
             return
+        taken_up = not self._gate.is_set()
         undelivered = taken_up and never_delivered(around.state(), launched.channel.input_end)
         if undelivered:
             session.disown()
-        around.tell(Reattached(attempt, taken_up, undelivered))
+        await around.store(Reattached(attempt, taken_up, undelivered))
+        self._gate.set()
         self._tell_if_gone(attempt, session)
 
     async def _adopt(self, attempt: int) -> bool:
@@ -306,7 +313,8 @@ class Performer:
         if launched is None:
             return False
         self._attempt, self._session, self._launched = attempt, session, launched
-        session.attach(launched.channel)
+        self._gate = asyncio.Event()
+        session.attach(launched.channel, self._gate)
         return True
 
     async def _hear_out(self, attempt: int, launched: Launched) -> None:

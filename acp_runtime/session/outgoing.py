@@ -23,10 +23,14 @@ First = Callable[[int], Awaitable[None]]
 
 
 class Outgoing:
-    """A queue in front of a channel. `crowded` asks the owner to stop reading from the agent that does not read."""
+    """A queue in front of a channel. `crowded` asks the owner to stop reading from the agent that does not read.
 
-    def __init__(self, channel: Channel, relieved: Callable[[], None]) -> None:
+    With a `gate` nothing is written before that is set.
+    """
+
+    def __init__(self, channel: Channel, relieved: Callable[[], None], gate: asyncio.Event | None = None) -> None:
         self._channel = channel
+        self._gate = gate
         self._relieved = relieved
         self._lines: deque[tuple[bytes, First | None]] = deque()
         self._bytes = 0
@@ -53,6 +57,8 @@ class Outgoing:
             await self._task
 
     async def _write_for_ever(self) -> None:
+        if self._gate is not None:
+            await self._gate.wait()
         while True:
             await self._more.wait()
             while self._lines:

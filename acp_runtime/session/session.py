@@ -188,11 +188,11 @@ class AcpSession:
 
     # ---- verbs
 
-    def attach(self, channel: Channel) -> None:
-        """Take the channel whose receiver this session is. Starts the tasks that `shut` ends."""
+    def attach(self, channel: Channel, gate: asyncio.Event | None = None) -> None:
+        """Take the channel whose receiver this session is; write once the gate is set. Starts what `shut` ends."""
         self._channel = channel
         self._intake.kept = self._intake.kept or channel.input_end is not None
-        self._outgoing = Outgoing(channel, relieved=self._press)
+        self._outgoing = Outgoing(channel, self._press, gate)
         self._flusher = asyncio.create_task(self._flush_for_ever(), name="session-flusher")
 
     def take_over(self, given: Inheritance) -> None:

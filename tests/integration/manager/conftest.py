@@ -34,6 +34,7 @@ class BareAgent:
     ground: "Ground"
     channel: Any
     container: str = ""
+    receiver: Receiver | None = None
 
     @property
     def cwd(self) -> str:
@@ -131,7 +132,9 @@ class Ground:
         channel = await LocalChannel.open(request.kind.argv, cwd=self.folder, env=env, receiver=receiver)
         return BareAgent(self, channel)
 
-    async def adopt(self, _request: LaunchRequest, _receiver: Receiver, _output_from: int) -> BareAgent | None:
+    async def adopt(self, _request: LaunchRequest, receiver: Receiver, _output_from: int) -> BareAgent | None:
+        if self.adopted is not None:
+            self.adopted.receiver = receiver
         return self.adopted
 
     async def reap(self, _request: LaunchRequest) -> bool:

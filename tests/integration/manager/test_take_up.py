@@ -1,8 +1,10 @@
 """A new manager on the store of one that is gone: it tells what became of everything, and leaves nothing open."""
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from acp_runtime.clock import ManualClock, SystemClock
@@ -165,10 +167,13 @@ class KeptInput:
     def __init__(self, accepted: int) -> None:
         self.input_end = accepted
         self.written = b""
+        self.prompted = asyncio.Event()
 
     async def send(self, data: bytes) -> None:
         self.written += data
         self.input_end += len(data)
+        if b"session/prompt" in data:
+            self.prompted.set()
 
     async def acknowledge(self, stdout: int, stderr: int | None = None) -> None: ...
 
@@ -188,6 +193,55 @@ async def test_a_cancelled_prompt_that_was_never_written_is_not_written_behind_i
         view = await until(runtime, subagent, lambda each: each.newest.state.over)
         assert (view.newest.state, view.status) == (TaskState.CANCELLED, Status.IDLE)
     assert channel.written == b""
+    await judged(ground, subagent)
+
+
+class Asking(BareAgent):
+    """Its agent wants to know something as soon as it is in reach: what we do not serve, so it is refused."""
+
+    async def recover(self) -> bool:
+        assert self.receiver is not None
+        self.receiver.on_stdout(b'{"jsonrpc":"2.0","id":1,"method":"fs/read_text_file","params":{}}\n')
+        for _ in range(100):
+            await asyncio.sleep(0)  # whoever can write now does
+        return True
+
+
+async def test_a_prompt_that_was_never_written_is_known_as_such_whatever_the_agent_asks_first(ground: Ground) -> None:
+    subagent = await left_behind(ground, READY, PromptLaid(1, f"{ID}.t1", 7, 319))
+    channel = KeptInput(accepted=319)
+    ground.adopted = Asking(ground, channel)
+    async with ground.runtime():
+        async with asyncio.timeout(BOUND):
+            await channel.prompted.wait()
+    assert channel.written.index(b"does not serve") < channel.written.index(b"session/prompt")
+    await judged(ground, subagent)
+
+
+class Log(KeptInput):
+    """Knows what was in the log when the first line was written."""
+
+    def __init__(self, accepted: int, store: Path) -> None:
+        super().__init__(accepted)
+        self._store = store
+        self.kinds: list[str] | None = None
+
+    async def send(self, data: bytes) -> None:
+        if self.kinds is None:
+            with closing(sqlite3.connect(self._store)) as log:
+                self.kinds = [kind for (kind,) in log.execute("SELECT kind FROM event ORDER BY seq")]
+        await super().send(data)
+
+
+async def test_nothing_is_written_to_an_adopted_agent_before_the_log_has_what_it_was_given(ground: Ground) -> None:
+    subagent = await left_behind(ground, READY, PromptLaid(1, f"{ID}.t1", 7, 319))
+    channel = Log(319, ground.path)
+    ground.adopted = Asking(ground, channel)
+    async with ground.runtime():
+        async with asyncio.timeout(BOUND):
+            await channel.prompted.wait()
+    assert channel.kinds is not None
+    assert "task_retried" in channel.kinds
     await judged(ground, subagent)
 
 
