@@ -69,6 +69,7 @@ def ways(seed: int) -> Iterator[tuple[int, int]]:
         yield reached, away
 
 
+@pytest.mark.requirement("D04.13")
 @pytest.mark.parametrize("seed", range(40))
 def test_a_channel_that_comes_and_goes_keeps_no_task_from_its_end(seed: int) -> None:
     subagent, true = Flapping(), 20_000
@@ -86,6 +87,7 @@ def test_a_channel_that_comes_and_goes_keeps_no_task_from_its_end(seed: int) -> 
     assert ended.at <= asked.at + GRACE + BOUND
 
 
+@pytest.mark.requirement("D04.13")
 @pytest.mark.parametrize("seed", range(40))
 def test_nor_does_it_keep_a_cancel_or_a_steer_without_an_answer(seed: int) -> None:
     steered, cancelled = Flapping(SteerTask("left", "parent")), Flapping(CancelTask(T1, "parent", "enough"))

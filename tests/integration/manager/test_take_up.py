@@ -7,6 +7,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from acp_runtime.clock import ManualClock, SystemClock
 from acp_runtime.core.decide import decide
 from acp_runtime.core.inputs import (
@@ -142,6 +144,7 @@ async def lifetimes(ground: Ground, subagent: str) -> tuple[int, int]:
         return dict(timers(taken.state))["lifetime"], dict(timers(kept.state))["lifetime"]
 
 
+@pytest.mark.requirement("D04.11")
 async def test_a_reboot_moves_deadlines_once_and_no_later_manager_of_its_boot_does(ground: Ground) -> None:
     """What a boot was seen to last has passed; what nobody saw has not."""
     ground.clock = ManualClock(now=8_640_000_000)

@@ -76,6 +76,7 @@ async def test_the_end_is_told_in_the_originals_words(bench: Bench) -> None:
     )
 
 
+@pytest.mark.requirement("D04.11")
 async def test_a_silent_one_is_shown_as_idle_and_that_is_no_news(ground: Ground) -> None:
     ground.clock = ManualClock()
     async with ground.runtime() as runtime:
