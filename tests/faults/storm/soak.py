@@ -32,11 +32,12 @@ MEMORY_KIB = 64 * 1024
 
 @dataclass(frozen=True)
 class Measure:
-    """What the daemon holds: memory in KiB, and numbers of things."""
+    """What the daemon holds: memory in KiB, and numbers of things. `threads` are those of no pool."""
 
     memory: int
     descriptors: int
     threads: int
+    pools: int
     tasks: int
     containers: int
     volumes: int
@@ -44,7 +45,7 @@ class Measure:
 
     def beyond(self, base: "Measure") -> dict[str, tuple[int, int]]:
         """Return what is more than at the baseline, and must not be."""
-        fixed = ("descriptors", "threads", "tasks", "containers", "volumes")
+        fixed = ("descriptors", "threads", "pools", "tasks", "containers", "volumes")
         found = {name: (getattr(base, name), getattr(self, name)) for name in fixed}
         found = {name: pair for name, pair in found.items() if pair[1] > pair[0]}
         if self.memory > base.memory + MEMORY_KIB:
@@ -103,7 +104,8 @@ class Soak(Storm):
         left = self.site.left()
         return Measure(
             memory=int(fields["VmRSS"].split()[0]),
-            threads=int(fields["Threads"]),
+            threads=int(fields["Threads"]) - told["pooled"],
+            pools=told["pools"],
             descriptors=sum(1 for _ in Path(f"/proc/{self.manager}/fd").iterdir()),
             tasks=told["tasks"],
             objects=told["objects"],

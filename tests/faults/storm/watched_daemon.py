@@ -9,8 +9,8 @@ import json
 import os
 import signal
 import sys
-import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 
@@ -22,7 +22,16 @@ def look(_number: int, _frame: FrameType | None) -> None:
     loops = [each for each in gc.get_objects() if isinstance(each, asyncio.AbstractEventLoop) and each.is_running()]
     tasks = [task for loop in loops for task in asyncio.all_tasks(loop)]
     names = Counter(getattr(task.get_coro(), "__qualname__", "?") for task in tasks)
-    told = {"tasks": len(tasks), "names": names, "threads": threading.active_count(), "objects": len(gc.get_objects())}
+    pools = [each for each in gc.get_objects() if isinstance(each, ThreadPoolExecutor)]
+    # A pool makes its threads when it first needs them, and no more than it may have: that is no leak, a pool is.
+    pooled = sum(len(each._threads) for each in pools)
+    told = {
+        "tasks": len(tasks),
+        "names": names,
+        "pools": len(pools),
+        "pooled": pooled,
+        "objects": len(gc.get_objects()),
+    }
     path = Path(os.environ["WATCHED"])
     path.with_suffix(".new").write_text(json.dumps(told))
     path.with_suffix(".new").rename(path)
