@@ -250,7 +250,9 @@ def check_left(case: Case) -> Iterator[str]:
 
 HELD = frozenset({"lived", "unharmed"})
 # What a dead agent sent can still be read.
-AGENT_ONLY = frozenset({"agent-kill", "agent-stdout", "manager-and-agent", "model-key", "transport", "itself"})
+AGENT_ONLY = frozenset(
+    {"agent-kill", "agent-stdout", "journal-disk", "manager-and-agent", "model-key", "transport", "itself"}
+)
 CHECKS = {
     "log": check_log, "edges": check_edges, "projections": check_projections, "ends": check_ends,
     "acknowledged": check_acknowledged, "lost": check_lost, "again": check_again, "made up": check_made_up,

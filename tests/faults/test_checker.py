@@ -246,6 +246,9 @@ SPOILS: dict[str, tuple[str, Spoil]] = {
     "what an agent sent before it closed its stdout is not stored": (
         "lived", lambda made: sent_and_killed(made, "agent-stdout"),
     ),
+    "what an agent sent while its journal was full is not stored": (
+        "lived", lambda made: sent_and_killed(made, "journal-disk"),
+    ),
     "a task is interrupted by a death before its prompt": ("unharmed", never_prompted),
     "a task is interrupted, and nobody ended its agent": ("unharmed", interrupted),
     "an agent that nobody ended is started again": ("unharmed", second_start),

@@ -22,8 +22,9 @@ from tests.faults.storm.site import StormSite
 pytestmark = [pytest.mark.docker, pytest.mark.real_agent, pytest.mark.long, pytest.mark.timeout(1800)]
 
 SEED, COUNT = 300, 30
-# They look for the agent of the other storms, or take from the agents what only real ones ask their model for.
-UNSEEN = frozenset({"agent-kill", "agent-freeze", "agent-stdout", "manager-and-agent", "model-key"})
+AGENTS = frozenset({"agent-kill", "agent-freeze", "agent-stdout", "manager-and-agent"})
+# They look for the agent of the other storms, or take the way to the model from a living agent.
+UNSEEN = AGENTS | {"model-key", "runtime-and-manager", "runtime-wipe"}
 
 
 @dataclass

@@ -221,7 +221,8 @@ def with_successor(storm: "Storm", subagent: str) -> str:
 
 
 def fill_journals(storm: "Storm", subagent: str) -> str | None:
-    """Leave no room on the disk of the journals, for a while in which the manager may be killed."""
+    """Leave no room on the disk of the journals for a while. Manager or agent may be killed meanwhile."""
+    killed = None
     if storm.disk is None or not (container := storm.site.container(subagent)):
         return None
     with storm.disk.full():
@@ -230,8 +231,10 @@ def fill_journals(storm: "Storm", subagent: str) -> str | None:
         time.sleep(MOMENT)
         if storm.draw.random() < SOMETIMES:
             end_manager(signal.SIGKILL)(storm, subagent)
+        elif storm.draw.random() < SOMETIMES:
+            killed = kill_agent(storm, subagent)
         time.sleep(MOMENT)
-    return ""
+    return killed or ""
 
 
 def close_stdout(storm: "Storm", subagent: str) -> str | None:
