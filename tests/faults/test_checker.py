@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import pytest
 
 from tests.faults import checker
 from tests.faults.made_cases import BLOCK, ONE, MadeCase, carry_out, good_case, queue, say
+from tests.faults.storm.victims import FAULTS
 
 Spoil = Callable[[MadeCase], object]
 ROOT = Path(__file__).parents[2]
+CONTROLS = tomllib.loads((ROOT / "tests/faults/storm/controls.toml").read_text(encoding="utf-8"))
 
 
 def found(made: MadeCase, folder: Path) -> dict[str, list[str]]:
@@ -361,3 +364,11 @@ def test_the_checker_needs_nothing_of_what_it_judges(name: str) -> None:
         alias.name.split(".")[0] for each in ast.walk(tree) if isinstance(each, ast.Import) for alias in each.names
     }
     assert froms | plain <= {*sys.stdlib_module_names, "tests"}
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_a_storm_that_must_be_lost_takes_a_guard_away_that_is_there(name: str) -> None:
+    control = CONTROLS[name]
+    assert (ROOT / control["file"]).read_text(encoding="utf-8").count(control["change"]) == 1, "write it anew"
+    assert set(control["faults"]) <= set(FAULTS)
+    assert set(control["broken"]) <= set(checker.INVARIANTS)

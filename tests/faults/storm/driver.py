@@ -28,7 +28,14 @@ from tests.faults.storm.journal_disk import JournalDisk
 from tests.faults.storm.own_engine import OwnEngine
 from tests.faults.storm.plan import Fault, plan
 from tests.faults.storm.site import KEY, StormSite
-from tests.faults.storm.victims import FAULTS, NEEDS_ENGINE, NEEDS_EXEC, NEEDS_ROOT, NEEDS_ROOT_OVER_EXECS
+from tests.faults.storm.victims import (
+    FAULTS,
+    NEEDS_ENGINE,
+    NEEDS_EXEC,
+    NEEDS_ROOT,
+    NEEDS_ROOT_OVER_EXECS,
+    NEEDS_USUAL_ENGINE,
+)
 
 ROOT = Path(__file__).parents[3]
 PARENTS = ("left", "right")
@@ -67,8 +74,7 @@ class Storm:
         if os.geteuid() != 0:
             self.without |= NEEDS_ROOT
             self.without |= NEEDS_ROOT_OVER_EXECS if self.site.sockets == "exec" else frozenset()
-        if self.engine is None:
-            self.without |= NEEDS_ENGINE
+        self.without |= NEEDS_ENGINE if self.engine is None else NEEDS_USUAL_ENGINE
         if self.site.sockets != "exec":
             self.without |= NEEDS_EXEC
 

@@ -326,4 +326,6 @@ FAULTS: dict[str, Fault] = {
 NEEDS_ROOT = frozenset({"host", "journal-disk"})
 NEEDS_ROOT_OVER_EXECS = frozenset({"container-freeze"})
 NEEDS_EXEC = frozenset({"attach-kill", "attach-freeze"})
+# A volume with a folder of somebody else behind it can never be removed by an engine that was ended while it was used.
+NEEDS_USUAL_ENGINE = frozenset({"journal-disk"})
 NEEDS_ENGINE = frozenset({"engine-term", "engine-kill", "engine-freeze"})
