@@ -30,6 +30,11 @@ def test_every_row_has_tests_or_the_number_of_a_later_issue() -> None:
         assert not set("|\n") & set(row.says), row.id
 
 
+def test_no_row_names_a_test_twice() -> None:
+    doubled = {row.id: [test for test in set(row.tests) if row.tests.count(test) > 1] for row in manifest()}
+    assert {ident: tests for ident, tests in doubled.items() if tests} == {}
+
+
 def test_every_test_of_the_manifest_exists() -> None:
     known = all_tests()
     missing = {row.id: [test for test in row.tests if test not in known] for row in manifest()}
