@@ -19,7 +19,7 @@ LINE = re.compile(r"- [^\"()]* \((?P<subagent>[^\"()]*)\)(?: (?P<about>task|requ
 
 @dataclass
 class Task:
-    """One task of the log."""
+    """One task of the log. `retried` counts how often it was queued again, `failures` those of its model alone."""
 
     ident: str
     label: str
@@ -27,6 +27,7 @@ class Task:
     dies: bool = False
     started: int = 0
     retried: int = 0
+    failures: int = 0
     outcome: str = ""
     by: str = ""
     said: list[str] = field(default_factory=list)
@@ -152,6 +153,7 @@ def read_tasks(stream: Stream) -> None:
             task.started += 1
         elif kind == "task_retried":
             task.retried += 1
+            task.failures = max(task.failures, data["number"])
         elif kind == "task_ended" and not task.outcome:
             task.outcome, task.by = data["outcome"], data["by"]
         elif kind == "transcript_added" and data["entry"].get("role") == "agent":

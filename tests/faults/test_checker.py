@@ -165,6 +165,19 @@ def never_prompted(made: MadeCase) -> None:
     drop(made, "prompt_sent", 1)
 
 
+def given_again_as_never_given(made: MadeCase) -> None:
+    sent = made.find("prompt_sent")
+    at = made.events.index(sent) + 1
+    for kind in ("channel_lost", "channel_recovered"):
+        made.log(kind, attempt=1)
+    made.log("task_retried", task_id=sent["data"]["task_id"], number=0)
+    made.log("task_started", **made.find("task_started")["data"])
+    made.log("prompt_sent", **sent["data"])
+    made.events[at:at] = [made.events.pop() for _ in range(5)][::-1]
+    prompt = next(each for each in made.agents[ONE] if each["word"] == "prompt")
+    made.agents[ONE].append({**prompt, "id": 99})
+
+
 SPOILS: dict[str, tuple[str, Spoil]] = {
     "a hole between events": ("log", lambda made: made.find("task_started").update(seq=900)),
     "a hole in a stream": ("log", lambda made: made.find("task_started").update(version=90)),
@@ -196,6 +209,7 @@ SPOILS: dict[str, tuple[str, Spoil]] = {
     ),
     "two tasks run at once": ("edges", lambda made: again(made, "task_started", 1)),
     "something happens after the end": ("edges", lambda made: made.log("channel_lost", attempt=1)),
+    "a prompt that was delivered is given again as one that was not": ("prompts", given_again_as_never_given),
     "a task without an end": ("ends", lambda made: drop(made, "task_ended", 1)),
     "a task with two ends": ("ends", lambda made: again(made, "task_ended", 1)),
     "a task is started twice": ("ends", lambda made: again(made, "task_started", 0)),
