@@ -27,7 +27,7 @@ from acp_runtime.api.unix_socket import NAME, folder_word, peer
 from acp_runtime.callers import OPERATOR
 from acp_runtime.clock import Clock, SystemClock
 from acp_runtime.config import Config
-from acp_runtime.core.errors import StoreError, StoreOwned, SubagentsError
+from acp_runtime.core.errors import Rejected, StoreError, StoreOwned, SubagentsError
 from acp_runtime.manager.launcher import Launcher
 from acp_runtime.models.unix_listener import UnixListener
 from acp_runtime.service import Runtime
@@ -79,6 +79,15 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
+
+    async def listen(self, made: socket.socket) -> None:
+        """Take requests over one more socket, until the end."""
+        state, app_state = self.server_state, self.lifespan.state
+
+        def protocol() -> _Protocol:
+            return _Protocol(config=self.config, server_state=state, app_state=app_state)
+
+        self.servers.append(await asyncio.get_running_loop().create_server(protocol, sock=made))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,29 +144,32 @@ class Daemon:
         front = Front(
             runtime, _hello(runtime, self._launcher, self._config.state_dir), lambda: self.end(Ending.HAND_OVER)
         )
-        listener = UnixListener(self._config.runtime_dir / NAME, None, take=self._terms.supplant)
+        listeners = [UnixListener(self._config.runtime_dir / NAME, None, take=self._terms.supplant)]
         server = _Server(_settings(front))
-        serving = asyncio.create_task(server.serve([listener.socket]))
+        serving = asyncio.create_task(server.serve([listeners[0].socket]))
         watching = [
             asyncio.create_task(self._renew(runtime)),
+            asyncio.create_task(self._stay_found(server, listeners)),
             asyncio.create_task(self._watch_idle(runtime, front, server)),
             asyncio.create_task(self._clean(runtime)),
         ]
         if self._config.on_nudge is not None:
             watching.append(asyncio.create_task(tell_person(runtime, self._config.on_nudge)))
         try:
-            log.info("listens on %s for store %s, epoch %d", listener.path, *runtime.ownership)
+            log.info("listens on %s for store %s, epoch %d", listeners[0].path, *runtime.ownership)
             ready()
             await asyncio.wait((ending, serving), return_when=asyncio.FIRST_COMPLETED)
         finally:
             for each in watching:
                 each.cancel()
             await asyncio.gather(*watching, return_exceptions=True)
-            listener.withdraw()
+            for listener in listeners:
+                listener.withdraw()
             front.closing.set()
             server.should_exit = True
             await asyncio.wait((serving,), timeout=2 * ANSWER_SECONDS)
-            listener.close()
+            for listener in listeners:
+                listener.close()
         return ending.result() if ending.done() else Ending.STOP
 
     async def _renew(self, runtime: Runtime) -> None:
@@ -172,6 +184,24 @@ class Daemon:
                 return
             except StoreError as error:
                 log.warning("the lease could not be renewed: %s", error)
+
+    async def _stay_found(self, server: _Server, listeners: list[UnixListener]) -> None:
+        """Listen anew where somebody has removed the socket: nobody could reach the owner of the store otherwise."""
+        told = ""
+        while True:
+            await self._clock.until(self._clock.now() + round(self._config.daemon.lease * 1000 / RENEWALS))
+            if listeners[-1].found:
+                continue
+            try:
+                listener = UnixListener(listeners[-1].path, None)
+            except Rejected as error:
+                if told != str(error):
+                    told = str(error)
+                    log.warning("the socket was removed: %s", error)
+                continue
+            listeners.append(listener)
+            await server.listen(listener.socket)
+            log.warning("the socket %s was removed, and is there again", listener.path)
 
     async def _clean(self, runtime: Runtime) -> None:
         """Once a day, delete the logs that have had their time."""

@@ -53,6 +53,14 @@ class UnixListener:
         self.withdraw()
         self._leave()
 
+    @property
+    def found(self) -> bool:
+        """Whether its path leads to it; not once somebody has removed the socket's file, or the folder of it."""
+        try:
+            return self.path.lstat().st_ino == self._inode
+        except OSError:
+            return False
+
     def withdraw(self) -> None:
         """Remove the socket's file, so that nobody new finds it; who has found it is still served."""
         with contextlib.suppress(FileNotFoundError):

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import docker.errors
 
+from acp_runtime.api.errors import DaemonError
+from acp_runtime.api.unix_client import UnixClient
 from acp_runtime.cli.background import wait_for_end
 from acp_runtime.manager.model_way import HOLD
 from tests import engine
@@ -170,12 +172,24 @@ def wipe_while_away(storm: "Storm", _: str) -> str | None:
 
 
 def wipe_while_there(storm: "Storm", _: str) -> str | None:
-    """Delete the folder with the sockets of a daemon and its agents; somebody finds it mute, and starts another."""
+    """Delete the folder with the sockets of a daemon and its agents. It comes back, or is ended before it can."""
     storm.site.wipe(storm.site.runtime)
-    time.sleep(MOMENT)
-    storm.site.end(storm.manager, storm.draw.choice((signal.SIGTERM, signal.SIGKILL)))
-    storm.start_manager()
+    if storm.draw.random() < SOMETIMES:
+        time.sleep(MOMENT)
+        storm.site.end(storm.manager, storm.draw.choice((signal.SIGTERM, signal.SIGKILL)))
+        storm.start_manager()
+    elif not answers(storm.site.client):
+        storm.wrong.append(f"the manager {storm.manager} never came back to where it is looked for")
     return ""
+
+
+def answers(client: UnixClient) -> bool:
+    until = time.perf_counter() + REACH_SECONDS
+    while time.perf_counter() < until:
+        with suppress(DaemonError):
+            return bool(client.hello())
+        time.sleep(LOOK_SECONDS)
+    return False
 
 
 def move_runtime(storm: "Storm", _: str) -> str | None:

@@ -4,12 +4,14 @@ import asyncio
 import json
 import os
 import select
+import shutil
 import socket
 import stat
 import subprocess
 import sys
 import tempfile
 from contextlib import closing
+from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,27 @@ async def test_a_socket_of_a_dead_daemon_is_replaced_and_one_of_a_living_is_not(
             async with site.daemon():
                 pass
     assert (refused.value.kind, hello["epoch"]) == ("socket_refused", 1)
+
+
+@pytest.mark.parametrize("removed", ["socket", "folder"])
+async def test_a_daemon_whose_socket_was_removed_listens_anew(site: Site, removed: str) -> None:
+    site.config = replace(site.config, daemon=replace(site.config.daemon, lease=0.3))
+    async with site.daemon():
+        hello = await asyncio.to_thread(site.client.hello)
+        shutil.rmtree(site.socket.parent) if removed == "folder" else site.socket.unlink()
+        async with asyncio.timeout(BOUND):
+            while (again := await asyncio.to_thread(hello_of, site)) is None:
+                pass
+        assert again == hello
+        assert stat.S_IMODE(site.socket.parent.stat().st_mode) == 0o700
+    assert not site.socket.exists()
+
+
+def hello_of(site: Site) -> dict[str, Any] | None:
+    try:
+        return site.client.hello()
+    except DaemonError:
+        return None
 
 
 async def test_half_a_character_from_a_command_line_is_told_in_our_words(site: Site) -> None:
