@@ -1,16 +1,20 @@
-"""What goes with the delivery of a prompt: its text, what it changed, and the word for why it failed."""
+"""What goes with the delivery of a prompt: its text, what it changed, and the words for why it failed."""
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Final
 
 from acp_runtime.core.model import Subagent
-from acp_runtime.manager.launcher import Launched, LaunchError
+from acp_runtime.manager.launcher import Fate, Launched, LaunchError
 from acp_runtime.session.errors import LoginNeededError, SessionClosedError
+from acp_runtime.session.session import AcpSession
 
 log = logging.getLogger(__name__)
 
 MEASURE_SECONDS: Final = 30.0
+INSPECT_SECONDS: Final = 0.2
+FATE_SECONDS: Final = 2.0
 
 
 def prompt_of(state: Subagent, task_id: str) -> tuple[str, dict[str, str]]:
@@ -33,6 +37,25 @@ async def changed_files(launched: Launched | None) -> int | None:
     except Exception:
         log.exception("the changed files could not be counted")
     return None
+
+
+async def explained(error: Exception, launched: Launched | None, session: AcpSession | None) -> str:
+    """Return the error with what is known of the process behind it: its end, and what it wrote last."""
+    parts = [str(error)]
+    if isinstance(error, SessionClosedError) and launched is not None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FATE_SECONDS):
+                parts = [(await _death(launched)).cause]
+    words = session.diagnosis.text() if session is not None else ""
+    if words:
+        parts.append(f"it wrote: {words[-500:]}")
+    return "; ".join(parts)
+
+
+async def _death(launched: Launched) -> Fate:
+    while (fate := await launched.fate()) is None:  # noqa: ASYNC110 - the engine must be asked; it tells nobody
+        await asyncio.sleep(INSPECT_SECONDS)
+    return fate
 
 
 def kind_of(error: Exception) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from acp_runtime.manager.launcher import CheckResult, Ended, Fate, LaunchError, LaunchRequest
+from acp_runtime.manager.launcher import CheckResult, Drained, Ended, Fate, LaunchError, LaunchRequest
 from acp_runtime.manager.model_way import HOLD
 from acp_runtime.manager.run_dir import HOLDER, remove_run_dir
 from acp_runtime.manager.workspace import measure, missing_folder
@@ -154,10 +154,10 @@ class DockerAgent:
     async def kill(self) -> bool:
         return await self.sandbox.remove()
 
-    async def drain(self) -> None:
+    async def drain(self) -> Drained:
         """Read the journal, however often that fails: the next attempt removes it. The caller sets the bound."""
         if not await self.channel.give_way():
-            return
+            return Drained()
         received, received_stderr = self.channel.received, self.channel.received_stderr
         dead = DeadChannel(self.receiver, self.receiver, stdout_from=received, stderr_from=received_stderr)
         backoff = Backoff()
@@ -166,6 +166,7 @@ class DockerAgent:
                 await backoff.pause()
         finally:
             await dead.close()
+        return Drained()
 
     async def _replayed(self, dead: DeadChannel) -> bool:
         """Go on reading the journal. Return whether there is nothing more to read."""

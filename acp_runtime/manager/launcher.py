@@ -15,8 +15,8 @@ from acp_runtime.session.channel import Channel, Receiver
 from sandbox.judgement import Action, Judgement, Kind, Log, Standing
 
 __all__ = [
-    "Action", "CheckResult", "Ended", "Fate", "Judgement", "Kind", "LaunchError", "LaunchRequest", "Launched",
-    "Launcher", "Log", "Progress", "Standing", "Work",
+    "Action", "CheckResult", "Drained", "Ended", "Fate", "Judgement", "Kind", "LaunchError", "LaunchRequest",
+    "Launched", "Launcher", "Log", "Progress", "Standing", "Work",
 ]  # fmt: skip
 
 Progress = Callable[[str], None]
@@ -56,6 +56,17 @@ class Fate:
 
     exit_code: int | None
     cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What is known of an agent once it was heard out, None each where nobody can know it.
+
+    `accepted`: of its input it was given nothing behind this offset; `fate`: how it ended, where that was noted.
+    """
+
+    accepted: int | None = None
+    fate: Fate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +134,7 @@ class Launched(Protocol):
         """End the agent at once, and leave what it wrote to `drain`. Return whether its end is certain."""
         ...
 
-    async def drain(self) -> None:
+    async def drain(self) -> Drained:
         """Give the receiver what an agent that has died had written and nobody heard, then tell it the end.
 
         Tries until that is heard or cannot be heard any more; the caller sets the bound.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from acp_runtime.manager.launcher import CheckResult, Ended, Fate, Judgement, LaunchError, LaunchRequest, Log
+from acp_runtime.manager.launcher import CheckResult, Drained, Ended, Fate, Judgement, LaunchError, LaunchRequest, Log
 from acp_runtime.manager.local_channel import LocalChannel
 from acp_runtime.manager.workspace import export, measure, missing_folder, nothing_kept, snapshot
 from acp_runtime.session.channel import Receiver
@@ -155,8 +155,9 @@ class LocalAgent:
     async def kill(self) -> bool:
         return await self.leave()
 
-    async def drain(self) -> None:
+    async def drain(self) -> Drained:
         """Nothing is kept."""
+        return Drained()
 
     async def changed_files(self) -> int | None:
         self.exported = False

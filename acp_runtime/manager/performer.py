@@ -30,12 +30,13 @@ from acp_runtime.core.inputs import (
 )
 from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.core.transcript import Entry
-from acp_runtime.manager.delivery import MEASURE_SECONDS, changed_files, kind_of, prompt_of
-from acp_runtime.manager.launcher import Ended, Fate, Launched, LaunchError
+from acp_runtime.manager.delivery import MEASURE_SECONDS, changed_files, explained, kind_of, prompt_of
+from acp_runtime.manager.launcher import Drained, Ended, Launched, LaunchError
 from acp_runtime.manager.recovery import (
     LOOK_SECONDS,
     adopted,
     ended_surely,
+    hearing_seconds,
     insist,
     never_delivered,
     output_from,
@@ -52,8 +53,6 @@ log = logging.getLogger(__name__)
 
 ATTEMPT_SHIFT: Final = 40  # a cursor into what an agent wrote holds its attempt above the count of bytes
 STOP_GRACE: Final = 2.0
-INSPECT_SECONDS: Final = 0.2
-LAST_WORDS_SECONDS: Final = 20.0  # of the 30 that an end may take by default
 HALT_SECONDS: Final = 60.0
 
 
@@ -167,7 +166,7 @@ class Performer:
                 meta=request.kind.session_meta,
             )
         except (LaunchError, SessionError) as error:
-            cause = await self._explain(error)
+            cause = await explained(error, self._launched, self._session)
             around.tell(StartBroke(attempt, cause, kind_of(error)))
             return
         except Exception as error:
@@ -229,19 +228,7 @@ class Performer:
             closed=closed,
         )
 
-    async def _explain(self, error: Exception) -> str:
-        """Return the error with what is known of the process behind it: its end, and what it wrote last."""
-        parts = [str(error)]
-        if isinstance(error, SessionClosedError) and self._launched is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(STOP_GRACE):
-                    parts = [(await self._death(self._launched)).cause]
-        words = self._session.diagnosis.text() if self._session is not None else ""
-        if words:
-            parts.append(f"it wrote: {words[-500:]}")
-        return "; ".join(parts)
-
-    async def _prompt(self, effect: Prompt) -> None:
+    async def _prompt(self, effect: Prompt, *, counted: bool = True) -> None:
         session, around = self._session, self._around
         if session is None:
             return
@@ -255,12 +242,12 @@ class Performer:
             skipped = session.skipped_lines
             try:
                 stop_reason = await (session.claim() if session.inherits else session.prompt(text, meta, laid))
-                changed = await changed_files(self._launched)
+                changed = await changed_files(self._launched if counted else None)
                 words, lost = session.diagnosis.text(), session.skipped_lines - skipped
                 await around.store(PromptAnswered(effect.attempt, effect.task_id, stop_reason, changed, words, lost))
                 session.forget_answer()
             except AgentError as error:
-                changed = await changed_files(self._launched)
+                changed = await changed_files(self._launched if counted else None)
                 lost = session.skipped_lines - skipped
                 words = session.diagnosis.text()
                 around.tell(PromptBroke(effect.attempt, effect.task_id, str(error), changed, words, lost))
@@ -317,26 +304,27 @@ class Performer:
         session.attach(launched.channel, self._gate)
         return True
 
-    async def _hear_out(self, attempt: int, launched: Launched) -> None:
-        """Take in what a dead agent had written, the answer to its prompt included when it came to that."""
+    async def _hear_out(self, attempt: int, launched: Launched, *, counted: bool = True) -> Drained:
+        """Take in what a dead agent had written, the answer to its prompt included when it came to that.
+
+        The changed files of a task that it had answered are `counted`, where there is the time.
+        """
         task = self._around.state().active
         if task is not None and task.prompt is not None:
             prompt = Prompt(attempt, task.id)
-            self._begin(prompt, lambda: self._prompt(prompt))
-        await launched.drain()
+            self._begin(prompt, lambda: self._prompt(prompt, counted=counted))
+        drained = await launched.drain()
         if prompts := [task for effect, task in self._tasks.items() if isinstance(effect, Prompt)]:
             await asyncio.wait(prompts, timeout=MEASURE_SECONDS + STOP_GRACE)
-
-    async def _death(self, launched: Launched) -> Fate:
-        while (fate := await launched.fate()) is None:  # noqa: ASYNC110 - the engine must be asked; it tells nobody
-            await asyncio.sleep(INSPECT_SECONDS)
-        return fate
+        return drained
 
     async def _halt(self, effect: Halt) -> None:
+        state = self._around.state()
+        until = asyncio.get_running_loop().time() + hearing_seconds(state)
         await self._part()
         await self._end_tasks(but=(Halt,))
         try:
-            heard = not unheard(self._around.state()) or await self._hear_last(effect.attempt)
+            heard = not unheard(state) or await self._hear_last(effect.attempt, until)
             ended = await self._end_agent() if heard else await self._let_go()
         except Exception:
             log.exception("the end of an agent failed")
@@ -344,23 +332,22 @@ class Performer:
         self._over = True
         self._around.tell(Halted(effect.attempt, ended.confirmed, ended.exported))
 
-    async def _hear_last(self, attempt: int) -> bool:
-        """End an agent that was out of reach, and hear it out as a later manager would; return whether it has ended.
+    async def _hear_last(self, attempt: int, until: float) -> bool:
+        """End an agent that was out of reach, and hear it out as a later manager would; return whether that is done.
 
-        One that cannot be ended in time is left to the reaper, with all that it wrote.
+        One of which not all is heard in time, or not before it was given up, is left to the reaper with all it wrote.
         """
         await self._let_go()
-        ended = False
+        heard = False
         with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_WORDS_SECONDS):
-                if not await self._adopt(attempt) or self._launched is None or self._session is None:
-                    return True
-                await ended_surely(self._launched)
-                ended = True
-                await self._hear_out(attempt, self._launched)
-                await self._session.flush()
+            async with asyncio.timeout_at(until):
+                if await self._adopt(attempt) and self._launched is not None and self._session is not None:
+                    await ended_surely(self._launched)
+                    await self._hear_out(attempt, self._launched, counted=False)
+                    await self._session.flush()
+                heard = True
         await self._end_tasks(but=(Halt,))
-        return ended
+        return heard and not self._around.state().lifecycle.over
 
     async def _part(self) -> None:
         """Ask the agent to end its turn and give it a moment, so that its last words are kept."""

@@ -17,6 +17,7 @@ from acp_runtime.session.session import AcpSession
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 1.0  # between looks at an engine that tells nobody
+LAST_WORDS_SECONDS: Final = 20.0
 
 
 def inheritance(state: Subagent) -> Inheritance:
@@ -75,6 +76,11 @@ async def regain(launched: Launched, session: AcpSession) -> Fate | None:
 def unheard(state: Subagent) -> bool:
     """Tell whether an agent that is being stopped may have answered its prompt while nobody was there to hear it."""
     return state.lost_at is not None and state.active is not None and state.active.prompt is not None
+
+
+def hearing_seconds(state: Subagent) -> float:
+    """Return how long hearing an agent out may take in its end; the rest is for its work and its volumes."""
+    return min(LAST_WORDS_SECONDS, state.limits.stop * 2 / 3)
 
 
 async def ended_surely(launched: Launched) -> None:

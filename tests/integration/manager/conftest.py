@@ -15,7 +15,7 @@ import pytest
 
 from acp_runtime.clock import ManualClock
 from acp_runtime.config import load
-from acp_runtime.manager.launcher import CheckResult, Ended, Fate, Judgement, LaunchRequest, Log
+from acp_runtime.manager.launcher import CheckResult, Drained, Ended, Fate, Judgement, LaunchRequest, Log
 from acp_runtime.manager.local_channel import LocalChannel
 from acp_runtime.service import Runtime, SpawnRequest
 from acp_runtime.session.catalogue import AgentKind, Catalogue
@@ -76,8 +76,9 @@ class BareAgent:
     async def kill(self) -> bool:
         return await self.leave()
 
-    async def drain(self) -> None:
+    async def drain(self) -> Drained:
         """Nothing is kept."""
+        return Drained()
 
     async def release(self) -> None:
         await self.channel.close()

@@ -1,0 +1,96 @@
+"""Who is stopped while out of reach is heard out in time, or keeps what it wrote: never is it removed unheard."""
+
+import asyncio
+
+import pytest
+
+from acp_runtime.core.inputs import ChannelClosed, PromptLaid
+from acp_runtime.core.model import Limits, TaskState
+from acp_runtime.manager.launcher import Drained, Fate
+from acp_runtime.manager.recovery import LAST_WORDS_SECONDS
+from tests.integration.manager.conftest import BOUND, BareAgent, Ground, until
+from tests.integration.manager.test_take_up import ID, READY, STOP, KeptInput, judged, left_behind
+
+UPDATE = '{"sessionUpdate":"agent_message_chunk","content":{"type":"text","text":"the whole result"}}'
+ANSWER = (
+    f'{{"jsonrpc":"2.0","method":"session/update","params":{{"sessionId":"s","update":{UPDATE}}}}}\n'
+    '{"jsonrpc":"2.0","id":7,"result":{"stopReason":"end_turn"}}\n'
+).encode()
+REMOVED = "end"
+
+pytestmark = pytest.mark.requirement("D08.5")
+
+
+class Finished(BareAgent):
+    """An agent that had answered its prompt and is never in reach; its journal and its files are read at their time."""
+
+    def __init__(self, ground: Ground, *, read: bool, counted: bool) -> None:
+        super().__init__(ground, KeptInput(accepted=500))
+        self.reading, self.read, self.counted = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        if read:
+            self.read.set()
+        if counted:
+            self.counted.set()
+
+    async def recover(self) -> bool:
+        return False
+
+    async def fate(self) -> Fate | None:
+        return None
+
+    async def kill(self) -> bool:
+        return True
+
+    async def drain(self) -> Drained:
+        self.reading.set()
+        await self.read.wait()
+        assert self.receiver is not None
+        self.receiver.on_stdout(ANSWER)
+        self.receiver.on_closed("it has ended")
+        return Drained()
+
+    async def changed_files(self) -> int | None:
+        await self.counted.wait()
+        return 1
+
+
+async def stopped(ground: Ground, *, read: bool, counted: bool, stop: float) -> tuple[str, Finished]:
+    """Leave a subagent that is being stopped and was out of reach when that began."""
+    laid, limits = PromptLaid(1, f"{ID}.t1", 7, 319), Limits(stop=stop, restarts=0)
+    subagent = await left_behind(ground, READY, laid, ChannelClosed(1, "eof"), STOP, limits=limits)
+    agent = ground.adopted = Finished(ground, read=read, counted=counted)
+    return subagent, agent
+
+
+async def test_an_answer_is_told_though_the_files_cannot_be_counted_then(ground: Ground) -> None:
+    subagent, _ = await stopped(ground, read=True, counted=False, stop=30.0)
+    async with ground.runtime() as runtime:
+        view = await until(runtime, subagent, lambda each: each.newest.state.over)
+        assert (view.newest.state, view.newest.result) == (TaskState.COMPLETED, "the whole result")
+    assert REMOVED in ground.told
+    await judged(ground, subagent)
+
+
+async def test_what_cannot_be_read_in_the_time_of_an_end_is_kept_and_told_as_unknown(ground: Ground) -> None:
+    """The clock of the core stands still: what ends the reading is the share of `limits.stop` that it has."""
+    subagent, _ = await stopped(ground, read=False, counted=True, stop=0.3)
+    async with ground.runtime() as runtime:
+        async with asyncio.timeout(LAST_WORDS_SECONDS / 2):
+            view = await until(runtime, subagent, lambda each: each.newest.state.over)
+        assert (view.newest.state, view.confirmed) == (TaskState.INTERRUPTED, False)
+        assert "the outcome is unknown" in view.newest.cause
+    assert REMOVED not in ground.told
+    await judged(ground, subagent)
+
+
+async def test_what_is_read_after_it_was_given_up_is_kept(ground: Ground) -> None:
+    subagent, agent = await stopped(ground, read=False, counted=True, stop=30.0)
+    async with ground.runtime() as runtime:
+        async with asyncio.timeout(BOUND):
+            await agent.reading.wait()
+        ground.clock.advance(30_000)
+        view = await until(runtime, subagent, lambda each: each.newest.state.over)
+        agent.read.set()
+        assert (view.newest.state, view.confirmed) == (TaskState.INTERRUPTED, False)
+    assert REMOVED not in ground.told
+    await judged(ground, subagent)
