@@ -167,8 +167,9 @@ static void read_err(void)
     size_t size = frame(record, OUTPUT, STDERR, err.end, NULL, (size_t)count);
     bool kept = append(&err, record, size);
     while (err.count > 1 && (!kept || err.bytes > err.bound)) {
-        uint64_t first = get(F_ERR_FIRST), next = err.segments[1].start;
-        put(F_ERR_DROPPED, get(F_ERR_DROPPED) + (next > first ? next - first : 0));
+        uint64_t first = get(F_ERR_FIRST), next = err.segments[1].start, start = err.segments[0].start;
+        uint64_t from = first > start ? first : start, stop = start + err.segments[0].held;
+        put(F_ERR_DROPPED, get(F_ERR_DROPPED) + (stop > from ? stop - from : 0));
         put(F_ERR_FIRST, next > first ? next : first);
         drop_oldest(&err);
         kept = kept || append(&err, record, size);
@@ -176,6 +177,7 @@ static void read_err(void)
     if (!kept) {
         err.end += (size_t)count;
         put(F_ERR_DROPPED, get(F_ERR_DROPPED) + (uint64_t)count);
+        close_fd(&err.fd); /* no file holds a hole: what is deleted later is counted by what is in it */
     }
     put(F_ERR_END, err.end);
 }

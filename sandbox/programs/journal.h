@@ -31,7 +31,7 @@ struct journal {
     bool starved;               /* the disk had no room for the last record */
     size_t count;
     struct segment {
-        uint64_t start, bytes;
+        uint64_t start, bytes, held; /* of the stream: where it begins, and how much of it is here, without a hole */
     } segments[SEGMENTS];
     int fd, read_fd;
     uint64_t read_start; /* the segment that the reader has open */
@@ -119,6 +119,7 @@ static bool add(struct journal *journal, const unsigned char *record, size_t siz
     }
     journal->starved = false;
     newest->bytes += size;
+    newest->held += size - HEADER;
     journal->bytes += size;
     journal->end += size - HEADER;
     return true;

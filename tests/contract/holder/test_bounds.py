@@ -1,6 +1,7 @@
 """What the journal holds at most, and what happens there: stdout waits, stderr loses its oldest, input is refused."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -143,21 +144,36 @@ async def test_a_disk_with_little_room_is_used_again_and_again(held: Held, small
 
 
 async def test_stderr_on_a_full_disk_is_counted_and_told_as_a_gap(held: Held, small_disk: Path):
-    script = "echo early >&2; read x <&3; seq 1 1000 >&2; echo wrote; read x <&3; echo late >&2; read x <&3"
-    await held.start("sh", "-c", f"exec 3<&0; {script}")
+    """Each byte that is lost counts once, whether it was never kept or was deleted to make room."""
+    gate = held.folder / "gate"
+    os.mkfifo(gate)
+    gate.chmod(0o666)
+    held.folder.chmod(0o755)
+    flood, again, rest = numbered(200_000), numbered(1000), b"late\n"
+    script = f"echo early >&2; read x <{gate}; seq 1 200000 >&2; read x; seq 1 1000 >&2; read x; echo late >&2; read x"
+    await held.start("sh", "-c", script)
     heard, channel = await held.attach()
     await heard.until(lambda: heard.stderr == b"early\n")
-    await channel.send(b"0\n")
-    await heard.until(lambda: heard.stdout == b"wrote\n")
-    await heard.until(lambda: heard.stderr.endswith(b"1000\n"))
-    ballast = small_disk / "ballast"
-    fill(ballast)
-    assert heard.gaps == []
+    fill(small_disk / "ballast")
+    await asyncio.to_thread(gate.write_text, "go\n")
+    written = len(b"early\n" + flood)
+    while (state := await channel.ask()).stderr_end < written:
+        pass
+    first, channel = await held.attach(epoch=2)
+    await first.until(lambda: channel.received_stderr == written)
+    assert first.gaps != []
+    assert state.stderr_dropped == sum(lost for _, _, lost in first.gaps) == written - len(first.stderr)
+    (small_disk / "ballast").unlink()
+    await channel.send(b"go\n")
+    await channel.send(b"go\n")
+    await first.until(lambda: first.stderr.endswith(rest))
     state = await channel.ask()
-    assert state.stderr_dropped == 0
-    ballast.unlink()
-    await channel.send(b"1\n")
-    await heard.until(lambda: heard.stderr.endswith(b"late\n"))
+    last, channel = await held.attach(epoch=3)
+    await last.until(lambda: channel.received_stderr == written + len(again + rest))
+    assert (
+        state.stderr_dropped == sum(lost for _, _, lost in last.gaps) == written + len(again + rest) - len(last.stderr)
+    )
+    assert last.stderr.endswith(again + rest)
 
 
 async def test_a_holder_that_finds_no_room_for_its_journal_does_not_start(held: Held, small_disk: Path):
