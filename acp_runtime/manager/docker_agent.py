@@ -109,7 +109,7 @@ class DockerAgent:
                 log.info("the socket of %s does not answer: %s", self.request.subagent, error)
             else:
                 return
-        await self.channel.attach(self.hold.within.open)
+        await self.hold.attach(self.channel)
 
     async def fate(self) -> Fate | None:
         """Ask the holder what it told last, and the engine for the container. None while nobody knows an end."""

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from acp_runtime.manager.run_dir import make_run_dir
 from sandbox.channel import Receiver
 from sandbox.container import Sandbox
 from sandbox.engine import Engine
+from sandbox.hold import INNER, Hold
 from sandbox.holder.channel import HeldChannel
 from sandbox.holder.dead import replay
 from sandbox.holder.errors import EpochRefused, HolderError, HolderGone
@@ -120,6 +122,28 @@ async def test_an_agent_is_held_and_attached_and_ends(placed: Placed):
     with pytest.raises(HolderGone):
         await placed.attach()
     assert await placed.inside(f"ls {RUN}", user=f"0:{GID}") == ""
+
+
+@pytest.mark.parametrize("placed", ["exec"], indirect=True)
+@pytest.mark.parametrize("socket", [SOCKET, INNER])
+async def test_a_holder_is_reached_from_inside_wherever_it_listens(placed: Placed, socket: str):
+    """That of an earlier version, made where sockets are shared, has none but the one in the shared folder."""
+    placed.socket = socket
+    await placed.start(*ECHO)
+    shutil.rmtree(placed.folder)  # or lost to this side in any other way
+    hold, heard = Hold(placed.sandbox, HOLDER, RUN, None), Heard()
+    channel = HeldChannel(heard, heard, token=placed.token, epoch=2)
+    assert (await hold.attach(channel)).phase is Phase.RUNNING
+    await channel.send(b"hello\n")
+    await heard.until(lambda: heard.stdout == b"hello\n")
+    await channel.kill(0)
+    async with asyncio.timeout(BOUND):
+        await channel.wait_over()
+    await channel.dismiss()
+    again = HeldChannel(heard, heard, token=placed.token, epoch=2)
+    with pytest.raises(HolderGone) as gone:
+        await hold.attach(again)
+    assert gone.value.kind == "holder_gone"
 
 
 @pytest.mark.requirement("D08.6")
