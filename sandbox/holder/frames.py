@@ -163,8 +163,9 @@ def _known(counter: int) -> int | None:
 class Settings:
     """What a holder is started with. Paths are those inside the container; bounds in bytes, times in seconds.
 
-    `shared` is another socket of it, in a folder that is the manager's as well. `stdout_bound` must exceed what a
-    client holds back before it acknowledges: one line of 16 MiB.
+    `shared` is another socket of it, in a folder that is the manager's as well. `init` is the pid of the container's,
+    which the holder ends when nobody came for it; None where it has no container of its own. `stdout_bound` must exceed
+    what a client holds back before it acknowledges: one line of 16 MiB.
     """
 
     journal: str
@@ -175,6 +176,7 @@ class Settings:
     env: Mapping[str, str] = field(repr=False)
     cwd: str
     shared: str | None = None
+    init: int | None = None
     uid: int = AGENT_UID
     gid: int = AGENT_UID
     ttl: int = 600
@@ -191,6 +193,7 @@ class Settings:
             *(("grace_ms", str(round(self.grace * 1000))), ("open_files", str(self.open_files))),
             *(("out_bound", str(self.stdout_bound)), ("err_bound", str(self.stderr_bound))),
             *((("shared", self.shared),) if self.shared is not None else ()),
+            *((("init", str(self.init)),) if self.init is not None else ()),
             *(("arg", word) for word in self.argv),
             *(("env", f"{name}={value}") for name, value in self.env.items()),
         ]

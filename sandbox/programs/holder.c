@@ -12,7 +12,8 @@
  *   - one client at a time; it is replaced only by one with the token and an epoch that is not lower;
  *   - the agent has no capability, no group and no way to more rights, and reads neither token, journal nor environment;
  *   - with the agent ends all that it started; the end is told when nothing of it is left;
- *   - without a client for the time to live the agent is ended; what it wrote stays in the journal;
+ *   - without a client for the time to live the agent is ended, and then its container; what it wrote stays in the
+ *     journal;
  *   - one thread, bounded memory, no busy waiting; errors are frames with a name.
  */
 #define _GNU_SOURCE
@@ -40,6 +41,7 @@ static struct guest {
     unsigned char bytes[HEADER + HELLO_MAX];
 } guests[GUESTS];
 static int signals = -1;
+static bool forsaken; /* nobody came for what an agent that has ended had left to tell */
 
 /* ---- journal and socket */
 
@@ -218,6 +220,7 @@ static int keep_time(void)
         next = guests[i].fd >= 0 ? earlier(next, guests[i].deadline) : next;
     }
     if (client.fd < 0 && absent_since + (int64_t)ttl * 1000 <= now) {
+        forsaken = over;
         finished = finished || over;
         if (get(F_PHASE) == RUNNING)
             end_agent(BY_TTL, grace_ms);
@@ -309,6 +312,8 @@ __attribute__((noreturn)) static void serve(void)
             attend(watched);
     }
     remove_sockets();
+    if (forsaken && init != 0)
+        (void)kill((pid_t)init, SIGTERM); /* nothing else ends the container, and who may remove it waits for that */
     _exit(0);
 }
 

@@ -5,7 +5,7 @@
 #include "client.h"
 
 static char *journal_path, *token;
-static uint64_t epoch, ttl = 600;
+static uint64_t epoch, ttl = 600, init; /* `init`: the pid of the container's, 0 = none */
 static struct place {
     char *path; /* the name alone once the folder is open */
     int folder, listener;
@@ -70,6 +70,7 @@ static const struct {
     {"token", &token, NULL, TOKEN_MIN, TOKEN_MAX},
     {"cwd", &working, NULL, 1, 4096},
     {"epoch", NULL, &epoch, 0, UINT64_MAX - 1},
+    {"init", NULL, &init, 1, 1 << 22},
     {"ttl", NULL, &ttl, 1, 1 << 30},
     {"grace_ms", NULL, &grace_ms, 0, 1 << 30},
     {"out_bound", NULL, &out.bound, 1 << 20, 1ULL << 40},

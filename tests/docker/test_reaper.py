@@ -11,10 +11,16 @@ from dataclasses import replace
 import pytest
 
 from sandbox.container import Sandbox
+from sandbox.hold import Hold
+from sandbox.holder.dead import replay
+from sandbox.holder.frames import Cause, Phase
+from sandbox.holder.reader import journal_of, reader
 from sandbox.judgement import Action, Standing
 from sandbox.ownership import Owner, start_time
+from sandbox.programs_volume import HOLDER, PROGRAMS_MOUNT, RELAY, ensure_programs
 from sandbox.reaper import Reaper
 from sandbox.spec import LABEL, VolumeMount
+from tests.contract.holder.held import Heard
 from tests.docker.conftest import IDLE, TEST_LABELS
 
 pytestmark = pytest.mark.docker
@@ -50,8 +56,9 @@ async def make(engine, make_spec, me, store):
     async def make(subagent="one", maker=None, *, ended=False, volumes=False, **fields) -> Sandbox:
         maker = maker or replace(me, epoch=1)
         labels = {**TEST_LABELS, **maker.labels(), f"{LABEL}test-store": store}
-        given = {"labels": labels, "subagent": subagent, "work": volumes, "home": False, **fields}
-        spec = replace(make_spec(**given), store=maker.store, command=ENDS if ended else IDLE)
+        command = ENDS if ended else IDLE
+        given = {"labels": labels, "subagent": subagent, "work": volumes, "home": False, "command": command, **fields}
+        spec = replace(make_spec(**given), store=maker.store)
         sandbox = await Sandbox.create(engine, spec)
         made.append(sandbox)
         if ended:
@@ -155,6 +162,27 @@ async def test_a_dead_maker_of_another_store_loses_what_has_ended_but_no_volume(
     assert done == [Action.KEEP, Action.REMOVED, Action.UNTOUCHED]
     assert [await state(each) for each in (runs, ended)] == ["running", "gone"]
     assert await engine.inspect_volume(ended.spec.work_volume) is not None
+
+
+@pytest.mark.requirement("D09.1")
+async def test_an_agent_that_nobody_comes_for_ends_with_its_container_and_another_store_removes_that(
+    engine, image, make, other, reaper
+):
+    programs = VolumeMount(await ensure_programs(engine, image), PROGRAMS_MOUNT)
+    first = (RELAY, "listen", "/run/relay.sock", "127.0.0.1:8790")
+    agents = await make("one", other, command=first, mounts=(programs,), volumes=True, journal=True)
+    own = (agents.spec.work_volume, agents.spec.journal_volume)
+    hold = Hold(agents, HOLDER, "/run/holder", None)
+    await hold.start(["sleep", "1000"], cwd="/", env={"PATH": "/usr/bin:/bin"}, token="t" * 32, epoch=1, ttl=1)
+    assert await actions(reaper({}, started=without(other)), agents, *own) == [Action.KEEP, *[Action.UNTOUCHED] * 2]
+    assert await engine.wait_container(agents.id, bound=30) == 0
+    async with reader(engine, agents.spec, image) as sandbox:
+        nobody = Heard()
+        state = await replay(sandbox.open_channel, journal_of(1), nobody, nobody)
+    assert (state.phase, state.cause) == (Phase.ENDED, Cause.TTL)
+    assert await actions(reaper({}, started=without(other)), agents, *own) == [Action.REMOVED, *[Action.UNTOUCHED] * 2]
+    passes = reaper({}, started=without(other), volumes_of=frozenset({other.store}))
+    assert await actions(passes, *own) == [Action.REMOVED] * 2
 
 
 @pytest.mark.requirement("D09.1")

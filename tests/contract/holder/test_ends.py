@@ -113,6 +113,39 @@ async def test_without_a_client_for_its_time_to_live_the_agent_ends_and_the_jour
 
 
 @ON_THE_SOCKET
+@pytest.mark.requirement("D09.1")
+async def test_with_a_holder_that_nobody_came_for_ends_the_init_of_its_container(held: Held):
+    init = await asyncio.create_subprocess_exec("sleep", "1000")
+    try:
+        await held.start("sh", "-c", "exit 3", ttl=1, init=init.pid)
+        async with asyncio.timeout(BOUND):
+            assert await init.wait() == -signal.SIGTERM
+    finally:
+        if init.returncode is None:
+            init.kill()
+    assert read_state((held.journal / "state").read_bytes()).exit_code == 3
+
+
+@ON_THE_SOCKET
+async def test_a_holder_that_is_dismissed_leaves_the_init_alone(held: Held):
+    init = await asyncio.create_subprocess_exec("sleep", "1000")
+    try:
+        await held.start("true", init=init.pid)
+        (holder,) = holders(held.journal)
+        _, channel = await held.attach()
+        await over(channel)
+        await channel.dismiss()
+        await ended(holder)
+        assert init.returncode is None
+        init.send_signal(signal.SIGUSR1)
+        async with asyncio.timeout(BOUND):
+            assert await init.wait() == -signal.SIGUSR1
+    finally:
+        if init.returncode is None:
+            init.kill()
+
+
+@ON_THE_SOCKET
 async def test_a_served_agent_outlives_the_time_to_live(held: Held):
     await held.start("sh", "-c", "sleep 2; echo done; read x", ttl=1)
     heard, channel = await held.attach()
