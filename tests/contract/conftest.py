@@ -1,4 +1,7 @@
-"""One place to run agents in, twice: as local processes and in containers. The same tests hold for both."""
+"""One place to run agents in, twice: as local processes and in containers. The same tests hold for both.
+
+A test that names the place `docker-exec` has it a third time: in containers that share no sockets with the manager.
+"""
 
 import asyncio
 import hashlib
@@ -14,6 +17,7 @@ import pytest
 
 from acp_runtime.clock import ManualClock
 from acp_runtime.config import Config, load
+from acp_runtime.config.config import Sockets
 from acp_runtime.core.model import Limits, Permissions
 from acp_runtime.manager.launcher import Launcher
 from acp_runtime.manager.local_launcher import LocalLauncher
@@ -25,6 +29,11 @@ from tests import engine
 SCRIPT = Path(__file__).parents[1] / "agents" / "scripted_agent.py"
 KEEPING = SCRIPT.with_name("keeping_agent.py")
 PARENT = "parent"
+# For tests of agents that outlive their manager: both ways into a container, every day or the second in the long mode.
+BOTH_WAYS = pytest.mark.parametrize("place", ["docker", "docker-exec"], indirect=True)
+EXEC_IN_LONG = pytest.mark.parametrize(
+    "place", ["docker", pytest.param("docker-exec", marks=pytest.mark.long)], indirect=True
+)
 BOUND = 100.0
 
 
@@ -130,11 +139,14 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         from acp_runtime.manager.docker_launcher import DockerLauncher
 
         image = request.getfixturevalue("closure")
-        config = config_for(root, image)
-        place = Place("docker", root, config, lambda: DockerLauncher(config, os.environ, labels=label(root)), "python3")
+        sockets: Sockets = "exec" if request.param == "docker-exec" else "auto"
+        config = replace(config_for(root, image), sockets=sockets)
+        place = Place(
+            request.param, root, config, lambda: DockerLauncher(config, os.environ, labels=label(root)), "python3"
+        )
     place.kind("scripted")
     yield place
-    assert_nothing_left(root, on_the_engine=request.param == "docker")
+    assert_nothing_left(root, on_the_engine=request.param != "local")
 
 
 def assert_nothing_left(root: Path, *, on_the_engine: bool) -> None:

@@ -13,24 +13,20 @@ from acp_runtime.core.model import Limits, TaskState
 from acp_runtime.core.status import Status
 from acp_runtime.service import Runtime
 from tests import engine
-from tests.contract.conftest import PARENT, Place, mark
+from tests.contract.conftest import BOTH_WAYS, EXEC_IN_LONG, PARENT, Place, mark
 
-pytestmark = [
-    pytest.mark.docker,
-    pytest.mark.parametrize("place", ["docker"], indirect=True),
-    pytest.mark.requirement("D08.5"),
-]
+pytestmark = [pytest.mark.docker, pytest.mark.requirement("D08.5")]
 
 MANAGER = Path(__file__).with_name("adoption_manager.py")
 ANSWERED = "until grep -q stopReason /journal/1/o-*; do sleep 0.05; done"
 
 
-async def killed(place: Place, task: str, reached: str, *, sockets: str = "auto", **request: str) -> str:
+async def killed(place: Place, task: str, reached: str, *, sockets: str | None = None, **request: str) -> str:
     """Have a process of its own spawn a task, and kill it once it has come so far; return the subagent's id.
 
-    `request` is what is asked for beyond the task.
+    `request` is what is asked for beyond the task, `sockets` where it is other than the place's.
     """
-    other = json.dumps({"config": {"sockets": sockets}, "request": request})
+    other = json.dumps({"config": {"sockets": sockets or place.config.sockets}, "request": request})
     argv = (sys.executable, str(MANAGER), str(place.root), place.config.base_image or "", task, reached, other)
     manager = await asyncio.create_subprocess_exec(*argv, stdout=subprocess.PIPE)
     assert manager.stdout is not None
@@ -72,6 +68,7 @@ def numbers(upto: int) -> str:
     return "".join(f"{number}\n" for number in range(upto))
 
 
+@BOTH_WAYS
 async def test_a_task_in_flight_ends_with_its_full_result_and_nothing_said_is_lost_or_doubled(place: Place) -> None:
     subagent = await killed(place, "[[updates:400]][[say:one]][[wait:go]][[updates:400]][[say:two]]", "one")
     inside(place, "touch go")
@@ -82,6 +79,7 @@ async def test_a_task_in_flight_ends_with_its_full_result_and_nothing_said_is_lo
         assert "completed" in await told_once(runtime)
 
 
+@EXEC_IN_LONG
 async def test_a_task_that_ended_while_nobody_watched_is_told_with_its_result(place: Place) -> None:
     subagent = await killed(place, "[[say:one]][[wait:go]][[say:two]]", "one")
     inside(place, "touch go")
@@ -95,6 +93,7 @@ async def test_a_task_that_ended_while_nobody_watched_is_told_with_its_result(pl
         assert (view.newest.result, view.attempt) == ("three", 1)
 
 
+@BOTH_WAYS
 async def test_the_result_of_an_agent_that_died_unwatched_is_taken_from_its_journal(place: Place) -> None:
     subagent = await killed(place, "[[say:one]][[wait:go]][[say:two]]", "one")
     inside(place, "touch go")
@@ -106,6 +105,7 @@ async def test_the_result_of_an_agent_that_died_unwatched_is_taken_from_its_jour
         assert "onetwo" in await told_once(runtime)
 
 
+@EXEC_IN_LONG
 async def test_an_agent_that_died_unwatched_in_mid_task_is_told_as_interrupted_with_what_it_had_said(
     place: Place,
 ) -> None:
@@ -121,6 +121,7 @@ async def test_an_agent_that_died_unwatched_in_mid_task_is_told_as_interrupted_w
         assert "interrupted" in await told_once(runtime)
 
 
+@BOTH_WAYS
 async def test_an_open_question_is_open_again_and_its_answer_reaches_the_agent(place: Place) -> None:
     subagent = await killed(place, "[[ask:allow_once,reject_once]]", "?")
     async with place.runtime() as runtime:
@@ -132,6 +133,7 @@ async def test_an_open_question_is_open_again_and_its_answer_reaches_the_agent(p
         assert "opt-1" in view.newest.result
 
 
+@EXEC_IN_LONG
 async def test_an_idle_agent_goes_on_in_its_session(place: Place) -> None:
     subagent = await killed(place, "[[say:one]]", "one")
     async with place.runtime() as runtime:
@@ -142,6 +144,7 @@ async def test_an_idle_agent_goes_on_in_its_session(place: Place) -> None:
         assert await said(runtime, subagent) == "onetwo"
 
 
+@EXEC_IN_LONG
 async def test_a_holder_that_was_killed_ends_its_agent_and_another_attempt_goes_on(place: Place) -> None:
     async with place.runtime() as runtime:
         request = place.request("[[say:one]][[hang]]", limits=Limits(backoff=0.01))
@@ -156,6 +159,7 @@ async def test_a_holder_that_was_killed_ends_its_agent_and_another_attempt_goes_
         assert (view.newest.result, view.attempt) == ("two", 2)
 
 
+@EXEC_IN_LONG
 async def test_a_task_that_never_reached_a_dying_agent_is_given_to_the_next(place: Place) -> None:
     """The agent dies while the files of its first task are counted: the second was begun, and nothing was written."""
     dies = "(sleep 0.3; kill -9 $PPID) >/dev/null 2>&1 &"

@@ -11,14 +11,10 @@ from acp_runtime.core.status import Status
 from acp_runtime.manager.docker_launcher import DockerLauncher
 from acp_runtime.service import Runtime
 from acp_runtime.views import SubagentView
-from tests.contract.conftest import PARENT, Place, label
+from tests.contract.conftest import BOTH_WAYS, EXEC_IN_LONG, PARENT, Place, label
 from tests.contract.test_adoption import ANSWERED, inside, killed
 
-pytestmark = [
-    pytest.mark.docker,
-    pytest.mark.parametrize("place", ["docker"], indirect=True),
-    pytest.mark.requirement("D08.5"),
-]
+pytestmark = [pytest.mark.docker, pytest.mark.requirement("D08.5")]
 
 TASK = "[[say:one]][[wait:go]][[say:two]]"
 LOST_GRACE_MS = 300_000
@@ -56,6 +52,7 @@ async def over(place: Place, runtime: Runtime, subagent: str) -> SubagentView:
     return await place.until(runtime, subagent, lambda each: each.newest.state.over)
 
 
+@BOTH_WAYS
 async def test_what_was_finished_is_told_when_the_engine_comes_back_too_late(place: Place) -> None:
     subagent = await finished(place)
     bring_back = endpoint_of_its_own(place)
@@ -70,6 +67,7 @@ async def test_what_was_finished_is_told_when_the_engine_comes_back_too_late(pla
             assert "was given up" in turn.text
 
 
+@EXEC_IN_LONG
 @pytest.mark.parametrize("by", ["parent", "manager"])
 async def test_what_was_finished_is_told_when_it_is_stopped_before_it_is_in_reach(place: Place, by: str) -> None:
     subagent = await finished(place)
@@ -84,6 +82,7 @@ async def test_what_was_finished_is_told_when_it_is_stopped_before_it_is_in_reac
             assert "onetwo" in turn.text
 
 
+@EXEC_IN_LONG
 @pytest.mark.parametrize("done", [True, False])
 async def test_an_agent_that_lives_and_is_never_in_reach_is_heard_out_when_it_is_given_up(
     place: Place, done: bool

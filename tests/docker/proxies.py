@@ -1,47 +1,117 @@
 """Proxies in front of the engine's socket that make rare timing certain, and one that speaks TLS.
 
 async with merging(path, engine_socket, b"marker"):   # an execution's answer comes in one piece, up to the marker
+async with withholding(path, engine_socket, re.compile(b"..."), answer=True):   # the answer to this never comes
 with sealed(engine_socket, certificates) as port:     # TLS on loopback, with half closes in both directions
 """
 
 import asyncio
 import contextlib
+import re
 import select
 import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 AT_ONCE = 65536
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Ways = tuple[Coroutine[Any, Any, None], Coroutine[Any, Any, None]]
 
 
 @contextlib.asynccontextmanager
 async def merging(path: Path, engine_socket: str, marker: bytes) -> AsyncIterator[None]:
     """Hold what the engine says on a raw stream back until `marker` is in it, then pass it on in one write."""
 
+    def ways(asker: Streams, engine: Streams) -> Ways:
+        upgraded = asyncio.Event()
+        return _forward(asker[0], engine[1], upgraded), _hold(engine[0], asker[1], upgraded, marker)
+
+    async with _between(path, engine_socket, ways):
+        yield
+
+
+@dataclass
+class Withheld:
+    """What came of one request: `asked` when it came, `answered` when the engine has answered it.
+
+    Whoever sets `let_go` has a request that is kept from the engine passed on, though nobody may wait for it any more.
+    """
+
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+    let_go: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@contextlib.asynccontextmanager
+async def withholding(
+    path: Path, engine_socket: str, request: re.Pattern[bytes], *, answer: bool
+) -> AsyncIterator[Withheld]:
+    """Let no answer come to the first request like this; without `answer` the engine does not get it either."""
+    withheld = Withheld()
+
+    def ways(asker: Streams, engine: Streams) -> Ways:
+        here = asyncio.Event()
+
+        async def ask() -> None:
+            said = b""
+            while data := await asker[0].read(AT_ONCE):
+                said += data
+                if not withheld.asked.is_set() and request.search(said):
+                    here.set()
+                    withheld.asked.set()
+                    if not answer:
+                        await withheld.let_go.wait()
+                engine[1].write(data)
+                await engine[1].drain()
+            engine[1].write_eof()
+
+        async def tell() -> None:
+            while data := await engine[0].read(AT_ONCE):
+                if here.is_set():
+                    withheld.answered.set()
+                else:
+                    asker[1].write(data)
+                    await asker[1].drain()
+            asker[1].write_eof()
+
+        return ask(), tell()
+
+    async with _between(path, engine_socket, ways):
+        yield withheld
+
+
+@contextlib.asynccontextmanager
+async def _between(path: Path, engine_socket: str, ways: Callable[[Streams, Streams], Ways]) -> AsyncIterator[None]:
+    """Serve a socket before the engine's: for each connection the two ways, there and back."""
     served = set[asyncio.Task[None] | None]()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(*asker: Any) -> None:
         served.add(asyncio.current_task())
-        from_engine, to_engine = await asyncio.open_unix_connection(engine_socket)
-        upgraded = asyncio.Event()
+        engine = await asyncio.open_unix_connection(engine_socket)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(_forward(reader, to_engine, upgraded))
-                tasks.create_task(_hold(from_engine, writer, upgraded, marker))
+                for way in ways(asker, engine):
+                    tasks.create_task(way)
         except* ConnectionError:
             pass
         finally:
-            to_engine.close()
-            writer.close()
+            engine[1].close()
+            asker[1].close()
 
     server = await asyncio.start_unix_server(serve, path)
-    async with server:
+    try:
         yield
-    for task in filter(None, served):
-        task.cancel()
-    await asyncio.gather(*filter(None, served), return_exceptions=True)
+    finally:
+        server.close()
+        for task in filter(None, served):
+            task.cancel()
+        await asyncio.gather(*filter(None, served), return_exceptions=True)
+        await server.wait_closed()
 
 
 async def _forward(reader: asyncio.StreamReader, to_engine: asyncio.StreamWriter, upgraded: asyncio.Event) -> None:
