@@ -1,81 +1,22 @@
 /* fuzz FOLDER SEED SECONDS CORPUS...
  *
- * Gives the holder's own functions what a client, a guest or a damaged journal may hold: the kept corpus and mutations
- * of it, for so many seconds. Built with the sanitizers, which end it at the first mistake. The agent of this holder is
+ * Gives the holder's own functions what a client, a guest, a damaged journal, the settings or an attached stream may
+ * hold: the kept corpus and mutations of it, for so many seconds. Built with the sanitizers, which end it at the first
+ * mistake. The agent of this holder is
  * nobody: a socket pair that is read. The journal is in FOLDER. Prints how many inputs were tried.
  */
 #define main holder_main
 #include "holder.c"
 #undef main
 
-enum { LONGEST = 4096, MOST = 512 };
-static struct input {
-    unsigned char bytes[LONGEST];
-    size_t size;
-} inputs[MOST];
-static size_t input_count;
-static uint64_t chance;
+#include "fuzzing.h"
 
-static uint64_t draw(uint64_t below)
-{
-    chance ^= chance << 13;
-    chance ^= chance >> 7;
-    chance ^= chance << 17;
-    return chance % below;
-}
+enum { FORKED = 16 }; /* a child takes as long as so many others */
 
-/* Makes the checks right where they can be: what is behind them is to be reached. */
-static void mend(struct input *input)
+static struct input drawn(void)
 {
-    for (size_t at = 0; at + HEADER <= input->size;) {
-        unsigned char *bytes = input->bytes + at;
-        size_t rest = input->size - at - HEADER;
-        if (number(bytes + 4, 4) > rest)
-            put_number(bytes + 4, rest, 4);
-        size_t length = size_of(bytes) - HEADER;
-        put_number(bytes + 16, check(check(0, bytes, 16), bytes + HEADER, length), 4);
-        at += HEADER + length;
-    }
-}
-
-static struct input mutated(void)
-{
-    struct input input = inputs[draw(input_count)];
-    const struct input *other = &inputs[draw(input_count)];
-    for (uint64_t times = draw(6); times > 0 && input.size > 0; times--)
-        switch (draw(5)) {
-        case 0:
-            input.bytes[draw(input.size)] ^= (unsigned char)(1 << draw(8));
-            break;
-        case 1:
-            input.bytes[draw(input.size)] = (unsigned char)draw(256);
-            break;
-        case 2:
-            input.size = draw(input.size + 1);
-            break;
-        case 3:
-            if (input.size >= HEADER) /* an interesting number in the first header */
-                put_number(input.bytes + 8 * draw(2), (uint64_t[]){0, 1, UINT64_MAX, 1ULL << 63, in.end, out.end}[draw(6)], 8);
-            break;
-        default:
-            if (input.size + other->size <= LONGEST) {
-                memcpy(input.bytes + input.size, other->bytes, other->size);
-                input.size += other->size;
-            }
-        }
-    if (draw(4) != 0)
-        mend(&input);
-    return input;
-}
-
-/* A new connection: returns its far end. */
-static int connected(int *near)
-{
-    int ends[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0)
-        abort();
-    *near = ends[0];
-    return ends[1];
+    const uint64_t interesting[] = {0, 1, UINT64_MAX, 1ULL << 63, in.end, out.end};
+    return mutated(interesting, sizeof interesting / sizeof interesting[0]);
 }
 
 static void as_guest(const struct input *input)
@@ -152,16 +93,78 @@ static void live(int far)
     put(F_PHASE, draw(8) == 0 ? ENDED : RUNNING);
 }
 
-static void load_corpus(char **paths)
+/* Waits for a child that may have refused what it was given, and nothing else. */
+static void await_child(pid_t child)
 {
-    for (; *paths != NULL && input_count < MOST; paths++) {
-        int fd = open(*paths, O_RDONLY | O_CLOEXEC);
-        ssize_t count = read(fd, inputs[input_count].bytes, LONGEST);
-        if (count <= 0)
+    int status;
+    if (waitpid(child, &status, 0) != child || !WIFEXITED(status) || WEXITSTATUS(status) > 1)
+        abort();
+}
+
+/* In a process of its own: what is refused ends it. What is taken is what a holder can begin with. */
+static void as_settings(const struct input *input)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        abort();
+    pid_t child = fork();
+    if (child == 0) {
+        (void)dup2(ends[0], 0);
+        (void)dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), 1);
+        (void)close(ends[1]);
+        token = NULL;
+        read_settings();
+        if (strlen(token) < TOKEN_MIN || strlen(token) > TOKEN_MAX || arguments[0] == NULL || uid == 0 || ttl == 0 ||
+            init > 1 << 22 || out.bound < 1 << 20 || *journal_path == '\0' || *inner.path == '\0')
             abort();
-        inputs[input_count++].size = (size_t)count;
-        (void)close(fd);
+        _exit(0);
     }
+    (void)close(ends[0]);
+    (void)!write(ends[1], input->bytes, input->size);
+    (void)close(ends[1]);
+    await_child(child);
+}
+
+/* All that one side said before it ended is what the other hears. */
+static void hear_all(int fd, const struct input *said)
+{
+    unsigned char heard[LONGEST + 1];
+    size_t got = 0;
+    for (ssize_t count; (count = read(fd, heard + got, sizeof heard - got)) > 0;)
+        got += (size_t)count;
+    if (got != said->size || memcmp(heard, said->bytes, got) != 0)
+        abort();
+}
+
+/* As `holder attach` carries it, from stdin to the socket or from there to stdout. */
+static void as_attach(const struct input *input)
+{
+    bool inward = draw(2) == 0;
+    int from[2], to[2], near, far = connected(&near);
+    if (pipe2(from, O_CLOEXEC) != 0 || pipe2(to, O_CLOEXEC) != 0 || fcntl(far, F_SETFL, 0) != 0)
+        abort();
+    pid_t child = fork();
+    if (child == 0) {
+        (void)dup2(from[0], 0);
+        (void)dup2(to[1], 1);
+        for (size_t i = 0; i < 5; i++)
+            (void)close((int[]){from[0], from[1], to[0], to[1], far}[i]);
+        carry_all(near, 60);
+        _exit(0);
+    }
+    (void)close(from[0]);
+    (void)close(to[1]);
+    (void)close(near);
+    for (size_t at = 0, piece; at < input->size; at += piece) {
+        piece = 1 + draw(input->size - at);
+        (void)!write(inward ? from[1] : far, input->bytes + at, piece);
+    }
+    close_fd(inward ? &from[1] : &far);
+    hear_all(inward ? far : to[0], input);
+    close_fd(&far);
+    close_fd(&from[1]);
+    (void)close(to[0]);
+    await_child(child);
 }
 
 int main(int argc, char **argv)
@@ -183,8 +186,14 @@ int main(int argc, char **argv)
             far = connected(&agent_in);
         }
         live(far);
-        struct input input = mutated();
-        (tried % 3 == 0 ? as_guest : tried % 3 == 1 ? as_client : as_journal)(&input);
+        struct input input = drawn();
+        bool forked = tried % FORKED == 0, attached = tried % (4 * FORKED) == 0;
+        while (forked && !attached && input.bytes[0] != SETTINGS && draw(16) != 0)
+            input = drawn();
+        if (forked)
+            (attached ? as_attach : as_settings)(&input);
+        else
+            (tried % 3 == 0 ? as_guest : tried % 3 == 1 ? as_client : as_journal)(&input);
     }
     (void)printf("%llu\n", (unsigned long long)tried);
     return 0;
