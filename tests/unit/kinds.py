@@ -78,5 +78,5 @@ def _places(node: ast.AST) -> Iterator[ast.expr | None]:
         }
         if "error" in keys and "kind" in keys:
             yield keys["kind"]
-    if isinstance(node, ast.FunctionDef) and node.name in {"_kind", "kind_of"} and ast.unparse(node.returns or node) == "str":
+    if isinstance(node, ast.FunctionDef) and node.name == "kind_of" and ast.unparse(node.returns or node) == "str":
         yield from (each.value for each in ast.walk(node) if isinstance(each, ast.Return))
