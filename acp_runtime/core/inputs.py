@@ -198,7 +198,8 @@ class Reattached(Observation):
 class DeathProven(Observation):
     """The agent's process is gone; `kind` is `manager_ended` when it went with its manager.
 
-    `kept`: its input was kept for it, so a prompt that was not laid out was never written.
+    `kept`: its input was kept for it, so a prompt that was not laid out was never written. `accepted`: it was given
+    nothing behind this offset of its input; None where nothing proves that.
     """
 
     attempt: int
@@ -206,6 +207,7 @@ class DeathProven(Observation):
     cause: str
     kind: str = ""
     kept: bool = False
+    accepted: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,14 +267,14 @@ def reattached(draft: Draft, given: Reattached) -> None:
 def death_proven(draft: Draft, given: DeathProven) -> None:
     """Only the delivered task is interrupted; another attempt goes on with the queue while one is left.
 
-    What is surely not delivered goes back to the queue: a prompt that was to be laid out first, and was not.
+    What is surely not delivered goes back to the queue: see `_never_given`.
     """
     state = draft.state
     if given.attempt != state.attempt or state.lifecycle is not Lifecycle.LOST:
         return
     draft.emit(AgentDied(at=draft.now, attempt=given.attempt, exit_code=given.exit_code, cause=given.cause))
     counted = given.kind != MANAGER_ENDED
-    if given.kept and state.active is not None and state.active.prompt is None:
+    if state.active is not None and _never_given(state.active, given):
         _take_back(draft, state.active, "the agent died before it was given the task")
     if not state.can_restart(counted=counted):
         draft.stop(Reason.AGENT_DIED, by="agent", cause=given.cause, failed=True)
@@ -284,6 +284,13 @@ def death_proven(draft: Draft, given: DeathProven) -> None:
     draft.settle()
     if draft.state.lifecycle is Lifecycle.LOST:
         draft.restart(counted=counted)
+
+
+def _never_given(task: Task, death: DeathProven) -> bool:
+    """Tell whether a prompt was to be laid out first and was not, or was laid out where the agent's input had ended."""
+    if task.prompt is None:
+        return death.kept
+    return death.accepted is not None and death.accepted <= task.prompt[1]
 
 
 def _take_back(draft: Draft, task: Task, cause: str) -> None:

@@ -21,7 +21,7 @@ from sandbox.hold import Hold
 from sandbox.holder.channel import HeldChannel
 from sandbox.holder.dead import DeadChannel
 from sandbox.holder.errors import HolderError, HolderGone, OffsetRefused
-from sandbox.holder.frames import Cause, Phase, State
+from sandbox.holder.frames import UNKNOWN, Cause, Phase, State
 from sandbox.probe import ProbeResult
 from sandbox.programs_volume import HOLDER as HOLDER_PROGRAM
 from sandbox.spec import AGENT_UID, WORKSPACE
@@ -157,7 +157,7 @@ class DockerAgent:
     async def drain(self) -> Drained:
         """Read the journal, however often that fails: the next attempt removes it. The caller sets the bound."""
         if not await self.channel.give_way():
-            return Drained()
+            return _drained(self.channel.state)
         received, received_stderr = self.channel.received, self.channel.received_stderr
         dead = DeadChannel(self.receiver, self.receiver, stdout_from=received, stderr_from=received_stderr)
         backoff = Backoff()
@@ -166,7 +166,7 @@ class DockerAgent:
                 await backoff.pause()
         finally:
             await dead.close()
-        return Drained()
+        return _drained(dead.state)
 
     async def _replayed(self, dead: DeadChannel) -> bool:
         """Go on reading the journal. Return whether there is nothing more to read."""
@@ -241,6 +241,14 @@ def _ended(state: State) -> Fate:
     if state.cause is Cause.ITSELF and state.exit_code is not None:
         return Fate(state.exit_code, f"the agent exited with code {state.exit_code}")
     return Fate(_code(state), state.describe())
+
+
+def _drained(state: State | None) -> Drained:
+    """Return what the last state of a holder proves. Of one that was killed only what its agent was given is known."""
+    if state is None or state.phase not in (Phase.ENDED, Phase.LOST):
+        return Drained()
+    accepted = None if state.accepted == UNKNOWN else state.accepted
+    return Drained(accepted, _ended(state) if state.phase is Phase.ENDED else None)
 
 
 def _code(state: State) -> int | None:

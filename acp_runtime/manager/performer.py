@@ -281,9 +281,10 @@ class Performer:
             return
         fate = await regain(launched, session)
         if fate is not None:
-            await self._hear_out(attempt, launched)
+            drained = await self._hear_out(attempt, launched)
             await session.flush()
-            around.tell(DeathProven(attempt, fate.exit_code, fate.cause, kept=session.place.upto > 0))
+            fate, kept = drained.fate or fate, session.place.upto > 0
+            around.tell(DeathProven(attempt, fate.exit_code, fate.cause, kept=kept, accepted=drained.accepted))
             return
         taken_up = not self._gate.is_set()
         undelivered = taken_up and never_delivered(around.state(), launched.channel.input_end)

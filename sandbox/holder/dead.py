@@ -28,6 +28,7 @@ LONGEST_TEXT: Final = 4096
 
 # Parts: a letter, the first offset of the file behind this one, how many bytes follow, and these. The state (s),
 # the files of stderr (e) and stdout (o), an end (z) or why there is nothing (x). What cannot be read comes as zeros.
+# A state that was begun before the machine was (b) proves nothing about the input: the disk may have kept an older one.
 SCRIPT: Final = """
 import fcntl, os, re, struct, sys
 folder, out = sys.argv[1], sys.stdout.buffer
@@ -52,6 +53,10 @@ def send(letter, name, stop):
                 left -= len(data)
     except OSError:
         pass
+def of_this_boot(file):
+    with open("/proc/stat") as stat:
+        booted = [int(line.split()[1]) for line in stat if line.startswith("btime ")]
+    return os.fstat(file.fileno()).st_mtime > booted[0]
 try:
     names = os.listdir(folder)
 except OSError as error:
@@ -61,11 +66,14 @@ if not names:
 try:
     state = open(os.path.join(folder, "state"), "rb")
     fcntl.flock(state, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    proven = of_this_boot(state)
 except BlockingIOError:
     refuse("already_running: A holder has the journal %s; attach to it." % folder)
-except OSError:
-    pass
+except (OSError, LookupError, ValueError):
+    proven = False
 send(b"s", "state", 0)
+if not proven:
+    tell(b"b")
 for letter in "eo":
     found = sorted(int(name[2:], 16) for name in names if re.fullmatch(letter + "-[0-9a-f]{16}", name))
     for first, stop in zip(found, found[1:] + [2**64 - 1]):
@@ -115,9 +123,10 @@ class DeadChannel:
         """Tell the receiver what the agent wrote, stderr before stdout, then that the channel is closed.
 
         Returns the last state. Its phase is LOST when the holder was killed; then the ends are those of what was
-        found. Of a damaged state only these are known, and all input counts as accepted, for it may have been. Raises
-        HolderError (`journal_missing`; `already_running`: attach to it), ChannelStalled, ChannelClosed, what the
-        opener raises: the receiver is not told of an end then, and another call goes on where this one stopped.
+        found. Of a damaged state only these are known. All input counts as accepted then, for it may have been, and so
+        it does where the machine was started anew since. Raises HolderError (`journal_missing`; `already_running`:
+        attach to it), ChannelStalled, ChannelClosed, what the opener raises: the receiver is not told of an end then,
+        and another call goes on where this one stopped.
         """
         if self._final is not None:
             raise ChannelClosed(f"The channel has ended ({self._final}); there is nothing to replay.")
@@ -205,6 +214,7 @@ class _Ear:
         self.count = 0
         self._channel = channel
         self._known: State | None = None
+        self._proven = True
         self._streams = self._begun(None)
         self._held, self._words = b"", b""
         self._letter, self._left = b"", 0
@@ -214,6 +224,8 @@ class _Ear:
         """Return the state, with the ends of the streams as they were found."""
         ends = {letter: files.at for letter, files in self._streams.items()}
         known = self._known or _unknown()
+        if not self._proven:
+            known = replace(known, accepted=UNKNOWN, drained=UNKNOWN)
         stdout, stderr = max(known.stdout_end, ends[b"o"]), max(known.stderr_end, ends[b"e"])
         return replace(known, stdout_end=stdout, stderr_end=stderr)
 
@@ -272,6 +284,8 @@ class _Ear:
             with contextlib.suppress(HolderError):  # told by what is unknown then
                 self._known = read_state(bytes(self._text))
             self._streams = self._begun(self._known)
+        elif letter == b"b":
+            self._proven = False
         elif letter == b"x":
             self.failure = error_from(self._text.decode(errors="replace"), 0)
         elif letter == b"z":

@@ -21,12 +21,15 @@ MANAGER = Path(__file__).with_name("adoption_manager.py")
 ANSWERED = "until grep -q stopReason /journal/1/o-*; do sleep 0.05; done"
 
 
-async def killed(place: Place, task: str, reached: str, *, sockets: str | None = None, **request: str) -> str:
+async def killed(
+    place: Place, task: str, reached: str, *, sockets: str | None = None, ttl: float = 3600.0, **request: str
+) -> str:
     """Have a process of its own spawn a task, and kill it once it has come so far; return the subagent's id.
 
     `request` is what is asked for beyond the task, `sockets` where it is other than the place's.
     """
-    other = json.dumps({"config": {"sockets": sockets or place.config.sockets}, "request": request})
+    config = {"sockets": sockets or place.config.sockets, "orphan_ttl": ttl}
+    other = json.dumps({"config": config, "request": request})
     argv = (sys.executable, str(MANAGER), str(place.root), place.config.base_image or "", task, reached, other)
     manager = await asyncio.create_subprocess_exec(*argv, stdout=subprocess.PIPE)
     assert manager.stdout is not None

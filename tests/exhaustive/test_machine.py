@@ -115,7 +115,7 @@ def observations(state: Subagent, attempt: int, ground: Ground) -> Iterator[Inpu
         yield StartBroke(attempt, "away", "engine_unreachable")
         yield DeathProven(attempt, None, "gone", MANAGER_ENDED)
     if ground.restarts:
-        yield DeathProven(attempt, 137, "killed", kept=True)
+        yield DeathProven(attempt, 137, "killed", kept=True, accepted=0)
         yield Reattached(attempt, adopted=True, undelivered=True)
     yield Heard(attempt, (MessageEntry("agent", "hi"), ToolEntry("t1", status="completed")))
     if ground.asks:

@@ -194,6 +194,16 @@ async def test_without_its_state_a_journal_is_read_and_all_input_counts_as_accep
 
 
 @SHIPPED
+async def test_a_journal_of_an_earlier_start_of_the_machine_proves_nothing_about_the_input(held: Held):
+    await killed(held, "sh", "-c", "echo one; read x", enough=lambda heard: heard.stdout)
+    _, state = await told(held.journal)
+    assert state.accepted == 0
+    os.utime(held.journal / "state", (1, 1))
+    heard, state = await told(held.journal)
+    assert (heard.stdout, state.phase, state.accepted, state.drained) == (b"one\n", Phase.LOST, UNKNOWN, UNKNOWN)
+
+
+@SHIPPED
 async def test_what_was_written_before_the_state_said_so_is_told(held: Held):
     await killed(held, "sh", "-c", "echo one; read x", enough=lambda heard: heard.stdout)
     (file,) = held.files("o")

@@ -204,6 +204,16 @@ def test_a_task_whose_prompt_was_laid_out_may_have_reached_a_dying_agent() -> No
     assert [task.state for task in state.tasks] == [TaskState.INTERRUPTED, TaskState.QUEUED]
 
 
+@pytest.mark.requirement("D08.5")
+@pytest.mark.parametrize(("accepted", "again"), [(100, True), (99, True), (101, False), (None, False)])
+def test_a_laid_out_prompt_is_given_to_the_next_agent_where_the_journal_proves_that_none_had_it(
+    accepted: int | None, again: bool
+) -> None:
+    state = after(busy(), PromptLaid(1, T1, 7, 100), ChannelClosed(1, "eof"))
+    state = after(state, DeathProven(1, 137, "killed", kept=True, accepted=accepted))
+    assert state.tasks[0].state is (TaskState.QUEUED if again else TaskState.INTERRUPTED)
+
+
 def test_a_cancelled_task_that_never_reached_a_dying_agent_is_cancelled() -> None:
     state = unsent(after(busy(), CancelTask(T1, "parent", "enough")))
     assert [task.state for task in state.tasks] == [TaskState.CANCELLED, TaskState.QUEUED]
