@@ -48,7 +48,7 @@ from acp_runtime.core.model import (
 )
 from acp_runtime.core.tables import LIFECYCLE_EVENTS, TaskEvent, lifecycle_after, task_after
 from acp_runtime.core.timers import milliseconds, moved
-from acp_runtime.core.transcript import MessageEntry, ToolEntry
+from acp_runtime.core.transcript import OUTPUT_LOST, MessageEntry, OtherEntry, ToolEntry
 
 INTERRUPTED: Final = (
     "(Note from the manager: your last task was interrupted because your process or the channel to it ended. How far "
@@ -305,6 +305,8 @@ def _heard(state: Subagent, event: TranscriptAdded) -> Subagent:
             evidence = replace(evidence, text=joined[-MAX_RESULT_CHARS:], message_open=True, message_id=ident)
         case ToolEntry():
             evidence = replace(evidence, tools=_tools(evidence, event.entry), message_open=False)
+        case OtherEntry(kind=kind) if kind == OUTPUT_LOST:
+            evidence = replace(evidence, lost_parts=evidence.lost_parts + 1)
         case _:
             return state
     return _put(state, replace(task, evidence=evidence))

@@ -249,7 +249,7 @@ class Evidence:
 
     `text` is the end of what the agent said after its newest tool call, at most `MAX_RESULT_CHARS` long; `message_id`
     is the agent's name for the message that it ends with. `tools` maps tool call ids to their last status.
-    `files_changed` is None where it could not be counted.
+    `files_changed` is None where it could not be counted. `lost_parts` of what it wrote were never read.
     """
 
     text: str = ""
@@ -259,6 +259,7 @@ class Evidence:
     files_changed: int | None = None
     stderr_tail: str = ""
     skipped_lines: int = 0
+    lost_parts: int = 0
 
     def count(self, status: str) -> int:
         """Return how many tool calls ended with this status."""

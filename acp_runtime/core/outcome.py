@@ -71,6 +71,9 @@ def worth_retrying(cause: str, evidence: Evidence, files_changed: int | None) ->
 def _judge_completion(evidence: Evidence) -> Judgement:
     done, failed = evidence.count("completed"), evidence.count("failed")
     changed = bool(evidence.files_changed)
+    if evidence.lost_parts:
+        why = f"{evidence.lost_parts} part(s) of what the agent wrote were lost before they could be read"
+        return Judgement(TaskState.COMPLETED, Verdict.SUSPECT, why)
     if evidence.skipped_lines:
         why = f"{evidence.skipped_lines} message(s) of the agent were over the size limit and could not be read"
         return Judgement(TaskState.COMPLETED, Verdict.SUSPECT, why)

@@ -6,9 +6,10 @@ texts are joined as they are; entries of one tool call complete each other (`Too
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 Role = Literal["agent", "thought", "user"]
+OUTPUT_LOST: Final = "output_lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ class PlanEntry:
 @dataclass(frozen=True, slots=True)
 class OtherEntry:
     """An update of another kind, kept raw: `data` is valid JSON of at most 4096 bytes.
+
+    `OUTPUT_LOST` stands where a part of what the agent wrote is lost.
 
     An update that is longer stands there as `{"cut": its length in bytes, "start": the beginning of its text}`.
     """

@@ -8,17 +8,22 @@ from typing import Any
 from acp_runtime.session.errors import SessionClosedError, agent_error
 from acp_runtime.session.observer import Laid
 from acp_runtime.session.outgoing import First
+from acp_runtime.wire.acp import AgentMethod
 from acp_runtime.wire.jsonrpc import Peer, Response
 
 
 class Calls:
-    """Those that are waiting. `post` queues a line for the agent, as `Outgoing.put` does."""
+    """Those that are waiting. `post` queues a line for the agent, as `Outgoing.put` does.
+
+    `prompt` is the answer to the newest prompt, there or to come: a failure that is put there is what its caller gets.
+    """
 
     def __init__(self, peer: Peer, post: Callable[[bytes, First | None], None]) -> None:
         self._peer = peer
         self._post = post
         self._waiting: dict[int, asyncio.Future[Response]] = {}
         self._inherited: tuple[int, str, asyncio.Future[Response]] | None = None
+        self.prompt: asyncio.Future[Response] | None = None
         self._closed: str | None = None
 
     async def call(self, method: str, params: dict[str, Any], laid: Laid | None = None) -> Any:
@@ -27,6 +32,8 @@ class Calls:
             raise SessionClosedError(self._closed)
         ident, line = self._peer.request(method, params)
         answer = self._waiting[ident] = asyncio.get_running_loop().create_future()
+        if method == AgentMethod.SESSION_PROMPT:
+            self.prompt = answer
         self._post(line, None if laid is None else partial(laid, ident))
         return await self._result(ident, method, answer)
 
@@ -36,10 +43,11 @@ class Calls:
         return self._inherited is not None
 
     def inherit(self, ident: int, method: str) -> None:
-        """Expect the answer to a request that an earlier manager made."""
+        """Expect the answer to a prompt that an earlier manager sent."""
         self._peer.expect(ident, method)
         answer = self._waiting[ident] = asyncio.get_running_loop().create_future()
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may be that nobody claims it
+        self.prompt = answer
         self._inherited = ident, method, answer
 
     async def claim(self) -> Any:
@@ -52,8 +60,9 @@ class Calls:
     def disown(self) -> None:
         """Expect that answer no more: the agent never got the request."""
         if self._inherited is not None:
-            (ident, _, _), self._inherited = self._inherited, None
+            (ident, _, answer), self._inherited = self._inherited, None
             self._waiting.pop(ident, None)
+            answer.cancel()
             self._peer.forget(ident)
 
     def answered(self, response: Response) -> None:

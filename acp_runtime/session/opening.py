@@ -15,6 +15,16 @@ Call = Callable[[str, dict[str, Any]], Awaitable[Any]]
 Replay = Callable[[Awaitable[Any]], Awaitable[Any]]
 
 
+async def greeted(call: Call, version: str, *, failure_records: bool) -> acp.AgentHello:
+    """Initialize, and return what the agent says of itself. Raises `AgentError`, `SessionClosedError`."""
+    params = acp.initialize("acp-subagents", version, failure_records=failure_records)
+    hello = acp.read_initialize(await call(AgentMethod.INITIALIZE, params))
+    if hello.protocol_version != acp.PROTOCOL_VERSION:
+        named = f"version {hello.protocol_version}" if hello.protocol_version else "no version"
+        raise AgentError(f"the agent speaks {named} of ACP; this manager speaks version {acp.PROTOCOL_VERSION}")
+    return hello
+
+
 class Opener:
     """Opens the one session of a channel. `without_replay` awaits a load and keeps what is replayed out of the log.
 

@@ -18,10 +18,11 @@ from acp_runtime.core.transcript import Entry
 from acp_runtime.session.calls import Calls
 from acp_runtime.session.channel import Channel
 from acp_runtime.session.diagnosis import Diagnosis
+from acp_runtime.session.doubt import Doubt
 from acp_runtime.session.errors import AgentError, SessionError
 from acp_runtime.session.intake import Intake
 from acp_runtime.session.observer import Inheritance, Laid, Observer, Opened, Place
-from acp_runtime.session.opening import Opener
+from acp_runtime.session.opening import Opener, greeted
 from acp_runtime.session.outgoing import First, Outgoing
 from acp_runtime.session.questions import Questions
 from acp_runtime.session.steering import steered
@@ -53,6 +54,7 @@ class AcpSession:
         self._questions = Questions()
         self._early: deque[tuple[str, dict[str, Any]]] = deque(maxlen=EARLY_UPDATES)
         self._intake = Intake()
+        self._doubt = Doubt(self._calls, lambda: self.lost is not None or self._paused, self.cancel)
         self._channel: Channel | None = None
         self._outgoing: Outgoing | None = None
         self._flusher: asyncio.Task[None] | None = None
@@ -68,8 +70,7 @@ class AcpSession:
         self.session_id: str | None = None
         self.lost: str | None = None
         self.closed: str | None = None
-        self.skipped_lines = 0
-        self.foreign_updates = 0
+        self.skipped_lines = self.foreign_updates = 0
 
     # ---- receiver: what the agent writes
 
@@ -84,13 +85,16 @@ class AcpSession:
     def on_stderr(self, data: bytes) -> None:
         self.diagnosis.on_stderr(data)
 
-    def on_gap(self, stream: int, offset: int, length: int) -> None:  # noqa: ARG002 - the watcher's signature
-        """Go on behind output that is lost; stdout is stream 1."""
-        if stream == STDOUT:
-            self._lines.skip(length)
-            self.skipped_lines += 1
-        else:
+    def on_gap(self, stream: int, offset: int, length: int) -> None:
+        """Go on behind output that is lost."""
+        if stream != STDOUT:
             self.diagnosis.on_gap(length)
+            return
+        self._lines.skip(length)
+        self._intake.read = self._lines.fed
+        if self.session_id is not None and self._intake.read > self._intake.known:  # else the log has it
+            self._updates.lose(length)
+        self._doubt.arise(offset, length)
 
     def on_lost(self, reason: str) -> None:
         """Tell that the agent is out of reach; what is awaited of it is awaited on."""
@@ -146,6 +150,7 @@ class AcpSession:
         elif session_id == self.session_id:
             self._heard_count += 1
             self._newest = kind
+            self._doubt.heard(kind)
             self._updates.add(update)
             self._questions.note(update)
             self._dirty.set()
@@ -158,6 +163,7 @@ class AcpSession:
         if question is None:
             self._post(self._peer.respond(request.id, acp.permission_outcome(None)))
         else:
+            self._doubt.clear()
             self._observer.asked(tuple(self._updates.take()), self._intake.place, question)
 
     @property
@@ -230,11 +236,7 @@ class AcpSession:
         went away.
         """
         step(Step.INITIALIZE)
-        params = acp.initialize("acp-subagents", version, failure_records=failure_records)
-        hello = acp.read_initialize(await self._calls.call(AgentMethod.INITIALIZE, params))
-        if hello.protocol_version != acp.PROTOCOL_VERSION:
-            named = f"version {hello.protocol_version}" if hello.protocol_version else "no version"
-            raise AgentError(f"the agent speaks {named} of ACP; this manager speaks version {acp.PROTOCOL_VERSION}")
+        hello = await greeted(self._calls.call, version, failure_records=failure_records)
         opener = Opener(self._calls.call, self._without_replay, hello, cwd, title=title, meta=meta or {})
         if auth_method is not None:
             step(Step.AUTHENTICATE)
@@ -246,8 +248,7 @@ class AcpSession:
         self._early.clear()
         await self.flush()
         self._starting = False
-        name, version = one_line(hello.name, 60), one_line(hello.version, 60)
-        return Opened(self.session_id, name, version, opening, hello.steering)
+        return Opened(self.session_id, one_line(hello.name, 60), one_line(hello.version, 60), opening, hello.steering)
 
     async def _without_replay(self, loading: Awaitable[Any]) -> Any:
         """Await a load; what the agent replays before its answer and for a moment after it is not heard again."""

@@ -10,7 +10,16 @@ long as the owner takes it when it is `ready`; when to take it otherwise is the 
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from acp_runtime.core.transcript import Entry, MessageEntry, OtherEntry, PlanEntry, PlanItem, Role, ToolEntry
+from acp_runtime.core.transcript import (
+    OUTPUT_LOST,
+    Entry,
+    MessageEntry,
+    OtherEntry,
+    PlanEntry,
+    PlanItem,
+    Role,
+    ToolEntry,
+)
 from acp_runtime.session.content import block_text, label, tool_detail
 from acp_runtime.wire.acp import MAX_ID, UpdateKind
 from acp_runtime.wire.jsontext import compact
@@ -83,6 +92,10 @@ class Coalescer:
             self._put(PlanEntry(_plan_items(update["entries"])), (kind, ""))
         else:
             self._add_other(kind, update)
+
+    def lose(self, count: int) -> None:
+        """Take in that so many bytes of what the agent wrote are lost here."""
+        self._put(OtherEntry(OUTPUT_LOST, compact({"bytes": count})), None)
 
     def take(self) -> list[Entry]:
         """Return what is pending, in the order in which it first appeared, and start anew."""

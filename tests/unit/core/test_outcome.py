@@ -10,8 +10,8 @@ FULL, EMPTY, SUSPECT = Verdict.FULL, Verdict.EMPTY, Verdict.SUSPECT
 WORKED, BROKE, BEGUN = ("t1", "completed"), ("t2", "failed"), ("t3", "in_progress")
 
 
-def left(text: str = "", *tools: tuple[str, str], files: int | None = 0, skipped: int = 0) -> Evidence:
-    return Evidence(text=text, tools=tools, files_changed=files, skipped_lines=skipped)
+def left(text: str = "", *tools: tuple[str, str], files: int | None = 0, skipped: int = 0, lost: int = 0) -> Evidence:
+    return Evidence(text=text, tools=tools, files_changed=files, skipped_lines=skipped, lost_parts=lost)
 
 
 @pytest.mark.parametrize(
@@ -117,9 +117,10 @@ def test_a_prompt_is_given_again_only_when_nothing_but_the_providers_error_was_s
     assert not worth_retrying("the agent answered session/prompt with an error: no such model", left(text), 0)
 
 
-def test_the_number_of_failed_calls_and_of_skipped_messages_is_told() -> None:
+def test_the_number_of_failed_calls_and_of_messages_that_were_not_read_is_told() -> None:
     assert "all 2 tool call(s) failed" in judge("end_turn", left("", BROKE, ("t4", "failed"))).cause
     assert judge("end_turn", left("ok", skipped=3)).cause.startswith("3 message(s)")
+    assert judge("end_turn", left("ok", lost=2)).cause.startswith("2 part(s) of what the agent wrote were lost")
 
 
 def test_a_cause_without_a_status_may_say_that_it_passes() -> None:
