@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -22,16 +23,23 @@ ANSWERED = "until grep -q stopReason /journal/1/o-*; do sleep 0.05; done"
 
 
 async def killed(
-    place: Place, task: str, reached: str, *, sockets: str | None = None, ttl: float = 3600.0, **request: str
+    place: Place,
+    task: str,
+    reached: str,
+    *,
+    sockets: str | None = None,
+    ttl: float = 3600.0,
+    environ: Mapping[str, str] | None = None,
+    **request: str,
 ) -> str:
     """Have a process of its own spawn a task, and kill it once it has come so far; return the subagent's id.
 
-    `request` is what is asked for beyond the task, `sockets` where it is other than the place's.
+    `request` is what is asked for beyond the task; `sockets` and `environ` where they are other than the place's.
     """
     config = {"sockets": sockets or place.config.sockets, "orphan_ttl": ttl}
     other = json.dumps({"config": config, "request": request})
     argv = (sys.executable, str(MANAGER), str(place.root), place.config.base_image or "", task, reached, other)
-    manager = await asyncio.create_subprocess_exec(*argv, stdout=subprocess.PIPE)
+    manager = await asyncio.create_subprocess_exec(*argv, stdout=subprocess.PIPE, env=environ)
     assert manager.stdout is not None
     try:
         async with asyncio.timeout(place.bound):

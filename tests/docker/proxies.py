@@ -91,7 +91,6 @@ async def _between(path: Path, engine_socket: str, ways: Callable[[Streams, Stre
     served = set[asyncio.Task[None] | None]()
 
     async def serve(*asker: Any) -> None:
-        served.add(asyncio.current_task())
         engine = await asyncio.open_unix_connection(engine_socket)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -103,7 +102,12 @@ async def _between(path: Path, engine_socket: str, ways: Callable[[Streams, Stre
             engine[1].close()
             asker[1].close()
 
-    server = await asyncio.start_unix_server(serve, path)
+    async def serve_until_the_end(*asker: Any) -> None:
+        served.add(asyncio.current_task())
+        with contextlib.suppress(asyncio.CancelledError):  # which the server would tell as an error
+            await serve(*asker)
+
+    server = await asyncio.start_unix_server(serve_until_the_end, path)
     try:
         yield
     finally:

@@ -3,28 +3,28 @@
 import json
 import os
 import secrets
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import docker.types
 import pytest
 
 from acp_runtime.core.model import TaskState
 from acp_runtime.manager.docker_launcher import DockerLauncher
 from sandbox.engine import Engine
-from tests import engine as others
 from tests.agents.scripted_model import ScriptedModel
-from tests.contract.conftest import PARENT, apply_patch, assert_nothing_left, docker_left, label
+from tests.contract.conftest import PARENT, Place, apply_patch, assert_nothing_left, closure, docker_left, label, place
+from tests.contract.test_adoption import inside, killed
+from tests.docker.contained import contained, forget
 from tests.docker.proxies import sealed
 from tests.docker.real_place import CANARY, KEY_NAME, make_place
 from tests.docker.remote import DONE, ask
 from tests.docker.test_transports import CERTIFICATES
 
+__all__ = ["closure", "place"]
+
 pytestmark = pytest.mark.docker
 
-REPO = Path(__file__).parents[2]
 SECONDS = 120
 
 
@@ -45,31 +45,26 @@ async def test_an_agent_behind_tls_works_and_asks_its_model_over_an_exec(
     assert_nothing_left(tmp_path, on_the_engine=True)
 
 
+@pytest.mark.requirement("D08.5")
+@pytest.mark.parametrize("place", ["docker-exec"], indirect=True)
+async def test_an_agent_behind_tls_whose_manager_was_killed_is_taken_up(behind_tls: dict[str, str], place: Place):
+    place.make_launcher = lambda: DockerLauncher(place.config, behind_tls, labels=label(place.root))
+    subagent = await killed(place, "[[say:one]][[wait:go]][[say:two]]", "one", environ=behind_tls)
+    inside(place, "touch go")
+    async with place.runtime() as runtime:
+        view = await place.ended(runtime, subagent)
+        assert (view.newest.state, view.newest.result) == (TaskState.COMPLETED, "onetwo"), view.newest.cause
+        assert view.attempt == 1
+
+
 @pytest.mark.requirement("D08.9")
 def test_a_manager_in_a_container_with_the_engines_socket_runs_agents(engine: Engine, image: str):
     """It finds out by itself that what it has no other container sees."""
-    mark, parts = secrets.token_hex(8), {str(REPO), sys.prefix, sys.base_prefix, "/usr", "/lib", "/lib64", "/bin"}
-    paths = {path for path in parts | set(sys.path) if Path(path).is_dir()}
-    outermost = [path for path in paths if not any(path.startswith(f"{other}/") for other in paths)]
-    mounts = [docker.types.Mount(path, os.path.realpath(path), "bind", read_only=True) for path in outermost]
-    mounts.append(docker.types.Mount("/engine.sock", str(engine.endpoint.unix_path), "bind"))
-    environ = {"DOCKER_HOST": "unix:///engine.sock", "HOME": "/tmp/home", "PYTHONPATH": os.pathsep.join(sys.path)}
-    with others.client() as client:
-        manager = client.containers.create(
-            image,
-            [sys.executable, "-B", "-m", "tests.docker.remote", image, mark],
-            mounts=mounts,
-            environment=environ,
-            working_dir=str(REPO),
-            network_mode="none",
-            labels={"io.acp-subagents.test": mark},
-        )
-        try:
-            manager.start()
-            code = manager.wait(timeout=SECONDS)["StatusCode"]
-            said, errors = manager.logs(stderr=False).decode(), manager.logs(stdout=False).decode()
-        finally:
-            manager.remove(force=True, v=True)
+    mark = secrets.token_hex(8)
+    with contained(str(engine.endpoint.unix_path), image, mark, "-m", "tests.docker.remote", image, mark) as manager:
+        code = manager.wait(timeout=SECONDS)["StatusCode"]
+        said, errors = manager.logs(stderr=False).decode(), manager.logs(stdout=False).decode()
+    forget(mark)
     assert (code, errors) == (0, "")
     assert json.loads(said) == DONE
     assert docker_left(mark) == []
