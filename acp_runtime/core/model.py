@@ -322,8 +322,7 @@ class Subagent:
 
     `steers`: those without an outcome and the newest few that have one. `losses` counts how often the channel was
     lost; `lost_at` is when it was, until a session is open again; `loss_told` whether the parent is to know.
-    `begun` is when the first of the starts in a row began that count as one.
-    `files`: how many differed from what the agent was given when they were last counted.
+    `begun`: when the first of the starts in a row began that count as one. `files`: how many differed, counted last.
     Where the agent's output is kept for us, all of it before the offset `heard` is in the log, but for the answer to
     the running prompt when that begins at `answer_at`. `asked` is the highest number of an attempt's requests.
     """
