@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from acp_runtime.core.model import Subagent
@@ -25,10 +26,31 @@ def prompt_of(state: Subagent, task_id: str) -> tuple[str, dict[str, str]]:
     return "\n\n".join(words), {"purpose": state.purpose, "subagentId": state.id, "source": source}
 
 
-async def changed_files(launched: Launched | None) -> int | None:
-    """Count the changed files. Whatever goes wrong here must not cost the task its result."""
+@asynccontextmanager
+async def counted_files(
+    launched: Launched | None, cancelled: asyncio.Event, moment: float
+) -> AsyncIterator[int | None]:
+    """Give the number of changed files, or None where it cannot be counted, or not in time.
+
+    An agent that has answered is not to be taken for one that ignores its cancel: once the task is `cancelled` the
+    count has only this `moment`, in seconds. What is under way then ends with the block.
+    """
     if launched is None:
-        return None
+        yield None
+        return
+    counting, cancelling = asyncio.create_task(_count(launched)), asyncio.create_task(cancelled.wait())
+    try:
+        await asyncio.wait((counting, cancelling), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((counting,), timeout=moment)
+        yield counting.result() if counting.done() else None
+    finally:
+        for each in (counting, cancelling):
+            each.cancel()
+        await asyncio.wait((counting, cancelling))
+
+
+async def _count(launched: Launched) -> int | None:
+    """Count. Whatever goes wrong here must not cost the task its result."""
     try:
         async with asyncio.timeout(MEASURE_SECONDS):
             return await launched.changed_files()

@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from acp_runtime.core.effects import Answer, Cancel, Effect, Halt, Inspect, Launch, Prompt, Steer
@@ -30,7 +31,7 @@ from acp_runtime.core.inputs import (
 )
 from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.core.transcript import Entry
-from acp_runtime.manager.delivery import MEASURE_SECONDS, changed_files, explained, kind_of, prompt_of
+from acp_runtime.manager.delivery import MEASURE_SECONDS, counted_files, explained, kind_of, prompt_of
 from acp_runtime.manager.launcher import Drained, Ended, Launched, LaunchError
 from acp_runtime.manager.recovery import (
     LOOK_SECONDS,
@@ -69,6 +70,7 @@ class Performer:
         self._launched: Launched | None = None
         self._tasks: dict[Effect, asyncio.Task[None]] = {}
         self._measuring = False
+        self._cancelled = asyncio.Event()
         self._deferred: ChannelClosed | None = None
         self._over = False
 
@@ -92,6 +94,7 @@ class Performer:
             case Prompt():
                 self._begin(effect, lambda: self._prompt(effect))
             case Cancel():
+                self._cancelled.set()
                 self._with_session(lambda session: session.cancel())
             case Answer(request_id=request, option_id=option):
                 self._with_session(lambda session: session.answer(request_number(request), option))
@@ -232,6 +235,9 @@ class Performer:
         session, around = self._session, self._around
         if session is None:
             return
+        self._cancelled = asyncio.Event()
+        grace, launched = around.state().limits.cancel_grace, self._launched if counted else None
+        count = partial(counted_files, launched, self._cancelled, grace / 5)
 
         async def laid(request: int, offset: int) -> None:
             await around.store(PromptLaid(effect.attempt, effect.task_id, request, offset))
@@ -242,15 +248,15 @@ class Performer:
             skipped = session.skipped_lines
             try:
                 stop_reason = await (session.claim() if session.inherits else session.prompt(text, meta, laid))
-                changed = await changed_files(self._launched if counted else None)
-                words, lost = session.diagnosis.text(), session.skipped_lines - skipped
-                await around.store(PromptAnswered(effect.attempt, effect.task_id, stop_reason, changed, words, lost))
+                async with count() as changed:
+                    words, lost = session.diagnosis.text(), session.skipped_lines - skipped
+                    answered = PromptAnswered(effect.attempt, effect.task_id, stop_reason, changed, words, lost)
+                    await around.store(answered)
                 session.forget_answer()
             except AgentError as error:
-                changed = await changed_files(self._launched if counted else None)
-                lost = session.skipped_lines - skipped
-                words = session.diagnosis.text()
-                around.tell(PromptBroke(effect.attempt, effect.task_id, str(error), changed, words, lost))
+                async with count() as changed:
+                    words, lost = session.diagnosis.text(), session.skipped_lines - skipped
+                    around.tell(PromptBroke(effect.attempt, effect.task_id, str(error), changed, words, lost))
             except SessionClosedError:
                 pass
         finally:

@@ -50,6 +50,9 @@ class BareAgent:
     async def changed_files(self) -> int | None:
         if self.ground.count_fails is not None:
             raise self.ground.count_fails
+        if self.ground.counts is not None:
+            self.ground.counting.set()
+            await self.ground.counts.wait()
         return 1
 
     async def check(self, command: str, seconds: float) -> CheckResult:
@@ -99,9 +102,11 @@ class Ground:
     launch_fails: Exception | None = None
     adopted: BareAgent | None = None
     starts: asyncio.Event | None = None
+    counts: asyncio.Event | None = None
     gives_up: asyncio.Event | None = None
     ends: asyncio.Event | None = None
     ending: asyncio.Event = field(default_factory=asyncio.Event)
+    counting: asyncio.Event = field(default_factory=asyncio.Event)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 

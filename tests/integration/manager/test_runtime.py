@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from acp_runtime.clock import SystemClock
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.events import TaskQueued
 from acp_runtime.core.model import Limits, TaskState
@@ -70,6 +71,23 @@ async def test_a_count_of_changed_files_that_fails_does_not_cost_the_task_its_re
         view = await until(runtime, view.id, lambda each: each.newest.state.over)
         assert (view.newest.state, view.newest.result) == (TaskState.COMPLETED, "done")
         assert view.newest.files_changed is None
+
+
+async def test_an_agent_that_has_answered_is_not_taken_for_one_that_ignores_its_cancel(ground: Ground) -> None:
+    """A slow engine is still counting its files when the cancel comes."""
+    ground.clock, ground.counts = SystemClock(), asyncio.Event()
+    async with ground.runtime() as runtime:
+        view = await runtime.spawn(PARENT, ground.request("[[say:done]]"))
+        await until(runtime, view.id, lambda each: each.newest.result == "done")
+        async with asyncio.timeout(BOUND):
+            await ground.counting.wait()
+        await runtime.cancel(PARENT, view.id)
+        view = await until(runtime, view.id, lambda each: each.newest.state.over)
+        assert (view.status, view.newest.result, view.newest.files_changed) == (Status.IDLE, "done", None)
+        ground.counts.set()
+        await runtime.send(PARENT, view.id, "[[say:again]]")
+        view = await until(runtime, view.id, lambda each: each.newest.state.over and each.newest.number == 2)
+        assert (view.newest.state, view.newest.files_changed) == (TaskState.COMPLETED, 1)
 
 
 async def test_an_agent_that_works_while_the_disk_is_full_loses_nothing(ground: Ground) -> None:
