@@ -112,6 +112,8 @@ def test_two_daemons_in_containers_that_reap_on_one_engine_leave_each_others_age
             assert each.run("serve") == "the daemon runs"
         views = [each.asking() for each in daemons]
         stores = [store_of(view["container"]) for view in views]
+        for store in stores:
+            running.callback(remove_all_of, store)
         for mine, view, other, store in zip(daemons, views, reversed(views), reversed(stores), strict=True):
             judged = {each["id"]: each for each in map(json.loads, mine.run("reap", "--json").splitlines())}
             assert judged[view["container"]]["action"] == "keep"
@@ -122,10 +124,16 @@ def test_two_daemons_in_containers_that_reap_on_one_engine_leave_each_others_age
             ended = mine.finish(view)
             assert (ended["tasks"][-1]["state"], ended["attempt"]) == ("completed", 1), ended
             assert "opt-1" in ended["tasks"][-1]["result"]
-    for store in stores:
-        assert [*others.containers(f"{LABEL}store={store}"), *others.volumes(f"{LABEL}store={store}")] == []
+        for store in stores:
+            assert [*others.containers(f"{LABEL}store={store}"), *others.volumes(f"{LABEL}store={store}")] == []
 
 
 def store_of(container: str) -> str:
     (made,) = json.loads(others.inspect([container]))
     return str(made["Config"]["Labels"][f"{LABEL}store"])
+
+
+def remove_all_of(store: str) -> None:
+    """Remove what a test that failed has left of a store."""
+    others.remove_containers(others.containers(f"{LABEL}store={store}"))
+    others.remove_volumes(others.volumes(f"{LABEL}store={store}"))
