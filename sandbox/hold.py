@@ -72,7 +72,7 @@ class Hold:
         try:
             return await channel.attach(self._inside(INNER))
         except HolderGone as error:
-            if error.kind != NOBODY or isinstance(error.__cause__, TimeoutError):
+            if self.shared is None or error.kind != NOBODY or isinstance(error.__cause__, TimeoutError):
                 raise
         return await channel.attach(self._inside(f"{self.folder}/{SOCKET}"))
 

@@ -132,7 +132,7 @@ async def test_an_agent_that_died_unwatched_in_mid_task_is_told_as_interrupted_w
         assert "interrupted" in await told_once(runtime)
 
 
-@BOTH_WAYS
+@EXEC_IN_LONG
 async def test_an_open_question_is_open_again_and_its_answer_reaches_the_agent(place: Place) -> None:
     subagent = await killed(place, "[[ask:allow_once,reject_once]]", "?")
     async with place.runtime() as runtime:
@@ -155,7 +155,7 @@ async def test_an_idle_agent_goes_on_in_its_session(place: Place) -> None:
         assert await said(runtime, subagent) == "onetwo"
 
 
-@EXEC_IN_LONG
+@BOTH_WAYS
 async def test_a_holder_that_was_killed_ends_its_agent_and_another_attempt_goes_on(place: Place) -> None:
     async with place.runtime() as runtime:
         request = place.request("[[say:one]][[hang]]", limits=Limits(backoff=0.01))
