@@ -76,6 +76,17 @@ static void load_corpus(char **paths)
     }
 }
 
+/* Takes in what both are called with, FOLDER SEED SECONDS FILE..., and returns when they are to end. */
+static int64_t begun(int argc, char **argv)
+{
+    if (argc < 5)
+        exit(2);
+    (void)signal(SIGPIPE, SIG_IGN);
+    chance = strtoull(argv[2], NULL, 10) * 2654435761U + 1;
+    load_corpus(argv + 4);
+    return now_ms() + strtoll(argv[3], NULL, 10) * 1000;
+}
+
 /* A pair of sockets whose one end is put where `near` points: returns the other. */
 static int connected(int *near)
 {

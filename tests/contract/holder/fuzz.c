@@ -170,17 +170,13 @@ static void as_attach(const struct input *input)
 int main(int argc, char **argv)
 {
     uint64_t tried = 0;
-    if (argc < 5)
-        return 2;
-    (void)signal(SIGPIPE, SIG_IGN);
-    chance = strtoull(argv[2], NULL, 10) * 2654435761U + 1;
-    load_corpus(argv + 4);
+    const int64_t until = begun(argc, argv);
     journal_dir = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     token = (char[]){"0123456789abcdef"};
     put(F_EPOCH, 1);
     out.bound = err.bound = 1 << 20;
     int far = -1;
-    for (int64_t until = now_ms() + strtoll(argv[3], NULL, 10) * 1000; now_ms() < until; tried++) {
+    for (; now_ms() < until; tried++) {
         if (agent_in < 0) {
             close_fd(&far);
             far = connected(&agent_in);

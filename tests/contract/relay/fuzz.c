@@ -163,18 +163,14 @@ static void as_manager(struct input *input)
 int main(int argc, char **argv)
 {
     uint64_t tried = 0;
-    if (argc < 5)
-        return 2;
-    (void)signal(SIGPIPE, SIG_IGN);
-    chance = strtoull(argv[2], NULL, 10) * 2654435761U + 1;
-    load_corpus(argv + 4);
+    const int64_t until = begun(argc, argv);
     attached_mode = true;
     manager.fd = ports[0].listener = -1;
     ports[0].address.sin_port = htons(8790);
     port_count = 1;
     for (size_t i = 0; i < GUESTS; i++)
         guests[i].fd = -1;
-    for (int64_t until = now_ms() + strtoll(argv[3], NULL, 10) * 1000; now_ms() < until; tried++) {
+    for (; now_ms() < until; tried++) {
         struct input input = drawn();
         if (tried % 4 == 0)
             as_guest(&input);
