@@ -21,7 +21,6 @@ from sandbox.holder.start import start
 SOCKET: Final = "holder.sock"
 INNER: Final = "/run/holder.sock"  # in a tmpfs of the sandbox, for its root alone
 INIT: Final = 1
-NOBODY: Final = "holder_gone"  # said by `holder attach`
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ class Hold:
         try:
             return await channel.attach(self._inside(INNER))
         except HolderGone as error:
-            if self.shared is None or error.kind != NOBODY or isinstance(error.__cause__, TimeoutError):
+            if self.shared is None or not error.nobody:
                 raise
         return await channel.attach(self._inside(f"{self.folder}/{SOCKET}"))
 

@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 CHECK_BYTES: Final = 1_048_576
 LOOKS, LOOK_SECONDS = 5, 0.2
 SILENT_TRIES: Final = 5
-NOBODY: Final = "holder_gone"  # said by `holder attach`
 MUTE_GRACE: Final = 2.0
 FOLDER_SECONDS: Final = 30.0
 
@@ -86,8 +85,7 @@ class DockerAgent:
             self.channel.skip(error.about)  # a part of a line that is too long for us was given up already
             return False
         except HolderGone as error:
-            # One that is there and does not speak may be paused, or short of time; an exec may break by itself.
-            self._silent += error.kind == NOBODY and not isinstance(error.__cause__, TimeoutError)
+            self._silent += error.nobody
             log.info("%s is out of reach: %s", self.request.subagent, error)
             return False
         except (SandboxError, OSError) as error:
@@ -104,7 +102,7 @@ class DockerAgent:
             try:
                 await self.channel.attach(self.hold.open)
             except HolderGone as error:
-                if isinstance(error.__cause__, TimeoutError):
+                if error.late:
                     raise
                 log.info("the socket of %s does not answer: %s", self.request.subagent, error)
             else:

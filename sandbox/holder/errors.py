@@ -61,6 +61,16 @@ class AgentNotStarted(HolderError):  # noqa: N818
 class HolderGone(HolderError):  # noqa: N818
     """The holder has ended, or was never there."""
 
+    @property
+    def late(self) -> bool:
+        """Whether no more is known than that nothing came in time: the holder may be paused, or short of time."""
+        return isinstance(self.__cause__, TimeoutError)
+
+    @property
+    def nobody(self) -> bool:
+        """Whether it was said, by `holder attach` or the socket, that nobody is there; a link may break by itself."""
+        return self.kind == "holder_gone" and not self.late
+
 
 class FramesCorrupt(HolderError):  # noqa: N818
     """The connection is of no use any more; the journal is untouched."""
