@@ -235,7 +235,6 @@ class Performer:
         session, around = self._session, self._around
         if session is None:
             return
-        self._cancelled = asyncio.Event()
         grace, launched = around.state().limits.cancel_grace, self._launched if counted else None
         count = partial(counted_files, launched, self._cancelled, grace / 5)
 
@@ -261,6 +260,7 @@ class Performer:
                 pass
         finally:
             self._measuring = False
+            self._cancelled.clear()  # not at the start: the cancel of an adopted task comes before this runs
             deferred, self._deferred = self._deferred, None
             if deferred is not None:
                 around.tell(deferred)
