@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sandbox.channel import ExecChannel, Receiver
-from sandbox.errors import ChannelClosed, CommandTimeout, SandboxError
+from sandbox.errors import ChannelClosed, CommandTimeout, EngineRefused, EngineTimeout, SandboxError
 
-KILL_BOUND = 10.0  # seconds
+KILL_BOUND = 30.0  # seconds; an engine under load takes several for one execution
 AGAIN_SECONDS = 0.2
 TOKEN = "SUBAGENTS_COMMAND"  # noqa: S105 - a name, by which a command's own processes are found again
 
@@ -95,10 +95,9 @@ async def run(
         async with asyncio.timeout(bound):
             await _converse(channel, stdin, bound)
     except TimeoutError as error:
-        await _kill(open_channel, token, user, channel)
-        raise CommandTimeout(
-            f"{argv[0]!r} did not end within {bound:g} s and was killed; give it more time."
-        ) from error
+        killed = await _kill(open_channel, token, user, channel)
+        fate = "was killed" if killed else "could not be killed either, it may run on until its sandbox ends"
+        raise CommandTimeout(f"{argv[0]!r} did not end within {bound:g} s and {fate}; give it more time.") from error
     except BaseException:
         await asyncio.shield(_kill(open_channel, token, user, channel))
         raise
@@ -135,16 +134,22 @@ async def _feed(channel: ExecChannel, stdin: Input, patience: float) -> None:
     await channel.close_input()
 
 
-async def _kill(open_channel: Opener, token: str, user: str, channel: ExecChannel) -> None:
-    """Kill until the output of the program has ended: an engine says that it started one before there is a process."""
-    with contextlib.suppress(SandboxError, TimeoutError):  # the container may be gone; the caller has its own error
+async def _kill(open_channel: Opener, token: str, user: str, channel: ExecChannel) -> bool:
+    """Kill until the output of the program has ended: an engine says that it started one before there is a process.
+
+    What the engine refuses or is late with is tried again until the bound; one that is away is not waited for. Returns
+    whether the program is known to have ended.
+    """
+    with contextlib.suppress(SandboxError, TimeoutError):
         async with asyncio.timeout(KILL_BOUND):
             while True:
-                await _kill_once(open_channel, token, user)
+                with contextlib.suppress(EngineTimeout, EngineRefused):
+                    await _kill_once(open_channel, token, user)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(AGAIN_SECONDS):
                         await channel.wait_closed()
-                        return
+                        return True
+    return False
 
 
 async def _kill_once(open_channel: Opener, token: str, user: str) -> None:

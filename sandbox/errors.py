@@ -104,7 +104,7 @@ class CommandMissing(SandboxError):  # noqa: N818
 
 
 class CommandTimeout(SandboxError):  # noqa: N818
-    """The command ran longer than its bound; it and what it had started were killed."""
+    """The command ran longer than its bound; the text says whether it and what it had started are known to be dead."""
 
     kind = "command_timeout"
 

@@ -130,7 +130,7 @@ async def test_a_holder_is_reached_from_inside_wherever_it_listens(placed: Place
     placed.socket = socket
     await placed.start(*ECHO)
     placed.folder.rename(placed.folder.with_name("moved"))  # lost to this side, not to the holder
-    hold, heard = Hold(placed.sandbox, HOLDER, RUN, None), Heard()
+    hold, heard = Hold(placed.sandbox, HOLDER, RUN, None if socket == INNER else placed.folder), Heard()
     channel = HeldChannel(heard, heard, token=placed.token, epoch=2)
     assert (await hold.attach(channel)).phase is Phase.RUNNING
     await channel.send(b"hello\n")

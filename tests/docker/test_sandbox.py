@@ -7,10 +7,10 @@ import os
 
 import pytest
 
-from sandbox import seccomp
+from sandbox import command, seccomp
 from sandbox.container import Sandbox
-from sandbox.errors import CommandTimeout, ImageMissing, NameTaken, SameUser, SandboxGone, SettingRefused
-from sandbox.spec import LABEL, HostMount, Limits, SandboxSpec, VolumeMount
+from sandbox.errors import CommandTimeout, EngineTimeout, ImageMissing, NameTaken, SameUser, SandboxGone, SettingRefused
+from sandbox.spec import AGENT_USER, LABEL, HostMount, Limits, SandboxSpec, VolumeMount
 from tests.docker.conftest import IDLE, TEST_LABELS
 from tests.docker.recorder import BOUND, Recorder
 
@@ -133,6 +133,26 @@ async def test_a_stream_that_fails_ends_the_command_and_is_told(sandbox):
     with pytest.raises(ValueError, match="the disk is gone"):
         await sandbox.run(("sh", "-c", "cat; sleep 600"), cwd="/", stdin=stream(), limit_bytes=1000, timeout=BOUND)
     assert "sleep 600" not in await processes(sandbox)
+
+
+async def test_a_killing_that_the_engine_is_late_with_is_tried_again(sandbox):
+    """`run` is given the sandbox's own way in, of which the engine is late with each second one."""
+    asked = []
+
+    async def late_each_second_time(argv, **options):
+        asked.append(argv)
+        if len(asked) % 2 == 0:
+            raise EngineTimeout("The engine did not answer; it has too much to do.")
+        return await sandbox.open_channel(argv, **options)
+
+    with pytest.raises(CommandTimeout, match="and was killed"):
+        await command.run(
+            late_each_second_time,
+            ("sleep", "605"),
+            **{"cwd": "/", "env": {}, "stdin": None, "limit_bytes": 1, "bound": 0.5, "user": AGENT_USER},
+        )
+    assert len(asked) >= 3
+    assert "sleep 605" not in await processes(sandbox)
 
 
 async def test_output_over_the_limit_is_cut_and_counted_and_the_exit_code_still_known(sandbox):
