@@ -149,7 +149,7 @@ async def test_a_killing_that_the_engine_is_late_with_is_tried_again(sandbox):
         await command.run(
             late_each_second_time,
             ("sleep", "605"),
-            **{"cwd": "/", "env": {}, "stdin": None, "limit_bytes": 1, "bound": 0.5, "user": AGENT_USER},
+            cwd="/", env={}, stdin=None, limit_bytes=1, bound=0.5, user=AGENT_USER,
         )
     assert len(asked) >= 3
     assert "sleep 605" not in await processes(sandbox)
