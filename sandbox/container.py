@@ -19,6 +19,7 @@ from sandbox.engine import Engine
 from sandbox.errors import EngineError, NameTaken, SandboxError, SandboxGone
 from sandbox.fate import Fate, fate_of
 from sandbox.ownership import epoch_of, refuse_later
+from sandbox.removal import remove_each
 from sandbox.spec import (
     AGENT_UID,
     AGENT_USER,
@@ -108,12 +109,11 @@ class Sandbox:
         """Kill and remove it, with `volumes` also what it has stored; idempotent.
 
         True when all of it is confirmed gone, also when somebody else removed it; False when the engine does not
-        answer or refuses (a volume that another container uses): try again later.
+        answer or refuses (a volume that another container uses; the others go all the same): try again later.
         """
         try:
             await self.engine.remove_container(self.id)
-            for volume in self.spec.volumes if volumes else ():
-                await self.engine.remove_volume(volume)
+            await remove_each(self.spec.volumes if volumes else (), self.engine.remove_volume)
         except EngineError:
             return False
         return True

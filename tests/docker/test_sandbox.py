@@ -9,7 +9,17 @@ import pytest
 
 from sandbox import command, seccomp
 from sandbox.container import Sandbox
-from sandbox.errors import CommandTimeout, EngineTimeout, ImageMissing, NameTaken, SameUser, SandboxGone, SettingRefused
+from sandbox.errors import (
+    CommandTimeout,
+    EngineRefused,
+    EngineTimeout,
+    ImageMissing,
+    NameTaken,
+    SameUser,
+    SandboxGone,
+    SettingRefused,
+)
+from sandbox.removal import remove_volumes
 from sandbox.spec import AGENT_USER, LABEL, HostMount, Limits, SandboxSpec, VolumeMount
 from tests.docker.conftest import IDLE, TEST_LABELS
 from tests.docker.recorder import BOUND, Recorder
@@ -149,7 +159,12 @@ async def test_a_killing_that_the_engine_is_late_with_is_tried_again(sandbox):
         await command.run(
             late_each_second_time,
             ("sleep", "605"),
-            cwd="/", env={}, stdin=None, limit_bytes=1, bound=0.5, user=AGENT_USER,
+            cwd="/",
+            env={},
+            stdin=None,
+            limit_bytes=1,
+            bound=0.5,
+            user=AGENT_USER,
         )
     assert len(asked) >= 3
     assert "sleep 605" not in await processes(sandbox)
@@ -231,12 +246,26 @@ async def test_removals_at_the_same_time_all_confirm(make_sandbox):
     assert await asyncio.gather(*(sandbox.remove() for _ in range(4))) == [True] * 4
 
 
-async def test_a_removal_that_cannot_be_done_yet_says_so(make_sandbox):
+async def test_a_removal_that_cannot_be_done_yet_says_so_and_keeps_nothing_else(engine, make_sandbox):
     user = await make_sandbox()
-    other = await make_sandbox(subagent="two", mounts=(VolumeMount(user.spec.work_volume, "/mnt"),))
+    first, *rest = user.spec.volumes
+    other = await make_sandbox(subagent="two", mounts=(VolumeMount(first, "/mnt"),))
     assert not await user.remove(volumes=True)
+    assert [await engine.inspect_volume(each) for each in rest] == [None], "one that stays keeps the others"
     assert await other.remove()
     assert await user.remove(volumes=True)
+
+
+async def test_a_volume_in_use_keeps_none_of_the_others_of_its_subagent(engine, make_sandbox):
+    user = await make_sandbox()
+    own = {f"{LABEL}store": user.spec.store, f"{LABEL}subagent": user.spec.subagent}
+    first, *rest = [each["Name"] for each in await engine.volumes(own)]
+    await make_sandbox(subagent="two", work=False, home=False, mounts=(VolumeMount(first, "/mnt"),))
+    assert await user.remove()
+    with pytest.raises(EngineRefused, match=first):
+        await remove_volumes(engine, own, 0)
+    assert rest
+    assert [each["Name"] for each in await engine.volumes(own)] == [first]
 
 
 async def test_what_an_earlier_try_left_under_the_name_is_replaced(make_sandbox):
