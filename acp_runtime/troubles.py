@@ -262,8 +262,10 @@ _ENDED: Final = Area(
             "it crashed, ran out of memory, or was killed; the cause is in the sentence",
             "look at what it had done; a task under way has the outcome unknown; raise `limits.restarts`"),
         Trouble("channel_lost", "it went out of reach, and nobody could say what became of it",
-            "the engine did not answer for `limits.lost_grace` seconds",
-            "look at the engine; a task under way has the outcome unknown"),
+            "the engine did not answer for `limits.lost_grace` seconds, or the program that keeps the agent's streams "
+            "refused this manager: the sentence says why, as `token_refused` for a store whose key file is another one",
+            "look at the engine, or put the `.key` file back that lay beside the store; a task under way has the "
+            "outcome unknown"),
         Trouble("cancel_ignored", "it went on with a task that was cancelled, so it was ended",
             "the agent did not obey within `limits.cancel_grace`", "resume it where it was kept, or spawn a new one"),
         Trouble("manager_failed", "the manager itself failed at this subagent and gave it up",

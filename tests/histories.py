@@ -23,6 +23,7 @@ from acp_runtime.core.inputs import (
     PromptBroke,
     PromptLaid,
     Reattached,
+    Refused,
     ResumeSubagent,
     Send,
     SessionReady,
@@ -130,6 +131,7 @@ def moves(state: Subagent, random: Random) -> list[Input]:
         PromptLaid(attempt, task, random.randrange(1, 100), random.randrange(1_000)),
         ChannelClosed(attempt, "eof"),
         Reattached(attempt, adopted=random.random() < 0.5, undelivered=random.random() < 0.3),
+        Refused(attempt, random.choice(["its holder refused this manager", "its holder refused it again"])),
         DeathProven(
             attempt,
             random.choice([None, 137]),

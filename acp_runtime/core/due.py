@@ -40,13 +40,19 @@ def _start(draft: Draft) -> None:
 
 
 def _lost(draft: Draft) -> None:
-    cause = f"the channel to the agent was lost and nothing was learnt within {draft.state.limits.lost_grace:g} s"
+    state = draft.state
+    learnt = f"could not be had back within {state.limits.lost_grace:g} s: {state.refused}"
+    if not state.refused:
+        learnt = f"nothing was learnt within {state.limits.lost_grace:g} s"
+    cause = f"the channel to the agent was lost and {learnt}"
     draft.stop(Reason.CHANNEL_LOST, by="manager", cause=cause, failed=True)
 
 
 def _loss(draft: Draft) -> None:
     state = draft.state
     cause = f"the agent has been out of reach for {state.limits.loss_told:g} s"
+    if state.refused:
+        cause = f"{cause}: {state.refused}"
     draft.emit(LossConfirmed(at=draft.now, attempt=state.attempt, number=state.losses, cause=cause))
 
 

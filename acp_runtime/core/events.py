@@ -105,6 +105,14 @@ class ChannelRecovered(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveryRefused(Event):
+    """The agent's holder was reached and turned its manager down; told again only in other words."""
+
+    attempt: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LossConfirmed(Event):
     """The agent has been out of reach for so long that its parent is told; `number` counts the losses."""
 
@@ -284,6 +292,7 @@ class TranscriptAdded(Event):
 
 SUBAGENT_EVENTS: tuple[type[Event], ...] = (
     SubagentRequested, BootBegan, AttemptStarted, StepReached, SessionOpened, ChannelLost, ChannelRecovered,
-    LossConfirmed, AgentDied, StopRequested, SubagentStopped, SubagentFailed, TaskQueued, TaskStarted, PromptSent,
-    TaskRetried, CancelRequested, TaskEnded, RequestOpened, RequestClosed, SteerRequested, SteerEnded, TranscriptAdded,
+    RecoveryRefused, LossConfirmed, AgentDied, StopRequested, SubagentStopped, SubagentFailed, TaskQueued, TaskStarted,
+    PromptSent, TaskRetried, CancelRequested, TaskEnded, RequestOpened, RequestClosed, SteerRequested, SteerEnded,
+    TranscriptAdded,
 )  # fmt: skip

@@ -13,6 +13,7 @@ from acp_runtime.core.events import (
     Event,
     LossConfirmed,
     PromptSent,
+    RecoveryRefused,
     RequestClosed,
     RequestOpened,
     SessionOpened,
@@ -122,16 +123,22 @@ def _lifecycle(state: Subagent, event: Event, before: Lifecycle) -> Subagent:
             state = replace(state, deadline=event.deadline, idle_since=None, losses=state.losses + 1, lost_at=event.at)
         case ChannelRecovered():
             state = replace(state, deadline=None, lost_at=None, loss_told=False, idle_since=_idle(state, event))
-            state = _heard_first(state, event.at)
-        case LossConfirmed():
-            state = replace(state, loss_told=True)
+            state = _heard_first(replace(state, refused=""), event.at)
+        case RecoveryRefused() | LossConfirmed():
+            state = _out_of_reach(state, event)
         case StopRequested():
             stop = Stop(event.reason, event.by, event.cause, event.failed, event.deadline, event.kind)
-            state = replace(state, stop=stop, deadline=event.deadline, step=None, idle_since=None)
+            state = replace(state, stop=stop, deadline=event.deadline, step=None, idle_since=None, refused="")
         case SubagentStopped() | SubagentFailed():
             state = replace(state, confirmed=event.confirmed, exported=event.exported, deadline=None, lost_at=None)
             state = replace(state, requests=())
     return state
+
+
+def _out_of_reach(state: Subagent, event: RecoveryRefused | LossConfirmed) -> Subagent:
+    if isinstance(event, RecoveryRefused):
+        return replace(state, refused=event.cause)
+    return replace(state, loss_told=True)
 
 
 def _heard_first(state: Subagent, at: int) -> Subagent:
@@ -153,7 +160,7 @@ def _heard_first(state: Subagent, at: int) -> Subagent:
 def _attempt(state: Subagent, event: AttemptStarted, before: Lifecycle) -> Subagent:
     """Begin a start. One after the end begins everything anew but the history; any other counts as a restart."""
     state = replace(state, attempt=event.attempt, step=event.step, deadline=event.deadline, container="", pid=None)
-    state = replace(state, heard=0, answer_at=None, asked=0)
+    state = replace(state, heard=0, answer_at=None, asked=0, refused="")
     if before is not Lifecycle.STARTING or event.counted:
         state = replace(state, begun=event.at)
     if before is Lifecycle.REQUESTED:

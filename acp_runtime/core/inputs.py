@@ -195,6 +195,14 @@ class Reattached(Observation):
 
 
 @dataclass(frozen=True, slots=True)
+class Refused(Observation):
+    """The agent's holder turned this manager down, in these words."""
+
+    attempt: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeathProven(Observation):
     """The agent's process is gone; `kind` is `manager_ended` when it went with its manager.
 

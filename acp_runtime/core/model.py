@@ -11,6 +11,7 @@ from typing import Final
 MAX_RESULT_CHARS: Final = 65_536
 MAX_TOOLS_COUNTED: Final = 4_096
 MAX_STEERS_KEPT: Final = 8
+LONGEST_SECONDS: Final = 100 * 365.25 * 86_400  # what lasts longer than a hundred years has no date
 _NUMBERS: Final = frozenset({"queue", "restarts", "retries"})
 
 
@@ -118,10 +119,6 @@ class Steering(StrEnum):
     INJECTED = "injected"
     QUEUED = "queued"
     UNKNOWN = "unknown"
-
-
-# A hundred years: what lasts longer has no date.
-LONGEST_SECONDS: Final = 100 * 365.25 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +322,7 @@ class Subagent:
     `begun`: when the first of the starts in a row began that count as one. `files`: how many differed, counted last.
     Where the agent's output is kept for us, all of it before the offset `heard` is in the log, but for the answer to
     the running prompt when that begins at `answer_at`. `asked` is the highest number of an attempt's requests.
+    `refused`: in what words the holder of an agent that is out of reach turned its manager down.
     """
 
     id: str
@@ -364,6 +362,7 @@ class Subagent:
     heard: int = 0
     answer_at: int | None = None
     asked: int = 0
+    refused: str = ""
 
     @property
     def active(self) -> Task | None:

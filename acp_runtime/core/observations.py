@@ -12,6 +12,7 @@ from acp_runtime.core.events import (
     ChannelLost,
     ChannelRecovered,
     PromptSent,
+    RecoveryRefused,
     RequestClosed,
     RequestOpened,
     SessionOpened,
@@ -33,6 +34,7 @@ from acp_runtime.core.inputs import (
     PromptLaid,
     Reattached,
     Rebooted,
+    Refused,
     SessionReady,
     StartBroke,
     SteerAnswered,
@@ -262,6 +264,13 @@ def reattached(draft: Draft, given: Reattached) -> None:
         if given.undelivered and (task := draft.state.active) is not None:
             _take_back(draft, task, "the manager that was to give the task to the agent ended before it did")
         deadline_passed(draft, DeadlinePassed())
+
+
+def refused(draft: Draft, given: Refused) -> None:
+    """Note why the agent is not had back: its holder answers and turns this manager down."""
+    state = draft.state
+    if given.attempt == state.attempt and state.lifecycle is Lifecycle.LOST and given.cause != state.refused:
+        draft.emit(RecoveryRefused(at=draft.now, attempt=given.attempt, cause=given.cause))
 
 
 def death_proven(draft: Draft, given: DeathProven) -> None:

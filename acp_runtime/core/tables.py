@@ -16,6 +16,7 @@ from acp_runtime.core.events import (
     ChannelRecovered,
     Event,
     LossConfirmed,
+    RecoveryRefused,
     SessionOpened,
     StepReached,
     StopRequested,
@@ -45,6 +46,7 @@ LIFECYCLE: Final[dict[Lifecycle, dict[type[Event], Lifecycle]]] = {
     },
     Lifecycle.LOST: {
         ChannelRecovered: Lifecycle.READY,
+        RecoveryRefused: Lifecycle.LOST,
         LossConfirmed: Lifecycle.LOST,
         AgentDied: Lifecycle.LOST,
         AttemptStarted: Lifecycle.STARTING,

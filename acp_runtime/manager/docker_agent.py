@@ -20,7 +20,7 @@ from sandbox.fate import Fate as ContainerFate
 from sandbox.hold import Hold
 from sandbox.holder.channel import HeldChannel
 from sandbox.holder.dead import DeadChannel
-from sandbox.holder.errors import HolderError, HolderGone, OffsetRefused
+from sandbox.holder.errors import EpochRefused, HolderError, HolderGone, OffsetRefused, TokenRefused, VersionRefused
 from sandbox.holder.frames import UNKNOWN, Cause, Phase, State
 from sandbox.probe import ProbeResult
 from sandbox.programs_volume import HOLDER as HOLDER_PROGRAM
@@ -53,6 +53,7 @@ class DockerAgent:
     host_side: AsyncExitStack
     launcher: "DockerLauncher"
     exported: bool = False
+    refused: str | None = None
     _silent: int = 0
     _pid: int | None = None
 
@@ -88,13 +89,22 @@ class DockerAgent:
             self._silent += error.nobody
             log.info("%s is out of reach: %s", self.request.subagent, error)
             return False
+        except (EpochRefused, TokenRefused, VersionRefused) as error:
+            self._turned_down(error)
+            return False
         except (SandboxError, OSError) as error:
             log.info("%s is out of reach: %s", self.request.subagent, error)
             return False
-        self._silent = 0
+        self._silent, self.refused = 0, None
         if self.channel.mute:
             await self.channel.kill(MUTE_GRACE)
         return not self.channel.mute
+
+    def _turned_down(self, error: HolderError) -> None:
+        words = f"its holder refused this manager ({error.kind}): {str(error).rstrip('.')}"
+        if words != self.refused:
+            log.warning("%s is out of reach: %s", self.request.subagent, words)
+        self.refused = words
 
     async def _attach(self) -> None:
         """Attach over the shared socket, else over an exec: that the socket is not found here says nothing of it."""

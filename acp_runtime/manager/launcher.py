@@ -118,6 +118,11 @@ class Launched(Protocol):
         """The id of its container, empty for a process of this machine."""
         ...
 
+    @property
+    def refused(self) -> str | None:
+        """By which words whoever keeps the agent turned `recover` down last, since its channel was there."""
+        ...
+
     async def pid(self) -> int | None:
         """Return the agent's process id on the engine's machine, None where nobody tells it."""
         ...

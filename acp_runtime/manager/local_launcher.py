@@ -137,6 +137,7 @@ class LocalAgent:
     exported: bool = False
 
     container = ""
+    refused = None
 
     @property
     def cwd(self) -> str:

@@ -24,6 +24,7 @@ from acp_runtime.core.inputs import (
     PromptBroke,
     PromptLaid,
     Reattached,
+    Refused,
     SessionReady,
     StartBroke,
     SteerAnswered,
@@ -285,7 +286,7 @@ class Performer:
             cause = "the manager that ran the agent ended, and the agent with it"
             around.tell(DeathProven(attempt, None, cause, MANAGER_ENDED))
             return
-        fate = await regain(launched, session)
+        fate = await regain(launched, session, lambda words: around.tell(Refused(attempt, words)))
         if fate is not None:
             drained = await self._hear_out(attempt, launched)
             await session.flush()

@@ -58,14 +58,19 @@ async def adopted(around: Surroundings, session: AcpSession, attempt: int) -> La
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def regain(launched: Launched, session: AcpSession) -> Fate | None:
-    """Try until the channel goes on (None) or the agent's death is proven. The caller sets the bound."""
+async def regain(launched: Launched, session: AcpSession, refused: Callable[[str], None]) -> Fate | None:
+    """Try until the channel goes on (None) or the agent's death is proven. The caller sets the bound.
+
+    `refused` hears in which words the agent's holder turned this manager down.
+    """
     backoff = Backoff()
     while True:
         session.lost = None
         try:
             if await launched.recover():
                 return None
+            if launched.refused is not None:
+                refused(launched.refused)
             if (fate := await launched.fate()) is not None:
                 return fate
         except Exception:

@@ -7,11 +7,14 @@ from contextlib import contextmanager
 
 import pytest
 
+from acp_runtime.clock import ManualClock
 from acp_runtime.core.model import TaskState
 from acp_runtime.core.status import Status
+from acp_runtime.service import Runtime
 from sandbox.holder import frames
 from tests.contract.conftest import PARENT, Place
 from tests.contract.test_adoption import inside, killed
+from tests.contract.test_last_words import given_up
 
 pytestmark = [
     pytest.mark.docker,
@@ -64,3 +67,43 @@ async def test_a_refusal_is_logged_with_its_reason_and_costs_the_agent_nothing(
         view = await place.ended(runtime, subagent)
         assert (view.newest.state, view.newest.result) == (TaskState.COMPLETED, "onetwo"), view.newest.cause
         assert view.attempt == 1
+
+
+async def noted(place: Place, runtime: Runtime, subagent: str, kind: str) -> None:
+    """Wait until the subagent's log tells something of this kind."""
+    async with asyncio.timeout(place.bound):
+        while True:
+            tick = runtime.tick
+            if any(row.kind == kind for row in (await runtime.poll(PARENT, subagent, since=0)).rows):
+                return
+            await runtime.changed(tick)
+
+
+async def test_a_refusal_that_lasts_is_logged_once_by_name_and_is_the_cause_of_the_end(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    subagent = await killed(place, "[[say:one]][[wait:go]][[say:two]]", "one")
+    hello, tries, thrice = frames.hello, [], asyncio.Event()
+
+    def forged(token: str, *rest: int) -> bytes:
+        tries.append(token)
+        if len(tries) > 2:
+            thrice.set()
+        return hello(token[::-1], *rest)
+
+    monkeypatch.setattr(frames, "hello", forged)
+    place.clock = ManualClock()
+    async with place.runtime() as runtime:
+        await noted(place, runtime, subagent, "recovery_refused")
+        async with asyncio.timeout(place.bound):
+            await thrice.wait()
+        await given_up(place, runtime, subagent)
+        view = await place.until(runtime, subagent, lambda each: each.newest.state.over)
+        words = "its holder refused this manager (token_refused): the token is wrong"
+        assert (view.newest.state, view.newest.result) == (TaskState.INTERRUPTED, "one")
+        assert words in view.newest.cause
+        assert words in (view.cause or "")
+        async with runtime.turn(PARENT) as turn:
+            assert words in turn.text
+    warned = [each for each in caplog.records if each.levelno == logging.WARNING and words in each.getMessage()]
+    assert len(warned) == 1

@@ -29,6 +29,7 @@ from acp_runtime.core.inputs import (
     PromptBroke,
     PromptLaid,
     Reattached,
+    Refused,
     ResumeSubagent,
     Send,
     SessionReady,
@@ -132,6 +133,7 @@ def observations(state: Subagent, attempt: int, ground: Ground) -> Iterator[Inpu
     yield Reattached(attempt)
     if ground.steers:
         yield Reattached(attempt, adopted=True)
+        yield Refused(attempt, "its holder refused this manager")
     yield DeathProven(attempt, 137, "killed")
     yield Halted(attempt, confirmed=True)
     yield Halted(attempt, confirmed=False)
@@ -172,6 +174,7 @@ def key(state: Subagent) -> tuple[object, ...]:
     tasks = tuple((t.state, t.goal, t.remaining is not None, t.cancelled_by) for t in state.tasks)
     requests = tuple((r.id, r.answer) for r in state.requests)
     more = (state.attempt, state.restarts, state.opening is Opening.LOST, bool(state.note), state.loss_told)
+    more = (*more, bool(state.refused))
     more = (*more, tuple(s.outcome for s in state.steers), tuple(t.retries for t in state.tasks))
     stop = (state.stop.reason, state.stop.by, state.stop.failed) if state.stop else None
     armed = tuple(name for name, _ in timers(state))

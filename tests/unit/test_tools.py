@@ -140,6 +140,7 @@ def every_fact() -> list[facts.Event]:
         facts.StepReached(at=0, attempt=1, step=Step.SESSION, deadline=1),
         facts.ChannelLost(at=0, attempt=1, cause="c", deadline=1),
         facts.LossConfirmed(at=0, attempt=1, number=1, cause="c"),
+        facts.RecoveryRefused(at=0, attempt=1, cause="c"),
         facts.ChannelRecovered(at=0, attempt=1),
         facts.PromptSent(at=0, task_id="t", request=1, offset=0),
         facts.AgentDied(at=0, attempt=1, exit_code=None, cause="c"),

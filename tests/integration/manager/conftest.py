@@ -73,6 +73,8 @@ class BareAgent:
         self.ground.told.append("leave")
         return True
 
+    refused = None
+
     async def recover(self) -> bool:
         return self.ground.adopted is self
 

@@ -2,7 +2,16 @@
 
 from acp_runtime.core.decide import decide
 from acp_runtime.core.effects import Answer, Cancel, Inspect, Prompt
-from acp_runtime.core.events import CancelRequested, ChannelRecovered, PromptSent, TaskEnded, TaskRetried, TaskStarted
+from acp_runtime.core.events import (
+    CancelRequested,
+    ChannelRecovered,
+    LossConfirmed,
+    PromptSent,
+    RecoveryRefused,
+    TaskEnded,
+    TaskRetried,
+    TaskStarted,
+)
 from acp_runtime.core.inputs import (
     AnswerRequest,
     Asked,
@@ -15,6 +24,7 @@ from acp_runtime.core.inputs import (
     PromptBroke,
     PromptLaid,
     Reattached,
+    Refused,
     SessionReady,
     SteerTask,
 )
@@ -125,6 +135,35 @@ def test_only_who_was_told_of_a_loss_is_told_of_the_return() -> None:
     (nudge,) = nudges_for(told, after(told, Reattached(1)), event)
     assert nudge.kind is NudgeKind.RECOVERED
     assert len(superseded(told, after(told, Reattached(1)), event)) == 1, "the loss that was not shown yet is over"
+
+
+REFUSED = Refused(1, "its holder refused this manager (token_refused): the token is wrong")
+
+
+def test_why_an_agent_was_not_had_back_is_noted_once_and_is_the_cause_of_its_end() -> None:
+    events, effects = decide(lost(), REFUSED, 1)
+    assert ([type(each) for each in events], effects) == ([RecoveryRefused], ())
+    state = after(lost(), REFUSED)
+    assert decide(state, REFUSED, 2) == ((), ())
+    ended = after(state, DeadlinePassed(), now=300_000)
+    ended = after(ended, DeadlinePassed(), now=400_000)
+    assert ended.tasks[-1].cause == (
+        "the channel to the agent was lost and could not be had back within 300 s: its holder refused this manager "
+        "(token_refused): the token is wrong; the outcome is unknown"
+    )
+
+
+def test_who_is_told_of_a_loss_is_told_of_the_refusal_behind_it() -> None:
+    (told,) = decide(after(lost(), REFUSED), DeadlinePassed(), 30_000)[0]
+    assert isinstance(told, LossConfirmed)
+    assert told.cause == f"the agent has been out of reach for 30 s: {REFUSED.cause}"
+
+
+def test_a_refusal_is_of_no_account_once_the_agent_is_back_or_another_one_begins() -> None:
+    for given in (Reattached(1), DeathProven(1, 137, "killed")):
+        state = after(after(lost(), REFUSED), given)
+        assert (state.refused, decide(state, REFUSED, 1)) == ("", ((), ()))
+    assert decide(lost(), Refused(2, "of an attempt to come"), 1) == ((), ())
 
 
 def test_the_log_says_from_where_the_output_is_to_be_read_again() -> None:
