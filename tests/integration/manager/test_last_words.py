@@ -1,11 +1,13 @@
-"""Who is stopped while out of reach is heard out in time, or keeps what it wrote: never is it removed unheard."""
+"""Who is stopped or cancelled while out of reach is heard in time, or keeps what it wrote; none is removed unheard."""
 
 import asyncio
 
 import pytest
 
-from acp_runtime.core.inputs import ChannelClosed, PromptLaid
+from acp_runtime.core.inputs import CancelTask, ChannelClosed, PromptLaid
 from acp_runtime.core.model import Limits, TaskState
+from acp_runtime.core.status import Status
+from acp_runtime.manager.delivery import MEASURE_SECONDS
 from acp_runtime.manager.launcher import Drained, Fate
 from acp_runtime.manager.recovery import LAST_WORDS_SECONDS
 from tests.integration.manager.conftest import BOUND, BareAgent, Ground, until
@@ -93,4 +95,28 @@ async def test_what_is_read_after_it_was_given_up_is_kept(ground: Ground) -> Non
         agent.read.set()
         assert (view.newest.state, view.confirmed) == (TaskState.INTERRUPTED, False)
     assert REMOVED not in ground.told
+    await judged(ground, subagent)
+
+
+class Answering(BareAgent):
+    """An agent in reach again, whose answer to its prompt is the first that is heard of it."""
+
+    async def recover(self) -> bool:
+        assert self.receiver is not None
+        self.receiver.on_stdout(ANSWER)
+        return True
+
+
+async def test_an_adopted_agent_that_has_answered_is_not_taken_for_one_that_ignores_its_cancel(ground: Ground) -> None:
+    """The word of the cancel comes before the prompt is claimed: it counts when the files are counted."""
+    laid, cancel = PromptLaid(1, f"{ID}.t1", 7, 319), CancelTask(f"{ID}.t1", "parent", "enough")
+    subagent = await left_behind(ground, READY, laid, cancel, limits=Limits(cancel_grace=0.5, restarts=0))
+    ground.adopted = Answering(ground, KeptInput(accepted=500))
+    ground.counts = asyncio.Event()
+    async with ground.runtime() as runtime:
+        async with asyncio.timeout(MEASURE_SECONDS / 3):
+            view = await until(runtime, subagent, lambda each: each.newest.state.over)
+        assert (view.newest.state, view.newest.result) == (TaskState.CANCELLED, "the whole result")
+        assert (view.status, view.newest.files_changed) == (Status.IDLE, None)
+        assert REMOVED not in ground.told
     await judged(ground, subagent)
