@@ -219,6 +219,14 @@ class Engine:
         )
         return sorted((int(pid), int(uid)) for pid, uid in found["Processes"])
 
+    async def command_lines(self, container: str) -> list[str]:
+        """Return the command line of each process of a container. Raises as `processes` does."""
+        found = await self._call_json(
+            f"list the commands of the container {_short(container)}",
+            lambda api: api.top(container, ps_args="-eo pid,args"),
+        )
+        return [line for _, line in found["Processes"]]
+
     # --- volumes
 
     async def create_volume(self, name: str, labels: Mapping[str, str]) -> None:

@@ -1,9 +1,9 @@
 """What is to become of things on an engine that say they are ours: pure, from what is known of their makers.
 
 Promises: of the own store whatever its log does not know as alive is removed, but no volume whose work may still be
-wanted; of other stores only containers that have ended and whose maker is proven dead; what is not exactly as one of us
-makes it is never touched. Who may create containers on the engine and copies names and labels exactly is taken for us:
-the engine has made such a person root of its machine already.
+wanted; of other stores only containers that have ended, or that nothing will ever end, and whose maker is proven dead;
+what is not exactly as one of us makes it is never touched. Who may create containers on the engine and copies names and
+labels exactly is taken for us: the engine has made such a person root of its machine already.
 """
 
 import re
@@ -44,13 +44,17 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One thing as the engine tells it. `id` is what it is removed by; `state` is a container's."""
+    """One thing as the engine tells it. `id` is what it is removed by; `state` is a container's.
+
+    `held` says whether a holder runs in a container; None where nobody looked, or nothing tells it.
+    """
 
     kind: Kind
     name: str
     id: str
     labels: Mapping[str, str]
     state: str = ""
+    held: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,5 +201,11 @@ def _of_another_store(thing: Found, maker: Owner, court: _Court) -> _Said:
     if started == maker.started:
         return Action.KEEP, f"{whose}; its maker, process {maker.pid}, lives"
     if thing.kind is Kind.CONTAINER and thing.state not in ENDED:
-        return Action.KEEP, f"{whose}; its maker is dead, but it has not ended: its holder will end it"
+        if not _without_holder(thing):
+            return Action.KEEP, f"{whose}; its maker is dead, but it has not ended: its holder will end it"
+        whose = f"{whose}; nothing holds its agent any more"
     return Action.REMOVE, f"{whose}; its maker, process {maker.pid}, is dead"
+
+
+def _without_holder(thing: Found) -> bool:
+    return thing.held is False and thing.state == "running" and thing.labels[f"{LABEL}role"] == "agent"

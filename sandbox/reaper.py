@@ -15,6 +15,7 @@ from sandbox.engine import Engine
 from sandbox.errors import EngineDenied, EngineUnreachable, SandboxError, SandboxGone
 from sandbox.judgement import Action, Found, Judgement, Kind, Log, Started, judge, subagents
 from sandbox.ownership import Owner, start_time
+from sandbox.programs_volume import HOLDER, PROGRAMS_MOUNT
 from sandbox.spec import LABEL
 
 MOST: Final = 200  # removals of one pass
@@ -54,7 +55,13 @@ class Reaper:
         of_any_store = {f"{LABEL}store": None}
         containers = await self.engine.containers(of_any_store)
         volumes = await self.engine.volumes(of_any_store)
-        return [*map(_container, containers), *map(_volume, volumes)]
+        return [*[await self._looked_into(_container(each)) for each in containers], *map(_volume, volumes)]
+
+    async def _looked_into(self, thing: Found) -> Found:
+        """Look whether a holder runs in a container, where what becomes of it hangs on that."""
+        without = replace(thing, held=False)
+        here, there = judge([thing, without], self.owner, {}, self.started, volumes_of=self.volumes_of)
+        return thing if here == there else replace(thing, held=await _held(self.engine, thing.id))
 
     async def _remove(self, found: Sequence[Found], judgements: list[Judgement]) -> None:
         """Carry out the judgements, and put in their places what came of it."""
@@ -111,9 +118,23 @@ class Reaper:
             now = await self.engine.inspect_container(thing.id)
         except SandboxGone:
             return None
-        return Found(
-            Kind.CONTAINER, now["Name"].lstrip("/"), now["Id"], now["Config"]["Labels"] or {}, now["State"]["Status"]
-        )
+        labels = now["Config"]["Labels"] or {}
+        found = Found(Kind.CONTAINER, now["Name"].lstrip("/"), now["Id"], labels, now["State"]["Status"])
+        return await self._looked_into(found)
+
+
+async def _held(engine: Engine, container: str) -> bool | None:
+    """Tell whether a holder runs in a container; None where that cannot be seen, as its first process cannot.
+
+    Whoever looks like a holder counts as one: an agent can keep its own container so, and nobody else's.
+    """
+    try:
+        lines = await engine.command_lines(container)
+    except SandboxError:
+        return None
+    if not any(PROGRAMS_MOUNT in line for line in lines):
+        return None
+    return any(line.startswith(HOLDER) for line in lines)
 
 
 def _container(listed: Mapping[str, Any]) -> Found:

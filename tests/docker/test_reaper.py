@@ -26,6 +26,8 @@ from tests.docker.conftest import IDLE, TEST_LABELS
 pytestmark = pytest.mark.docker
 
 ENDS = ("true",)
+KILL_HOLDER = "for each in /proc/[0-9]*; do case $(tr '\\0' ' ' < $each/cmdline) in \
+    /opt/subagents/programs/holder*) kill -9 ${each#/proc/};; esac; done; true"
 LIVES = Standing(1)
 OVER = Standing(None)
 
@@ -183,6 +185,30 @@ async def test_an_agent_that_nobody_comes_for_ends_with_its_container_and_anothe
     assert await actions(reaper({}, started=without(other)), agents, *own) == [Action.REMOVED, *[Action.UNTOUCHED] * 2]
     passes = reaper({}, started=without(other), volumes_of=frozenset({other.store}))
     assert await actions(passes, *own) == [Action.REMOVED] * 2
+
+
+@pytest.mark.requirement("D09.1")
+async def test_a_container_whose_holder_was_killed_goes_with_its_dead_maker_and_its_journal_stays(
+    engine, image, make, other, reaper
+):
+    programs = VolumeMount(await ensure_programs(engine, image), PROGRAMS_MOUNT)
+    first = (RELAY, "listen", "/run/relay.sock", "127.0.0.1:8790")
+    agents = await make("one", other, command=first, mounts=(programs,), volumes=True, journal=True)
+    hold = Hold(agents, HOLDER, "/run/holder", None)
+    say = ["sh", "-c", "echo said; exec sleep 1000"]
+    await hold.start(say, cwd="/", env={"PATH": "/usr/bin:/bin"}, token="t" * 32, epoch=1, ttl=3600)
+    assert await actions(reaper({}, started=without(other)), agents) == [Action.KEEP]
+    kept = (agents.spec.work_volume, agents.spec.journal_volume)
+    done = await agents.run(["sh", "-c", KILL_HOLDER], cwd="/", limit_bytes=1000, timeout=20, user="0:0")
+    assert done.exit_code == 0
+    assert await actions(reaper({}), agents) == [Action.KEEP], "its maker lives"
+    done = await actions(reaper({}, started=without(other)), agents, *kept)
+    assert done == [Action.REMOVED, Action.UNTOUCHED, Action.UNTOUCHED]
+    assert await state(agents) == "gone"
+    async with reader(engine, agents.spec, image) as sandbox:
+        heard = Heard()
+        await replay(sandbox.open_channel, journal_of(1), heard, heard)
+    assert heard.stdout == b"said\n"
 
 
 @pytest.mark.requirement("D09.1")

@@ -130,6 +130,19 @@ def test_a_container_that_has_not_ended_is_its_holders(state):
     assert "its holder will end it" in why
 
 
+def test_a_container_in_which_no_holder_is_left_goes_with_its_dead_maker():
+    orphan = container(OTHER, held=False)
+    action, why = told(orphan, started=GONE)
+    assert (action, "nothing holds its agent any more" in why) == (Action.REMOVE, True)
+    assert told(orphan, started=ALIVE)[0] is Action.KEEP
+    assert told(orphan, started=HIDDEN)[0] is Action.UNTOUCHED
+    for held in (True, None):
+        assert told(replace(orphan, held=held), started=GONE)[0] is Action.KEEP
+    assert told(replace(orphan, state="paused"), started=GONE)[0] is Action.KEEP
+    assert told(container(OTHER, role="workspace", held=False), started=GONE)[0] is Action.KEEP
+    assert told(container(held=False), LIVES)[0] is Action.KEEP, "its own manager finds out, and hears it out"
+
+
 def test_what_a_living_maker_has_stays():
     assert told(container(OTHER, state="exited"), started=ALIVE)[0] is Action.KEEP
 
@@ -226,6 +239,7 @@ things = st.one_of(
         attempt=st.sampled_from(["1", "2"]),
         role=st.sampled_from(["agent", "workspace"]),
         state=st.sampled_from(["created", "running", "exited", "paused"]),
+        held=st.sampled_from([None, True, False]),
     ),
     st.builds(volume, makers, subagent=st.sampled_from(["s-1", "s-2"])),
 )
@@ -259,4 +273,5 @@ def test_nothing_goes_that_any_rule_protects(thing, spoil, log, started, volumes
     else:
         assert ME.lives_beside(maker)
         assert started is None or (started != maker.started and started and maker.started)
-        assert thing.state in ENDED if thing.kind is Kind.CONTAINER else maker.store in volumes_of
+        orphan = (thing.state, thing.held, thing.labels[f"{LABEL}role"]) == ("running", False, "agent")
+        assert thing.state in ENDED or orphan if thing.kind is Kind.CONTAINER else maker.store in volumes_of
