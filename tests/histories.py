@@ -139,7 +139,12 @@ def moves(state: Subagent, random: Random) -> list[Input]:
             kept=random.random() < 0.5,
             accepted=random.choice([None, 0, 500, 1_000]),
         ),
-        Halted(attempt, confirmed=random.random() < 0.7, exported=random.random() < 0.7),
+        Halted(
+            attempt,
+            confirmed=random.random() < 0.7,
+            exported=random.random() < 0.7,
+            accepted=random.choice([None, None, 0, 1_000]),
+        ),
         SteerAnswered(attempt, steer, random.choice([Steering.INJECTED, Steering.QUEUED])),
         DeadlinePassed(),
         CancelTask(task, random.choice(["parent", "operator"]), "enough"),

@@ -220,9 +220,12 @@ class DeathProven(Observation):
 
 @dataclass(frozen=True, slots=True)
 class Halted(Observation):
+    """`accepted`: the agent was given nothing behind this offset of its input; None where nothing proves that."""
+
     attempt: int
     confirmed: bool
     exported: bool = True
+    accepted: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

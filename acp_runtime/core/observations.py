@@ -297,9 +297,11 @@ def death_proven(draft: Draft, given: DeathProven) -> None:
 
 def _never_given(task: Task, death: DeathProven) -> bool:
     """Tell whether a prompt was to be laid out first and was not, or was laid out where the agent's input had ended."""
-    if task.prompt is None:
-        return death.kept
-    return death.accepted is not None and death.accepted <= task.prompt[1]
+    return death.kept if task.prompt is None else _ends_before(task.prompt, death.accepted)
+
+
+def _ends_before(prompt: tuple[int, int], accepted: int | None) -> bool:
+    return accepted is not None and accepted <= prompt[1]
 
 
 def _take_back(draft: Draft, task: Task, cause: str) -> None:
@@ -313,4 +315,6 @@ def _take_back(draft: Draft, task: Task, cause: str) -> None:
 
 def halted(draft: Draft, given: Halted) -> None:
     if draft.state.lifecycle is Lifecycle.STOPPING and given.attempt == draft.state.attempt:
-        finish(draft, confirmed=given.confirmed, exported=given.exported)
+        task = draft.state.active
+        never = task is not None and task.prompt is not None and _ends_before(task.prompt, given.accepted)
+        finish(draft, confirmed=given.confirmed, exported=given.exported, given=not never)

@@ -331,31 +331,35 @@ class Performer:
         until = asyncio.get_running_loop().time() + hearing_seconds(state)
         await self._part()
         await self._end_tasks(but=(Halt,))
+        drained: Drained | None = Drained()
         try:
-            heard = not unheard(state) or await self._hear_last(effect.attempt, until)
-            ended = await self._end_agent() if heard else await self._let_go()
+            if unheard(state):
+                drained = await self._hear_last(effect.attempt, until)
+            ended = await self._let_go() if drained is None else await self._end_agent()
         except Exception:
             log.exception("the end of an agent failed")
             ended = Ended(confirmed=False, exported=False)
         self._over = True
-        self._around.tell(Halted(effect.attempt, ended.confirmed, ended.exported))
+        accepted = None if drained is None else drained.accepted
+        self._around.tell(Halted(effect.attempt, ended.confirmed, ended.exported, accepted))
 
-    async def _hear_last(self, attempt: int, until: float) -> bool:
-        """End an agent that was out of reach, and hear it out as a later manager would; return whether that is done.
+    async def _hear_last(self, attempt: int, until: float) -> Drained | None:
+        """End an agent that was out of reach, and hear it out as a later manager would; None where that is not done.
 
         One of which not all is heard in time, or not before it was given up, is left to the reaper with all it wrote.
         """
         await self._let_go()
-        heard = False
+        heard: Drained | None = None
         with suppress(TimeoutError):
             async with asyncio.timeout_at(until):
+                said = Drained()
                 if await self._adopt(attempt) and self._launched is not None and self._session is not None:
                     await ended_surely(self._launched)
-                    await self._hear_out(attempt, self._launched, counted=False)
+                    said = await self._hear_out(attempt, self._launched, counted=False)
                     await self._session.flush()
-                heard = True
+                heard = said
         await self._end_tasks(but=(Halt,))
-        return heard and not self._around.state().lifecycle.over
+        return None if self._around.state().lifecycle.over else heard
 
     async def _part(self) -> None:
         """Ask the agent to end its turn and give it a moment, so that its last words are kept."""

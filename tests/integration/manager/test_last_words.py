@@ -26,6 +26,9 @@ pytestmark = pytest.mark.requirement("D08.5")
 class Finished(BareAgent):
     """An agent that had answered its prompt and is never in reach; its journal and its files are read at their time."""
 
+    said = Drained()
+    words = ANSWER
+
     def __init__(self, ground: Ground, *, read: bool, counted: bool) -> None:
         super().__init__(ground, KeptInput(accepted=500))
         self.reading, self.read, self.counted = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -47,9 +50,9 @@ class Finished(BareAgent):
         self.reading.set()
         await self.read.wait()
         assert self.receiver is not None
-        self.receiver.on_stdout(ANSWER)
+        self.receiver.on_stdout(self.words)
         self.receiver.on_closed("it has ended")
-        return Drained()
+        return self.said
 
     async def changed_files(self) -> int | None:
         await self.counted.wait()
@@ -70,6 +73,21 @@ async def test_an_answer_is_told_though_the_files_cannot_be_counted_then(ground:
         view = await until(runtime, subagent, lambda each: each.newest.state.over)
         assert (view.newest.state, view.newest.result) == (TaskState.COMPLETED, "the whole result")
     assert REMOVED in ground.told
+    await judged(ground, subagent)
+
+
+async def test_that_it_was_never_given_its_task_is_told_of_who_is_given_up(ground: Ground) -> None:
+    laid, limits = PromptLaid(1, f"{ID}.t1", 7, 319), Limits(lost_grace=10.0, restarts=0)
+    subagent = await left_behind(ground, READY, laid, limits=limits)
+    agent = ground.adopted = Finished(ground, read=True, counted=True)
+    agent.words, agent.said = b"", Drained(accepted=319)
+    async with ground.runtime() as runtime:
+        await until(runtime, subagent, lambda each: each.status is Status.LOST)
+        ground.clock.advance(10_000)
+        view = await until(runtime, subagent, lambda each: each.newest.state.over)
+        assert (view.newest.state, view.reason) == (TaskState.CANCELLED, "channel_lost")
+        assert "never given the task" in view.newest.cause
+        assert "unknown" not in view.newest.cause
     await judged(ground, subagent)
 
 

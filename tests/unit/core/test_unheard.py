@@ -94,6 +94,20 @@ def test_where_the_end_of_the_agent_is_not_certain_the_outcome_is_unknown(way: S
     assert "the outcome is unknown" in cause
 
 
+@pytest.mark.parametrize("confirmed", [True, False])
+@pytest.mark.parametrize("way", [None, BY_PARENT, BY_OPERATOR], ids=["given up", "parent", "operator"])
+def test_nothing_is_unknown_of_a_task_that_the_agent_was_never_given(way: StopSubagent | None, confirmed: bool) -> None:
+    never = Halted(1, confirmed=confirmed, accepted=100)
+    state = after(stopped(lost(), way), never)
+    found, cause = outcome(state)
+    assert found is TaskState.CANCELLED
+    assert cause.endswith("; the agent was never given the task")
+    assert state.note == "", "the next attempt would be told of an interruption"
+    given = outcome(after(stopped(lost(), way), Halted(1, confirmed=confirmed, accepted=101)))
+    assert given == outcome(after(stopped(lost(), way), Halted(1, confirmed=confirmed)))
+    assert told(stopped(lost(), way), never) == ([] if way is BY_PARENT else ["cancelled"])
+
+
 def test_a_lifetime_that_ends_out_of_reach_times_its_task_out() -> None:
     state = after(lost(limits=LIFETIME), DeadlinePassed(), now=5_000)
     assert outcome(state)[0] is TaskState.RUNNING
