@@ -38,6 +38,12 @@ def runtime_dir(environ: Mapping[str, str]) -> Path:
     return Path(f"/tmp/{FOLDER}-{os.getuid()}")  # noqa: S108 - made 0700 and checked by its user
 
 
+def runtime_dirs(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return where processes of this user have that folder: with this environment, in a login, and without either."""
+    login = {"XDG_RUNTIME_DIR": f"/run/user/{os.getuid()}"}
+    return tuple(dict.fromkeys(runtime_dir(each) for each in (environ, login, {})))
+
+
 def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:
     root = environ.get(variable, "")
     base = Path(root) if root.startswith("/") else Path(environ.get("HOME", "/")) / fallback

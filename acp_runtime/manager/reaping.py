@@ -1,13 +1,16 @@
 """What dead managers left: on the engine, and the folders of sockets on this machine."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import os
+import stat
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from acp_runtime.config import Config
 from acp_runtime.manager.launcher import LaunchError
 from acp_runtime.manager.run_dir import remove_run_dir
 from acp_runtime.manager.workspace import SCRATCH, SCRATCH_PREFIX
+from acp_runtime.places import runtime_dirs
 from sandbox.claimed import abandoned
 from sandbox.engine import Engine
 from sandbox.errors import SandboxError
@@ -28,7 +31,8 @@ class Reaping:
     async def run(self, owner: Owner, log: Log, *, dry_run: bool, volumes_of: frozenset[str]) -> list[Judgement]:
         """See `Launcher.reap_all`. Raises `LaunchError` when the engine cannot be used."""
         found = await self._on_engine(owner, log, dry_run=dry_run, volumes_of=volumes_of)
-        return found + await reap_folders(self._config, owner.store, log, dry_run=dry_run)
+        elsewhere = runtime_dirs(self._environ)
+        return found + await reap_folders(self._config, owner.store, log, dry_run=dry_run, elsewhere=elsewhere)
 
     async def _on_engine(self, owner: Owner, log: Log, *, dry_run: bool, volumes_of: frozenset[str]) -> list[Judgement]:
         try:
@@ -42,10 +46,17 @@ class Reaping:
             raise LaunchError(error.kind, str(error)) from error
 
 
-async def reap_folders(config: Config, store: str, log: Log, *, dry_run: bool) -> list[Judgement]:
-    """Remove what is left on this machine: folders of sockets, of probes, and of workspaces that were taken in."""
+async def reap_folders(
+    config: Config, store: str, log: Log, *, dry_run: bool, elsewhere: Sequence[Path] = ()
+) -> list[Judgement]:
+    """Remove what is left on this machine: folders of sockets, of probes, and of workspaces that were taken in.
+
+    A manager before may have had the store's sockets `elsewhere`: they go where that is a folder of this user alone.
+    """
+    others = [each for each in elsewhere if each != config.runtime_dir and await asyncio.to_thread(_is_own, each)]
+    roots = (config.runtime_dir, *others)
+    sockets = [each for root in roots for each in await reap_run_dirs(root, store, log, dry_run=dry_run)]
     places = ((config.runtime_dir, FOLDER_PREFIX), (config.cache_dir / SCRATCH, SCRATCH_PREFIX))
-    sockets = await reap_run_dirs(config.runtime_dir, store, log, dry_run=dry_run)
     return sockets + await reap_claimed(places, dry_run=dry_run)
 
 
@@ -73,6 +84,15 @@ async def reap_claimed(places: Iterable[tuple[Path, str]], *, dry_run: bool) -> 
     action, why = (Action.REMOVE if dry_run else Action.REMOVED), "the process that made it is dead"
     found = [await asyncio.to_thread(abandoned, place, prefix, remove=not dry_run) for place, prefix in places]
     return [Judgement(Kind.FOLDER, str(path), str(path), action, why) for paths in found for path in paths]
+
+
+def _is_own(folder: Path) -> bool:
+    """Tell whether it is a folder of this user's, and nobody else may put something into it."""
+    try:
+        found = folder.lstat()
+    except OSError:  # there is none
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
 
 
 def _names(folder: Path) -> list[str]:

@@ -84,8 +84,9 @@ class Reapable:
     async def reap(self, caller: Caller, *, dry_run: bool = False, volumes_of: tuple[str, ...] = ()) -> Reaped:
         """Remove what dead managers left on the engine, or with `dry_run` only say what would go, and why.
 
-        Of other stores only containers go that have ended and whose manager is proven dead, and volumes of the stores
-        that `volumes_of` names. Raises `Rejected` (operator_only) and `LaunchError`.
+        Of other stores only containers go that have ended, or in which nothing holds the agent any more, and whose
+        manager is proven dead, and volumes of the stores that `volumes_of` names. Raises `Rejected` (operator_only) and
+        `LaunchError`.
         """
         if not isinstance(caller, Operator):
             raise Rejected("operator_only", "what is on the engine is of all parents; ask as the operator")

@@ -14,6 +14,7 @@ from acp_runtime.config import load
 from acp_runtime.core.errors import Rejected
 from acp_runtime.manager.launcher import Action, Judgement, Kind, LaunchError, Log, Standing
 from acp_runtime.manager.reaping import reap_folders, reap_run_dirs
+from acp_runtime.places import FOLDER, runtime_dir, runtime_dirs
 from acp_runtime.service import Runtime
 from acp_runtime.views import Reaped
 from sandbox.claimed import claimed
@@ -167,6 +168,36 @@ async def test_folders_of_probes_and_workspaces_go_with_their_process(tmp_path: 
             assert sorted((each.name, each.action) for each in found) == sorted((str(each), gone) for each in left)
             assert [each.exists() for each in left] == [dry_run, dry_run]
         assert held.is_dir()
+
+
+@pytest.mark.requirement("D09.1")
+async def test_folders_of_sockets_go_from_where_an_earlier_manager_had_them_if_that_is_ours(tmp_path: Path) -> None:
+    config = load(None, {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": ""})
+    config = replace(config, runtime_dir=tmp_path / "run", cache_dir=tmp_path / "cache")
+    elsewhere = [tmp_path / name for name in ("run", "before", "open", "linked")]
+    for each in elsewhere[1:3]:
+        for name in ("lives", "over"):
+            (each / "store" / name).mkdir(parents=True)
+    elsewhere[1].chmod(0o700)
+    elsewhere[2].chmod(0o770)
+    elsewhere[3].symlink_to(elsewhere[1])
+
+    async def log(_subagents: frozenset[str]) -> Mapping[str, Standing]:
+        return {"lives": Standing(3), "over": Standing(None)}
+
+    found = await reap_folders(config, "store", log, dry_run=False, elsewhere=elsewhere)
+    assert [(each.name, each.action) for each in found] == [
+        (str(elsewhere[1] / "store" / "lives"), Action.KEEP), (str(elsewhere[1] / "store" / "over"), Action.REMOVED),
+    ]  # fmt: skip
+    assert sorted(each.name for each in (elsewhere[1] / "store").iterdir()) == ["lives"]
+    assert sorted(each.name for each in (elsewhere[2] / "store").iterdir()) == ["lives", "over"]
+
+
+@pytest.mark.requirement("D09.1")
+def test_an_earlier_manager_may_have_had_another_environment(tmp_path: Path) -> None:
+    found = runtime_dirs({"XDG_RUNTIME_DIR": str(tmp_path)})
+    assert (found[0], found[-1]) == (tmp_path / FOLDER, runtime_dir({}))
+    assert len(found) == len(set(found))
 
 
 @pytest.mark.requirement("D09.1")
