@@ -1,8 +1,8 @@
 """A sandbox: one container with its volumes, from creation to the confirmed end.
 
-Promises: `create` returns a running sandbox or leaves nothing of it; the container's name follows from its identity, so
-what an earlier try left under it is replaced; what is not ours, or a later manager's, is never touched; `remove` is the
-one way to stop.
+Promises: `create` returns a running sandbox or leaves nothing of it that was made by then; the container's name follows
+from its identity, so what an earlier try left under it is replaced; what is not ours, or a later manager's, is never
+touched; `remove` is the one way to stop.
 """
 
 import asyncio
@@ -50,9 +50,10 @@ class Sandbox:
     async def create(cls, engine: Engine, spec: SandboxSpec) -> "Sandbox":
         """Create and start it, with its volumes where they do not exist yet.
 
-        When it fails or is cancelled, the container and the volumes made by this call are removed; volumes of an
-        earlier attempt stay. Raises ImageMissing, SettingRefused, NameTaken, Fenced when a later manager was here,
-        EngineError. That PID 1 is not in the image shows at the first use, since the init starts all the same.
+        When it fails or is cancelled, the container and the volumes made by this call are removed, but what an engine
+        makes after it was waited for; volumes of an earlier attempt stay. Raises ImageMissing, SettingRefused,
+        NameTaken, Fenced when a later manager was here, EngineError. That PID 1 is not in the image shows at the first
+        use, since the init starts all the same.
         """
         made: list[str] = []
         try:
@@ -205,6 +206,11 @@ async def _remove_if_ours(engine: Engine, name: str, spec: SandboxSpec) -> bool:
 
 
 async def _undo(engine: Engine, spec: SandboxSpec, volumes: Sequence[str]) -> None:
+    """Remove what a creation has made by now.
+
+    An engine that was late with its answer may make the container after this look. It is not waited for, which nothing
+    would bound: the container bears its name and labels, so the next try replaces it, and else the reaper removes it.
+    """
     for name in (spec.name, _helper_name(spec)):
         try:
             await _remove_if_ours(engine, name, spec)
