@@ -49,20 +49,32 @@ def still_asked(stream: Stream) -> set[str]:
 def about_itself(stream: Stream) -> Iterator[tuple[str, str]]:
     """Yield what must be known of a subagent as such: its end where no task tells it, its losses and returns."""
     running: set[str] = set()
-    lost = False
+    stopping, lost = "", False
     for kind, data in stream.events:
         back = kind in ("session_opened", "channel_recovered")
         if kind == "task_queued":
             running.add(data["task_id"])
         elif kind == "task_ended":
             running.discard(data["task_id"])
-        elif kind == "stop_requested" and data["by"] != "parent" and data["reason"] != "finished" and not running:
-            yield "end", f"it ended: {data['reason']}"
+            if stopping and result_of_its_own(data, stopping):
+                yield "end", f"it ended beside the result of its task: {stopping}"
+                stopping = ""
+        elif kind == "stop_requested" and data["by"] != "parent" and data["reason"] != "finished":
+            stopping = data["reason"] if running and data["by"] != "agent" else ""
+            if not running:
+                yield "end", f"it ended: {data['reason']}"
+        elif kind in ("subagent_stopped", "subagent_failed"):
+            stopping = ""
         elif back and (lost or data.get("opening") == "lost"):
             yield "recovered", "its agent is back" if lost else "its session was lost"
         lost = (lost or kind == "loss_confirmed") and not back and kind != "stop_requested"
     if lost:
         yield "lost", "it is out of reach"
+
+
+def result_of_its_own(ended: dict[str, Any], reason: str) -> bool:
+    """Return whether a task tells what came of itself, and not the end of its subagent, which has this reason."""
+    return ended["by"] == "agent" or (ended["by"] == "parent" and reason == "channel_lost")
 
 
 def known(case: Case) -> Counter[tuple[str, ...]]:
