@@ -107,6 +107,7 @@ class DaemonSite:
         """Signal a process and see it end."""
         with suppress(ProcessLookupError):
             os.kill(pid, number)
+            os.kill(pid, signal.SIGCONT)  # one that stands still hears nothing else but SIGKILL
         assert wait_for_end(pid, BOUND), f"process {pid} goes on after {number.name}: {self.log()}"
 
     def close(self) -> None:

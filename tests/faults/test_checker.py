@@ -23,6 +23,7 @@ from tests.faults.spoils import (
     slain_twice,
     told_of_itself,
 )
+from tests.faults.storm.points import POINTS
 from tests.faults.storm.victims import FAULTS
 
 ROOT = Path(__file__).parents[2]
@@ -159,5 +160,7 @@ def test_the_checker_needs_nothing_of_what_it_judges(name: str) -> None:
 def test_a_storm_that_must_be_lost_takes_a_guard_away_that_is_there(name: str) -> None:
     control = CONTROLS[name]
     assert (ROOT / control["file"]).read_text(encoding="utf-8").count(control["change"]) == 1, "write it anew"
-    assert set(control["faults"]) <= set(FAULTS)
+    victims, points = zip(*(each.partition("@")[::2] for each in control["faults"]), strict=True)
+    assert set(victims) <= set(FAULTS)
+    assert set(points) - {""} <= set(POINTS)
     assert set(control["broken"]) <= set(checker.INVARIANTS)

@@ -47,7 +47,7 @@ def storm(seed: int, count: int, image: str, engine: OwnEngine | None, words: li
         shutil.rmtree(root)
     for name, wrong in verdict["found"].items():
         print(f"{len(wrong):6}  {name}", *wrong[:20], sep="\n        ! ")
-    print(json.dumps(verdict["figures"], indent=1), "missed:", verdict["missed"])
+    print(json.dumps(verdict["figures"], indent=1), "missed:", verdict["missed"], "points:", verdict["points"])
     print(f"seed {seed}, {count} faults, {time.perf_counter() - began:.0f} s, case {case}")
     return 0 if verdict["good"] else 1
 

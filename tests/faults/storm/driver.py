@@ -27,11 +27,13 @@ from tests.e2e.daemon_site import BOUND, processes_of
 from tests.faults.storm.journal_disk import JournalDisk
 from tests.faults.storm.own_engine import OwnEngine
 from tests.faults.storm.plan import Fault, plan
+from tests.faults.storm.points import Met, Points
 from tests.faults.storm.site import KEY, StormSite
 from tests.faults.storm.victims import (
     FAULTS,
     NEEDS_ENGINE,
     NEEDS_EXEC,
+    NEEDS_MANAGER,
     NEEDS_ROOT,
     NEEDS_ROOT_OVER_EXECS,
     NEEDS_USUAL_ENGINE,
@@ -39,11 +41,11 @@ from tests.faults.storm.victims import (
 
 ROOT = Path(__file__).parents[3]
 PARENTS = ("left", "right")
-NOW = "now"
+POINTED = [sys.executable, "-m", "tests.faults.storm.pointed_daemon"]
 REBUILD = "import sys; from tests.faults.storm.rebuild import main; main(sys.argv[1])"
 TRIES = 3  # of each fault: some find nobody that they could hit
 LOOK_SECONDS = 0.02
-FAILPOINT_SECONDS = 1.0
+POINT_SECONDS = 5.0
 VICTIM_SECONDS = 3.0
 READY_SECONDS = 90.0
 FINISH_SECONDS = 240.0
@@ -66,11 +68,11 @@ class Storm:
     strays: list[int] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     manager: int = 0
-    seen: int = 0
     began: float = 0.0
 
     def __post_init__(self) -> None:
         self.draw = random.Random(f"storm {self.seed}")
+        self.points = Points(self.site.points)
         if os.geteuid() != 0:
             self.without |= NEEDS_ROOT
             self.without |= NEEDS_ROOT_OVER_EXECS if self.site.sockets == "exec" else frozenset()
@@ -81,11 +83,12 @@ class Storm:
     def play(self, case: Path, *, held: bool) -> dict[str, Any]:
         """Play the storm to its end and return the verdict."""
         self.began = time.perf_counter()
-        self.start_manager()
+        self.site.command = POINTED
         with self.journals_on_a_small_disk():
+            self.start_manager()
             for name in PARENTS:
                 self.start_parent(name)
-            self.wait_for("session_opened", self.agents, READY_SECONDS)
+            self.wait_for_sessions()
             for fault in self.faults():
                 self.meet(fault)
                 if len(self.done) == self.count:
@@ -99,7 +102,8 @@ class Storm:
         if "journal-disk" in self.without:
             yield
             return
-        self.disk = JournalDisk(self.site)
+        self.site.disk = self.site.root / "journals"
+        self.disk = JournalDisk(self.site.disk)
         try:
             self.disk.mount()
             yield
@@ -110,43 +114,57 @@ class Storm:
         return plan(self.seed, TRIES * self.count, without=self.without)
 
     def meet(self, fault: Fault) -> None:
-        """Wait for the fact upon which a fault comes, and have it come."""
+        """Wait until the manager comes to the point of a fault, and have the fault come."""
         self.check_parents()
-        subagent = self.wait_for(fault.failpoint, fault.number, FAILPOINT_SECONDS)
+        self.pass_by(fault.facts)
+        met = self.stand_still(*fault.points) if fault.points else None
+        try:
+            if met is not None and fault.victim in NEEDS_MANAGER:
+                met.go_on()
+            self.strike(fault, met)
+        finally:
+            if met is not None:
+                met.go_on()
+
+    def strike(self, fault: Fault, met: Met | None) -> None:
+        """Have a fault come upon the subagent that its point is about, or another; it is missed where none will do."""
         until = time.perf_counter() + VICTIM_SECONDS
         while time.perf_counter() < until:
-            for each in ([subagent] if subagent else []) + self.subagents():
-                if self.happened(fault, each):
+            for each in ([met.subagent] if met is not None and met.subagent else []) + self.subagents():
+                if self.happened(fault, each, met):
                     return
             time.sleep(LOOK_SECONDS)
         self.missed[fault.victim] += 1
 
-    def happened(self, fault: Fault, subagent: str) -> bool:
+    def happened(self, fault: Fault, subagent: str, met: Met | None = None) -> bool:
         """Have a fault come upon a subagent; whether it found somebody there."""
         began = time.perf_counter()
         ended = FAULTS[fault.victim](self, subagent)
         if ended is None:
             return False
         told = {"victim": fault.victim, "subagent": ended or subagent, "lethal": bool(ended)}
-        told |= {"failpoint": fault.failpoint, "seconds": round(time.perf_counter() - began, 2)}
-        self.done.append(told | {"at": round(began - self.began, 1)})
+        told |= {"points": fault.points, "met": met.point if met is not None else ""}
+        told |= {"seconds": round(time.perf_counter() - began, 2), "at": round(began - self.began, 1)}
+        self.done.append(told)
         return True
 
-    def wait_for(self, kind: str, number: int, seconds: float) -> str:
-        """Wait for so many new facts of a kind, and return the subagent of the last; nothing when they do not come."""
-        until = time.perf_counter() + seconds
-        cursor = self.newest() if number == 1 else self.seen
-        while number > 0 and kind != NOW and time.perf_counter() < until:
-            rows = self.site.look("SELECT seq, stream, kind FROM event WHERE seq > ? ORDER BY seq", cursor)
-            for seq, stream, each in rows:
-                cursor = seq
-                number -= kind in ("any", each)
-                if number == 0:
-                    self.seen = cursor
-                    return stream if stream.startswith("bg-") else ""
+    def stand_still(self, *points: str) -> Met | None:
+        """Return the manager where it has come to one of these points in time and stands still there."""
+        self.points.arm(*points)
+        return self.points.met(POINT_SECONDS) or self.points.disarm()
+
+    def pass_by(self, facts: int) -> None:
+        """Let so many facts come to the log, for a while."""
+        until, wanted = time.perf_counter() + POINT_SECONDS, self.newest() + facts
+        while self.newest() < wanted and time.perf_counter() < until:
             time.sleep(LOOK_SECONDS)
-        self.seen = cursor
-        return ""
+
+    def wait_for_sessions(self) -> None:
+        """Return once there are as many sessions as a parent has agents."""
+        until = time.perf_counter() + READY_SECONDS
+        asked = "SELECT count(*) FROM event WHERE kind = 'session_opened'"
+        while self.site.look(asked)[0][0] < self.agents and time.perf_counter() < until:
+            time.sleep(LOOK_SECONDS)
 
     def newest(self) -> int:
         return int(self.site.look("SELECT coalesce(max(seq), 0) FROM event")[0][0])
@@ -173,7 +191,7 @@ class Storm:
     def terms(self) -> dict[str, Any]:
         """Return what parents are told of the agents that they spawn."""
         model = {"model_url": "http://127.0.0.1:9/v1", "model_key_env": KEY}  # asked by nobody
-        return {"kinds": ["numbering", "loading"], "request": model, "scripted": False}
+        return {"kinds": ["numbering", "loading"], "request": model, "limits": {}, "scripted": False}
 
     def end_parent(self, name: str) -> None:
         self.parents[name].kill()
@@ -220,7 +238,7 @@ class Storm:
     def clean_up(self) -> list[str]:
         """Remove the subagents as their operator, end the daemon, and return what is there all the same."""
         old = [pid for pid in self.strays if not wait_for_end(pid, 0)]
-        left = [*self.wrong, *(f"manager {pid}, though another took its place" for pid in old)]
+        left = [*self.wrong, *self.site.unowned(), *(f"manager {pid}, though another took its place" for pid in old)]
         for pid in self.strays:
             self.site.end(pid, signal.SIGKILL)
         for (subagent,) in self.site.look("SELECT id FROM subagent ORDER BY id"):
@@ -238,8 +256,14 @@ class Storm:
         assert told.stdout, told.stderr
         return dict(json.loads(told.stdout)) | {
             "missed": dict(self.missed),
+            "points": self.met_points(),
             "seconds": round(time.perf_counter() - self.began),
         }
+
+    def met_points(self) -> dict[str, Any]:
+        """Return how many faults were to come at points, and how many came at which."""
+        met = Counter(each["met"] for each in self.done if each["met"])
+        return {"planned": sum(bool(each["points"]) for each in self.done), "met": met.total(), "at": dict(met)}
 
 
 def copy_store(source: Path, target: Path) -> None:

@@ -3,7 +3,8 @@
     python -m tests.faults.storm.parent TERMS NAME
 
 TERMS is a file of JSON: `socket`, `folder` (of the ledger), `workspace`, `seed`, `agents` (how many), their `kinds`,
-`request` (more for each spawn) and `scripted` (the agents are real ones, and a scripted model speaks for them).
+`request` (more for each spawn), `limits` (others than the usual ones) and `scripted` (the agents are real ones, and a
+scripted model speaks for them).
 
 The ledger is all that it remembers when it is killed: JSON lines, each synced before what it announces is done, and
 after what it confirms was confirmed. Once the file `finish` exists in its folder it lets its tasks end, stops its
@@ -124,7 +125,7 @@ class Parent:
         label, text = self.task()
         request = {"agent": self.random.choice(self.terms["kinds"]), "workspace": self.terms["workspace"], "task": text}
         request |= {"keep": True, "permissions": "ask"} | self.terms["request"]
-        if self.call("spawn", self.name, request=request | {"limits": LIMITS}) is not None:
+        if self.call("spawn", self.name, request=request | {"limits": LIMITS | self.terms["limits"]}) is not None:
             self.note("taken", label=label)
 
     def task(self) -> tuple[str, str]:

@@ -3,6 +3,8 @@
 import random
 from dataclasses import dataclass
 
+from tests.faults.storm.points import LOSING, STARTING, TELLING, WORKING
+
 # How often each fault comes. `lease`: the manager is frozen until its lease is over, another takes its place, it wakes.
 WEIGHTS = {
     "manager-kill": 6,
@@ -34,31 +36,34 @@ WEIGHTS = {
     "engine-kill": 5,
     "engine-freeze": 4,
 }
-# Facts upon which a fault comes; "any" comes after some facts of whatever kind, "now" right behind the fault before it.
-FAILPOINTS = (
-    "any", "any", "any", "any", "now", "now", "now", "now", "subagent_requested", "attempt_started", "step_reached",
-    "session_opened", "task_queued", "task_started", "prompt_sent", "transcript_added", "request_opened",
-    "request_closed", "task_ended", "turn_begun", "turn_committed", "channel_lost", "channel_recovered",
-    "stop_requested",
-)  # fmt: skip
+# How often a fault comes after some facts of whatever kind; right behind the fault before it; where the manager comes
+# first to one of six points, two each of those at which it starts an agent, has it work, and has lost it; and at one of
+# those that it comes to all the time.
+ANY, NOW = "any", "now"
+MOMENTS = {ANY: 4, NOW: 4, "points": 14, "telling": 2}
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault: its victim, the fact upon which it comes, and how many facts of that kind it lets pass first."""
+    """One fault: its victim, and at which points it comes, or, without, how many facts it lets pass first."""
 
     victim: str
-    failpoint: str
-    number: int
+    points: tuple[str, ...] = ()
+    facts: int = 0
 
 
 def plan(seed: int, count: int, *, without: frozenset[str] = frozenset()) -> list[Fault]:
     """Return the faults of a storm. A seed gives the same plan wherever the same faults are possible."""
     draw = random.Random(seed)
     victims = [each for each in WEIGHTS if each not in without]
-    weights = [WEIGHTS[each] for each in victims]
-    faults = []
-    for victim in draw.choices(victims, weights, k=count):
-        failpoint = draw.choice(FAILPOINTS)
-        faults.append(Fault(victim, failpoint, draw.randrange(1, 12) if failpoint == "any" else 1))
-    return faults
+    chosen = draw.choices(victims, [WEIGHTS[each] for each in victims], k=count)
+    moments = draw.choices(list(MOMENTS), list(MOMENTS.values()), k=count)
+    return [fault(draw, victim, moment) for victim, moment in zip(chosen, moments, strict=True)]
+
+
+def fault(draw: random.Random, victim: str, moment: str) -> Fault:
+    if moment == "points":
+        return Fault(victim, tuple(point for each in (STARTING, WORKING, LOSING) for point in draw.sample(each, 2)))
+    if moment == "telling":
+        return Fault(victim, (draw.choice(TELLING),))
+    return Fault(victim, facts=draw.randrange(1, 12) if moment == ANY else 0)

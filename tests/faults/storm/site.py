@@ -10,12 +10,16 @@ import os
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from acp_runtime.places import FOLDER
+from sandbox.ownership import Owner
 from sandbox.spec import LABEL
 from tests import engine
+from tests.docker.closure import closure_image
 from tests.e2e.daemon_site import MODULE, DaemonSite
 
 AGENT = Path(__file__).parents[2] / "agents" / "numbering_agent.py"
@@ -26,6 +30,7 @@ LEASE = 5.0
 KEY = "STORM_MODEL_KEY"
 NOW, RUNTIMES = "now", ("rt", "rt-other")
 LOCKS = ("daemon.start",)
+JOURNAL = "seen.jsonl"
 BOOTED = 'mount --bind "$0" "$1"; shift; exec "$@"'
 
 
@@ -35,7 +40,7 @@ class StormSite(DaemonSite):
 
     `sockets`: `exec` has daemons take the engine for one that shares none, so that they reach all agents over execs.
     `passed`: the variables of this process that the user's processes get. `keyless` daemons get no `KEY`.
-    `runtime`: the folder in which daemons have their folder for sockets.
+    `runtime`: the folder in which daemons have their folder for sockets. `disk`: one for the journals of agents.
     """
 
     image: str = ""
@@ -48,6 +53,7 @@ class StormSite(DaemonSite):
     passed: tuple[str, ...] = ("DOCKER_HOST",)
     keyless: bool = False
     runtime: str = RUNTIMES[0]
+    disk: Path | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -86,12 +92,18 @@ class StormSite(DaemonSite):
     @property
     def env(self) -> dict[str, str]:
         passed = {name: os.environ[name] for name in self.passed if name in os.environ}
-        own = {"PYTHONPATH": str(ROOT), "WATCHED": str(self.watched), "XDG_RUNTIME_DIR": str(self.root / self.runtime)}
+        own = {"PYTHONPATH": str(ROOT), "WATCHED": str(self.watched), "POINTS": str(self.points)}
+        own["XDG_RUNTIME_DIR"] = str(self.root / self.runtime)
+        own |= {"JOURNALS": str(self.disk)} if self.disk is not None else {}
         return super().env | passed | own | ({} if self.keyless else {KEY: "storm"})
 
     @property
     def watched(self) -> Path:
         return self.root / "watched.json"
+
+    @property
+    def points(self) -> Path:
+        return self.root / "points"
 
     def serve(self, *argv: str) -> int:
         """Have a daemon in the background, and return its pid."""
@@ -137,8 +149,21 @@ class StormSite(DaemonSite):
         others = [path for each in RUNTIMES if each != self.runtime for path in (self.root / each / FOLDER).rglob("*")]
         return found + [str(each) for each in others if each.is_file() and each.name not in (*LOCKS, "nonce")]
 
+    def unowned(self) -> list[str]:
+        """Return what of this site names no owner that a reaper could look for."""
+        with engine.client() as client:
+            listed = client.api.volumes(filters={"label": [self._mine]})["Volumes"] or []
+        return [f"{each['Name']} names no owner" for each in listed if Owner.of_labels(each["Labels"]) is None]
+
     def journals(self) -> dict[str, bytes]:
         """Return the journal of each agent by its subagent, read from its home where nobody runs any more."""
+        found = {}
+        for subagent, archives in self.from_homes(JOURNAL).items():
+            found[subagent] = b"".join(first_file(each) for each in archives)
+        return found
+
+    def from_homes(self, *paths: str) -> dict[str, list[bytes]]:
+        """Return of each subagent what is at these places in the home of its agent, one tar each where something is."""
         with engine.client() as client:
             listed = client.api.volumes(filters={"label": [self._mine]})["Volumes"] or []
             homes = {
@@ -147,26 +172,33 @@ class StormSite(DaemonSite):
             binds = [f"{volume}:/homes/{subagent}:ro" for subagent, volume in homes.items()]
             settings = client.api.create_host_config(binds=binds, network_mode="none")
             labels = {f"{LABEL}test": "storm"}
-            made = client.api.create_container(self.image, ["true"], host_config=settings, labels=labels)
+            image = self.image or closure_image()
+            made = client.api.create_container(image, ["true"], host_config=settings, labels=labels)
             try:
-                return {subagent: self._journal(client, made["Id"], subagent) for subagent in homes}
+                return {subagent: list(packed(client, made["Id"], subagent, paths)) for subagent in homes}
             finally:
                 client.api.remove_container(made["Id"], force=True)
-
-    def _journal(self, client: engine.docker.DockerClient, container: str, subagent: str) -> bytes:
-        try:
-            stream, _ = client.api.get_archive(container, f"/homes/{subagent}/seen.jsonl")
-        except engine.NotFound:
-            return b""
-        with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as tar:
-            member = tar.extractfile(tar.getmembers()[0])
-            return member.read() if member is not None else b""
 
     def remove_all(self) -> None:
         """Remove what is on the engine of this site."""
         if self.store_id:
             engine.remove_containers(engine.containers(self._mine))
             engine.remove_volumes(engine.volumes(self._mine))
+
+
+def packed(
+    client: engine.docker.DockerClient, container: str, subagent: str, paths: tuple[str, ...]
+) -> Iterator[bytes]:
+    for path in paths:
+        with suppress(engine.NotFound):
+            stream, _ = client.api.get_archive(container, f"/homes/{subagent}/{path}")
+            yield b"".join(stream)
+
+
+def first_file(archive: bytes) -> bytes:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        member = tar.extractfile(tar.getmembers()[0])
+        return member.read() if member is not None else b""
 
 
 def is_probe(folder: Path) -> bool:

@@ -18,12 +18,20 @@ PARTS = ("acp_runtime", "sandbox", "images")
 
 
 class Control(Storm):
-    """A storm of chosen faults, each a moment after the one before."""
+    """A storm of chosen faults, each a moment after the one before or, as VICTIM@POINT, at a point."""
 
-    victims: tuple[str, ...] = ()
+    control: dict[str, Any]
 
     def faults(self) -> list[Fault]:
-        return [Fault(victim, "any", 30) for victim in self.victims]
+        return [planned(each) for each in self.control["faults"]]
+
+    def terms(self) -> dict[str, Any]:
+        return super().terms() | {"limits": self.control.get("limits", {})}
+
+
+def planned(words: str) -> Fault:
+    victim, _, point = words.partition("@")
+    return Fault(victim, (point,)) if point else Fault(victim, facts=30)
 
 
 def spoilt(control: dict[str, Any], tree: Path) -> Path:
@@ -42,7 +50,7 @@ def test_a_program_without_the_guard_is_seen(name: str, site: StormSite) -> None
     control = CONTROLS[name]
     site.tree = spoilt(control, site.root / "tree")
     storm = Control(site, 1, len(control["faults"]))
-    storm.victims = tuple(control["faults"])
+    storm.control = control
     verdict = storm.play(site.root / "case", held=True)
     broken = {each for each, wrong in verdict["found"].items() if wrong}
     print(name, {each: verdict["found"][each][:2] for each in broken})

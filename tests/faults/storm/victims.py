@@ -146,6 +146,8 @@ def outlast_lease(storm: "Storm", _: str) -> str | None:
             raise
         os.kill(old, signal.SIGCONT)
         storm.start_manager("--replace")
+    else:
+        wait_until_reached(storm)  # what it could take away from its successor is there to be taken
     finally:
         with suppress(ProcessLookupError):
             os.kill(old, signal.SIGCONT)
@@ -225,13 +227,18 @@ def with_successor(storm: "Storm", subagent: str) -> str:
     end_manager(signal.SIGKILL)(storm, subagent)
     killed = kill_agent(storm, subagent) if storm.draw.random() < SOMETIMES else None
     time.sleep(MOMENT)
+    wait_until_reached(storm)
+    return killed or ""
+
+
+def wait_until_reached(storm: "Storm") -> None:
+    """Return once the newest manager has nobody out of its reach."""
     until = time.perf_counter() + REACH_SECONDS
     while lost := storm.site.look("SELECT id FROM subagent WHERE lifecycle = 'lost'"):
         if time.perf_counter() > until:
             storm.wrong += [f"{each} stayed out of the reach of another manager" for (each,) in lost]
             break
         time.sleep(LOOK_SECONDS)
-    return killed or ""
 
 
 def fill_journals(storm: "Storm", subagent: str) -> str | None:
@@ -342,4 +349,6 @@ NEEDS_ROOT_OVER_EXECS = frozenset({"container-freeze"})
 NEEDS_EXEC = frozenset({"attach-kill", "attach-freeze"})
 # A volume with a folder of somebody else behind it can never be removed by an engine that was ended while it was used.
 NEEDS_USUAL_ENGINE = frozenset({"journal-disk"})
+# These ask something of their manager: where it stands still at a point it goes on first.
+NEEDS_MANAGER = frozenset({"manager-replace", "runtime-wipe", "journal-disk", "parent-kill", "engine-freeze"})
 NEEDS_ENGINE = frozenset({"engine-term", "engine-kill", "engine-freeze"})

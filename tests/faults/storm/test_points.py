@@ -1,0 +1,104 @@
+"""A manager dies at each point of the storm once, and nothing is lost: what the faults of a storm meet by chance."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from acp_runtime.callers import OPERATOR
+from tests.faults.storm.driver import ROOT, Storm
+from tests.faults.storm.plan import Fault
+from tests.faults.storm.points import POINTS, Met, Points
+from tests.faults.storm.site import StormSite
+
+pytestmark = [pytest.mark.docker, pytest.mark.requirement("D08.11")]
+
+# One start of an agent after another, each cut short one step further on, and a prompt of which only its holder knows.
+DAILY = ("container-made", "container-started", "holder-started", "attached", "prompt-written")
+THREE = """
+from tests.faults.storm.pointed_daemon import reached
+for name in ("one", "two", "three"):
+    reached(name)
+    print(name, flush=True)
+"""
+COMES_SECONDS = 20.0
+BY_ITSELF_SECONDS = 3.0
+"""A point to which no manager comes for so long is provoked."""
+
+
+@dataclass
+class Pointed(Storm):
+    """A storm in which each fault waits for its point, which comes: an agent is ended where it does not by itself."""
+
+    victim: str = "manager-kill"
+    at: tuple[str, ...] = ()
+    unmet: list[str] = field(default_factory=list)
+
+    def faults(self) -> list[Fault]:
+        return [Fault(self.victim, (point,)) for point in self.at]
+
+    def stand_still(self, *points: str) -> Met | None:
+        self.points.arm(*points)
+        met = self.points.met(BY_ITSELF_SECONDS)
+        if met is None:
+            self.provoke(*points)
+            met = self.points.met(COMES_SECONDS) or self.points.disarm()
+        self.unmet += () if met is not None else points
+        return met
+
+    def provoke(self, point: str) -> None:
+        """Have a manager start an agent, or a subagent."""
+        if point in ("volume-made", "subagent_requested", "stop_requested"):
+            for each in self.subagents()[:1]:
+                self.site.client.call("stop", OPERATOR, subagent=each)
+            return
+        until = time.perf_counter() + BY_ITSELF_SECONDS
+        while time.perf_counter() < until:
+            if any(self.happened(Fault("agent-kill"), each) for each in self.subagents()):
+                return
+
+
+def points(site: StormSite, victim: str, *at: str) -> None:
+    storm = Pointed(site, 1, len(at) * 2, agents=1, victim=victim, at=at)
+    verdict = storm.play(site.root / "case", held=True)
+    print(f"{victim}:", json.dumps(verdict["points"]), f"missed {verdict['missed']}, {verdict['seconds']} s")
+    assert {name: wrong for name, wrong in verdict["found"].items() if wrong} == {}
+    assert storm.unmet == []
+
+
+def test_a_manager_stands_still_at_its_point_and_nowhere_else(tmp_path: Path) -> None:
+    points = Points(tmp_path / "points")
+    points.arm("two", "four")
+    env = {**os.environ, "POINTS": str(points.folder), "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", THREE], env=env, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        met = points.met(COMES_SECONDS)
+        assert met == Met("two", process.pid, "")
+        assert os.read(process.stdout.fileno(), 100) == b"one\n"
+        met.go_on()
+        assert process.communicate(timeout=COMES_SECONDS)[0] == b"two\nthree\n"
+
+
+def test_a_point_to_which_nobody_came_is_not_taken_for_met(tmp_path: Path) -> None:
+    points = Points(tmp_path / "points")
+    points.arm("never")
+    assert points.met(0) is None
+    assert points.disarm() is None
+    assert list(points.folder.iterdir()) == []
+
+
+@pytest.mark.timeout(300)
+def test_a_manager_that_dies_at_a_step_that_the_log_does_not_know_loses_nothing(site: StormSite) -> None:
+    points(site, "manager-kill", *DAILY)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("victim", ["manager-kill", "manager-and-agent", "container-kill"])
+def test_nothing_is_lost_at_any_point(site: StormSite, victim: str) -> None:
+    points(site, victim, *POINTS)
