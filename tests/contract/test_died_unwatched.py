@@ -1,6 +1,7 @@
 """An agent that died while no manager was there: its journal tells why, and what it was never given."""
 
 import asyncio
+import os
 
 import pytest
 
@@ -10,8 +11,12 @@ from acp_runtime.core.events import Event
 from acp_runtime.core.inputs import Input, PromptAnswered, PromptLaid, Send
 from acp_runtime.core.model import TaskState
 from acp_runtime.store.store import Store
+from sandbox.engine import Engine
+from sandbox.judgement import Standing
+from sandbox.ownership import Owner
+from sandbox.reaper import Reaper
 from tests import engine
-from tests.contract.conftest import PARENT, Place
+from tests.contract.conftest import PARENT, Place, mark
 from tests.contract.test_adoption import ANSWERED, container, inside, killed
 from tests.histories import fold
 
@@ -33,6 +38,35 @@ async def test_an_agent_that_ended_because_no_manager_came_is_told_as_that(place
         view = await place.ended(runtime, subagent)
         assert (view.newest.state, view.newest.result) == (TaskState.INTERRUPTED, "one")
         assert "no manager came" in view.newest.cause
+
+
+async def reaped_by_another(place: Place) -> None:
+    """Have the reaper of another store look over the engine."""
+
+    async def log(_subagents: frozenset[str]) -> dict[str, Standing]:
+        return {}
+
+    connected = await Engine.connect(os.environ)
+    try:
+        await Reaper(engine=connected, owner=Owner.of_this_process(mark(place.root), 1), log=log).run()
+    finally:
+        await connected.close()
+
+
+@pytest.mark.parametrize("reaped", [True, pytest.param(False, marks=pytest.mark.long)])
+async def test_what_was_finished_is_told_though_the_holder_was_killed_and_another_store_reaped_its_container(
+    place: Place, reaped: bool
+) -> None:
+    subagent = await killed(place, "[[say:one]][[wait:go]][[say:two]]", "one")
+    inside(place, "touch go")
+    inside(place, ANSWERED, user="0")
+    inside(place, "pkill -KILL holder", user="0")
+    if reaped:
+        await reaped_by_another(place)
+    assert len(engine.containers(f"io.acp-subagents.test={mark(place.root)}")) == (not reaped)
+    async with place.runtime() as runtime:
+        view = await place.ended(runtime, subagent)
+        assert (view.newest.state, view.newest.result) == (TaskState.COMPLETED, "onetwo"), view.newest.cause
 
 
 async def recorded(place: Place, subagent: str, *inputs: Input) -> None:

@@ -26,8 +26,6 @@ from tests.docker.conftest import IDLE, TEST_LABELS
 pytestmark = pytest.mark.docker
 
 ENDS = ("true",)
-KILL_HOLDER = "for each in /proc/[0-9]*; do case $(tr '\\0' ' ' < $each/cmdline) in \
-    /opt/subagents/programs/holder*) kill -9 ${each#/proc/};; esac; done; true"
 LIVES = Standing(1)
 OVER = Standing(None)
 
@@ -199,7 +197,7 @@ async def test_a_container_whose_holder_was_killed_goes_with_its_dead_maker_and_
     await hold.start(say, cwd="/", env={"PATH": "/usr/bin:/bin"}, token="t" * 32, epoch=1, ttl=3600)
     assert await actions(reaper({}, started=without(other)), agents) == [Action.KEEP]
     kept = (agents.spec.work_volume, agents.spec.journal_volume)
-    done = await agents.run(["sh", "-c", KILL_HOLDER], cwd="/", limit_bytes=1000, timeout=20, user="0:0")
+    done = await agents.run(["pkill", "-KILL", "holder"], cwd="/", limit_bytes=1000, timeout=20, user="0:0")
     assert done.exit_code == 0
     assert await actions(reaper({}), agents) == [Action.KEEP], "its maker lives"
     done = await actions(reaper({}, started=without(other)), agents, *kept)
