@@ -224,7 +224,9 @@ def _task(state: Subagent, event: TaskEvent) -> Subagent:
             new = replace(new, deadline=None, remaining=None, retry_at=None, cause=event.cause, verdict=event.verdict)
             new = replace(new, evidence=_closed(new.evidence, event))
             state = replace(state, files=state.files if event.files_changed is None else event.files_changed)
-    state = replace(state, answer_at=None)
+    # The place of an answer that waits to be stored goes with its task alone: it is needed until that is over.
+    if not isinstance(event, CancelRequested) and state.active in (None, old):
+        state = replace(state, answer_at=None)
     after = _put(state, new)
     return _after_end(after, event) if isinstance(event, TaskEnded) else after
 

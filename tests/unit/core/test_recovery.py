@@ -25,6 +25,7 @@ from acp_runtime.core.inputs import (
     PromptLaid,
     Reattached,
     Refused,
+    Send,
     SessionReady,
     SteerTask,
 )
@@ -176,6 +177,16 @@ def test_the_log_says_from_where_the_output_is_to_be_read_again() -> None:
     assert after(state, Asked(1, "1-3", "may I", (ALLOW,), upto=350)).heard == 350
     again = after(state, LOST, DeathProven(1, 1, "died"), DeadlinePassed(), now=300_000)
     assert (again.attempt, again.heard, again.asked) == (2, 0, 0)
+
+
+def test_an_answer_that_is_not_stored_yet_is_read_again_whatever_its_parent_cancels_meanwhile() -> None:
+    say = (MessageEntry("agent", "a"),)
+    heard = after(ready(spawn()), Send("second"), Heard(1, say, upto=300, answer_at=200))
+    both = after(heard, CancelTask(f"{heard.id}.t2", "parent", "no"), CancelTask(T1, "parent", "no"))
+    assert {task.state for task in both.tasks} == {TaskState.CANCELLING, TaskState.CANCELLED}
+    for state in (heard, both):
+        assert after(state, LOST).answer_at == 200
+    assert after(both, PromptAnswered(1, T1, "end_turn", 0)).answer_at is None
 
 
 def test_where_a_prompt_was_laid_out_is_stored_for_the_task_that_is_with_the_agent_only() -> None:
