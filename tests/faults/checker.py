@@ -9,7 +9,8 @@ Standard library only; it imports nothing of the program, and reads the log with
     parents/NAME.jsonl what a parent did and was told, synced line by line: `sending` and `taken` with the label of a
                        task, `stopping` with a subagent, `shown` with token, text and nudges, `acked` with the token
     agents/ID.jsonl    what an agent saw, each line with the `run` of its process: `start`, `prompt` with id and label,
-                       `sent` with label and n, `asked` and `heard` with id (heard: the option), `done` with label
+                       `sent` with label and n, `asked` and `heard` with id (heard: the option), `done` with label;
+                       `begun` with label and n: how often it asked its model for that answer, which says it anew
     faults.json        what was done to whom: a list of {"victim", "subagent", "lethal"}
     left.json          what was still there at the end, as a list of words
 
@@ -25,7 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.faults.case import Case, Stream
+from tests.faults.case import Case, Stream, Task
 from tests.faults.edges import Machine
 from tests.faults.projections import differences
 from tests.faults.telling import check_again, check_lost, check_made_up, known
@@ -115,12 +116,21 @@ def sent_by(stream: Stream) -> dict[str, int]:
     return found
 
 
+def tellings(stream: Stream, task: Task) -> list[str]:
+    """Return what a task was told; more than once only where its agent is known to have begun its answer anew."""
+    first = f"{task.label} 1/{task.n}\n"
+    begun = [entry["n"] for entry in stream.journal if entry["word"] == "begun" and entry["label"] == task.label]
+    head, *rest = task.text.split(first, max([1, *begun]))
+    return [*([head] if head or not rest else []), *(first + each for each in rest)]
+
+
 def check_updates(case: Case) -> Iterator[str]:
     for stream in case.streams.values():
         sent = sent_by(stream)
         for task in stream.tasks.values():
-            stored = task.text
             wanted = "".join(f"{task.label} {number}/{task.n}\n" for number in range(1, task.n + 1))
+            told = tellings(stream, task)
+            stored = next((each for each in told if not wanted.startswith(each)), told[-1])
             if not wanted.startswith(stored):
                 yield f"{task.ident}: {first_difference(stored, wanted)}"
             elif task.outcome == "completed" and stored != wanted:
@@ -176,7 +186,7 @@ def check_lived(case: Case) -> Iterator[str]:
         sent, faults, places = sent_by(stream), case.slayers(stream), slain(case, stream)
         used: set[int] = set()
         for task in stream.tasks.values():
-            stored = task.text.count("\n")
+            stored = tellings(stream, task)[-1].count("\n")
             # What a holder had not read yet died with it: each such end may cost one answer that was on its way.
             lossy = [each for each in places.get(task.ident, range(len(faults))) if faults[each] not in AGENT_ONLY]
             if task.by == "parent":

@@ -64,6 +64,13 @@ def told_twice_in_one_turn(made: MadeCase) -> None:
     })  # fmt: skip
 
 
+def told_anew(made: MadeCase, times: int) -> None:
+    """Have an agent that was twice at its answer to the first task tell the beginning so often before."""
+    made.saw("begun", label="a", n=2)
+    for _ in range(times):
+        again(made, "transcript_added", 0)
+
+
 def swapped(made: MadeCase) -> None:
     first, second = made.find("transcript_added", 0), made.find("transcript_added", 1)
     first["data"], second["data"] = second["data"], first["data"]
@@ -242,6 +249,10 @@ SPOILS: dict[str, tuple[str, Spoil]] = {
     "the last update is lost": ("updates", lambda made: drop(made, "transcript_added", 3)),
     "an update is there twice": ("updates", lambda made: again(made, "transcript_added", 0)),
     "updates change places": ("updates", swapped),
+    "an answer is told anew more often than its agent began it": ("updates", lambda made: told_anew(made, 2)),
+    "an answer that is told anew has a gap": (
+        "updates", lambda made: (told_anew(made, 1), drop(made, "transcript_added", 2)),
+    ),
     "an update that nobody sent": ("updates", lambda made: say(made, "t2", "b", 3)),
     "a prompt is delivered twice": ("prompts", lambda made: made.saw("prompt", id=3, label="b")),
     "an id is used twice": ("prompts", lambda made: made.saw("prompt", id=2, label="z")),

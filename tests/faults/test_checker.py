@@ -21,6 +21,7 @@ from tests.faults.spoils import (
     put,
     second_start,
     slain_twice,
+    told_anew,
     told_of_itself,
 )
 from tests.faults.storm.points import POINTS
@@ -68,6 +69,12 @@ def test_what_was_cut_off_by_a_death_is_well(tmp_path: Path) -> None:
             entry["text"] = entry["text"].replace("t2 completed", "t2 interrupted")
     made.agents[ONE] = [each for each in made.agents[ONE] if each["word"] != "done" or each["label"] != "b"]
     made.faults.append({"victim": "container-kill", "subagent": ONE, "lethal": True})
+    assert found(made, tmp_path) == {}
+
+
+def test_an_agent_that_asked_its_model_again_may_tell_its_answer_again(tmp_path: Path) -> None:
+    made = good_case()
+    told_anew(made, 1)
     assert found(made, tmp_path) == {}
 
 

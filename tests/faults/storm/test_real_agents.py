@@ -2,7 +2,8 @@
 
 Real agents keep no journal of ours. What they were asked is read off what they asked their model: the newest request of
 each conversation holds all that its agent knows, so a prompt that was delivered twice stands in it twice. Which answers
-they finished is read off what they write down themselves in their homes.
+they finished is read off what they write down themselves in their homes. Where their manager dies, so does the answer
+of their model on its way: they ask again and say all of it again, which their model knows too.
 """
 
 import io
@@ -48,10 +49,13 @@ class RealStorm(Storm):
         assert self.model is not None
         asked: dict[str, int] = defaultdict(int)
         sizes: dict[str, int] = {}
+        begun: Counter[str] = Counter()
         for request in self.model.requests:
             counts = Counter(found["label"] for found in TASK.finditer(str(request.body)))
             for label, count in counts.items():
                 asked[label] = max(asked[label], count)
+            newest = [found["label"] for found in TASK.finditer(str(request.body))][-1:]
+            begun.update(newest if newest and request.json().get("tools") else [])  # without it is an errand
             sizes |= {found["label"]: int(found["n"]) for found in TASK.finditer(str(request.body))}
         finished = self.finished()
         for subagent, kind, text in self.site.look(TASKS):
@@ -62,6 +66,7 @@ class RealStorm(Storm):
                 {"word": "prompt", "run": f"{number}", "id": label, "label": label} for number in range(asked[label])
             ]
             entries += [{"word": "sent", "label": label, "n": sizes[label]}] if label in sizes else []
+            entries += [{"word": "begun", "label": label, "n": begun[label]}]
             if any(last in answer for answer in finished.get(subagent, ())):
                 entries.append({"word": "done", "run": subagent, "label": label})
                 self.witnessed[kind] += 1
