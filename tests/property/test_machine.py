@@ -85,7 +85,9 @@ class Machine(RuleBasedStateMachine):
         assert all(event.at == self.now for event in events)
         self.state = fold(before, events)
         self.log.extend(events)
-        self.effects.update(effects)
+        # An agent that is back in reach is asked for the answer that it owes: that delivers nothing.
+        claims = isinstance(given, Reattached) and not any(isinstance(event, TaskStarted) for event in events)
+        self.effects.update(each for each in effects if not (claims and isinstance(each, Prompt)))
         self.judge_step(before, given, events, effects)
 
     def judge_step(
