@@ -13,7 +13,6 @@ import pytest
 
 from acp_runtime.api.errors import DaemonError
 from acp_runtime.api.unix_client import UnixClient
-from acp_runtime.callers import OPERATOR
 from tests.faults.storm.driver import ROOT, Storm
 from tests.faults.storm.plan import Fault
 from tests.faults.storm.points import POINTS, Met, Points
@@ -58,9 +57,9 @@ class Pointed(Storm):
         """Have a manager start an agent, or a subagent."""
         if point in ("volume-made", "subagent_requested", "stop_requested"):
             client = UnixClient(self.site.socket, bound=BY_ITSELF_SECONDS)
-            for each in self.subagents()[:1]:
+            for each, parent in self.site.look("SELECT id, parent FROM subagent WHERE lifecycle = 'ready'")[:1]:
                 with suppress(DaemonError):  # it stands still in the middle of it
-                    client.call("stop", OPERATOR, subagent=each)
+                    client.call("stop", parent, subagent=each, finished=True)
             return
         until = time.perf_counter() + BY_ITSELF_SECONDS
         while time.perf_counter() < until:
