@@ -26,9 +26,10 @@ from tests.faults.storm.site import StormSite
 pytestmark = [pytest.mark.docker, pytest.mark.real_agent, pytest.mark.long, pytest.mark.timeout(1800)]
 
 SEED, COUNT = 300, 30
-TASKS = (
-    "SELECT task.subagent, subagent.agent, task.text FROM task JOIN subagent ON subagent.id = subagent ORDER BY task.id"
-)
+TASKS = """
+SELECT task.subagent, subagent.agent, task.state, task.text FROM task JOIN subagent ON subagent.id = task.subagent
+ORDER BY task.id
+"""
 AGENTS = frozenset({"agent-kill", "agent-freeze", "agent-stdout", "manager-and-agent"})
 # They look for the agent of the other storms, or take the way to the model from a living agent.
 UNSEEN = AGENTS | {"model-key", "runtime-and-manager", "runtime-wipe"}
@@ -39,6 +40,7 @@ class RealStorm(Storm):
     model: ScriptedModel | None = None
     kinds: list[str] = field(default_factory=lambda: ["opencode", "codex"])
     witnessed: Counter[str] = field(default_factory=Counter)
+    completed: Counter[str] = field(default_factory=Counter)
 
     def terms(self) -> dict[str, Any]:
         assert self.model is not None
@@ -58,7 +60,8 @@ class RealStorm(Storm):
             begun.update(newest if newest and request.json().get("tools") else [])  # without it is an errand
             sizes |= {found["label"]: int(found["n"]) for found in TASK.finditer(str(request.body))}
         finished = self.finished()
-        for subagent, kind, text in self.site.look(TASKS):
+        for subagent, kind, state, text in self.site.look(TASKS):
+            self.completed[kind] += state == "completed"
             found = TASK.search(text)
             assert found is not None
             label, last = found["label"], f"{found['label']} {found['n']}/{found['n']}"
@@ -88,5 +91,5 @@ def test_nothing_of_real_agents_is_lost_in_a_storm(site: StormSite, monkeypatch:
         verdict = storm.play(site.root / "case", held=True)
     print(json.dumps(verdict["figures"]), f"missed {verdict['missed']}, {verdict['seconds']} s", storm.witnessed)
     assert {name: wrong for name, wrong in verdict["found"].items() if wrong} == {}
-    assert all(storm.witnessed[kind] for kind in storm.kinds), f"who wrote down an answer: {storm.witnessed}"
+    assert storm.witnessed >= storm.completed > Counter(), f"written down: {storm.witnessed}, told: {storm.completed}"
     assert os.environ[KEY_NAME] not in site.log()
