@@ -99,9 +99,10 @@ class ChannelLost(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelRecovered(Event):
-    """The same agent is in reach again; what it wrote meanwhile was kept for us."""
+    """The same agent is in reach again; what it wrote meanwhile was kept for us. `adopted`: by another manager."""
 
     attempt: int
+    adopted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

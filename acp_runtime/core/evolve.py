@@ -123,7 +123,7 @@ def _lifecycle(state: Subagent, event: Event, before: Lifecycle) -> Subagent:
             state = replace(state, deadline=event.deadline, idle_since=None, losses=state.losses + 1, lost_at=event.at)
         case ChannelRecovered():
             state = replace(state, deadline=None, lost_at=None, loss_told=False, idle_since=_idle(state, event))
-            state = _heard_first(replace(state, refused=""), event.at)
+            state = _heard_first(replace(state, refused=""), event.at, anew=event.adopted)
         case RecoveryRefused() | LossConfirmed():
             state = _out_of_reach(state, event)
         case StopRequested():
@@ -141,14 +141,15 @@ def _out_of_reach(state: Subagent, event: RecoveryRefused | LossConfirmed) -> Su
     return replace(state, loss_told=True)
 
 
-def _heard_first(state: Subagent, at: int) -> Subagent:
+def _heard_first(state: Subagent, at: int, *, anew: bool) -> Subagent:
     """Give an agent that is in reach again a moment: the word that it is late with may have been on its way.
 
-    Each deadline once: a channel that comes and goes for ever must not put it off for ever.
+    Each deadline once: a channel that comes and goes for ever must not put it off for ever. `anew` for another manager,
+    which has heard nothing yet: what the one before it was given was gone with it.
     """
     soonest = at + milliseconds(state.limits.cancel_grace)
     task = state.active
-    if task is not None and task.deadline is not None and task.deadline < soonest and not task.put_off:
+    if task is not None and task.deadline is not None and task.deadline < soonest and (anew or not task.put_off):
         state = _put(state, replace(task, deadline=soonest, put_off=True))
     steers = tuple(
         replace(each, deadline=soonest, put_off=True) if each.deadline < soonest and not each.put_off else each

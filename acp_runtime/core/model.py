@@ -280,7 +280,8 @@ class Task:
     """One instruction and what became of it. `note` is put before its text; `retry_at`: not to be delivered before.
 
     `prompt` is the JSON-RPC id of its prompt and the offset of the agent's input at which that was to be written.
-    `put_off`: its deadline came in a loss or right behind one, and was moved for that; it is not moved again.
+    `put_off`: its deadline came in a loss or right behind one, and was moved for that; only another manager moves it
+    again.
     """
 
     id: str

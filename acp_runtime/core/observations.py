@@ -260,7 +260,7 @@ def reattached(draft: Draft, given: Reattached) -> None:
     if given.attempt == draft.state.attempt and draft.state.lifecycle is Lifecycle.LOST:
         if given.adopted:
             draft.end_steers()
-        draft.emit(ChannelRecovered(at=draft.now, attempt=given.attempt))
+        draft.emit(ChannelRecovered(at=draft.now, attempt=given.attempt, adopted=given.adopted))
         if given.undelivered and (task := draft.state.active) is not None:
             _take_back(draft, task, "the manager that was to give the task to the agent ended before it did")
         deadline_passed(draft, DeadlinePassed())

@@ -113,6 +113,15 @@ def test_a_deadline_is_put_off_once_and_then_comes_at_the_next_return() -> None:
     assert dict(timers(after(cancelled, Reattached(1), now=3_660_000)))["cancel"] == 3_665_000, "a deadline of its own"
 
 
+def test_each_manager_gives_a_moment_to_an_agent_that_it_takes_up_when_a_deadline_has_passed() -> None:
+    """Two managers died in a row: what the agent has answered stands in its journal, unread by the third."""
+    asked = after(lost(), Reattached(1), CancelTask(T1, "parent", "enough"), now=1_000)
+    second = after(after(asked, LOST, now=2_000), Reattached(1, adopted=True), now=5_900)
+    assert dict(timers(second))["cancel"] == 10_900
+    third = after(after(second, LOST, now=6_000), Reattached(1, adopted=True), now=20_000)
+    assert dict(timers(third))["cancel"] == 25_000
+
+
 def test_a_task_that_is_given_again_has_a_deadline_that_was_never_put_off() -> None:
     state = after(lost(), Reattached(1), PromptBroke(1, T1, "429 slow down"), now=3_599_000)
     state = after(state, DeadlinePassed(), now=3_614_000)
