@@ -213,18 +213,14 @@ class Engine:
 
         Raises SandboxGone, EngineRefused when it does not run or the machine has no `ps`.
         """
-        found = await self._call_json(
-            f"list the processes of the container {_short(container)}",
-            lambda api: api.top(container, ps_args="-eo pid,uid"),
-        )
+        doing = f"list the processes of the container {_short(container)}"
+        found = await self._call_json(doing, lambda api: api.top(container, ps_args="-eo pid,uid"))
         return sorted((int(pid), int(uid)) for pid, uid in found["Processes"])
 
     async def command_lines(self, container: str) -> list[str]:
         """Return the command line of each process of a container. Raises as `processes` does."""
-        found = await self._call_json(
-            f"list the commands of the container {_short(container)}",
-            lambda api: api.top(container, ps_args="-eo pid,args"),
-        )
+        doing = f"list the commands of the container {_short(container)}"
+        found = await self._call_json(doing, lambda api: api.top(container, ps_args="-eo pid,args"))
         return [line for _, line in found["Processes"]]
 
     # --- volumes

@@ -218,6 +218,7 @@ def prompt_broke(draft: Draft, given: PromptBroke) -> None:
     if again and worth_retrying(given.cause, task.evidence, changed):
         at = draft.after(limits.retry_delay * 2**task.retries)
         number = task.retries + 1
+        draft.close_requests(by="manager")
         draft.emit(TaskRetried(at=draft.now, task_id=task.id, number=number, cause=given.cause, retry_at=at))
     else:
         _end_prompt(draft, task, given, Judgement(TaskState.FAILED, None, given.cause), None)

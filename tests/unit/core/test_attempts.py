@@ -11,6 +11,7 @@ from acp_runtime.core.events import LossConfirmed, TaskRetried
 from acp_runtime.core.evolve import FORGOTTEN, INTERRUPTED
 from acp_runtime.core.inputs import (
     AnswerRequest,
+    Asked,
     CancelTask,
     ChannelClosed,
     DeadlinePassed,
@@ -44,7 +45,7 @@ from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.core.status import Status, status
 from acp_runtime.core.timers import next_deadline, outstanding, timers
 from acp_runtime.core.transcript import MessageEntry, ToolEntry
-from tests.histories import after, born, fold, ready, spawn
+from tests.histories import REJECT, after, born, fold, ready, spawn
 
 T1, T2 = "bg-0000000000.t1", "bg-0000000000.t2"
 TWICE = Limits(restarts=2)
@@ -267,6 +268,14 @@ def test_a_provider_that_failed_before_anything_was_produced_is_asked_again_visi
     given = after(waiting, DeadlinePassed(), now=16_000)
     assert given.active is not None
     assert (given.active.id, given.active.retries) == (T1, 1)
+
+
+def test_what_a_prompt_asked_that_is_given_again_is_asked_no_more() -> None:
+    asked = after(ready(), Asked(1, "1-1", "may I", (REJECT,)))  # of that no policy allows anything
+    assert [each.id for each in asked.open_requests] == ["1-1"]
+    again = after(asked, PromptBroke(1, T1, "429 slow down"))
+    assert again.active is None
+    assert again.open_requests == ()
 
 
 def test_a_retry_gives_up_when_its_number_is_spent() -> None:
