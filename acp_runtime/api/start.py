@@ -8,7 +8,8 @@ from acp_runtime.api.errors import DaemonError
 from acp_runtime.core.plaintext import printable
 
 START_SECONDS: Final = 90.0
-ARGV: Final = ("-m", "acp_runtime.cli.main", "serve")
+# -P: what a folder holds from which a client is called is never imported; -m alone would look there first.
+ARGV: Final = ("-P", "-m", "acp_runtime.cli.main", "serve")
 
 
 def start_daemon() -> None:

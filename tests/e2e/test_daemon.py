@@ -52,6 +52,17 @@ def test_two_clients_at_once_start_one_daemon(site: DaemonSite) -> None:
     assert parent not in {os.getpid(), *(process.pid for process in starting)}, "it is the child of a client"
 
 
+def test_a_daemon_imports_nothing_of_the_folder_from_which_it_is_started(site: DaemonSite) -> None:
+    hostile = site.root / "acp_runtime" / "cli"
+    hostile.mkdir(parents=True)
+    for folder in (hostile.parent, hostile):
+        (folder / "__init__.py").write_text(f"open({str(site.root / 'imported')!r}, 'w').close()\n")
+    starting = site.popen(sys.executable, "-P", "-c", START, stdout=subprocess.PIPE)
+    assert line_of(starting).strip() == str(site.pid).encode()
+    assert starting.wait(BOUND) == 0
+    assert not (site.root / "imported").exists()
+
+
 def test_a_start_that_fails_is_told_in_one_sentence(site: DaemonSite) -> None:
     site.state.parent.mkdir(parents=True)
     site.state.write_text("in the way")
