@@ -21,12 +21,17 @@ TOKEN = "SUBAGENTS_COMMAND"  # noqa: S105 - a name, by which a command's own pro
 
 # An engine cannot kill an execution. Every process of the command has the token in its environment, so a shell finds
 # and kills them, several times over because they may be starting others. `read` is used since it is in every shell.
-KILL_SCRIPT = """
+# It exits with FOUND when there was one: one that is just being executed has no environment to be found by, so that
+# only a later script that finds none shows that there is none.
+FOUND = 9
+KILL_SCRIPT = f"""
+found=0
 for again in 1 2 3; do for process in /proc/[0-9]*; do
   while IFS= read -r line || [ -n "$line" ]; do
-    case $line in *"$1"*) kill -9 "${process#/proc/}"; break;; esac
+    case $line in *"$1"*) found={FOUND}; kill -9 "${{process#/proc/}}"; break;; esac
   done <"$process/environ"
 done; done 2>/dev/null
+exit $found
 """
 
 Input = bytes | AsyncIterator[bytes] | None
@@ -135,7 +140,7 @@ async def _feed(channel: ExecChannel, stdin: Input, patience: float) -> None:
 
 
 async def _kill(open_channel: Opener, token: str, user: str, channel: ExecChannel) -> bool:
-    """Kill until the output of the program has ended: an engine says that it started one before there is a process.
+    """Kill until none is found and the output has ended: an engine says that it started one before there is a process.
 
     What the engine refuses or is late with is tried again until the bound; one that is away is not waited for. Returns
     whether the program is known to have ended.
@@ -143,19 +148,23 @@ async def _kill(open_channel: Opener, token: str, user: str, channel: ExecChanne
     with contextlib.suppress(SandboxError, TimeoutError):
         async with asyncio.timeout(KILL_BOUND):
             while True:
+                found = True
                 with contextlib.suppress(EngineTimeout, EngineRefused):
-                    await _kill_once(open_channel, token, user)
+                    found = await _kill_once(open_channel, token, user)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(AGAIN_SECONDS):
                         await channel.wait_closed()
-                        return True
+                        if not found:
+                            return True
     return False
 
 
-async def _kill_once(open_channel: Opener, token: str, user: str) -> None:
+async def _kill_once(open_channel: Opener, token: str, user: str) -> bool:
+    """Kill what is there; whether there was anything. In an image without a shell nothing is ever found."""
     argv = ("sh", "-c", KILL_SCRIPT, "sh", f"{TOKEN}={token}")
     killer = await open_channel(argv, cwd="/", env={}, receiver=Collector(0), user=user)
     try:
         await killer.wait_closed()
+        return await killer.exit_code() == FOUND
     finally:
         await killer.close()
