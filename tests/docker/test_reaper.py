@@ -164,16 +164,22 @@ async def test_a_dead_maker_of_another_store_loses_what_has_ended_but_no_volume(
     assert await engine.inspect_volume(ended.spec.work_volume) is not None
 
 
+async def held(engine, image, make, other, *argv: str, ttl: float) -> Sandbox:
+    """Return the sandbox of an agent of another store below a holder that waits so many seconds for a manager."""
+    programs = VolumeMount(await ensure_programs(engine, image), PROGRAMS_MOUNT)
+    first = (RELAY, "listen", "/run/relay.sock", "127.0.0.1:8790")
+    agents = await make("one", other, command=first, mounts=(programs,), volumes=True, journal=True)
+    hold = Hold(agents, HOLDER, "/run/holder", None)
+    await hold.start(argv, cwd="/", env={"PATH": "/usr/bin:/bin"}, token="t" * 32, epoch=1, ttl=ttl)
+    return agents
+
+
 @pytest.mark.requirement("D09.1")
 async def test_an_agent_that_nobody_comes_for_ends_with_its_container_and_another_store_removes_that(
     engine, image, make, other, reaper
 ):
-    programs = VolumeMount(await ensure_programs(engine, image), PROGRAMS_MOUNT)
-    first = (RELAY, "listen", "/run/relay.sock", "127.0.0.1:8790")
-    agents = await make("one", other, command=first, mounts=(programs,), volumes=True, journal=True)
+    agents = await held(engine, image, make, other, "sleep", "1000", ttl=1)
     own = (agents.spec.work_volume, agents.spec.journal_volume)
-    hold = Hold(agents, HOLDER, "/run/holder", None)
-    await hold.start(["sleep", "1000"], cwd="/", env={"PATH": "/usr/bin:/bin"}, token="t" * 32, epoch=1, ttl=1)
     assert await actions(reaper({}, started=without(other)), agents, *own) == [Action.KEEP, *[Action.UNTOUCHED] * 2]
     assert await engine.wait_container(agents.id, bound=30) == 0
     async with reader(engine, agents.spec, image) as sandbox:
@@ -189,12 +195,7 @@ async def test_an_agent_that_nobody_comes_for_ends_with_its_container_and_anothe
 async def test_a_container_whose_holder_was_killed_goes_with_its_dead_maker_and_its_journal_stays(
     engine, image, make, other, reaper
 ):
-    programs = VolumeMount(await ensure_programs(engine, image), PROGRAMS_MOUNT)
-    first = (RELAY, "listen", "/run/relay.sock", "127.0.0.1:8790")
-    agents = await make("one", other, command=first, mounts=(programs,), volumes=True, journal=True)
-    hold = Hold(agents, HOLDER, "/run/holder", None)
-    say = ["sh", "-c", "echo said; exec sleep 1000"]
-    await hold.start(say, cwd="/", env={"PATH": "/usr/bin:/bin"}, token="t" * 32, epoch=1, ttl=3600)
+    agents = await held(engine, image, make, other, "sh", "-c", "echo said; exec sleep 1000", ttl=3600)
     assert await actions(reaper({}, started=without(other)), agents) == [Action.KEEP]
     kept = (agents.spec.work_volume, agents.spec.journal_volume)
     done = await agents.run(["pkill", "-KILL", "holder"], cwd="/", limit_bytes=1000, timeout=20, user="0:0")
