@@ -25,11 +25,11 @@ from acp_runtime.api.on_nudge import tell_person
 from acp_runtime.api.server import Front, application
 from acp_runtime.api.unix_socket import NAME, folder_word, peer
 from acp_runtime.callers import OPERATOR
+from acp_runtime.carrying.unix_listener import UnixListener
 from acp_runtime.clock import Clock, SystemClock
 from acp_runtime.config import Config
 from acp_runtime.core.errors import Rejected, StoreError, StoreOwned, SubagentsError
 from acp_runtime.manager.launcher import Launcher
-from acp_runtime.models.unix_listener import UnixListener
 from acp_runtime.service import Runtime
 from acp_runtime.store.db import SCHEMA_VERSION
 from acp_runtime.views import SubagentView

@@ -15,7 +15,7 @@ from acp_runtime.api.errors import DaemonError, told
 from acp_runtime.api.start import start_daemon
 from acp_runtime.api.unix_client import FOLDER_HEADER, SILENCE_SECONDS, TICK_HEADER, VERSION_HEADER, lost, unreachable
 from acp_runtime.api.unix_socket import connect, usual_folder, usual_socket
-from acp_runtime.models.peer import HttpPeer
+from acp_runtime.carrying.peer import HttpPeer
 
 CONNECT_SECONDS: Final = 10.0
 MAX_LINE: Final = 16 * 1024 * 1024

@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from acp_runtime.carrying.limits import CarryingLimits
+from acp_runtime.carrying.server import HttpServer
 from acp_runtime.manager.launcher import LaunchRequest
 from acp_runtime.manager.run_dir import HOLDER, SOCKET
 from acp_runtime.models.forwarder import ModelForwarder
@@ -65,11 +67,13 @@ async def model_way(
         argv, user = (RELAY, "attach", ATTACH_SOCKET), f"0:{sandbox.spec.gid}"
         return await sandbox.open_channel(argv, cwd="/", env={}, receiver=receiver, user=user)
 
-    async with ModelForwarder(run_dir / SOCKET, os.getgid(), route) as forwarder:
+    limits = CarryingLimits()
+    forwarder = ModelForwarder(route, limits=limits)
+    async with HttpServer(run_dir / SOCKET, os.getgid(), forwarder, limits) as server:
         if probed.sockets_shared:
             yield
             return
-        async with RelayLink(attach, {PORT: forwarder.path}, token=token, epoch=epoch):
+        async with RelayLink(attach, {PORT: server.path}, token=token, epoch=epoch):
             yield
 
 

@@ -1,9 +1,7 @@
 """The way from a sandbox to its model: one upstream, the key added outside of the sandbox."""
 
-from acp_runtime.models.exchange import Tally
 from acp_runtime.models.forwarder import ModelForwarder
-from acp_runtime.models.limits import ForwarderLimits
 from acp_runtime.models.route import Route
 from acp_runtime.models.secret import Secret
 
-__all__ = ["ForwarderLimits", "ModelForwarder", "Route", "Secret", "Tally"]
+__all__ = ["ModelForwarder", "Route", "Secret"]

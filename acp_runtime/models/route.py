@@ -9,9 +9,10 @@ import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
+from acp_runtime.carrying.headers import Headers
+from acp_runtime.carrying.refusal import Refusal
+from acp_runtime.carrying.upstream import DEFAULT_PORTS, authority
 from acp_runtime.core.errors import Rejected
-from acp_runtime.models.headers import Headers
-from acp_runtime.models.refusal import Refusal
 from acp_runtime.models.secret import Secret
 from acp_runtime.session.catalogue import KeyForm
 
@@ -19,7 +20,6 @@ __all__ = ["Route"]
 
 # Not TRACE, which answers with the request's own headers, and not CONNECT.
 _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
-_PORTS = {"http": 80, "https": 443}
 _MAX_DECODINGS = 4
 
 
@@ -42,14 +42,13 @@ class Route:
         if _leaves(path.encode("ascii")):
             raise _bad_url("has a path with '.' or '..' in it")
         scheme = parts.scheme
-        port = parts.port if parts.port is not None else _PORTS[scheme]
+        port = parts.port if parts.port is not None else DEFAULT_PORTS[scheme]
         return cls(scheme, parts.hostname or "", port, path, key, key_form)
 
     @property
     def authority(self) -> str:
         """Host and port as they stand in a `Host` header."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+        return authority(self.scheme, self.host, self.port)
 
     def inside(self, port: int) -> str:
         """Return the base URL for a client in the sandbox, where a relay listens on the loopback port `port`."""
@@ -94,7 +93,7 @@ def _split(url: str) -> SplitResult:
         port = parts.port
     except ValueError as error:
         raise _bad_url("has a malformed host or port") from error
-    if parts.scheme not in _PORTS or not parts.hostname or port == 0:
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname or port == 0:
         raise _bad_url("is not of the form http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]")
     if "@" in parts.netloc:
         raise _bad_url("holds a user name or password; give a key by the name of its environment variable")

@@ -1,14 +1,16 @@
-"""The two ends of a forwarder: a scripted upstream on loopback and a client on its unix socket, both by h11."""
+"""The two ends of what is carried: a scripted upstream on loopback and a client on its unix socket, both by h11."""
 
 import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import h11
 
-from acp_runtime.models import ForwarderLimits, ModelForwarder, Route, Secret
+from acp_runtime.carrying import CarryingLimits, HttpServer, Tally
+from acp_runtime.models import ModelForwarder, Route, Secret
 from acp_runtime.session.catalogue import KeyForm
 
 KEY = "sk-canary-4711"
@@ -106,6 +108,17 @@ async def echo(end: End, request: h11.Request) -> None:
     await end.answer(200, request.method + b" " + request.target + b" " + body)
 
 
+@dataclass(frozen=True)
+class Forwarding:
+    path: Path
+    forwarder: ModelForwarder
+    server: HttpServer
+
+    @property
+    def tally(self) -> Tally:
+        return self.forwarder.tally
+
+
 @contextlib.asynccontextmanager
 async def forwarding(
     folder: Path,
@@ -115,19 +128,19 @@ async def forwarding(
     key_form: KeyForm = "bearer",
     trust: ssl.SSLContext | None = None,
     **limits: float,
-) -> AsyncIterator[ModelForwarder]:
-    """A forwarder that leaves no task and no socket file behind, and that never shows its key."""
+) -> AsyncIterator[Forwarding]:
+    """A served forwarder that leaves no task and no socket file behind, and that never shows its key."""
     secret = Secret(key, name="MODEL_KEY") if key else None
     before = asyncio.all_tasks()
     path = folder / "model.sock"
-    limited = ForwarderLimits(**limits)
-    route = Route.parse(url, key=secret, key_form=key_form)
-    async with ModelForwarder(path, path.parent.stat().st_gid, route, trust=trust, limits=limited) as it:
-        yield it
+    limited = CarryingLimits(**limits)
+    forwarder = ModelForwarder(Route.parse(url, key=secret, key_form=key_form), trust=trust, limits=limited)
+    async with HttpServer(path, path.parent.stat().st_gid, forwarder, limited) as server:
+        yield Forwarding(path, forwarder, server)
     assert not path.exists()
     assert [task for task in asyncio.all_tasks() - before if "_accept_connection" in repr(task)] == []
-    assert [task for task in asyncio.all_tasks() - before if "ModelForwarder" in repr(task)] == []
-    assert KEY not in repr(vars(it)) + str(it.tally)
+    assert [task for task in asyncio.all_tasks() - before if "HttpServer" in repr(task)] == []
+    assert KEY not in repr(vars(forwarder)) + repr(vars(server)) + str(forwarder.tally)
 
 
 @contextlib.asynccontextmanager

@@ -339,5 +339,5 @@ async def test_an_upstream_that_cannot_prove_its_name_gets_nothing(tmp_path, tru
         async with forwarding(tmp_path, url, trust=trust) as forwarder, client(forwarder.path) as agent:
             answer, body = await agent.exchange("GET", "/v1/x")
     assert answer.status_code == 502
-    assert b"model_untrusted" in body
+    assert b"upstream_untrusted" in body
     assert seen == []

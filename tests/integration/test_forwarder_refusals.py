@@ -144,7 +144,7 @@ async def test_an_upstream_that_breaks_the_connection_during_a_request_is_told_a
                     await loop.sock_sendall(agent, b"y" * 65536)
             text = await loop.sock_recv(agent, 65536)
     assert text.startswith(b"HTTP/1.1 502 ")
-    assert error(text.partition(b"\r\n\r\n")[2])["code"] == "model_broken"
+    assert error(text.partition(b"\r\n\r\n")[2])["code"] == "upstream_broken"
 
 
 @pytest.mark.parametrize("method", ["POST", "HEAD"])
@@ -154,7 +154,7 @@ async def test_an_upstream_that_is_down_is_told_as_502(tmp_path, method):
         answer, body = await agent.exchange(method, "/v1/x", b"{}" if method == "POST" else b"", headers)
     assert answer.status_code == 502
     if method == "POST":
-        assert error(body)["code"] == "model_unreachable"
+        assert error(body)["code"] == "upstream_unreachable"
     sentence = "The model at http://127.0.0.1:1 cannot be reached"
     assert (forwarder.tally.failures, forwarder.tally.last_error[: len(sentence)]) == (1, sentence)
 
@@ -169,7 +169,7 @@ async def test_an_upstream_that_takes_no_connection_is_given_up_after_its_bound(
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
         async with forwarding(tmp_path, url, connect_seconds=0.2) as forwarder, client(forwarder.path) as agent:
             answer, body = await agent.exchange("GET", "/v1/x")
-    assert (answer.status_code, error(body)["code"]) == (504, "model_unreachable")
+    assert (answer.status_code, error(body)["code"]) == (504, "upstream_unreachable")
 
 
 async def test_an_upstream_that_is_silent_is_given_up_after_its_bound(tmp_path):
@@ -183,7 +183,7 @@ async def test_an_upstream_that_is_silent_is_given_up_after_its_bound(tmp_path):
         client(forwarder.path) as agent,
     ):
         answer, body = await agent.exchange("GET", "/v1/x")
-    assert (answer.status_code, error(body)["code"]) == (504, "model_silent")
+    assert (answer.status_code, error(body)["code"]) == (504, "upstream_silent")
     assert forwarder.tally.last_error == "The model was silent for 0.2 s"
 
 
@@ -212,7 +212,7 @@ async def test_an_answer_that_is_no_http_is_told_as_502(tmp_path, answer):
 
     async with upstream(say) as model, forwarding(tmp_path, model.url) as forwarder, client(forwarder.path) as agent:
         head, body = await agent.exchange("GET", "/v1/x")
-    assert (head.status_code, error(body)["code"]) == (502, "model_broken")
+    assert (head.status_code, error(body)["code"]) == (502, "upstream_broken")
     assert KEY.encode() not in body
 
 
@@ -280,7 +280,8 @@ async def test_the_key_is_in_nothing_that_can_be_seen(tmp_path, caplog):
                 await say_raw(forwarder.path, b"GET /v1/../x HTTP/1.1\r\nhost: x\r\n\r\n"),
                 await say_raw(forwarder.path, b"nonsense\r\n\r\n"),
             ]
-            texts += [repr(vars(forwarder)).encode(), repr(forwarder).encode(), repr(forwarder.tally).encode()]
+            shown = (vars(forwarder.forwarder), vars(forwarder.server), forwarder, forwarder.tally)
+            texts += [repr(each).encode() for each in shown]
     texts.append(caplog.text.encode())
     assert b"authorization: Bearer " + b"*" * len(KEY) in texts[0]
     assert any(KEY.encode() in value for _, value in model.requests[0].headers)

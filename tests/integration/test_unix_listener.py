@@ -6,8 +6,8 @@ import stat
 
 import pytest
 
+from acp_runtime.carrying.unix_listener import UnixListener
 from acp_runtime.core.errors import Rejected
-from acp_runtime.models.unix_listener import UnixListener
 
 GID = os.getegid()
 

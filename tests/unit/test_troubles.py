@@ -19,7 +19,7 @@ def test_the_scan_finds_kinds_of_each_sort() -> None:
     found = kinds()
     for kind in ("queue_full", "store_owned", "channel_stalled", "runtime_dir", "login_needed", "manager_ended"):
         assert kind in found, kind
-    assert {"unknown_tool", "version_mismatch", "model_silent", "config_error", "cancel_ignored"} <= set(found)
+    assert {"unknown_tool", "version_mismatch", "upstream_silent", "config_error", "cancel_ignored"} <= set(found)
 
 
 def test_the_kinds_by_which_the_exit_code_is_chosen_exist() -> None:

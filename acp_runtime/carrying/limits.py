@@ -1,12 +1,12 @@
-"""The bounds of a forwarder."""
+"""The bounds of a server and of what it carries."""
 
 from dataclasses import dataclass
 
-__all__ = ["ForwarderLimits"]
+__all__ = ["CarryingLimits"]
 
 
 @dataclass(frozen=True, slots=True)
-class ForwarderLimits:
+class CarryingLimits:
     """Above `connections` a client is told 503, above `head_bytes` 431, above `body_bytes` 413.
 
     `connect_seconds` bounds name, connection and TLS together; idle means that not a byte moved. An answer's head may

@@ -1,4 +1,4 @@
-"""Why the forwarder itself answers a request, in the form that clients of model APIs understand."""
+"""Why we answer a request ourselves, in the form that clients of model APIs understand."""
 
 import json
 

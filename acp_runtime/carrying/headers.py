@@ -1,4 +1,4 @@
-"""Which headers cross the forwarder.
+"""Which headers are carried on.
 
 Framing is written anew on each side, credentials of the client and everything that speaks about one connection only
 are dropped. Names are lower case, as h11 gives them.

@@ -9,38 +9,20 @@ moment it is used, and a request to a model cannot be repeated unseen.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 import h11
 
-from acp_runtime.models.headers import Headers, for_client, for_upstream, has_two_framings
-from acp_runtime.models.limits import ForwarderLimits
-from acp_runtime.models.peer import CHUNK, HttpPeer
-from acp_runtime.models.redaction import Redaction
-from acp_runtime.models.refusal import Refusal
-from acp_runtime.models.route import Route
+from acp_runtime.carrying.headers import for_client, for_upstream, has_two_framings
+from acp_runtime.carrying.limits import CarryingLimits
+from acp_runtime.carrying.observer import Ending, Observer
+from acp_runtime.carrying.peer import CHUNK, HttpPeer
+from acp_runtime.carrying.redaction import Redaction
+from acp_runtime.carrying.refusal import Refusal
+from acp_runtime.carrying.upstream import Onward
 
-__all__ = ["BrokenAnswer", "ClientGone", "Exchange", "Tally"]
+__all__ = ["BrokenAnswer", "ClientGone", "Exchange", "WhereTo"]
 
-
-@dataclass(slots=True)
-class Tally:
-    """What went through a forwarder. Bytes are those of bodies.
-
-    A failure is a request that the model did not answer with a status below 400 and to its end, except when the
-    client left. `last_error` is the sentence of the last one, without a full stop.
-    """
-
-    requests: int = 0
-    failures: int = 0
-    last_error: str | None = None
-    bytes_up: int = 0
-    bytes_down: int = 0
-
-    def fail(self, sentence: str) -> None:
-        """Count a failure."""
-        self.failures += 1
-        self.last_error = sentence.rstrip(".")
+WhereTo = Callable[[h11.Request], Awaitable[Onward]]
 
 
 class ClientGone(Exception):  # noqa: N818 - reads as what happened
@@ -51,15 +33,17 @@ class BrokenAnswer(Exception):  # noqa: N818
     """The answer broke off after its head was passed on; the client's connection must be cut."""
 
 
-@dataclass(frozen=True, slots=True)
 class Exchange:
-    """What an exchange needs; `run` does it once."""
+    """`run` does it once. `where_to` says what becomes of the request, or raises Refusal."""
 
-    client: HttpPeer
-    route: Route
-    tally: Tally
-    limits: ForwarderLimits
-    dial: Callable[[], Awaitable[HttpPeer]]
+    def __init__(self, client: HttpPeer, where_to: WhereTo, limits: CarryingLimits, observer: Observer) -> None:
+        self._client = client
+        self._where_to = where_to
+        self._limits = limits
+        self._observer = observer
+        self._noun = "upstream"
+        self._status: int | None = None
+        self._ended = False
 
     async def run(self, request: h11.Request) -> None:
         """Carry the request and its answer.
@@ -67,44 +51,65 @@ class Exchange:
         Raises Refusal when the client must be told an error instead, ClientGone, and BrokenAnswer. Afterwards the
         client's connection can be used again only when both of its h11 states are DONE.
         """
-        upward = self._admit(request)
-        upstream = await self.dial()
+        self._observer.on_request(request)
         try:
-            await _first_of(self._upload(upstream, upward), self._download(upstream))
+            await self._carry(request)
+        except Refusal as refusal:
+            self._end(Ending.refused(refusal))
+            raise
+        except ClientGone:
+            self._end(Ending("left", self._status, self._bad_status()))
+            raise
+        except BrokenAnswer as broken:
+            self._end(Ending("broken", self._status, self._bad_status() or str(broken)))
+            raise
+        except Exception as error:
+            self._end(Ending("broken", self._status, f"the request could not be carried: {type(error).__name__}"))
+            raise
+        finally:
+            self._end(Ending("cut", self._status))
+
+    def _end(self, ending: Ending) -> None:
+        if not self._ended:
+            self._ended = True
+            self._observer.on_end(ending)
+
+    def _bad_status(self) -> str | None:
+        return None if self._status is None or self._status < 400 else f"the {self._noun} answered {self._status}"
+
+    @property
+    def _the(self) -> str:
+        return f"The {self._noun}"
+
+    async def _carry(self, request: h11.Request) -> None:
+        headers = list(request.headers)
+        self._bound_body(next((int(value) for name, value in headers if name == b"content-length"), 0))
+        onward = await self._where_to(request)
+        self._noun = onward.upstream.noun
+        headers = for_upstream(headers, onward.upstream.authority, onward.credentials)
+        upward = h11.Request(method=request.method, target=onward.target, headers=headers)
+        upstream = await onward.upstream.dial(self._limits)
+        try:
+            await _first_of(self._upload(upstream, upward), self._download(upstream, onward))
         finally:
             await upstream.abort()
 
-    def _admit(self, request: h11.Request) -> h11.Request:
-        if request.http_version != b"1.1":
-            raise Refusal(505, "version_refused", "Only HTTP/1.1 is carried to the model.")
-        headers: Headers = list(request.headers)
-        # h11 looks at the size of a head only while it is incomplete.
-        if len(request.target) + sum(len(name) + len(value) for name, value in headers) > self.limits.head_bytes:
-            raise Refusal(431, "head_too_large", f"A request's head may have at most {self.limits.head_bytes} bytes.")
-        if has_two_framings(headers):
-            raise Refusal(400, "two_framings", "The request has both a Content-Length and a Transfer-Encoding.")
-        length = next((int(value) for name, value in headers if name == b"content-length"), 0)
-        self._bound_body(length)
-        target = self.route.admit(request.method, request.target)
-        onward = for_upstream(headers, self.route.authority, self.route.credentials())
-        return h11.Request(method=request.method, target=target, headers=onward)
-
     def _bound_body(self, length: int) -> None:
-        bound = self.limits.body_bytes
+        bound = self._limits.body_bytes
         if length > bound:
             raise Refusal(413, "body_too_large", f"A request's body may have at most {bound} bytes.")
 
     async def _upload(self, upstream: HttpPeer, request: h11.Request) -> None:
         """Pass the request on, then wait for the client to leave or to send its next request."""
         taken = await _passed_on(upstream, request)
-        if taken and self.client.http.they_are_waiting_for_100_continue:
+        if taken and self._client.http.they_are_waiting_for_100_continue:
             await self._send_client(h11.InformationalResponse(status_code=100, headers=[]))
         length = 0
         while taken and not isinstance(event := await self._receive_client(), h11.EndOfMessage):
             if isinstance(event, h11.Data):
                 length += len(event.data)
                 self._bound_body(length)
-                self.tally.bytes_up += len(event.data)
+                self._observer.on_request_body(bytes(event.data))
                 taken = await _passed_on(upstream, h11.Data(data=event.data))
         if taken:
             await _passed_on(upstream, h11.EndOfMessage())
@@ -112,69 +117,69 @@ class Exchange:
 
     async def _watch_client(self) -> None:
         try:
-            data = await self.client.reader.read(CHUNK)
+            data = await self._client.reader.read(CHUNK)
         except OSError as error:
             raise ClientGone from error
         if not data:
             raise ClientGone
-        self.client.http.receive_data(data)
+        self._client.http.receive_data(data)
 
-    async def _download(self, upstream: HttpPeer) -> None:
+    async def _download(self, upstream: HttpPeer, onward: Onward) -> None:
         head = await self._receive_head(upstream)
-        failed = head.status_code >= 400
-        if failed:
-            self.tally.fail(f"the model answered {head.status_code}")
-        try:
-            await self._pass_down(upstream, head)
-        except BrokenAnswer as broken:
-            if not failed:
-                self.tally.fail(str(broken))
-            raise
-
-    async def _pass_down(self, upstream: HttpPeer, head: h11.Response) -> None:
-        secret = self.route.key.reveal() if self.route.key else None
-        headers = for_client(list(head.headers), secret)
-        await self._send_client(h11.Response(status_code=head.status_code, headers=headers, reason=head.reason))
-        redaction = Redaction(secret)
+        self._status = head.status_code
+        headers = for_client(list(head.headers), onward.secret)
+        head = h11.Response(status_code=head.status_code, headers=headers, reason=head.reason)
+        self._observer.on_answer(head)
+        await self._send_client(head)
+        redaction = Redaction(onward.secret)
         count = 0
         while not isinstance(event := await self._receive_body(upstream, count), h11.EndOfMessage):
             count += len(event.data)
-            self.tally.bytes_down += len(event.data)
-            await self._send_client(h11.Data(data=redaction.feed(bytes(event.data))))
-        await self._send_client(h11.Data(data=redaction.finish()))
+            await self._pass_down(redaction.feed(bytes(event.data)))
+        await self._pass_down(redaction.finish())
+        self._end(Ending("answered", self._status, self._bad_status()))
         await self._send_client(h11.EndOfMessage())
+
+    async def _pass_down(self, data: bytes) -> None:
+        if data:
+            self._observer.on_answer_body(data)
+            await self._send_client(h11.Data(data=data))
 
     async def _receive_head(self, upstream: HttpPeer) -> h11.Response:
         try:
             while isinstance(event := await upstream.receive(), h11.InformationalResponse):
                 pass
         except TimeoutError as error:
-            raise Refusal(504, "model_silent", f"The model was silent for {upstream.idle:g} s.") from error
+            raise Refusal(504, "upstream_silent", f"{self._the} was silent for {upstream.idle:g} s.") from error
         except OSError as error:
-            raise Refusal(502, "model_broken", f"The model's connection broke: {error.strerror or error}.") from error
+            raise Refusal(
+                502, "upstream_broken", f"{self._the} broke its connection: {error.strerror or error}."
+            ) from error
         except h11.RemoteProtocolError as error:
             # h11 quotes what it could not read, and that could be anything.
-            raise Refusal(502, "model_broken", "The model closed the connection, or did not answer in HTTP.") from error
+            raise Refusal(
+                502, "upstream_broken", f"{self._the} closed the connection, or did not answer in HTTP."
+            ) from error
         if not isinstance(event, h11.Response) or has_two_framings(list(event.headers)):
-            raise Refusal(502, "model_broken", "The model's answer is not well-formed HTTP.")
+            raise Refusal(502, "upstream_broken", f"{self._the} did not answer in well-formed HTTP.")
         return event
 
     async def _receive_body(self, upstream: HttpPeer, count: int) -> h11.Data | h11.EndOfMessage:
         try:
             event = await upstream.receive()
         except TimeoutError as error:
-            raise BrokenAnswer(f"the model was silent for {upstream.idle:g} s after {count} bytes") from error
+            raise BrokenAnswer(f"the {self._noun} was silent for {upstream.idle:g} s after {count} bytes") from error
         except (OSError, h11.RemoteProtocolError) as error:
-            raise BrokenAnswer(f"the model's answer broke off after {count} bytes") from error
+            raise BrokenAnswer(f"the {self._noun}'s answer broke off after {count} bytes") from error
         if isinstance(event, h11.Data | h11.EndOfMessage):
             return event
-        raise BrokenAnswer(f"the model's answer broke off after {count} bytes")
+        raise BrokenAnswer(f"the {self._noun}'s answer broke off after {count} bytes")
 
     async def _receive_client(self) -> object:
         try:
-            return await self.client.receive()
+            return await self._client.receive()
         except TimeoutError as error:
-            raise Refusal(408, "client_silent", f"The request stood still for {self.client.idle:g} s.") from error
+            raise Refusal(408, "client_silent", f"The request stood still for {self._client.idle:g} s.") from error
         except OSError as error:
             raise ClientGone from error
         except h11.RemoteProtocolError as error:
@@ -182,7 +187,7 @@ class Exchange:
 
     async def _send_client(self, event: h11.Event) -> None:
         try:
-            await self.client.send(event)
+            await self._client.send(event)
         except (OSError, TimeoutError) as error:
             raise ClientGone from error
 

@@ -1,0 +1,37 @@
+from acp_runtime.carrying.headers import for_client, for_upstream
+
+
+def test_what_a_client_says_of_itself_or_of_its_connection_does_not_leave():
+    sent = [
+        *((name, b"x") for name in (b"authorization", b"x-api-key", b"api-key", b"cookie", b"host", b"expect")),
+        *((name, b"x") for name in (b"proxy-authorization", b"proxy-connection", b"te", b"upgrade", b"keep-alive")),
+        (b"connection", b"close, X-Mine ,content-length"),
+        (b"x-mine", b"1"),
+        (b"content-length", b"5"),
+        (b"accept-encoding", b"gzip"),
+        (b"content-type", b"application/json"),
+    ]
+    assert for_upstream(sent, "up:99", [(b"x-api-key", b"sk-1")]) == [
+        (b"host", b"up:99"),
+        (b"accept-encoding", b"identity"),
+        (b"connection", b"close"),
+        (b"content-type", b"application/json"),
+        (b"x-api-key", b"sk-1"),
+        (b"content-length", b"5"),
+    ]
+
+
+def test_an_answers_headers_about_its_connection_cookies_or_the_key_do_not_arrive():
+    answered = [
+        (b"connection", b"keep-alive, x-hop"),
+        (b"x-hop", b"1"),
+        (b"transfer-encoding", b"chunked"),
+        (b"set-cookie", b"a=b"),
+        (b"proxy-authenticate", b"x"),
+        (b"x-echo", b"Bearer sk-1"),
+        (b"content-type", b"text/event-stream"),
+        (b"content-length", b"7"),
+    ]
+    kept = [(b"content-type", b"text/event-stream"), (b"content-length", b"7")]
+    assert for_client(answered, b"sk-1") == kept
+    assert (b"x-echo", b"Bearer sk-1") in for_client(answered, None)
