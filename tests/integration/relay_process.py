@@ -126,11 +126,12 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 async def talk(relay: Relay, text: bytes) -> bytes:
     """Says one text to an echo through the relay, ends, and returns all of the answer."""
     reader, writer = await relay.connect()
-    writer.write(text)
-    writer.write_eof()
-    answer = await reader.read()
-    await close(writer)
-    return answer
+    try:
+        writer.write(text)
+        writer.write_eof()
+        return await reader.read()
+    finally:  # a reset can come at any of these
+        await close(writer)
 
 
 def piece(offset: int, size: int = 65536) -> bytes:
