@@ -28,6 +28,8 @@ for name in ("one", "two", "three"):
     reached(name)
     print(name, flush=True)
 """
+# To these only a manager comes that takes up a living agent.
+TAKING_UP = ("attaching-again", "attached-again", "before:channel_recovered", "channel_recovered")
 COMES_SECONDS = 20.0
 BY_ITSELF_SECONDS = 3.0
 """A point to which no manager comes for so long is provoked."""
@@ -54,16 +56,17 @@ class Pointed(Storm):
         return met
 
     def provoke(self, point: str) -> None:
-        """Have a manager start an agent, or a subagent."""
+        """Have a manager start an agent, or a subagent, or have another manager take the living up."""
         if point in ("volume-made", "subagent_requested", "stop_requested"):
             client = UnixClient(self.site.socket, bound=BY_ITSELF_SECONDS)
             for each, parent in self.site.look("SELECT id, parent FROM subagent WHERE lifecycle = 'ready'")[:1]:
                 with suppress(DaemonError):  # it stands still in the middle of it
                     client.call("stop", parent, subagent=each, finished=True)
             return
+        ends = "manager-kill" if point in TAKING_UP else "agent-kill"
         until = time.perf_counter() + BY_ITSELF_SECONDS
         while time.perf_counter() < until:
-            if any(self.happened(Fault("agent-kill"), each) for each in self.subagents()):
+            if any(self.happened(Fault(ends), each) for each in self.subagents()):
                 return
 
 
