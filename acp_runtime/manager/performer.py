@@ -329,11 +329,13 @@ class Performer:
     async def _halt(self, effect: Halt) -> None:
         state = self._around.state()
         until = asyncio.get_running_loop().time() + hearing_seconds(state)
-        await self._part()
+        in_hand = self._launched is not None and self._session is not None and self._session.lost is None
+        if not (to_hear := unheard(state, in_hand=in_hand)):
+            await self._part()
         await self._end_tasks(but=(Halt,))
         drained: Drained | None = Drained()
         try:
-            if unheard(state):
+            if to_hear:
                 drained = await self._hear_last(effect.attempt, until)
             ended = await self._let_go() if drained is None else await self._end_agent()
         except Exception:
@@ -344,7 +346,7 @@ class Performer:
         self._around.tell(Halted(effect.attempt, ended.confirmed, ended.exported, accepted))
 
     async def _hear_last(self, attempt: int, until: float) -> Drained | None:
-        """End an agent that was out of reach, and hear it out as a later manager would; None where that is not done.
+        """End an agent with words to be heard, and hear it out as a later manager would; None where that is not done.
 
         One of which not all is heard in time, or not before it was given up, is left to the reaper with all it wrote.
         """
@@ -364,10 +366,9 @@ class Performer:
     async def _part(self) -> None:
         """Ask the agent to end its turn and give it a moment, so that its last words are kept."""
         prompts = [task for effect, task in self._tasks.items() if isinstance(effect, Prompt)]
-        if self._session is None or not prompts or self._session.closed is not None or unheard(self._around.state()):
-            return
-        self._session.cancel()
-        await asyncio.wait(prompts, timeout=STOP_GRACE)
+        if self._session is not None and prompts and self._session.closed is None:
+            self._session.cancel()
+            await asyncio.wait(prompts, timeout=STOP_GRACE)
 
     async def _end_agent(self) -> Ended:
         await self._shut()
@@ -378,8 +379,8 @@ class Performer:
 
     async def _let_go(self) -> Ended:
         await self._shut()
-        launched, self._launched = self._launched, None
-        if launched is not None:
+        if (launched := self._launched) is not None:
+            self._launched = None
             await launched.release()
         return Ended(confirmed=False, exported=False)
 

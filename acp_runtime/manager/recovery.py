@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from acp_runtime.core.ids import request_number
-from acp_runtime.core.model import RequestKind, Subagent
+from acp_runtime.core.model import Reason, RequestKind, Subagent
 from acp_runtime.manager.launcher import Fate, Launched, LaunchError
 from acp_runtime.manager.surroundings import Surroundings
 from acp_runtime.session.backoff import LONGEST_SECONDS, Backoff
@@ -78,9 +78,16 @@ async def regain(launched: Launched, session: AcpSession, refused: Callable[[str
         await backoff.pause()
 
 
-def unheard(state: Subagent) -> bool:
-    """Tell whether an agent that is being stopped may have answered its prompt while nobody was there to hear it."""
-    return state.lost_at is not None and state.active is not None and state.active.prompt is not None
+def unheard(state: Subagent, *, in_hand: bool) -> bool:
+    """Tell whether an agent that is being stopped may have said what nobody heard: to its journal alone.
+
+    So it is while it is out of reach, and where the manager that was ending it has died: the agent is not `in_hand`
+    then. One whose death is proven was heard out before.
+    """
+    task = state.active
+    kept = state.heard > 0 or (task is not None and task.prompt is not None)
+    dead = state.stop is not None and state.stop.reason is Reason.AGENT_DIED
+    return kept and not dead and (state.lost_at is not None or not in_hand)
 
 
 def hearing_seconds(state: Subagent) -> float:

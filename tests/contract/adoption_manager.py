@@ -1,6 +1,7 @@
 """A manager that is to be killed: spawns an agent, says its id once its result has come so far, and waits.
 
-The last argument is JSON: what is other than usual of its configuration and of its request.
+Instead of a part of the result: `?` for a question of the agent, `.` for the end of its task. The last argument is
+JSON: what is other than usual of its configuration and of its request.
 """
 
 import asyncio
@@ -26,6 +27,8 @@ async def main(root: Path, image: str, task: str, reached: str, other: dict[str,
         view = await runtime.spawn(PARENT, place.request(task, permissions=Permissions.ASK, **other["request"]))
         if reached == "?":
             await place.until(runtime, view.id, lambda each: bool(each.requests))
+        elif reached == ".":
+            await place.ended(runtime, view.id)
         else:
             await place.until(runtime, view.id, lambda each: reached in each.newest.result)
         sys.stdout.write(view.id + "\n")

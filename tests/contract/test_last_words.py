@@ -12,11 +12,12 @@ from acp_runtime.manager.docker_launcher import DockerLauncher
 from acp_runtime.service import Runtime
 from acp_runtime.views import SubagentView
 from tests.contract.conftest import BOTH_WAYS, EXEC_IN_LONG, PARENT, Place, label
-from tests.contract.test_adoption import ANSWERED, inside, killed
+from tests.contract.test_adoption import ANSWERED, inside, killed, said
 
 pytestmark = [pytest.mark.docker, pytest.mark.requirement("D08.5")]
 
 TASK = "[[say:one]][[wait:go]][[say:two]]"
+SAID_LATE = "until grep -q late /journal/1/o-*; do sleep 0.05; done"
 LOST_GRACE_MS = 300_000
 OUT_OF_REACH = "for each in /run/holder.sock /run/holder/holder.sock; do mv $each $each.aside; done"
 
@@ -80,6 +81,20 @@ async def test_what_was_finished_is_told_when_it_is_stopped_before_it_is_in_reac
         assert view.confirmed
         async with runtime.turn(PARENT) as turn:
             assert "onetwo" in turn.text
+
+
+@EXEC_IN_LONG
+async def test_what_an_idle_agent_said_is_heard_when_it_is_stopped_before_it_is_in_reach(place: Place) -> None:
+    subagent = await killed(place, "[[say:one]][[late:late|go]]", ".")
+    inside(place, "touch go")
+    inside(place, SAID_LATE, user="0")
+    inside(place, OUT_OF_REACH, user="0")
+    async with place.runtime() as runtime:
+        await runtime.stop(PARENT, subagent)
+        await place.until(runtime, subagent, lambda each: each.status is Status.STOPPED)
+    async with place.runtime() as runtime:
+        assert await said(runtime, subagent) == "onelate"
+        assert (await runtime.status(PARENT, subagent)).confirmed
 
 
 @EXEC_IN_LONG

@@ -4,20 +4,25 @@ import asyncio
 
 import pytest
 
-from acp_runtime.core.inputs import CancelTask, ChannelClosed, PromptLaid
+from acp_runtime.core.events import TranscriptAdded
+from acp_runtime.core.inputs import CancelTask, ChannelClosed, PromptAnswered, PromptLaid, SessionReady
 from acp_runtime.core.model import Limits, TaskState
 from acp_runtime.core.status import Status
+from acp_runtime.core.transcript import MessageEntry
 from acp_runtime.manager.delivery import MEASURE_SECONDS
 from acp_runtime.manager.launcher import Drained, Fate
 from acp_runtime.manager.recovery import LAST_WORDS_SECONDS
+from acp_runtime.store.store import Store
 from tests.integration.manager.conftest import BOUND, BareAgent, Ground, until
 from tests.integration.manager.test_take_up import ID, READY, STOP, KeptInput, judged, left_behind
 
+OPENED = SessionReady(1, "s", "agent", "1", upto=100)  # what it writes is kept
 UPDATE = '{"sessionUpdate":"agent_message_chunk","content":{"type":"text","text":"the whole result"}}'
 ANSWER = (
     f'{{"jsonrpc":"2.0","method":"session/update","params":{{"sessionId":"s","update":{UPDATE}}}}}\n'
     '{"jsonrpc":"2.0","id":7,"result":{"stopReason":"end_turn"}}\n'
 ).encode()
+LATE = ANSWER.splitlines(keepends=True)[0]
 REMOVED = "end"
 
 pytestmark = pytest.mark.requirement("D08.5")
@@ -113,6 +118,37 @@ async def test_what_is_read_after_it_was_given_up_is_kept(ground: Ground) -> Non
         agent.read.set()
         assert (view.newest.state, view.confirmed) == (TaskState.INTERRUPTED, False)
     assert REMOVED not in ground.told
+    await judged(ground, subagent)
+
+
+async def heard(ground: Ground, subagent: str) -> str:
+    """Return all that the log has of what the agent said."""
+    async with Store.open(ground.path, ground.clock) as store:
+        events = [row.event for row in await store.events(subagent, 0, None)]
+    entries = [each.entry for each in events if isinstance(each, TranscriptAdded)]
+    return "".join(each.text for each in entries if isinstance(each, MessageEntry))
+
+
+async def test_what_an_idle_agent_said_last_is_heard_before_it_goes(ground: Ground) -> None:
+    laid, answered = PromptLaid(1, f"{ID}.t1", 7, 319), PromptAnswered(1, f"{ID}.t1", "end_turn", 0)
+    subagent = await left_behind(ground, OPENED, laid, answered, ChannelClosed(1, "eof"), STOP)
+    agent = ground.adopted = Finished(ground, read=True, counted=True)
+    agent.words = LATE
+    async with ground.runtime() as runtime:
+        await until(runtime, subagent, lambda each: each.status is Status.STOPPED)
+    assert REMOVED in ground.told
+    assert await heard(ground, subagent) == "the whole result"
+    await judged(ground, subagent)
+
+
+async def test_what_was_said_until_a_manager_died_in_the_middle_of_a_stop_is_heard(ground: Ground) -> None:
+    """The agent was in reach when its stop began, so its task is cancelled; what it answered goes with that."""
+    subagent = await left_behind(ground, OPENED, PromptLaid(1, f"{ID}.t1", 7, 319), STOP)
+    ground.adopted = Finished(ground, read=True, counted=True)
+    async with ground.runtime() as runtime:
+        view = await until(runtime, subagent, lambda each: each.newest.state.over)
+        assert (view.newest.state, view.newest.result) == (TaskState.CANCELLED, "the whole result")
+    assert REMOVED in ground.told
     await judged(ground, subagent)
 
 
