@@ -26,6 +26,7 @@ TITLES = {
     "A": "Asynchronous task tools",
     "B": "What was wrong with the original, and cannot happen here",
     "D": "The design",
+    "T": "Threats (docs/security.md)",
 }
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from acp_runtime.api.errors import DaemonError
+from acp_runtime.core.plaintext import printable
 
 LOG: Final = "daemon.log"
 READY_SECONDS: Final = 75.0
@@ -132,8 +133,15 @@ def log_to_file(folder: Path, size: int, files: int) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     handler = _RotatingLog(folder / LOG, maxBytes=size, backupCount=files, encoding="utf-8")
-    form = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
-    logging.basicConfig(handlers=[handler], level=logging.INFO, format=form, force=True)
+    handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+
+
+class _Plain(logging.Formatter):
+    """Nothing in a record controls a terminal, and no line within it looks like the beginning of another record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record)).replace("\n", "\n    ")
 
 
 class _RotatingLog(RotatingFileHandler):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from acp_runtime.cli.result import Result
+from acp_runtime.cli.stdout import for_terminal
 from acp_runtime.store.codec import kind_of
 from acp_runtime.store.projections import Row
 
@@ -53,7 +54,8 @@ class Output:
         """Hand out the end of the run in the chosen form."""
         match self.form:
             case "patch":
-                await self._write(result.work.patch if result.work else b"")
+                patch = result.work.patch if result.work else b""
+                await self._write(for_terminal(patch) if os.isatty(self._fd) else patch)
             case "json":
                 await self._json({"type": "result", **result.facts()})
             case "text":

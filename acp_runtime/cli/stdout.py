@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from acp_runtime.core.plaintext import printable
+from acp_runtime.core.plaintext import printable, visible
 
 
 class OutputError(Exception):
@@ -51,12 +51,17 @@ def write(text: str) -> None:
 
 
 def write_bytes(data: bytes) -> None:
-    """Write bytes as they are. Raises `OutputError`."""
+    """Write bytes as they are, or as a terminal can show them where it is one. Raises `OutputError`."""
     with _told():
         if sys.stdout is None:
             raise OutputError("standard output is closed")
         sys.stdout.flush()
-        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.write(for_terminal(data) if sys.stdout.isatty() else data)
+
+
+def for_terminal(data: bytes) -> bytes:
+    """Return what an agent wrote, such as a patch, with escapes in place of all that would control a terminal."""
+    return visible(data.decode("utf-8", "backslashreplace")).encode()
 
 
 def flush() -> None:

@@ -3,6 +3,8 @@
 import argparse
 import base64
 import json
+import re
+import shlex
 from typing import Any, Final
 
 from acp_runtime.cli.asking import OVER, Asking
@@ -11,7 +13,7 @@ from acp_runtime.cli.stdout import put, put_json, write_bytes
 from acp_runtime.cli.table import table
 from acp_runtime.cli.talk import Talk
 from acp_runtime.core.errors import Rejected
-from acp_runtime.core.plaintext import one_line
+from acp_runtime.core.plaintext import one_line, printable
 
 MIB: Final = 1024 * 1024
 _FACTS: Final = (
@@ -74,9 +76,14 @@ def _outcome(task: dict[str, Any]) -> str:
 
 
 def _show_request(view: dict[str, Any], request: dict[str, Any]) -> None:
+    from acp_runtime.core.permission import KINDS  # noqa: PLC0415 - most verbs show no question
+
     put(f"question {request['id']}  {one_line(request['title'], 400)}")
     for option in request["options"]:
-        put(f"  subagents answer {view['id']} {one_line(option['id'], 60)}  ({one_line(option['name'], 100)})")
+        # The line may be pasted into a shell, and its words are the agent's. What an answer does is its kind.
+        kind = option["kind"] if option["kind"] in KINDS else "unknown"
+        chosen = shlex.quote(one_line(option["id"], 200))
+        put(f"  subagents answer {view['id']} {chosen}  ({kind}: {one_line(option['name'], 100)})")
 
 
 def poll(options: argparse.Namespace) -> int:
@@ -97,9 +104,9 @@ def poll(options: argparse.Namespace) -> int:
 
 
 def event_line(row: dict[str, Any]) -> str:
-    """Return one event as people read it."""
+    """Return one event as people read it; no line of what an agent says begins as the line of an event does."""
     if row["kind"] in ("agent_message_chunk", "message"):
-        return str(row["text"])
+        return re.sub(r"(?m)^\[", " [", printable(str(row["text"])))
     return f"[{row['kind']}] {one_line(row['text'], 500)}"
 
 

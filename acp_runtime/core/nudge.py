@@ -28,7 +28,7 @@ from acp_runtime.core.model import (
     TaskState,
     Verdict,
 )
-from acp_runtime.core.permission import choose
+from acp_runtime.core.permission import KINDS, choose
 
 MAX_NUDGE_RESULT: Final = 400
 
@@ -181,9 +181,14 @@ def _request(state: Subagent, event: RequestOpened) -> Nudge | None:
         subject=event.request_id,
         headline="needs permission" if permission else "needs an answer",
         cause=event.title,
-        result="; ".join(f"{option.id} = {option.name}" for option in event.options),
+        result="; ".join(f"{option.id} ({_kind(option)}) = {option.name}" for option in event.options),
         reason=kind,
     )
+
+
+def _kind(option: Option) -> str:
+    """Return what an answer does; its name is only what the agent says of it."""
+    return option.kind if option.kind in KINDS else "unknown kind"
 
 
 def _answers_itself(state: Subagent, options: tuple[Option, ...]) -> bool:

@@ -6,6 +6,10 @@ from acp_runtime.core.model import Option, Permissions
 
 _ALLOW: Final = ("allow_once", "allow_always")
 _REJECT: Final = ("reject_once", "reject_always")
+KINDS: Final = frozenset((*_ALLOW, *_REJECT))
+"""The kinds of options there are. What one of another kind does is unknown."""
+FOR_THE_TASK: Final = KINDS - {"allow_always"}
+"""Those that a model may choose: nothing of them widens what holds after its task."""
 
 
 def choose(options: tuple[Option, ...], policy: Permissions) -> str | None:

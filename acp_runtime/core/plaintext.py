@@ -42,6 +42,17 @@ def printable(text: str) -> str:
     return "".join(char for char in bare if char in "\n\t" or unicodedata.category(char) not in _HIDDEN)
 
 
+def visible(text: str) -> str:
+    """Return text for a terminal in which nothing is missing: what `printable` leaves out is shown as its escape."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(char if _is_shown(char) else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+def _is_shown(char: str) -> bool:
+    return char in "\n\t" or not (unicodedata.category(char) in _HIDDEN or _UNDRAWN.match(char))
+
+
 def one_line(text: str, limit: int) -> str:
     """Return text on one line of at most `limit` characters, cut with `…`. White space is collapsed."""
     flat = " ".join(printable(text).split())

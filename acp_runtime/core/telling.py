@@ -4,6 +4,7 @@ The kinds of what an agent says and does are ACP's own words. A fact without a t
 either repeats another or is a step of a start, which the status shows.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -29,7 +30,7 @@ from acp_runtime.core.events import (
     TranscriptAdded,
 )
 from acp_runtime.core.model import Opening, TaskState
-from acp_runtime.core.transcript import Entry, MessageEntry, OtherEntry, PlanEntry, ToolEntry
+from acp_runtime.core.transcript import STRAY_MESSAGES, Entry, MessageEntry, OtherEntry, PlanEntry, ToolEntry
 
 MAX_TASK_TOLD: Final = 300
 
@@ -41,6 +42,7 @@ MEANINGS: Final = {
     "user_message_chunk": "what it repeats of what it was told",
     "tool_call": "the title of a tool call",
     "tool_call_update": "a tool call went on; its status is in the data",
+    STRAY_MESSAGES: "how many of its messages were dropped because they named a session that is not its own",
     "plan": "the plan as it stands, one step on each line",
     "task_complete": "the task finished; the stop reason in brackets",
     "task_failed": "why the task failed",
@@ -133,6 +135,10 @@ def _entry(entry: Entry, task: str | None, *, details: bool) -> Told:
             return _tool(entry, task, details=details)
         case PlanEntry(entries=entries):
             return Told("plan", "\n".join(f"[{each.status}] {each.content}" for each in entries), task)
+        case OtherEntry(kind=kind, data=data) if kind == STRAY_MESSAGES:
+            return Told(
+                kind, f"Dropped for another session than its own, so far: {json.loads(data)['messages']}.", task
+            )
         case OtherEntry(kind=kind, data=data):
             return Told(kind, data if details else "", task)
 

@@ -10,6 +10,8 @@ from typing import Final, Literal
 
 Role = Literal["agent", "thought", "user"]
 OUTPUT_LOST: Final = "output_lost"
+PASSED_OVER: Final = "passed_over"
+STRAY_MESSAGES: Final = "stray_messages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,9 @@ class PlanEntry:
 class OtherEntry:
     """An update of another kind, kept raw: `data` is valid JSON of at most 4096 bytes.
 
-    `OUTPUT_LOST` stands where a part of what the agent wrote is lost.
+    Three kinds are ours: `OUTPUT_LOST` stands where a part of what the agent wrote is lost, `PASSED_OVER` for much
+    that became no entry, and `STRAY_MESSAGES` tells how many of its messages were dropped because they named a session
+    that is not its own.
 
     An update that is longer stands there as `{"cut": its length in bytes, "start": the beginning of its text}`.
     """

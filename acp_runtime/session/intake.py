@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from acp_runtime.core.transcript import OtherEntry
+from acp_runtime.core.transcript import PASSED_OVER, OtherEntry
 from acp_runtime.session.observer import Place
 from acp_runtime.wire.jsontext import compact
 
@@ -41,4 +41,4 @@ class Intake:
     def passed_over(self, stored: int) -> tuple[OtherEntry, ...]:
         """Return the entry by which the log learns of much that became no entry, behind the offset it knows of."""
         count = self.place.start - stored
-        return (OtherEntry("passed_over", compact({"bytes": count})),) if count >= OVERDUE_BYTES else ()
+        return (OtherEntry(PASSED_OVER, compact({"bytes": count})),) if count >= OVERDUE_BYTES else ()

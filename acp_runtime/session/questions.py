@@ -1,6 +1,6 @@
 """What an agent has asked and nobody has answered yet: our numbers for its requests, and how they are worded."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,9 +28,13 @@ class Question:
 
 
 class Questions:
-    """The open ones of a session. An agent may use an id again once it was answered; our number is never used again."""
+    """The open ones of a session. An agent may use an id again once it was answered; our number is never used again.
 
-    def __init__(self) -> None:
+    `stray` is called for one that names another session.
+    """
+
+    def __init__(self, stray: Callable[[], None]) -> None:
+        self._stray = stray
         self._open: dict[int, RequestId] = {}
         self._titles: dict[str, str] = {}
         self._count = 0
@@ -56,7 +60,10 @@ class Questions:
         """Give a request its number; return None for one of another session, one that is open, and one too many."""
         ask = acp.read_permission_request(request.params)
         self._count += 1
-        if ask.session_id != session or request.id in self._open.values() or len(self._open) >= OPEN_REQUESTS:
+        if ask.session_id != session:
+            self._stray()
+            return None
+        if request.id in self._open.values() or len(self._open) >= OPEN_REQUESTS:
             return None
         self._open[self._count] = request.id
         options = tuple(Option(each.id, one_line(each.name, 200), each.kind) for each in ask.options)

@@ -26,6 +26,7 @@ from acp_runtime.session.opening import Opener, greeted
 from acp_runtime.session.outgoing import First, Outgoing
 from acp_runtime.session.questions import Questions
 from acp_runtime.session.steering import steered
+from acp_runtime.session.strays import Strays
 from acp_runtime.session.transcript import Coalescer
 from acp_runtime.wire import acp
 from acp_runtime.wire.acp import AgentMethod, ClientMethod, ErrorCode
@@ -50,8 +51,10 @@ class AcpSession:
         self._peer = Peer(epoch)
         self._lines = LineSplitter()
         self._updates = Coalescer()
+        self._dirty, self._full = asyncio.Event(), asyncio.Event()
         self._calls = Calls(self._peer, self._post)
-        self._questions = Questions()
+        self.strays = Strays(self._updates, self._dirty)
+        self._questions = Questions(self.strays.drop)
         self._early: deque[tuple[str, dict[str, Any]]] = deque(maxlen=EARLY_UPDATES)
         self._intake = Intake()
         self._doubt = Doubt(self._calls, lambda: self.lost is not None or self._paused, self.cancel)
@@ -59,18 +62,16 @@ class AcpSession:
         self._outgoing: Outgoing | None = None
         self._flusher: asyncio.Task[None] | None = None
         self._flushing = asyncio.Lock()
-        self._dirty, self._full = asyncio.Event(), asyncio.Event()
         self._prompting = False
         self._starting = True
         self._replaying = False
         self._paused = False
-        self._heard_count = 0
+        self._heard_count = self.skipped_lines = 0
         self._newest = ""
         self.diagnosis = Diagnosis()
         self.session_id: str | None = None
         self.lost: str | None = None
         self.closed: str | None = None
-        self.skipped_lines = self.foreign_updates = 0
 
     # ---- receiver: what the agent writes
 
@@ -132,8 +133,6 @@ class AcpSession:
                 self.skipped_lines += 1
                 if request is not None:
                     self._post(self._peer.refuse(request, ErrorCode.INVALID_REQUEST, "the message is over 16 MiB"))
-            case Notification():
-                pass
 
     def _answered(self, response: Response) -> None:
         if response.method == AgentMethod.SESSION_PROMPT:
@@ -155,7 +154,7 @@ class AcpSession:
             self._questions.note(update)
             self._dirty.set()
         else:
-            self.foreign_updates += 1
+            self.strays.drop()
 
     def _permission(self, request: Request, end: int) -> None:
         upto = end if self._intake.kept else 0

@@ -7,11 +7,15 @@ Each update costs time in proportion to its own size. What is pending is bounded
 long as the owner takes it when it is `ready`; when to take it otherwise is the owner's business, who has the clock.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from acp_runtime.core.telling import MEANINGS
 from acp_runtime.core.transcript import (
     OUTPUT_LOST,
+    PASSED_OVER,
+    STRAY_MESSAGES,
     Entry,
     MessageEntry,
     OtherEntry,
@@ -37,6 +41,10 @@ _ROLES: Final[dict[str, Role]] = {
     UpdateKind.USER_MESSAGE_CHUNK: "user",
 }
 _TOOLS: Final = frozenset({UpdateKind.TOOL_CALL, UpdateKind.TOOL_CALL_UPDATE})
+# What readers take for the manager's own word: no update of an agent is told under such a name.
+_OURS: Final = (frozenset(MEANINGS) - frozenset(UpdateKind)) | {OUTPUT_LOST, PASSED_OVER}
+_WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]{0,59}")
+OTHER: Final = "other"
 # Each of these tells a whole state: the newest one says all that the ones before it said.
 _STATES: Final = frozenset(
     {
@@ -97,6 +105,10 @@ class Coalescer:
         """Take in that so many bytes of what the agent wrote are lost here."""
         self._put(OtherEntry(OUTPUT_LOST, compact({"bytes": count})), None)
 
+    def stray(self, count: int) -> None:
+        """Take in that so many messages named another session by now."""
+        self._put(OtherEntry(STRAY_MESSAGES, compact({"messages": count})), (STRAY_MESSAGES, ""))
+
     def take(self) -> list[Entry]:
         """Return what is pending, in the order in which it first appeared, and start anew."""
         entries: list[Entry] = [
@@ -139,7 +151,7 @@ class Coalescer:
         self._put(entry, ("tool", ident))
 
     def _add_other(self, kind: str, update: dict[str, Any]) -> None:
-        entry = OtherEntry(label(kind) or "", _bounded_json(update))
+        entry = OtherEntry(_agents_word(kind), _bounded_json(update))
         self._put(entry, (kind, "") if kind in _STATES else None)
 
     def _put(self, entry: ToolEntry | PlanEntry | OtherEntry, key: tuple[str, str] | None) -> None:
@@ -165,6 +177,11 @@ def _size(entry: ToolEntry | PlanEntry | OtherEntry) -> int:
     if isinstance(entry, PlanEntry):
         return ENTRY_OVERHEAD + sum(len(item.content) + len(item.status) for item in entry.entries)
     return ENTRY_OVERHEAD + len(entry.data)
+
+
+def _agents_word(kind: str) -> str:
+    """Return the kind of an update that is kept raw; what is no plain word, or one of ours, stands in the raw text."""
+    return kind if not kind or (_WORD.fullmatch(kind) and kind not in _OURS) else OTHER
 
 
 def _plan_items(entries: list[Any]) -> tuple[PlanItem, ...]:

@@ -7,6 +7,7 @@ from typing import Final
 from acp_runtime.core.errors import Rejected, SubagentsError
 from acp_runtime.core.legacy_text import folder
 from acp_runtime.core.model import TaskState
+from acp_runtime.core.permission import FOR_THE_TASK
 from acp_runtime.core.status import Status
 from acp_runtime.service.order import SpawnRequest
 from acp_runtime.tools import answers
@@ -27,7 +28,6 @@ from acp_runtime.tools.tool import Answer, Desk, Tool
 from acp_runtime.views import Outcome, SubagentView
 
 POLL_EVENTS: Final = 400
-FOR_GOOD: Final = frozenset({"allow_always"})
 STOPPED: Final = "stopped_by_parent"
 
 
@@ -175,8 +175,8 @@ async def answer(desk: Desk, given: AnswerInput) -> Answer:
     """Answer a question of a subagent, for this task only."""
     view = await desk.runtime.status(desk.parent, given.id)
     options = [one for each in view.requests if each.id == given.request_id for one in each.options]
-    if any(one.id == given.option_id and one.kind in FOR_GOOD for one in options):
-        sentence = f"Option {given.option_id} would hold for good, which only the operator may allow; choose another."
+    if any(one.id == given.option_id and one.kind not in FOR_THE_TASK for one in options):
+        sentence = f"Option {given.option_id} may hold for good, which only the operator may allow; choose another."
         return answers.failure(sentence, "needs_operator")
     return answers.head(await desk.runtime.answer(desk.parent, given.id, given.request_id, given.option_id))
 

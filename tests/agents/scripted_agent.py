@@ -24,7 +24,7 @@ answered with -32602. An argument may hold anything but `]]` (it may end with `]
     [[bigresponse:BYTES]]           end the turn with a response of this many bytes in one line
     [[late:TEXT]] [[late:TEXT|FILE]]  a message chunk after the response | the same once FILE exists
     [[otherSession:TEXT]]           a message chunk under a session id nobody opened
-    [[raw:TEXT]] [[rawhex:HEX]]     a line on stdout as it is
+    [[raw:TEXT]] [[rawhex:HEX]]     a line on stdout as it is, but for $SESSION and $REQUEST, which are ids
     [[bigline:BYTES]]               a valid notification of this many bytes in one line
     [[stderr:BYTES]]                this many bytes on stderr
     [[closeout]]                    close stdout and live on
@@ -108,6 +108,7 @@ class Turn:
 
     def run(self, request: object) -> None:
         """Carry out the script and answer the request, then send the late updates."""
+        self.request = request
         try:
             answer = self.carry_out()
         except Answer as ended:
@@ -241,7 +242,7 @@ class Turn:
         raise Answer(int(size), result={"stopReason": "end_turn", "_meta": {"padding": "PAD"}})
 
     def do_raw(self, text: str) -> None:
-        write_line(text.encode())
+        write_line(text.replace("$SESSION", self.session).replace("$REQUEST", str(self.request)).encode())
 
     def do_rawhex(self, digits: str) -> None:
         write_line(bytes.fromhex(digits))

@@ -213,12 +213,22 @@ async def test_a_question_without_a_fitting_option_waits_for_an_answer(place: Pl
         assert view.requests == ()
 
 
-async def test_what_we_do_not_serve_is_refused_at_once(place: Place) -> None:
+NOT_SERVED = (
+    *(f"fs/{verb}_text_file" for verb in ("read", "write")),
+    *(f"terminal/{verb}" for verb in ("create", "output", "release", "wait_for_exit", "kill")),
+    "elicitation/create",
+    "session/update",
+    "mcp/connect",
+)
+
+
+@pytest.mark.requirement("T13")
+async def test_what_we_do_not_serve_is_not_offered_and_refused_at_once(place: Place) -> None:
     async with place.runtime() as runtime:
-        view = await place.do(runtime, "[[request:fs/read_text_file]][[request:terminal/create]]")
-        result = view.newest.result
-        assert "fs/read_text_file -> -32601" in result
-        assert "terminal/create -> -32601" in result
+        view = await place.do(runtime, "[[init]]" + "".join(f"[[request:{method}]]" for method in NOT_SERVED))
+        said = view.newest.result
+        assert '"fs": {"readTextFile": false, "writeTextFile": false}, "terminal": false' in said
+        assert [method for method in NOT_SERVED if f"{method} -> -32601" not in said] == []
 
 
 @pytest.mark.parametrize(
@@ -253,10 +263,13 @@ async def test_an_end_of_turn_without_evidence_is_not_told_as_done(place: Place,
         assert (view.newest.state, view.newest.verdict) == (TaskState.COMPLETED, verdict)
 
 
-async def test_updates_of_another_session_are_dropped(place: Place) -> None:
+@pytest.mark.requirement("T15")
+async def test_updates_of_another_session_are_dropped_and_counted(place: Place) -> None:
     async with place.runtime() as runtime:
-        view = await place.do(runtime, "[[otherSession:not mine]][[say:mine]]")
+        view = await place.do(runtime, "[[otherSession:not mine]]" * 3 + "[[say:mine]]")
         assert view.newest.result == "mine"
+        rows = (await runtime.poll(PARENT, view.id, since=0)).rows
+        assert rows[-2].text.endswith("so far: 2.") or rows[-3].text.endswith("so far: 2."), rows
 
 
 async def test_tasks_queue_behind_each_other_and_run_in_order(place: Place) -> None:

@@ -11,7 +11,7 @@ from acp_runtime.core import events as facts
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, RequestKind, Steering, Step, TaskState
 from acp_runtime.core.telling import MEANINGS, tell
-from acp_runtime.core.transcript import MessageEntry, OtherEntry, PlanEntry, ToolEntry
+from acp_runtime.core.transcript import STRAY_MESSAGES, MessageEntry, OtherEntry, PlanEntry, ToolEntry
 from acp_runtime.tools import TOOLSETS
 from acp_runtime.tools.orders import below
 from docs.tools_page import PAGE, with_tables
@@ -170,6 +170,7 @@ def every_fact() -> list[facts.Event]:
         ToolEntry("1", "title"),
         ToolEntry("1", status="completed"),
         PlanEntry(()),
+        OtherEntry(STRAY_MESSAGES, '{"messages":1}'),
     ]
     return found + [facts.TranscriptAdded(at=0, task_id="t", entry=entry) for entry in entries]
 

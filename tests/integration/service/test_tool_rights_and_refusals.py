@@ -133,8 +133,10 @@ async def test_a_parent_answers_a_question_with_what_was_offered(bench: Bench) -
     assert "is not open any more" in refused(late, "request_closed")
 
 
-async def test_a_model_cannot_allow_for_good_but_the_operator_can(bench: Bench) -> None:
-    ident = await asking(bench, "allow_always,reject_once")
+@pytest.mark.requirement("T14")
+@pytest.mark.parametrize("kind", ["allow_always", "a kind that ACP does not know"])
+async def test_a_model_cannot_allow_for_good_but_the_operator_can(bench: Bench, kind: str) -> None:
+    ident = await asking(bench, f"{kind},reject_once")
     view = await bench.runtime.status(PARENT, ident)
     known = {"id": ident, "request_id": view.requests[0].id}
     answer = await bench.call("answer_background_subagent", **known, option_id="opt-0")

@@ -90,9 +90,16 @@ def test_a_question_names_its_options_and_reads_in_one_line() -> None:
     line = render_line(nudge_line(nudge, "3 d"))
     assert line == (
         '- amber-fox (bg-0000000000) request 1-1 needs permission (3 d ago): "rm -rf build". '
-        'Options: "a = Allow; r = Reject"'
+        'Options: "a (allow_always) = Allow; r (reject_once) = Reject"'
     )
     assert parse_nudge(line) == nudge_line(nudge, "3 d")
+
+
+@pytest.mark.requirement("T14")
+def test_what_an_option_does_is_told_by_its_kind_and_not_by_its_name() -> None:
+    made_up = Option("b", "Reject", 'harmless) = Reject"; c (reject_once')
+    _, (nudge,), _ = told(ASKED, opened(Option("a", "Reject", "allow_always"), made_up))
+    assert nudge_line(nudge, "").result == "a (allow_always) = Reject; b (unknown kind) = Reject"
 
 
 def test_an_answer_makes_its_question_idle_and_no_other() -> None:

@@ -151,6 +151,27 @@ def test_what_is_not_understood_is_kept_raw_each_time(update):
     assert json.loads(first.data) == json.loads(json.dumps(update).replace("\\ud800", "\ufffd"))
 
 
+@pytest.mark.requirement("T16")
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "ended",
+        "task_complete",
+        "request_opened",
+        "output_lost",
+        "stray_messages",
+        "x]\n[ended",
+        "\x1b[2J",
+        "x" * 99,
+        "é",
+    ],
+)
+def test_no_update_is_kept_under_a_name_that_readers_take_for_the_managers(kind):
+    (entry,) = taken({"sessionUpdate": kind, "text": "all is done"})
+    assert entry.kind == "other"
+    assert json.loads(entry.data)["sessionUpdate"] == kind
+
+
 @pytest.mark.parametrize("filling", ["x", '"', "\\", "é", "\U0001f600", "\0"])
 def test_a_raw_update_is_bounded_and_stays_valid_json(filling):
     (entry,) = taken({"sessionUpdate": "_vendor", "text": filling * 10_000})
