@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from acp_runtime.manager.launcher import CheckResult, Drained, Ended, Fate, LaunchError, LaunchRequest
 from acp_runtime.manager.model_way import HOLD
-from acp_runtime.manager.run_dir import HOLDER, remove_run_dir
+from acp_runtime.manager.run_dir import HOLDER
 from acp_runtime.manager.workspace import measure, missing_folder
 from acp_runtime.session.backoff import Backoff
 from acp_runtime.session.channel import Receiver
@@ -217,7 +217,7 @@ class DockerAgent:
         if removed:
             self.launcher.remove_run_dir(self.request)
             if self.hold.shared is not None:  # another manager's folder, it may be
-                remove_run_dir(self.hold.shared.parents[2], self.request.store, self.request.subagent)
+                self.launcher.remove_run_dir(self.request, self.hold.shared.parents[2])
         return removed
 
     async def release(self) -> None:

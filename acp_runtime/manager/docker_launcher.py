@@ -104,7 +104,7 @@ class DockerLauncher:
             image = await ensure_image(ground.engine, request.order.image, request.progress)
         mounts = await self._mounts(ground, request)
         host_side = await undo.enter_async_context(AsyncExitStack())
-        run_dir = make_run_dir(self._config.runtime_dir, request.store, request.subagent)
+        run_dir = make_run_dir(self._config.runtime_dir, request.store, request.subagent, self._owner.epoch)
         undo.callback(self.remove_run_dir, request)
         route = route_of(request, self._environ)
         request.progress("creating the container")
@@ -155,7 +155,7 @@ class DockerLauncher:
             found = await find(ground.engine, spec, ground.probed, own)
             if found is None:
                 return None
-            make_run_dir(self._config.runtime_dir, request.store, request.subagent, keep=True)
+            make_run_dir(self._config.runtime_dir, request.store, request.subagent, self._owner.epoch, keep=True)
             host_side = AsyncExitStack()
             if found.alive:
                 way = self._way(request, found.sandbox, found.probed, found.run_dir)
@@ -170,8 +170,8 @@ class DockerLauncher:
     def _way(self, request: LaunchRequest, sandbox: Sandbox, probed: ProbeResult, run_dir: Path) -> OpenWay:
         return partial(model_way, sandbox, probed, run_dir, token=request.token, epoch=self._owner.epoch)
 
-    def remove_run_dir(self, request: LaunchRequest) -> None:
-        remove_run_dir(self._config.runtime_dir, request.store, request.subagent)
+    def remove_run_dir(self, request: LaunchRequest, root: Path | None = None) -> None:
+        remove_run_dir(root or self._config.runtime_dir, request.store, request.subagent, self._owner.epoch)
 
     async def replay(self, agent: DockerAgent, dead: DeadChannel) -> None:
         """Go on telling what the journal of an agent that has died holds. Raises as `DeadChannel.replay`, LaunchError.
@@ -354,7 +354,7 @@ class DockerLauncher:
             await remove_containers(ground.engine, self._own(request), self._owner.epoch)
         except (SandboxError, LaunchError):
             return False
-        remove_run_dir(self._config.runtime_dir, request.store, request.subagent)
+        self.remove_run_dir(request)
         return True
 
     async def sweep(self, request: LaunchRequest) -> Ended:

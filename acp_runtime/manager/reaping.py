@@ -8,7 +8,7 @@ from pathlib import Path
 
 from acp_runtime.config import Config
 from acp_runtime.manager.launcher import LaunchError
-from acp_runtime.manager.run_dir import remove_run_dir
+from acp_runtime.manager.run_dir import epoch_of_run_dir, remove_run_dir
 from acp_runtime.manager.workspace import SCRATCH, SCRATCH_PREFIX
 from acp_runtime.places import runtime_dirs
 from sandbox.claimed import abandoned
@@ -32,7 +32,7 @@ class Reaping:
         """See `Launcher.reap_all`. Raises `LaunchError` when the engine cannot be used."""
         found = await self._on_engine(owner, log, dry_run=dry_run, volumes_of=volumes_of)
         elsewhere = runtime_dirs(self._environ)
-        return found + await reap_folders(self._config, owner.store, log, dry_run=dry_run, elsewhere=elsewhere)
+        return found + await reap_folders(self._config, owner, log, dry_run=dry_run, elsewhere=elsewhere)
 
     async def _on_engine(self, owner: Owner, log: Log, *, dry_run: bool, volumes_of: frozenset[str]) -> list[Judgement]:
         try:
@@ -47,7 +47,7 @@ class Reaping:
 
 
 async def reap_folders(
-    config: Config, store: str, log: Log, *, dry_run: bool, elsewhere: Sequence[Path] = ()
+    config: Config, owner: Owner, log: Log, *, dry_run: bool, elsewhere: Sequence[Path] = ()
 ) -> list[Judgement]:
     """Remove what is left on this machine: folders of sockets, of probes, and of workspaces that were taken in.
 
@@ -55,25 +55,28 @@ async def reap_folders(
     """
     others = [each for each in elsewhere if each != config.runtime_dir and await asyncio.to_thread(_is_own, each)]
     roots = (config.runtime_dir, *others)
-    sockets = [each for root in roots for each in await reap_run_dirs(root, store, log, dry_run=dry_run)]
+    sockets = [each for root in roots for each in await reap_run_dirs(root, owner, log, dry_run=dry_run)]
     places = ((config.runtime_dir, FOLDER_PREFIX), (config.cache_dir / SCRATCH, SCRATCH_PREFIX))
     return sockets + await reap_claimed(places, dry_run=dry_run)
 
 
-async def reap_run_dirs(root: Path, store: str, log: Log, *, dry_run: bool) -> list[Judgement]:
+async def reap_run_dirs(root: Path, owner: Owner, log: Log, *, dry_run: bool) -> list[Judgement]:
     """Remove the folders of the store's subagents that do not live; there is nothing in them but sockets."""
+    store, epoch = owner.store, owner.epoch
     names = await asyncio.to_thread(_names, root / store)
     standings = await log(frozenset(names))
     judgements = []
     for name in names:
         standing = standings.get(name)
-        if standing is not None and standing.attempt is not None:
+        if (later := await asyncio.to_thread(epoch_of_run_dir, root / store / name)) > epoch:
+            action, why = Action.UNTOUCHED, f"a later manager (epoch {later}) has it"
+        elif standing is not None and standing.attempt is not None:
             action, why = Action.KEEP, f"its subagent {name} lives"
         else:
             why = f"the log does not know its subagent {name}" if standing is None else f"its subagent {name} is over"
             action = Action.REMOVE if dry_run else Action.REMOVED
             if not dry_run:
-                await asyncio.to_thread(remove_run_dir, root, store, name)
+                await asyncio.to_thread(remove_run_dir, root, store, name, epoch)
         path = str(root / store / name)
         judgements.append(Judgement(Kind.FOLDER, path, path, action, why))
     return judgements

@@ -14,12 +14,13 @@ from acp_runtime.core.status import Status
 from acp_runtime.core.transcript import Entry
 from acp_runtime.manager.docker_launcher import DockerLauncher
 from acp_runtime.manager.launcher import LaunchError, LaunchRequest
+from acp_runtime.manager.run_dir import SOCKET
 from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.session.observer import Observer
 from acp_runtime.session.observer import Place as Offsets
 from acp_runtime.session.session import AcpSession
 from tests import engine
-from tests.contract.conftest import Place, label
+from tests.contract.conftest import PARENT, Place, label
 from tests.contract.test_adoption import ANSWERED, container, inside, killed
 
 pytestmark = [
@@ -65,6 +66,9 @@ def ignored(*_: object) -> None:
 
 async def unheard(_entries: tuple[Entry, ...], place: Offsets) -> int:
     return place.upto
+
+
+OBSERVER = Observer(heard=unheard, asked=ignored, lost=ignored, closed=ignored)
 
 
 async def test_a_result_is_taken_from_the_journal_though_the_way_to_the_model_went_with_the_container(
@@ -120,7 +124,7 @@ async def test_an_engine_that_is_back_is_used_for_all_again(place: Place, first:
     launcher.own("aaaabbbb", 1)
     kind, order = AgentKind("none", ("none",)), Order(agent="none", workspace=str(place.workspace))
     request = LaunchRequest("aaaabbbb", "bg-0000000001", 1, kind, order, place.root / "keep", str, "t" * 48)
-    session = AcpSession(1, Observer(heard=unheard, asked=ignored, lost=ignored, closed=ignored))
+    session = AcpSession(1, OBSERVER)
     try:
         with pytest.raises(LaunchError):
             await launcher.adopt(request, session, 0)
@@ -134,6 +138,32 @@ async def test_an_engine_that_is_back_is_used_for_all_again(place: Place, first:
         assert await launcher.discard(request)
     finally:
         await launcher.close()
+
+
+@pytest.mark.requirement("D09.4")
+async def test_a_manager_that_wakes_up_in_the_middle_of_a_start_takes_nothing_from_the_next_ones_agent(
+    place: Place,
+) -> None:
+    """It was stopped before it made anything; the next manager has started the same subagent meanwhile."""
+    stale = place.make_launcher()
+    async with place.runtime() as runtime:
+        view = await runtime.spawn(PARENT, place.request("[[say:one]][[wait:go]][[say:two]]", model_url=MODEL))
+        await place.until(runtime, view.id, lambda each: each.newest.result == "one")
+        folder = next(path.parent for path in (place.root / "run").glob(f"*/{view.id}/{SOCKET}"))
+        sockets = sorted(path for path in folder.rglob("*") if path.is_socket())
+        stale.own(folder.parent.name, 0)
+        kind, order = AgentKind("scripted", ("true",)), Order(agent="scripted", workspace=str(place.workspace))
+        request = LaunchRequest(folder.parent.name, view.id, 1, kind, order, place.root / "keep", str, "t" * 48)
+        try:
+            with pytest.raises(LaunchError) as refused:
+                await stale.launch(request, AcpSession(0, OBSERVER))
+        finally:
+            await stale.close()
+        assert refused.value.kind == "fenced"
+        assert sorted(path for path in folder.rglob("*") if path.is_socket()) == sockets != []
+        inside(place, "touch go")
+        view = await place.ended(runtime, view.id)
+        assert (view.newest.result, view.attempt) == ("onetwo", 1), view.newest.cause
 
 
 async def test_a_journal_that_could_not_be_read_at_first_is_read_later(place: Place) -> None:

@@ -93,7 +93,7 @@ async def placed(
     make_sandbox: Callable[..., Awaitable[Sandbox]],
     tmp_path: Path,
 ) -> AsyncIterator[Placed]:
-    folder = make_run_dir(tmp_path, store, "one") / SOCKETS
+    folder = make_run_dir(tmp_path, store, "one", 1) / SOCKETS
     os.chown(folder, -1, GID)
     mounts = (HostMount(str(folder), RUN, read_only=False), programs)
     sandbox = await make_sandbox(gid=GID, mounts=mounts, work=False, home=False, journal=True, limits=SMALL)

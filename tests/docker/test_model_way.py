@@ -91,7 +91,7 @@ async def make_placed(engine: Engine, make_spec, image: str, tmp_path: Path) -> 
     made: list[Sandbox] = []
 
     async def make(by: Engine, way: str) -> Placed:
-        folder, probed = make_run_dir(tmp_path / "run", "store", "one"), PROBED[way]
+        folder, probed = make_run_dir(tmp_path / "run", "store", "one", 1), PROBED[way]
         mounts = (VolumeMount(await ensure_programs(by, image), PROGRAMS_MOUNT), *run_mounts(probed, folder))
         spec = make_spec(command=relay_command(probed), gid=group(probed), mounts=mounts, work=False, home=False)
         made.append(await Sandbox.create(by, spec))

@@ -14,13 +14,16 @@ from acp_runtime.config import load
 from acp_runtime.core.errors import Rejected
 from acp_runtime.manager.launcher import Action, Judgement, Kind, LaunchError, Log, Standing
 from acp_runtime.manager.reaping import reap_folders, reap_run_dirs
+from acp_runtime.manager.run_dir import make_run_dir
 from acp_runtime.places import FOLDER, runtime_dir, runtime_dirs
 from acp_runtime.service import Runtime
 from acp_runtime.views import Reaped
 from sandbox.claimed import claimed
+from sandbox.ownership import Owner
 from tests.integration.manager.conftest import BOUND, PARENT, Ground
 from tests.integration.service.conftest import Bench
 
+OWNER = Owner.of_this_process("store", 2)
 REMOVED = Judgement(Kind.CONTAINER, "acp-x-1", "c1", Action.REMOVED, "its subagent is over")
 
 
@@ -163,7 +166,7 @@ async def test_folders_of_probes_and_workspaces_go_with_their_process(tmp_path: 
 
     with claimed(config.cache_dir / "scratch", "snapshot-") as held:
         for dry_run in (True, False):
-            found = await reap_folders(config, "0123abcd", log, dry_run=dry_run)
+            found = await reap_folders(config, OWNER, log, dry_run=dry_run)
             gone = Action.REMOVE if dry_run else Action.REMOVED
             assert sorted((each.name, each.action) for each in found) == sorted((str(each), gone) for each in left)
             assert [each.exists() for each in left] == [dry_run, dry_run]
@@ -185,7 +188,7 @@ async def test_folders_of_sockets_go_from_where_an_earlier_manager_had_them_if_t
     async def log(_subagents: frozenset[str]) -> Mapping[str, Standing]:
         return {"lives": Standing(3), "over": Standing(None)}
 
-    found = await reap_folders(config, "store", log, dry_run=False, elsewhere=elsewhere)
+    found = await reap_folders(config, OWNER, log, dry_run=False, elsewhere=elsewhere)
     assert [(each.name, each.action) for each in found] == [
         (str(elsewhere[1] / "store" / "lives"), Action.KEEP), (str(elsewhere[1] / "store" / "over"), Action.REMOVED),
     ]  # fmt: skip
@@ -204,18 +207,20 @@ def test_an_earlier_manager_may_have_had_another_environment(tmp_path: Path) -> 
 async def test_folders_of_sockets_go_with_their_subagent(tmp_path: Path) -> None:
     for name in ("lives", "over", "unknown"):
         (tmp_path / "store" / name / "holder").mkdir(parents=True)
+    make_run_dir(tmp_path, "store", "resumed", OWNER.epoch + 1)
     (tmp_path / "another" / "over").mkdir(parents=True)
 
     async def log(subagents: frozenset[str]) -> Mapping[str, Standing]:
-        assert subagents == {"lives", "over", "unknown"}
-        return {"lives": Standing(3), "over": Standing(None, "kept")}
+        assert subagents == {"lives", "over", "resumed", "unknown"}
+        return {"lives": Standing(3), "over": Standing(None, "kept"), "resumed": Standing(None)}
 
     for dry_run in (True, False):
         gone = Action.REMOVE if dry_run else Action.REMOVED
-        found = await reap_run_dirs(tmp_path, "store", log, dry_run=dry_run)
+        found = await reap_run_dirs(tmp_path, OWNER, log, dry_run=dry_run)
         assert [(Path(each.name).name, each.action) for each in found] == [
-            ("lives", Action.KEEP), ("over", gone), ("unknown", gone),
+            ("lives", Action.KEEP), ("over", gone), ("resumed", Action.UNTOUCHED), ("unknown", gone),
         ]  # fmt: skip
         assert (tmp_path / "store" / "over").exists() is dry_run
     assert (tmp_path / "store" / "lives" / "holder").is_dir()
+    assert (tmp_path / "store" / "resumed" / "holder").is_dir()
     assert (tmp_path / "another" / "over").is_dir()
