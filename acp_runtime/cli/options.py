@@ -1,6 +1,7 @@
 """The options of `subagents run`, checked whole before anything starts."""
 
 import argparse
+import asyncio
 import re
 import sys
 import unicodedata
@@ -12,14 +13,13 @@ from acp_runtime.config import NAME, Config
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Permissions
 from acp_runtime.core.plaintext import one_line
+from acp_runtime.keys import key_source
 from acp_runtime.models.route import Route
-from acp_runtime.models.secret import Secret
 from acp_runtime.places import environment
 from acp_runtime.service import SpawnRequest
 
 YEAR = 31_536_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,254}")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class UsageError(Exception):
@@ -46,7 +46,7 @@ def read_request(options: argparse.Namespace, config: Config) -> SpawnRequest:
         image=options.image,
         model=options.model,
         model_url=options.model_url,
-        model_key_env=options.model_key_env,
+        model_key=options.model_key,
         permissions=Permissions(options.permissions),
         limits=limits,
     )
@@ -92,23 +92,20 @@ def _model(options: argparse.Namespace, config: Config) -> None:
             Route.parse(options.model_url)
         except Rejected as error:
             raise UsageError(f"--model-url: {error}") from error
-    if options.model_key_env is not None:
-        _key(options.model_key_env)
+    if options.model_key is not None:
+        _key(options.model_key)
         if options.model_url is None:
-            raise UsageError("--model-key-env needs --model-url: the key is only ever sent to that address")
+            raise UsageError("--model-key needs --model-url: the key is only ever sent to that address")
     kind = config.catalogue.kind(options.agent)
     if kind.needs_model and (options.model is None or options.model_url is None):
         raise UsageError(f"{kind.name} needs a model: give --model NAME and --model-url URL")
 
 
-def _key(name: str) -> None:
-    """Refuse a name without a usable key. What was given is never repeated: it may be the key itself."""
-    advice = "give the name of an environment variable that holds the key, never the key itself"
-    if not _VARIABLE.fullmatch(name):
-        raise UsageError(f"--model-key-env: this is not the name of a variable; {advice}")
-    if not environment().get(name, "").strip():
-        raise UsageError(f"--model-key-env: no variable of that name is set, or it is empty; {advice}")
+def _key(text: str) -> None:
+    """Refuse a source without a usable key. A program is not run for it: it may ask the user something."""
     try:
-        Secret.read(environment(), name)
+        source = key_source(text, environment())
+        if not source.runs:
+            asyncio.run(source.read())
     except Rejected as error:
-        raise UsageError(f"--model-key-env: {error}") from error
+        raise UsageError(f"--model-key: {error}") from error

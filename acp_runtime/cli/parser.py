@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from typing import Final
 
 from acp_runtime.cli.codes import MEANINGS, Exit
 from acp_runtime.core.plaintext import printable
@@ -37,6 +38,9 @@ def build_parser() -> Parser:
 Verbs = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for what add_subparsers returns
 
 
+_KEY: Final = "where the API key is: env:NAME, file:PATH, keychain:SERVICE/ACCOUNT, command:PROGRAM ARGUMENTS"
+
+
 def _add_run(verbs: "Verbs[Parser]") -> None:
     about = "give one task to one agent in a container and take its work out"
     run = verbs.add_parser("run", help=about, description=about.capitalize() + ".", allow_abbrev=False)
@@ -49,7 +53,7 @@ def _add_run(verbs: "Verbs[Parser]") -> None:
     model.add_argument(
         "--model-url", metavar="URL", help="address of the API that the agent speaks, as http(s)://host/v1"
     )
-    model.add_argument("--model-key-env", metavar="NAME", help="variable that holds the API key; it stays on this side")
+    model.add_argument("--model-key", metavar="SOURCE", help=_KEY)
     run.add_argument("--permissions", choices=("allow", "deny"), default="allow", help="answer to permission requests")
     run.add_argument("--check", metavar="CMD", help="shell command to run in the sandbox after the task")
     run.add_argument("--timeout", type=float, metavar="SECONDS", help="deadline of the task (default: 3600)")
@@ -110,7 +114,7 @@ def _add_spawn(verbs: "Verbs[Parser]") -> None:
     spawn.add_argument("--image", help="image to run the agent in")
     spawn.add_argument("--model", help="name of the model")
     spawn.add_argument("--model-url", metavar="URL", help="address of the model's API, as http(s)://host/v1")
-    spawn.add_argument("--model-key-env", metavar="NAME", help="variable of the daemon that holds the API key")
+    spawn.add_argument("--model-key", metavar="SOURCE", help=f"{_KEY}; read by the daemon")
 
 
 def _add_messages(verbs: "Verbs[Parser]") -> None:

@@ -191,7 +191,7 @@ class Confinement:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the launcher needs to start the agent; holds names of secrets, never secrets.
+    """What the launcher needs to start the agent; holds where secrets are, never secrets.
 
     `cwd` is the agent's folder below its workspace, relative. `keep`: home and work outlast the end, so that the
     session can be resumed. `instructions` are put before the first task. `output_file` is relative to the workspace
@@ -210,7 +210,7 @@ class Order:
     image: str | None = None
     model: str | None = None
     model_url: str | None = None
-    model_key_env: str | None = None
+    model_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

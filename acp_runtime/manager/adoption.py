@@ -74,7 +74,7 @@ async def opened_in_time(request: LaunchRequest, environ: Mapping[str, str], ope
     What hinders it is a warning, told again when it changes.
     """
     try:
-        route = route_of(request, environ)
+        route = await route_of(request, environ)
     except Rejected as error:
         log.warning("%s goes on without a way to its model: %s", request.subagent, error)
         route = None

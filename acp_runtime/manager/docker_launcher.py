@@ -97,6 +97,7 @@ class DockerLauncher:
             raise unusable(error) from error
 
     async def _launch(self, request: LaunchRequest, receiver: Receiver, undo: AsyncExitStack) -> DockerAgent:
+        route = await route_of(request, self._environ)
         ground = await self._prepared(request)
         await self._clear(ground, request)
         image = ground.base
@@ -106,7 +107,6 @@ class DockerLauncher:
         host_side = await undo.enter_async_context(AsyncExitStack())
         run_dir = make_run_dir(self._config.runtime_dir, request.store, request.subagent, self._owner.epoch)
         undo.callback(self.remove_run_dir, request)
-        route = route_of(request, self._environ)
         request.progress("creating the container")
         spec = self._spec(request, image, ground.probed, (*mounts, *run_mounts(ground.probed, run_dir)))
         if request.resume is None:

@@ -14,11 +14,11 @@ from typing import Final
 
 from acp_runtime.carrying.limits import CarryingLimits
 from acp_runtime.carrying.server import HttpServer
+from acp_runtime.keys import key_source
 from acp_runtime.manager.launcher import LaunchRequest
 from acp_runtime.manager.run_dir import HOLDER, SOCKET
 from acp_runtime.models.forwarder import ModelForwarder
 from acp_runtime.models.route import Route
-from acp_runtime.models.secret import Secret
 from sandbox.channel import ExecChannel, Receiver
 from sandbox.container import Sandbox
 from sandbox.probe import ProbeResult
@@ -77,10 +77,13 @@ async def model_way(
             yield
 
 
-def route_of(request: LaunchRequest, environ: Mapping[str, str]) -> Route | None:
-    """Return where the agent's model requests go; the key is read here and stays on this side."""
+async def route_of(request: LaunchRequest, environ: Mapping[str, str]) -> Route | None:
+    """Return where the agent's model requests go; the key is read here, at each start, and stays on this side.
+
+    Raises Rejected (`key_missing`, `key_malformed`, `key_unreadable`, `bad_key_source`, `bad_model_url`).
+    """
     order = request.order
     if order.model_url is None:
         return None
-    key = None if order.model_key_env is None else Secret.read(environ, order.model_key_env)
+    key = None if order.model_key is None else await key_source(order.model_key, environ).read()
     return Route.parse(order.model_url, key=key, key_form=request.kind.key_form)

@@ -2,6 +2,5 @@
 
 from acp_runtime.models.forwarder import ModelForwarder
 from acp_runtime.models.route import Route
-from acp_runtime.models.secret import Secret
 
-__all__ = ["ModelForwarder", "Route", "Secret"]
+__all__ = ["ModelForwarder", "Route"]

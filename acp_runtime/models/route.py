@@ -13,7 +13,7 @@ from acp_runtime.carrying.headers import Headers
 from acp_runtime.carrying.refusal import Refusal
 from acp_runtime.carrying.upstream import DEFAULT_PORTS, authority
 from acp_runtime.core.errors import Rejected
-from acp_runtime.models.secret import Secret
+from acp_runtime.keys import Secret
 from acp_runtime.session.catalogue import KeyForm
 
 __all__ = ["Route"]
@@ -96,7 +96,7 @@ def _split(url: str) -> SplitResult:
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname or port == 0:
         raise _bad_url("is not of the form http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]")
     if "@" in parts.netloc:
-        raise _bad_url("holds a user name or password; give a key by the name of its environment variable")
+        raise _bad_url("holds a user name or password; give a key by its source, such as env:NAME")
     if "?" in url or "#" in url:
         raise _bad_url("has a query or a fragment; give the base address only")
     return parts

@@ -1,6 +1,7 @@
 """What a caller may ask for when it spawns, checked whole before anything is stored or started.
 
-Every refusal is `Rejected` (kind `invalid` or `unknown_agent`) with one sentence that names the value.
+Every refusal is `Rejected` (kind `invalid`, `unknown_agent` or `bad_key_source`) with one sentence that names the
+value, but for what may be a key.
 """
 
 import stat
@@ -15,6 +16,7 @@ from acp_runtime.core.ids import display_name
 from acp_runtime.core.inputs import Spawn
 from acp_runtime.core.model import Limits, Order, Permissions
 from acp_runtime.core.plaintext import one_line, printable
+from acp_runtime.keys import key_source
 from acp_runtime.presets import Network, Preset, find_preset, narrow, with_permissions
 from acp_runtime.service.bounds import duration
 from acp_runtime.session.catalogue import AgentKind
@@ -33,7 +35,7 @@ class SpawnRequest:
     `purpose` is for people, the task's start by default. `keep`: home and work outlast the end, so that `resume` can go
     on with them. `one_shot`: the subagent ends with its first task, or after `max_duration` seconds; how it stands is
     kept in `output_file`, relative to the workspace, where `{id}` becomes the subagent's id (None: in the configured
-    folder). `instructions` are put before the first task.
+    folder). `instructions` are put before the first task. `model_key` says where the key is, such as `env:NAME`.
     """
 
     agent: str
@@ -49,7 +51,7 @@ class SpawnRequest:
     image: str | None = None
     model: str | None = None
     model_url: str | None = None
-    model_key_env: str | None = None
+    model_key: str | None = None
     permissions: Permissions | None = None
     limits: Limits | None = None
     max_duration: float | None = None
@@ -63,6 +65,8 @@ def spawn_input(config: Config, *, ident: str, caller: Caller, request: SpawnReq
         raise Rejected("disabled", "One-shot subagents are disabled in config (one_shot.enabled).")
     kind = config.catalogue.kind(request.agent or config.default_agent)
     task = text_of("task", request.task)
+    if request.model_key is not None:
+        key_source(request.model_key, {})  # what is none is not stored either: it may be the key itself
     workspace = _folder(request.workspace)
     preset = _preset(config, caller, request)
     _check_model(kind, preset, request)
@@ -79,7 +83,7 @@ def spawn_input(config: Config, *, ident: str, caller: Caller, request: SpawnReq
         image=request.image,
         model=request.model,
         model_url=request.model_url,
-        model_key_env=request.model_key_env,
+        model_key=request.model_key,
     )
     return Spawn(
         id=ident,

@@ -102,7 +102,7 @@ def request(
         one_shot=one_shot,
         model=model or usual,
         model_url=defaults.model_url,
-        model_key_env=defaults.model_key_env,
+        model_key=defaults.model_key,
     )
 
 

@@ -34,7 +34,7 @@ class Defaults:
     agent: str = ""
     model: str | None = None
     model_url: str | None = None
-    model_key_env: str | None = None
+    model_key: str | None = None
     preset: str = ""
 
 

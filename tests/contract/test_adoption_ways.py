@@ -89,7 +89,7 @@ async def test_an_agent_goes_on_though_the_key_of_its_model_is_not_there_any_mor
 ) -> None:
     monkeypatch.setenv(KEY, "sk-test")
     task = "[[say:one]][[wait:go]][[say:two]]"
-    subagent = await killed(place, task, "one", model_url=MODEL, model_key_env=KEY)
+    subagent = await killed(place, task, "one", model_url=MODEL, model_key=f"env:{KEY}")
     monkeypatch.delenv(KEY)
     inside(place, "touch go")
     async with place.runtime() as runtime:

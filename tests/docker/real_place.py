@@ -28,7 +28,7 @@ class RealPlace(Place):
             task=task,
             model="scripted",
             model_url=self.model_url,
-            model_key_env=KEY_NAME,
+            model_key=f"env:{KEY_NAME}",
         )
         return replace(asked, **changes)  # type: ignore[arg-type]
 

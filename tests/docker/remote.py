@@ -41,7 +41,7 @@ async def ask(
         place = Place("remote", root, config, lambda: DockerLauncher(config, environ, labels=labels), "python3")
         place.kind("scripted")
         async with place.runtime() as runtime:
-            changes = {"model_url": model.base_url, "model_key_env": KEY_NAME}
+            changes = {"model_url": model.base_url, "model_key": f"env:{KEY_NAME}"}
             view = await place.do(runtime, TASK, **changes)
             await runtime.stop(PARENT, view.id, finished=True)
             work = await runtime.work(PARENT, view.id)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from acp_runtime.keys import Secret
 from acp_runtime.manager.model_way import PORT, group, model_way, relay_command, run_mounts
 from acp_runtime.manager.run_dir import make_run_dir
-from acp_runtime.models import Route, Secret
+from acp_runtime.models import Route
 from sandbox.container import Sandbox
 from sandbox.engine import Engine
 from sandbox.probe import ProbeResult

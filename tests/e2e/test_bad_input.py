@@ -172,30 +172,36 @@ def test_the_configuration_is_found_where_it_is_usually_or_by_the_variable(stage
         assert (done.code, f"{place}:2: limits.mistake" in done.err) == (2, True), done.err
 
 
-@pytest.mark.parametrize("given", [KEY, "sk_canary_0123456789", "UNSET_VARIABLE", "EMPTY_VARIABLE", "", "A=B"])
-def test_a_key_that_is_no_name_of_a_variable_is_refused_and_never_repeated(stage: Stage, given: str):
-    url = ("--model-url", "http://127.0.0.1:1/v1")
-    said = refused(stage, "x", *url, "--model-key-env", given, env={"EMPTY_VARIABLE": ""})
+@pytest.mark.parametrize("given", [KEY, f"env:{KEY}", "sk_canary_0123456789", "env:sk_canary_0123456789", "", "A=B"])
+def test_a_key_in_place_of_its_source_is_refused_and_never_repeated(stage: Stage, given: str):
+    said = refused(stage, "x", "--model-url", "http://127.0.0.1:1/v1", "--model-key", given)
     assert "never the key itself" in said
     assert "canary" not in said
+
+
+@pytest.mark.parametrize("given", ["env:UNSET_VARIABLE", "env:EMPTY_VARIABLE", "file:/nonexistent/key"])
+def test_a_source_without_a_key_is_named(stage: Stage, given: str):
+    url = ("--model-url", "http://127.0.0.1:1/v1")
+    said = refused(stage, "x", *url, "--model-key", given, env={"EMPTY_VARIABLE": ""})
+    assert f"--model-key: The model's key {given} is" in said
 
 
 @pytest.mark.parametrize("value", [f"{KEY}\nand a second line", f"{KEY}\u00e9", KEY * 1000])
 def test_a_key_that_cannot_be_sent_is_refused_and_not_repeated(stage: Stage, value: str):
     url = ("--model-url", "http://127.0.0.1:1/v1")
-    said = refused(stage, "x", *url, "--model-key-env", "MODEL_KEY", env={"MODEL_KEY": value})
+    said = refused(stage, "x", *url, "--model-key", "env:MODEL_KEY", env={"MODEL_KEY": value})
     assert "cannot be sent in a header" in said
     assert "canary" not in said
 
 
-@pytest.mark.parametrize("option", ["--model-key", "--api-key"])
+@pytest.mark.parametrize("option", ["--the-key", "--api-key"])
 def test_an_option_that_does_not_exist_does_not_repeat_its_value(stage: Stage, option: str):
     assert "canary" not in refused(stage, "x", f"{option}={KEY}")
 
 
 def test_a_key_without_an_address_is_refused(stage: Stage):
-    said = refused(stage, "x", "--model-key-env", "MODEL_KEY", env={"MODEL_KEY": KEY})
-    assert "--model-key-env needs --model-url" in said
+    said = refused(stage, "x", "--model-key", "env:MODEL_KEY", env={"MODEL_KEY": KEY})
+    assert "--model-key needs --model-url" in said
 
 
 @pytest.mark.parametrize("options", [(), ("--model", "m")])

@@ -33,9 +33,20 @@ def model() -> Iterator[ScriptedModel]:
         yield made
 
 
+@pytest.fixture
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("elsewhere") / "key"
+    path.touch(0o600)
+    path.write_text(f"{KEY}\n")
+    return path
+
+
 @pytest.mark.parametrize("agent", ["scripted", pytest.param("opencode", marks=pytest.mark.real_agent)])
-def test_the_key_reaches_the_model_and_nobody_else(engine_stage: Stage, model: ScriptedModel, agent: str):
-    options = ["--model-url", model.base_url, "--model-key-env", "CANARY", "--output", "json"]
+def test_the_key_reaches_the_model_and_nobody_else(
+    engine_stage: Stage, model: ScriptedModel, agent: str, key_file: Path
+):
+    source = "env:CANARY" if agent == "opencode" else f"command:cat {key_file}"
+    options = ["--model-url", model.base_url, "--model-key", source, "--output", "json"]
     if agent == "opencode":
         engine_stage.write_config()  # the default image
         options += ["--model", "scripted"]

@@ -10,7 +10,8 @@ from pathlib import Path
 import h11
 
 from acp_runtime.carrying import CarryingLimits, HttpServer, Tally
-from acp_runtime.models import ModelForwarder, Route, Secret
+from acp_runtime.keys import Secret
+from acp_runtime.models import ModelForwarder, Route
 from acp_runtime.session.catalogue import KeyForm
 
 KEY = "sk-canary-4711"

@@ -76,6 +76,13 @@ def test_a_tool_is_told_in_sentences_and_its_schema_is_plain_json_schema(tool: A
     assert tool.schema()["parameters"]["additionalProperties"] is False
 
 
+@pytest.mark.requirement("D09.6")
+@pytest.mark.parametrize("tool", ALL, ids=lambda tool: tool.name)
+def test_no_tool_takes_what_says_where_a_key_is(tool: Any) -> None:
+    names = re.findall(r'"(\w+)": \{', json.dumps(tool.schema()["parameters"]))
+    assert not [name for name in names if re.search("key|url|secret|token|env", name)]
+
+
 def test_a_model_is_told_not_to_poll_in_a_loop() -> None:
     for name in ("spawn_background_subagent", "poll_background_subagent", "check_task"):
         (tool,) = (each for each in ALL if each.name == name)

@@ -190,7 +190,7 @@ class Storm:
 
     def terms(self) -> dict[str, Any]:
         """Return what parents are told of the agents that they spawn."""
-        model = {"model_url": "http://127.0.0.1:9/v1", "model_key_env": KEY}  # asked by nobody
+        model = {"model_url": "http://127.0.0.1:9/v1", "model_key": f"env:{KEY}"}  # asked by nobody
         return {"kinds": ["numbering", "loading"], "request": model, "limits": {}, "scripted": False}
 
     def end_parent(self, name: str) -> None:

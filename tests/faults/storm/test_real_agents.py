@@ -44,7 +44,7 @@ class RealStorm(Storm):
 
     def terms(self) -> dict[str, Any]:
         assert self.model is not None
-        request = {"model": "scripted", "model_url": self.model.base_url, "model_key_env": KEY_NAME}
+        request = {"model": "scripted", "model_url": self.model.base_url, "model_key": f"env:{KEY_NAME}"}
         return {"kinds": self.kinds, "request": request, "limits": {}, "scripted": True}
 
     def write_journals(self, folder: Path) -> None:

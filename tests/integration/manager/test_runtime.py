@@ -166,6 +166,15 @@ async def test_a_folder_whose_name_is_no_text_is_refused_by_name(ground: Ground)
     assert await lives(ground) == []
 
 
+@pytest.mark.requirement("D09.6")
+async def test_a_key_in_place_of_its_source_is_refused_and_not_stored(ground: Ground) -> None:
+    async with ground.runtime() as runtime:
+        with pytest.raises(Rejected, match="never the key itself") as caught:
+            await runtime.spawn(PARENT, ground.request("x", model_key="sk-canary-4711"))
+        assert (caught.value.kind, "canary" in str(caught.value)) == ("bad_key_source", False)
+    assert await lives(ground) == []
+
+
 async def test_what_is_open_can_be_asked_for_by_any_text(ground: Ground) -> None:
     async with ground.runtime() as runtime:
         with pytest.raises(Rejected, match="Unknown background subagent"):

@@ -2,7 +2,8 @@ import pytest
 
 from acp_runtime.carrying.refusal import Refusal
 from acp_runtime.core.errors import Rejected
-from acp_runtime.models import Route, Secret
+from acp_runtime.keys import Secret
+from acp_runtime.models import Route
 
 
 @pytest.mark.parametrize(

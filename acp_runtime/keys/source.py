@@ -1,0 +1,54 @@
+"""Where a key comes from, as people write it: `env:NAME`, `file:PATH`, `keychain:SERVICE/ACCOUNT`, `command:ARGV`.
+
+A source may read files and run programs of this user, so its text comes from the user's command line, configuration or
+program only: no tool of a model takes one, and nothing in a workspace is looked at.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from acp_runtime.core.errors import Rejected
+from acp_runtime.keys.command import KeyCommand
+from acp_runtime.keys.file import KeyFile
+from acp_runtime.keys.keychain import KeychainItem
+from acp_runtime.keys.secret import Secret
+from acp_runtime.keys.variable import KeyVariable
+
+__all__ = ["KeySource", "key_source"]
+
+FORMS: Final = "env:NAME, file:PATH, keychain:SERVICE/ACCOUNT or command:PROGRAM ARGUMENTS"
+
+
+class KeySource(Protocol):
+    """Gives a key each time it is read. `name` is shown to people and never holds a key."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def runs(self) -> bool:
+        """Whether reading it runs a program, which takes its time and may ask the user something."""
+        ...
+
+    async def read(self) -> Secret:
+        """Return the key as it is now. Raises Rejected (`key_missing`, `key_malformed`, `key_unreadable`)."""
+        ...
+
+
+def key_source(text: str, environ: Mapping[str, str]) -> KeySource:
+    """Return the source that a text names; nothing is read yet.
+
+    Raises Rejected (`bad_key_source`), which does not repeat the text: it may be the key itself.
+    """
+    form, colon, rest = text.partition(":")
+    if colon and rest.strip() and "\0" not in rest:
+        match form:
+            case "env":
+                return KeyVariable.parse(rest, environ)
+            case "file":
+                return KeyFile.parse(rest, environ)
+            case "keychain":
+                return KeychainItem.parse(rest, environ)
+            case "command":
+                return KeyCommand.parse(rest, environ)
+    raise Rejected("bad_key_source", f"This is no source of a key; give {FORMS}, never the key itself.")
