@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from acp_runtime.core.model import TaskState
+from acp_runtime.clock import ManualClock
+from acp_runtime.core.model import Limits, TaskState
 from acp_runtime.core.status import Status
 from acp_runtime.manager.docker_launcher import DockerLauncher
 from acp_runtime.service import Runtime
@@ -28,6 +29,7 @@ pytestmark = [
 ]
 
 TASK = "[[updates:400]][[say:one]][[wait:go]][[updates:400]][[say:two]]"
+GRACE_MS = round(Limits().loss_told * 1000)
 NUMBERS = "".join(f"{number}\n" for number in range(400))
 
 
@@ -71,6 +73,15 @@ async def told(runtime: Runtime) -> str:
         return turn.text if turn.nudges else ""
 
 
+async def told_next(place: Place, runtime: Runtime) -> str:
+    async with asyncio.timeout(place.bound):
+        while True:
+            tick = runtime.tick
+            if words := await told(runtime):
+                return words
+            await runtime.changed(tick)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 async def test_over_a_shared_socket_a_task_ends_and_is_told_while_no_engine_answers(
     own: OwnEngine, tmp_path_factory: pytest.TempPathFactory, number: signal.Signals
@@ -107,4 +118,26 @@ async def test_over_an_exec_a_task_goes_on_and_nothing_of_it_is_lost_or_told_bef
         assert (view.newest.state, view.attempt) == (TaskState.COMPLETED, 1), view.newest.cause
         assert await said(runtime, subagent) == f"{NUMBERS}one{NUMBERS}two"
         assert " completed. " in await told(runtime)
+        await runtime.stop(PARENT, subagent, finished=True)
+
+
+async def test_a_loss_is_told_when_it_outlasts_its_grace_and_so_is_the_return(
+    own: OwnEngine, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    place = make_place(tmp_path_factory.mktemp("p"), "exec")
+    place.clock = clock = ManualClock()
+    async with place.runtime() as runtime:
+        subagent, container = await reached_one(place, runtime)
+        await asyncio.to_thread(own.end, signal.SIGKILL)
+        await place.until(runtime, subagent, lambda each: each.status is Status.LOST)
+        clock.advance(GRACE_MS - 1)
+        assert await told(runtime) == ""
+        clock.advance(1)
+        assert " is out of reach" in await told_next(place, runtime)
+        await asyncio.to_thread(own.start)
+        assert " recovered" in await told_next(place, runtime)
+        await asyncio.to_thread(let_go, container)
+        assert " completed. " in await told_next(place, runtime)
+        view = await runtime.status(PARENT, subagent)
+        assert (view.newest.state, view.attempt) == (TaskState.COMPLETED, 1), view.newest.cause
         await runtime.stop(PARENT, subagent, finished=True)
