@@ -76,6 +76,8 @@ class Case:
             stream.journal = lines(folder / "agents" / f"{stream.ident}.jsonl")
         self.faults: list[dict[str, Any]] = json.loads((folder / "faults.json").read_text())
         self.left: list[str] = json.loads((folder / "left.json").read_text())
+        self.touched: list[str] = json.loads((folder / "touched.json").read_text())
+        self.secret = (folder / "secret").read_bytes()
 
     def _read_log(self, path: Path) -> None:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:

@@ -13,12 +13,15 @@ Standard library only; it imports nothing of the program, and reads the log with
                        `begun` with label and n: how often it asked its model for that answer, which says it anew
     faults.json        what was done to whom: a list of {"victim", "subagent", "lethal"}
     left.json          what was still there at the end, as a list of words
+    touched.json       what became of things of others that stood beside, as a list of words
+    secret             a key that the program was given, and that must stand in no other file of this folder
 
 A task's text says what its agent will say: `[[task:LABEL n=N ...]]` gives the updates `LABEL 1/N` to `LABEL N/N`.
 With `--held` an agent is expected to outlive its manager; without, only that nothing untrue is told.
 The exit code is 0 when every invariant holds, and 1 otherwise.
 """
 
+import base64
 import json
 import sys
 from collections import Counter, defaultdict
@@ -46,6 +49,8 @@ INVARIANTS = {
     "lived": "a task whose agent lived to its end is completed with its full result",
     "unharmed": "an agent that nobody ended was never started again",
     "left": "no container, volume, process, folder or socket is left",
+    "touched": "what is somebody else's stays as it was",
+    "secret": "no key is written down, in whatever form",
 }
 
 
@@ -258,6 +263,27 @@ def check_left(case: Case) -> Iterator[str]:
     yield from case.left
 
 
+def check_touched(case: Case) -> Iterator[str]:
+    yield from case.touched
+
+
+def check_secret(case: Case) -> Iterator[str]:
+    for path in sorted(each for each in case.folder.rglob("*") if each.is_file() and each.name != "secret"):
+        data = path.read_bytes()
+        for words, form in forms(case.secret):
+            if form in data:
+                yield f"{path.relative_to(case.folder)} holds the key {words}"
+
+
+def forms(secret: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield in which forms a key may stand somewhere; of base64 what is the same whatever stands around it."""
+    yield "as it is", secret
+    yield "backwards", secret[::-1]
+    yield "in hexadecimal", secret.hex().encode()
+    for shift in range(3):
+        yield "in base64", base64.b64encode(bytes(shift) + secret)[4 if shift else 0 : -4]
+
+
 HELD = frozenset({"lived", "unharmed"})
 # What a dead agent sent can still be read.
 AGENT_ONLY = frozenset(
@@ -267,7 +293,7 @@ CHECKS = {
     "log": check_log, "edges": check_edges, "projections": check_projections, "ends": check_ends,
     "acknowledged": check_acknowledged, "lost": check_lost, "again": check_again, "made up": check_made_up,
     "updates": check_updates, "prompts": check_prompts, "questions": check_questions, "lived": check_lived,
-    "unharmed": check_unharmed, "left": check_left,
+    "unharmed": check_unharmed, "left": check_left, "touched": check_touched, "secret": check_secret,
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ INSERT INTO task VALUES ('bg-0000000001.t1', 'a 2/2');
 INSERT INTO search VALUES ('please do it');
 """
 ONE = "bg-0000000001"
+SECRET = "sk-0123456789abcdef0123456789abcdef"
 BLOCK = "<background-subagents>\nSince your last turn:\n{}\nYour background subagents:\n- x\n</background-subagents>"
 
 
@@ -30,6 +31,7 @@ class MadeCase:
     agents: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {ONE: []})
     faults: list[dict[str, Any]] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    touched: list[str] = field(default_factory=list)
     waiting: list[tuple[str, str, str, str]] = field(default_factory=list)
     otherwise: str = ""  # SQL that makes the projections of the log alone others
 
@@ -77,6 +79,8 @@ class MadeCase:
             write_lines(folder / "agents" / f"{name}.jsonl", entries)
         (folder / "faults.json").write_text(json.dumps(self.faults))
         (folder / "left.json").write_text(json.dumps(self.left))
+        (folder / "touched.json").write_text(json.dumps(self.touched))
+        (folder / "secret").write_text(SECRET)
         return folder
 
 

@@ -1,8 +1,9 @@
 """Ways to break each invariant by hand in a case in which all is well, for the test of the storm's checker."""
 
+from base64 import b64encode
 from collections.abc import Callable
 
-from tests.faults.made_cases import BLOCK, ONE, MadeCase, queue, say
+from tests.faults.made_cases import BLOCK, ONE, SECRET, MadeCase, queue, say
 
 Spoil = Callable[[MadeCase], object]
 
@@ -276,5 +277,11 @@ SPOILS: dict[str, tuple[str, Spoil]] = {
     "a task is interrupted by a death before its prompt": ("unharmed", never_prompted),
     "a task is interrupted, and nobody ended its agent": ("unharmed", interrupted),
     "an agent that nobody ended is started again": ("unharmed", second_start),
+    "a container of others is gone": ("touched", lambda made: made.touched.append("container x was removed")),
+    "a key is in the log": ("secret", lambda made: made.find("task_ended")["data"].update(cause=f"401: {SECRET}")),
+    "a key is in what an agent saw": ("secret", lambda made: made.saw("env", value=SECRET[::-1])),
+    "a key is in what a parent was told": (
+        "secret", lambda made: made.ledger("said", text=b64encode(f"Bearer {SECRET}".encode()).decode()),
+    ),
     "a container is left": ("left", lambda made: made.left.append("container x")),
 }  # fmt: skip

@@ -23,7 +23,9 @@ from typing import Any
 from acp_runtime.callers import OPERATOR
 from acp_runtime.cli.background import wait_for_end
 from acp_runtime.core.errors import Rejected
+from tests.docker.closure import closure_image
 from tests.e2e.daemon_site import BOUND, processes_of
+from tests.faults.storm.bystanders import Bystanders, bystanders
 from tests.faults.storm.journal_disk import JournalDisk
 from tests.faults.storm.own_engine import OwnEngine
 from tests.faults.storm.plan import Fault, plan
@@ -67,6 +69,7 @@ class Storm:
     disk: JournalDisk | None = None
     strays: list[int] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    beside: Bystanders | None = None
     manager: int = 0
     began: float = 0.0
 
@@ -84,7 +87,8 @@ class Storm:
         """Play the storm to its end and return the verdict."""
         self.began = time.perf_counter()
         self.site.command = POINTED
-        with self.journals_on_a_small_disk():
+        image = self.site.image or closure_image()
+        with self.journals_on_a_small_disk(), bystanders(image, self.site.secret[-8:]) as self.beside:
             self.start_manager()
             for name in PARENTS:
                 self.start_parent(name)
@@ -221,6 +225,8 @@ class Storm:
         (case / "faults.json").write_text(json.dumps(self.done, indent=1))
         (case / "daemon.log").write_text(self.site.log())
         (case / "left.json").write_text(json.dumps(self.clean_up()))
+        (case / "touched.json").write_text(json.dumps(self.beside.touched() if self.beside is not None else []))
+        (case / "secret").write_text(self.site.secret)
 
     def rebuild(self, case: Path) -> None:
         """Have the program that was run make of the log alone what it can, for the checker to compare."""

@@ -7,6 +7,7 @@ namespaces of their own. That needs root.
 import io
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import tarfile
@@ -39,7 +40,8 @@ class StormSite(DaemonSite):
     """A user's place. `image` has python3; `tree` is the code that daemons run; `boots` counts restarts of the host.
 
     `sockets`: `exec` has daemons take the engine for one that shares none, so that they reach all agents over execs.
-    `passed`: the variables of this process that the user's processes get. `keyless` daemons get no `KEY`.
+    `passed`: the variables of this process that the user's processes get. `keyless` daemons get no `KEY`,
+    which is else `secret`.
     `runtime`: the folder in which daemons have their folder for sockets. `disk`: one for the journals of agents.
     """
 
@@ -52,6 +54,7 @@ class StormSite(DaemonSite):
 
     passed: tuple[str, ...] = ("DOCKER_HOST",)
     keyless: bool = False
+    secret: str = field(default_factory=lambda: f"sk-{secrets.token_hex(16)}")
     runtime: str = RUNTIMES[0]
     disk: Path | None = None
 
@@ -95,7 +98,7 @@ class StormSite(DaemonSite):
         own = {"PYTHONPATH": str(ROOT), "WATCHED": str(self.watched), "POINTS": str(self.points)}
         own["XDG_RUNTIME_DIR"] = str(self.root / self.runtime)
         own |= {"JOURNALS": str(self.disk)} if self.disk is not None else {}
-        return super().env | passed | own | ({} if self.keyless else {KEY: "storm"})
+        return super().env | passed | own | ({} if self.keyless else {KEY: self.secret})
 
     @property
     def watched(self) -> Path:
