@@ -46,7 +46,11 @@ class AgentsVolume(PublishedVolume):
             "image": image,
             "command": [IMAGE_FOLDER],
             "labels": self.labels,
-            "host_config": {"network_mode": "none", "mounts": [self.mount(name, IMAGE_FOLDER)]},
+            "host_config": {
+                "network_mode": "none",
+                "cap_drop": ["ALL"],
+                "mounts": [self.mount(name, IMAGE_FOLDER)],
+            },
         }
         await self.engine.create_container(holder, settings, bound=COPY_SECONDS)
 

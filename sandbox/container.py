@@ -9,6 +9,7 @@ import asyncio
 import io
 import tarfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -52,8 +53,8 @@ class Sandbox:
 
         When it fails or is cancelled, the container and the volumes made by this call are removed, but what an engine
         makes after it was waited for; volumes of an earlier attempt stay. Raises ImageMissing, SettingRefused,
-        NameTaken, Fenced when a later manager was here, EngineError. That PID 1 is not in the image shows at the first
-        use, since the init starts all the same.
+        RuntimeMissing, NameTaken, Fenced when a later manager was here, EngineError. That PID 1 is not in the image
+        shows at the first use, since the init starts all the same.
         """
         made: list[str] = []
         try:
@@ -180,12 +181,13 @@ def _owned_directories(spec: SandboxSpec) -> bytes:
 
 async def _create_anew(engine: Engine, name: str, settings: Mapping[str, Any], spec: SandboxSpec) -> str:
     """Create a container; one of ours that an earlier try left under the name is removed first."""
+    create = partial(engine.create_container, name, settings, unsafe_seccomp=spec.unsafe_seccomp)
     try:
-        return await engine.create_container(name, settings)
+        return await create()
     except NameTaken:
         if not await _remove_if_ours(engine, name, spec):
             raise _foreign("container", name) from None
-    return await engine.create_container(name, settings)
+    return await create()
 
 
 async def _remove_if_ours(engine: Engine, name: str, spec: SandboxSpec) -> bool:

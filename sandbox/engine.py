@@ -8,7 +8,6 @@ here decides anything about agents or policy, except that no container with a da
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Any
 
@@ -16,8 +15,9 @@ import tenacity
 
 from sandbox.client import Client
 from sandbox.endpoint import Endpoint
+from sandbox.engine_facts import EngineFacts
 from sandbox.errors import EngineError, EngineRefused, EngineUnreachable, ImageMissing, SandboxGone
-from sandbox.policy import refuse_dangerous, refuse_same_user, refuse_workdir
+from sandbox.policy import refuse_dangerous, refuse_runtime, refuse_same_user, refuse_workdir
 from sandbox.refusals import refusal
 
 SHORT, USUAL, UNPACKING, LONG = 10.0, 30.0, 300.0, 1800.0  # seconds
@@ -26,25 +26,6 @@ LAST_WORDS = 5
 BLOCK = 1024 * 1024  # bytes
 
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class EngineFacts:
-    """What the engine says about itself; `architecture` is amd64 or arm64, `cgroup_version` 1 or 2.
-
-    `runtime` is the version of runc, empty where the engine does not tell it.
-    """
-
-    version: str
-    api_version: str
-    os: str
-    architecture: str
-    cpus: int
-    cgroup_version: int
-    security_options: tuple[str, ...]
-    name: str
-    root_dir: str
-    runtime: str = ""
 
 
 class Engine:
@@ -67,7 +48,7 @@ class Engine:
         except BaseException:
             await client.close()
             raise
-        return cls(client, _facts(info, version, client.api_version))
+        return cls(client, EngineFacts.read(info, version, client.api_version))
 
     @property
     def endpoint(self) -> Endpoint:
@@ -79,14 +60,18 @@ class Engine:
 
     # --- containers
 
-    async def create_container(self, name: str, settings: Mapping[str, Any], *, bound: float = USUAL) -> str:
+    async def create_container(
+        self, name: str, settings: Mapping[str, Any], *, bound: float = USUAL, unsafe_seccomp: bool = False
+    ) -> str:
         """Create a container and return its id; a long `bound` where an image's files go into an empty volume.
 
         `settings` are docker-py's arguments of create_container, those of the host configuration under `host_config`.
-        Raises SettingRefused and SameUser before anything is asked of the engine, NameTaken, ImageMissing.
+        `unsafe_seccomp` allows that system calls are not filtered. Raises SettingRefused, SameUser and RuntimeMissing
+        before anything is asked of the engine, NameTaken, ImageMissing.
         """
         refuse_same_user()
-        refuse_dangerous(settings, engine_root=self.facts.root_dir)
+        refuse_dangerous(settings, unsafe_seccomp=unsafe_seccomp, engine_root=self.facts.root_dir)
+        refuse_runtime(settings["host_config"].get("runtime"), self.facts.runtimes)
         doing = f"create the container {name}"
 
         def work(api: Any) -> str:
@@ -350,21 +335,6 @@ def _blocks(archive: IO[bytes] | Iterable[bytes]) -> Iterator[bytes]:
     """Hide that a file has a length: docker-py would send it under two contradicting headers."""
     read = getattr(archive, "read", None)
     return iter(archive) if read is None else iter(lambda: bytes(read(BLOCK)), b"")
-
-
-def _facts(info: Json, version: Json, api_version: str) -> EngineFacts:
-    return EngineFacts(
-        version=str(version["Version"]),
-        api_version=api_version,
-        os=str(version.get("Os", info.get("OSType", ""))),
-        architecture=str(version["Arch"]),
-        cpus=int(info.get("NCPU") or 1),
-        cgroup_version=int(info.get("CgroupVersion") or 1),
-        security_options=tuple(info.get("SecurityOptions") or ()),
-        name=str(info.get("Name", "")),
-        root_dir=str(info.get("DockerRootDir", "")),
-        runtime=next((str(each["Version"]) for each in version.get("Components") or () if each["Name"] == "runc"), ""),
-    )
 
 
 @asynccontextmanager

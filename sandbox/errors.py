@@ -9,6 +9,7 @@
     │   ├── NameTaken          a container or volume of that name exists and is not ours
     │   └── Fenced             a container or volume belongs to a later manager of the same store
     ├── ImageMissing           the image is neither here nor can be had
+    ├── RuntimeMissing         the engine has no runtime of that name
     ├── ProgramMissing         a program of ours that runs inside containers was not built
     ├── SandboxGone            the container does not exist or does not run any more
     ├── CommandMissing         the program to execute is not in the image
@@ -16,7 +17,7 @@
     ├── ChannelClosed          bytes were to be sent on a channel that has ended
     │   └── ChannelStalled     the program does not read its input; the channel itself is still open
     ├── StreamCorrupt          what the engine sends on a channel is not its own framing
-    ├── SettingRefused         a setting is dangerous and not named `unsafe_`
+    ├── SettingRefused         a setting is none that a sandbox may have, and is not named `unsafe_`
     ├── SameUser               this process runs as the user that agents run as
     └── WorkspaceError         the folder cannot be taken in, or the work cannot be taken out
 
@@ -85,6 +86,12 @@ class ImageMissing(SandboxError):  # noqa: N818
     kind = "image_missing"
 
 
+class RuntimeMissing(SandboxError):  # noqa: N818
+    """The engine cannot run containers with a runtime of that name."""
+
+    kind = "runtime_missing"
+
+
 class ProgramMissing(SandboxError):  # noqa: N818
     """Relay or holder for the engine's architecture is not there, or is not the file that was built."""
 
@@ -128,7 +135,7 @@ class StreamCorrupt(SandboxError):  # noqa: N818
 
 
 class SettingRefused(SandboxError):  # noqa: N818
-    """A dangerous setting was asked for without its `unsafe_` name."""
+    """A setting was asked for that no sandbox may have, or not without its `unsafe_` name."""
 
     kind = "setting_refused"
 

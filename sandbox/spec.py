@@ -1,21 +1,19 @@
 """What a sandbox shall be, and the exact settings that make it so.
 
 `create_settings` is pure: a `SandboxSpec` and the engine's facts in, the arguments of `Engine.create_container` out.
-Everything is hardened by default and nothing can be weakened through a spec: the container's user is root with four
-capabilities and nothing else (init, holder and relay run as that), the agent is executed as 10001 with none; no
-network, read-only root, no new privileges, our own system-call filter, limits on everything.
+Everything is hardened by default, and a spec weakens nothing but what it names `unsafe_`: the container's user is root
+with four capabilities and nothing else (init, holder and relay run as that), the agent is executed as 10001 with none;
+no network, read-only root, no new privileges, our own system-call filter, limits on everything.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sandbox import seccomp
+from sandbox.engine_facts import EngineFacts
 from sandbox.errors import SettingRefused
-
-if TYPE_CHECKING:
-    from sandbox.engine import EngineFacts
 
 LABEL: Final = "io.acp-subagents."
 AGENT_UID: Final = 10001
@@ -25,6 +23,7 @@ HOME: Final = "/home/agent"
 BASE: Final = "/base"
 JOURNAL: Final = "/journal"
 KEPT_CAPABILITIES: Final = ("SETUID", "SETGID", "SETPCAP", "KILL")
+NO_FILTER: Final = "seccomp=unconfined"
 
 RUN_TMPFS_BYTES: Final = 16 * 1024 * 1024
 OPEN_FILES: Final = 16384  # below the hard limit that engines in small machines run under: they cannot raise it
@@ -79,6 +78,8 @@ class SandboxSpec:
     attempts. `base` is the volume at /base that only sandboxes of the role `workspace` have: the agent never sees it.
     `journal` is the volume at /journal for what holders keep, a folder for each attempt: root's alone, mode 0700.
     `labels` are those of its owner, and more of the caller's.
+    `runtime` is the engine's name of what runs the container, its own default where it is empty. `unsafe_seccomp`: the
+    agent's system calls are not filtered.
     `env` is seen by PID 1 and by every program executed later, and by whoever may inspect the container.
     """
 
@@ -98,6 +99,8 @@ class SandboxSpec:
     base: bool = False
     journal: bool = False
     workdir: str = "/"
+    runtime: str = ""
+    unsafe_seccomp: bool = False
 
     def __post_init__(self) -> None:
         for what, value in (("store", self.store), ("subagent", self.subagent)):
@@ -137,6 +140,8 @@ class SandboxSpec:
     @property
     def all_labels(self) -> dict[str, str]:
         own = {"store": self.store, "subagent": self.subagent, "attempt": str(self.attempt), "role": self.role}
+        own |= {"runtime": self.runtime} if self.runtime else {}
+        own |= {"unsafe": "unsafe_seccomp"} if self.unsafe_seccomp else {}
         return {**self.labels, **{LABEL + key: value for key, value in own.items()}}
 
     @property
@@ -144,7 +149,7 @@ class SandboxSpec:
         return f"acp-{self.store[:8]}-{self.subagent}"
 
 
-def create_settings(spec: SandboxSpec, facts: "EngineFacts") -> dict[str, Any]:
+def create_settings(spec: SandboxSpec, facts: EngineFacts) -> dict[str, Any]:
     """Return the settings of the sandbox's container."""
     return {
         "image": spec.image,
@@ -158,12 +163,12 @@ def create_settings(spec: SandboxSpec, facts: "EngineFacts") -> dict[str, Any]:
     }
 
 
-def _host_settings(spec: SandboxSpec, facts: "EngineFacts") -> dict[str, Any]:
+def _host_settings(spec: SandboxSpec, facts: EngineFacts) -> dict[str, Any]:
     limits = spec.limits
     settings: dict[str, Any] = {
         "cap_drop": ["ALL"],
         "cap_add": list(KEPT_CAPABILITIES),
-        "security_opt": ["no-new-privileges", f"seccomp={seccomp.profile()}"],
+        "security_opt": ["no-new-privileges", NO_FILTER if spec.unsafe_seccomp else f"seccomp={seccomp.profile()}"],
         "read_only": True,
         "tmpfs": {
             "/tmp": f"rw,exec,nosuid,nodev,size={limits.tmp_bytes},mode=1777",  # noqa: S108 - agents load libraries from it
@@ -184,6 +189,8 @@ def _host_settings(spec: SandboxSpec, facts: "EngineFacts") -> dict[str, Any]:
     }
     if facts.cgroup_version == 2:
         settings["cgroupns"] = "private"  # engines with v1 refuse the setting
+    if spec.runtime:
+        settings["runtime"] = spec.runtime
     return settings
 
 

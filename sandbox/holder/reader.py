@@ -52,6 +52,7 @@ async def reader(engine: Engine, spec: SandboxSpec, image: str) -> AsyncIterator
     if volume is None or found is None or not own.items() <= (found["Labels"] or {}).items():
         raise HolderError("journal_missing", f"The engine has no journals of the agent {spec.subagent}.")
     alone = replace(spec, work=False, home=False, base=False, journal=False, workdir="/", env={}, gid=0, image=image)
+    alone = replace(alone, runtime="", unsafe_seccomp=False)
     mounts = (VolumeMount(volume, JOURNAL),)
     reading = replace(alone, role="journal", command=("sleep", SECONDS), limits=LIMITS, mounts=mounts)
     sandbox = await Sandbox.create(engine, reading)

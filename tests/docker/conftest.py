@@ -20,6 +20,7 @@ from tests.docker.closure import closure_image
 
 TEST_LABELS = {f"{LABEL}test": "1"}
 IDLE = ("sleep", "infinity")
+NEVER_STARTED = {"network_mode": "none", "cap_drop": ["ALL"]}  # the least that may be said of a container
 
 MakeSandbox = Callable[..., Awaitable[Sandbox]]
 

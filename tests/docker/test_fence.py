@@ -9,7 +9,7 @@ from sandbox.errors import Fenced
 from sandbox.ownership import Owner
 from sandbox.removal import remove_containers, remove_volumes
 from sandbox.spec import LABEL
-from tests.docker.conftest import IDLE, TEST_LABELS
+from tests.docker.conftest import IDLE, NEVER_STARTED, TEST_LABELS
 
 pytestmark = pytest.mark.docker
 
@@ -102,7 +102,7 @@ async def test_an_owner_removes_what_it_and_earlier_ones_made(engine, owned, sub
 
 async def test_an_epoch_that_cannot_be_read_is_left_alone(engine, owned):
     spec = owned(5, work=False, home=False)
-    settings = {"image": spec.image, "entrypoint": list(IDLE), "host_config": {}}
+    settings = {"image": spec.image, "entrypoint": list(IDLE), "host_config": NEVER_STARTED}
     odd = await engine.create_container(spec.name, {**settings, "labels": {**spec.all_labels, f"{LABEL}epoch": "many"}})
     try:
         with pytest.raises(Fenced, match="cannot be read"):

@@ -21,7 +21,7 @@ from sandbox.programs_volume import HOLDER, PROGRAMS_MOUNT, RELAY, ensure_progra
 from sandbox.reaper import Reaper
 from sandbox.spec import LABEL, VolumeMount
 from tests.contract.holder.held import Heard
-from tests.docker.conftest import IDLE, TEST_LABELS
+from tests.docker.conftest import IDLE, NEVER_STARTED, TEST_LABELS
 
 pytestmark = pytest.mark.docker
 
@@ -133,7 +133,7 @@ async def test_half_made_things_go(engine, make_spec, me, reaper):
         given = (
             {**spec.all_labels, f"{LABEL}subagent": created.subagent} if name.endswith("-owner") else spec.all_labels
         )
-        settings = {"image": spec.image, "entrypoint": list(IDLE), "labels": given, "host_config": {}}
+        settings = {"image": spec.image, "entrypoint": list(IDLE), "labels": given, "host_config": NEVER_STARTED}
         ids.append(await engine.create_container(name, settings))
     assert await actions(reaper({"one": LIVES}), *ids) == [Action.REMOVED] * 3
 
@@ -250,7 +250,7 @@ async def test_foreign_containers_and_forged_labels_are_never_touched(engine, st
     ids = []
     try:
         for name, labels in forged.items():
-            settings = {"image": image, "entrypoint": list(IDLE), "labels": labels, "host_config": {}}
+            settings = {"image": image, "entrypoint": list(IDLE), "labels": labels, "host_config": NEVER_STARTED}
             ids.append(await engine.create_container(name, settings))
         assert await actions(reaper({}), *ids) == [None, *[Action.UNTOUCHED] * 3]
         assert [(await engine.inspect_container(each))["Id"] for each in ids] == ids
@@ -269,7 +269,7 @@ async def test_what_began_to_live_after_the_first_look_stays(make, reaper):
 
 async def test_what_was_started_after_the_first_look_stays(engine, make_spec, other, reaper):
     spec = replace(make_spec(labels={**TEST_LABELS, **other.labels()}, work=False, home=False), store=other.store)
-    settings = {"image": spec.image, "entrypoint": list(IDLE), "labels": spec.all_labels, "host_config": {}}
+    settings = {"image": spec.image, "entrypoint": list(IDLE), "labels": spec.all_labels, "host_config": NEVER_STARTED}
     created = await engine.create_container(spec.name, settings)
 
     async def start():

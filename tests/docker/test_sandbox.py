@@ -21,7 +21,7 @@ from sandbox.errors import (
 )
 from sandbox.removal import remove_volumes
 from sandbox.spec import AGENT_USER, LABEL, HostMount, Limits, SandboxSpec, VolumeMount
-from tests.docker.conftest import IDLE, TEST_LABELS
+from tests.docker.conftest import IDLE, NEVER_STARTED, TEST_LABELS
 from tests.docker.recorder import BOUND, Recorder
 
 pytestmark = pytest.mark.docker
@@ -279,7 +279,12 @@ async def test_what_an_earlier_try_left_under_the_name_is_replaced(make_sandbox)
 @pytest.mark.parametrize("labels", [{}, {f"{LABEL}store": "another"}], ids=["without labels", "of another store"])
 async def test_a_container_that_is_not_ours_is_never_touched(engine, make_spec, labels):
     spec = make_spec(work=False, home=False)
-    settings = {"image": spec.image, "entrypoint": list(IDLE), "labels": {**TEST_LABELS, **labels}, "host_config": {}}
+    settings = {
+        "image": spec.image,
+        "entrypoint": list(IDLE),
+        "labels": {**TEST_LABELS, **labels},
+        "host_config": NEVER_STARTED,
+    }
     foreign = await engine.create_container(spec.name, settings)
     try:
         with pytest.raises(NameTaken, match="not of this store"):

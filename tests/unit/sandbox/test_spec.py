@@ -6,7 +6,7 @@ import json
 import pytest
 
 from sandbox import seccomp
-from sandbox.engine import EngineFacts
+from sandbox.engine_facts import EngineFacts
 from sandbox.errors import SettingRefused
 from sandbox.policy import refuse_dangerous
 from sandbox.spec import HostMount, Limits, SandboxSpec, VolumeMount, create_settings
@@ -75,6 +75,21 @@ def test_the_settings_are_these():
 def test_the_settings_pass_the_policy():
     for cgroups in (1, 2):
         refuse_dangerous(create_settings(SPEC, dataclasses.replace(FACTS, cgroup_version=cgroups)), engine_root="/e")
+
+
+def test_a_runtime_is_passed_through_and_on_the_label():
+    settings = create_settings(dataclasses.replace(SPEC, runtime="runsc"), FACTS)
+    assert settings["host_config"]["runtime"] == "runsc"
+    assert settings["labels"]["io.acp-subagents.runtime"] == "runsc"
+    refuse_dangerous(settings)
+
+
+def test_without_a_filter_nothing_else_changes_and_the_label_says_so():
+    usual, weak = (create_settings(dataclasses.replace(SPEC, unsafe_seccomp=each), FACTS) for each in (False, True))
+    assert weak["labels"].pop("io.acp-subagents.unsafe") == "unsafe_seccomp"
+    assert weak["host_config"].pop("security_opt") == ["no-new-privileges", "seccomp=unconfined"]
+    assert usual["host_config"].pop("security_opt") == ["no-new-privileges", f"seccomp={seccomp.profile()}"]
+    assert weak == usual
 
 
 def test_cgroups_are_private_where_the_engine_can():
