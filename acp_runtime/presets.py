@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from acp_runtime.core.confinement import RUNTIME, Confinement, Mount
 from acp_runtime.core.errors import Rejected
-from acp_runtime.core.model import Confinement, Mount, Permissions
+from acp_runtime.core.model import Permissions
+from acp_runtime.core.plaintext import one_line
 
 
 class Network(StrEnum):
@@ -22,7 +24,7 @@ class Network(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One bundle. Presets differ in what they allow, never in how the container is hardened."""
+    """One bundle. Presets differ in what they allow; only `unsafe_` keys change how the container is hardened."""
 
     name: str
     about: str
@@ -33,24 +35,34 @@ class Preset:
     @property
     def unsafe(self) -> tuple[str, ...]:
         """What weakens the sandbox, for people to see."""
-        return tuple(f"unsafe_writable {mount.target}" for mount in self.confinement.mounts if mount.writable)
+        return self.confinement.unsafe
 
 
+MEMORY: Final = (64, 1_048_576, "MiB")
+PIDS: Final = (16, 4_194_304, "processes")
 _NETWORKS: Final = (Network.NONE, Network.MODEL)
 _PERMISSIONS: Final = (Permissions.DENY, Permissions.ASK, Permissions.ALLOW)
 
 
-def builtin_presets() -> dict[str, Preset]:
-    """Return the presets that come with the program, the narrowest first."""
+def builtin_presets(*, runtime: str = "") -> dict[str, Preset]:
+    """Return the presets that come with the program, the narrowest first; all with one runtime."""
     presets = (
         Preset(
             "restricted",
             "a small sandbox; the agent asks before it does what needs a permission",
-            Confinement(memory=2048, cpus=1.0, pids=256, tmp=256),
+            Confinement(memory=2048, cpus=1.0, pids=256, tmp=256, runtime=runtime),
             permissions=Permissions.ASK,
         ),
-        Preset("friendly", "the usual sandbox; the agent's own questions are answered with yes", Confinement()),
-        Preset("privileged", "a large sandbox for builds", Confinement(memory=8192, cpus=4.0, pids=1024, tmp=1024)),
+        Preset(
+            "friendly",
+            "the usual sandbox; the agent's own questions are answered with yes",
+            Confinement(runtime=runtime),
+        ),
+        Preset(
+            "privileged",
+            "a large sandbox for builds",
+            Confinement(memory=8192, cpus=4.0, pids=1024, tmp=1024, runtime=runtime),
+        ),
     )
     return {preset.name: preset for preset in presets}
 
@@ -80,6 +92,27 @@ def with_permissions(preset: Preset, wanted: Permissions) -> Preset:
     return preset if wanted is preset.permissions else replace(preset, permissions=wanted)
 
 
+def with_confinement(preset: Preset, *, memory: int | None, pids: int | None, runtime: str | None) -> Preset:
+    """Return the preset with other values of its confinement; None leaves one as it is.
+
+    Raises `Rejected` (invalid) for a value that no sandbox can have.
+    """
+    for name, value, (least, most, unit) in (("memory", memory, MEMORY), ("pids", pids, PIDS)):
+        if value is not None and not least <= value <= most:
+            raise Rejected("invalid", f"{name} is {value}; it must be from {least} to {most} {unit}")
+    if runtime is not None and not RUNTIME.fullmatch(runtime):
+        sentence = f"runtime {one_line(runtime, 60)!r} is not a name; allowed are letters, digits and _.-"
+        raise Rejected("invalid", sentence)
+    own = preset.confinement
+    wanted = replace(
+        own,
+        memory=own.memory if memory is None else memory,
+        pids=own.pids if pids is None else pids,
+        runtime=own.runtime if runtime is None else runtime,
+    )
+    return replace(preset, confinement=wanted)
+
+
 def _wider(preset: Preset, ceiling: Preset) -> list[str]:
     own, most = preset.confinement, ceiling.confinement
     sizes = (("memory", " MiB"), ("cpus", ""), ("pids", ""), ("tmp", " MiB"))
@@ -92,6 +125,10 @@ def _wider(preset: Preset, ceiling: Preset) -> list[str]:
         wider.append(f"network {preset.network} where {ceiling.network} is allowed")
     if _PERMISSIONS.index(preset.permissions) > _PERMISSIONS.index(ceiling.permissions):
         wider.append(f"permissions {preset.permissions} where {ceiling.permissions} is allowed")
+    if most.runtime not in ("", own.runtime):
+        wider.append(f"the runtime {own.runtime or 'of the engine'} where {most.runtime} is asked for")
+    if own.unsafe_seccomp and not most.unsafe_seccomp:
+        wider.append("unsafe_seccomp")
     return wider + [
         f"the folder {mount.source} at {mount.target}, {'writable' if mount.writable else 'to read'}"
         for mount in own.mounts

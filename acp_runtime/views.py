@@ -63,9 +63,10 @@ class SubagentView:
     """One subagent as its owner sees it, with its tasks in order. `seq` is the cursor after its newest event.
 
     `queued` counts tasks that wait, `unread` the events that its parent has not polled. `current_task` is the id of the
-    task that is with the agent. `steering`: the agent takes messages while it works. `keep`: home and work outlast its
-    end. `resumable`: it ended, and can be started again with what was kept. `exported` is False when its work could not
-    be taken out.
+    task that is with the agent. `runtime` is what its container is run with, empty for the engine's own default;
+    `unsafe` names what weakens its sandbox. `steering`: the agent takes messages while it works. `keep`: home and work
+    outlast its end. `resumable`: it ended, and can be started again with what was kept. `exported` is False when its
+    work could not be taken out.
     """
 
     id: str
@@ -77,6 +78,8 @@ class SubagentView:
     workspace: str
     cwd: str
     preset: str
+    runtime: str
+    unsafe: tuple[str, ...]
     model: str | None
     step: str | None
     attempt: int

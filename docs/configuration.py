@@ -35,9 +35,10 @@ PRESETS = """\
 ## Presets
 
 A preset says what a subagent's sandbox may use, what it reaches, and what the agent's permission requests are answered
-with. How the container is hardened is the same in all of them. A parent gets nothing beyond the preset that `ceiling`
-names: a wider wish is refused by name, on every axis, and never cut down in silence. Folders of the host are in a
-preset only when `[presets.NAME]` says so, and so only the operator can give them.
+with. How the container is hardened is the same in all of them, but for keys that begin with `unsafe_`; `subagents show`
+and `subagents doctor` name these. A parent gets nothing beyond the preset that `ceiling` names: a wider wish is refused
+by name, on every axis, and never cut down in silence. Folders of the host and `unsafe_` keys are in a preset only when
+`[presets.NAME]` says so, and so only the operator can give them.
 
 | preset | memory | processors | processes | /tmp | network | permissions | is |
 |---|---|---|---|---|---|---|---|

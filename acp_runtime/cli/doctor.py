@@ -10,8 +10,6 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +18,8 @@ from acp_runtime.api.errors import DaemonError
 from acp_runtime.api.unix_client import UnixClient
 from acp_runtime.api.unix_socket import other_folder, usual_folder
 from acp_runtime.cli.codes import Exit
-from acp_runtime.cli.escapes import open_escapes
+from acp_runtime.cli.finding import Finding, Mark
+from acp_runtime.cli.isolation import about_engine, about_presets
 from acp_runtime.cli.redaction import redacted
 from acp_runtime.cli.stdout import put
 from acp_runtime.cli.talk import Talk
@@ -38,23 +37,6 @@ LOG_LINES: Final = 200
 NOW: Final = "To have all of it made now, run python -m sandbox.images"
 GIB: Final = 1024**3
 MIB: Final = 1024**2
-
-
-class Mark(StrEnum):
-    """How much a finding matters."""
-
-    GOOD = "ok"
-    WARN = "warn"
-    BAD = "bad"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at, and what to do about it."""
-
-    mark: Mark
-    what: str
-    sentence: str
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -78,7 +60,7 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     yield _git()
     config = _config(options)
     yield config if isinstance(config, Finding) else Finding(Mark.GOOD, "configuration", "is right")
-    yield from asyncio.run(_engine(None if isinstance(config, Finding) else config.base_image))
+    yield from asyncio.run(_engine(None if isinstance(config, Finding) else config))
     yield from _disk()
     yield _daemon()
 
@@ -97,27 +79,20 @@ def _config(options: argparse.Namespace) -> Config | Finding:
         return Finding(Mark.BAD, "configuration", str(error))
 
 
-async def _engine(image: str | None) -> list[Finding]:
-    """Look at the engine and at what a start needs of it; `image` is the configured one."""
+async def _engine(config: Config | None) -> list[Finding]:
+    """Look at the engine, at what a start needs of it, and at what the configuration asks of it."""
+    presets = {} if config is None else config.presets
     try:
         engine = await Engine.connect(environment())
     except SandboxError as error:
-        return [Finding(Mark.BAD, "engine", str(error))]
+        return [Finding(Mark.BAD, "engine", str(error)), *about_presets(presets, None)]
     try:
-        needed = [*_programs(engine), *await _made(engine, image)]
+        needed = [*_programs(engine), *await _made(engine, None if config is None else config.base_image)]
     except SandboxError as error:
         needed = [Finding(Mark.BAD, "engine", str(error))]
     finally:
         await engine.close()
-    facts = engine.facts
-    about = f"Docker {facts.version}, {facts.architecture}, cgroup v{facts.cgroup_version}, runc {facts.runtime or '?'}"
-    found = [Finding(Mark.GOOD, "engine", about)]
-    if facts.architecture not in ARCHITECTURES:
-        found.append(Finding(Mark.BAD, "architecture", f"there are no programs of ours for {facts.architecture}"))
-    if holes := open_escapes(facts.runtime):
-        sentence = f"runc {facts.runtime} has known escapes unless its distribution mended them: {', '.join(holes)}"
-        found.append(Finding(Mark.WARN, "runtime", f"{sentence}; upgrade it, or look at the package's changelog"))
-    return [*found, *needed]
+    return [*about_engine(engine.facts), *about_presets(presets, engine.facts), *needed]
 
 
 def _programs(engine: Engine) -> Iterator[Finding]:

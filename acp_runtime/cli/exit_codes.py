@@ -9,6 +9,7 @@ ENGINE_KINDS = frozenset(
     {
         "engine_error", "engine_unreachable", "engine_denied", "engine_timeout", "engine_refused", "name_taken",
         "fenced", "image_missing", "program_missing", "runtime_dir", "setting_refused", "same_user", "relay_error",
+        "runtime_missing",
     }
 )  # fmt: skip
 

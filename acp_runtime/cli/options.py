@@ -34,6 +34,9 @@ def read_request(options: argparse.Namespace, config: Config) -> SpawnRequest:
         raise UsageError("--check is empty; give the command, or leave the option out")
     if options.unsafe_local and options.image is not None:
         raise UsageError("--image and --unsafe-local exclude each other: without a container there is no image")
+    for name in ("memory", "pids", "runtime"):
+        if options.unsafe_local and getattr(options, name) is not None:
+            raise UsageError(f"--{name} and --unsafe-local exclude each other: without a container nothing is limited")
     _model(options, config)
     # A run has one task: when its agent dies, the outcome is unknown and nothing is left to go on with.
     limits = replace(config.limits, restarts=0)
@@ -48,6 +51,9 @@ def read_request(options: argparse.Namespace, config: Config) -> SpawnRequest:
         model_url=options.model_url,
         model_key=options.model_key,
         permissions=Permissions(options.permissions),
+        memory=options.memory,
+        pids=options.pids,
+        runtime=options.runtime,
         limits=limits,
     )
 

@@ -55,6 +55,7 @@ def _add_run(verbs: "Verbs[Parser]") -> None:
     )
     model.add_argument("--model-key", metavar="SOURCE", help=_KEY)
     run.add_argument("--permissions", choices=("allow", "deny"), default="allow", help="answer to permission requests")
+    _add_sizes(run)
     run.add_argument("--check", metavar="CMD", help="shell command to run in the sandbox after the task")
     run.add_argument("--timeout", type=float, metavar="SECONDS", help="deadline of the task (default: 3600)")
     run.add_argument("--check-timeout", type=float, default=600.0, metavar="SECONDS", help="default: 600")
@@ -68,6 +69,15 @@ def _add_run(verbs: "Verbs[Parser]") -> None:
         "--unsafe-local",
         action="store_true",
         help="UNSAFE: run the agent as a process of this machine, without a container (tests and development)",
+    )
+
+
+def _add_sizes(verb: Parser) -> None:
+    sandbox = verb.add_argument_group("sandbox", "instead of the preset's")
+    sandbox.add_argument("--memory", type=int, metavar="MIB", help="memory, in MiB")
+    sandbox.add_argument("--pids", type=int, metavar="N", help="processes at one time")
+    sandbox.add_argument(
+        "--runtime", metavar="NAME", help="what runs the container, as runsc, by its name on the engine"
     )
 
 
@@ -110,6 +120,7 @@ def _add_spawn(verbs: "Verbs[Parser]") -> None:
     spawn.add_argument("--purpose", help="what it is for, in a few words (default: the task's start)")
     spawn.add_argument("--preset", metavar="NAME", help="restricted, friendly, privileged, or one of your own")
     spawn.add_argument("--permissions", choices=("allow", "deny", "ask"), help="answer to permission requests")
+    _add_sizes(spawn)
     spawn.add_argument("--one-shot", action="store_true", help="end with the first task, and keep nothing but its work")
     spawn.add_argument("--image", help="image to run the agent in")
     spawn.add_argument("--model", help="name of the model")

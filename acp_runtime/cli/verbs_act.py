@@ -15,7 +15,19 @@ from acp_runtime.core.errors import Rejected
 
 DAY: Final = 86_400
 Done = tuple[dict[str, Any], str]  # what a program gets, and a person
-_WISHES: Final = ("purpose", "cwd", "preset", "image", "model", "model_url", "model_key", "permissions")
+_WISHES: Final = (
+    "purpose",
+    "cwd",
+    "preset",
+    "image",
+    "model",
+    "model_url",
+    "model_key",
+    "permissions",
+    "memory",
+    "pids",
+    "runtime",
+)
 
 
 def spawn(options: argparse.Namespace) -> int:

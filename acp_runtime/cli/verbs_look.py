@@ -17,8 +17,9 @@ from acp_runtime.core.plaintext import one_line, printable
 
 MIB: Final = 1024 * 1024
 _FACTS: Final = (
-    "id", "parent", "status", "cause", "purpose", "agent", "model", "preset", "workspace", "cwd", "container",
-    "attempt", "opening", "started_at", "last_activity_at", "idle_timeout_at", "max_lifetime_at", "queued", "unread",
+    "id", "parent", "status", "cause", "purpose", "agent", "model", "preset", "runtime", "unsafe", "workspace", "cwd",
+    "container", "attempt", "opening", "started_at", "last_activity_at", "idle_timeout_at", "max_lifetime_at", "queued",
+    "unread",
 )  # fmt: skip
 
 
@@ -54,8 +55,9 @@ def show(options: argparse.Namespace) -> int:
         return Exit.DONE
     put(view["name"])
     for name in _FACTS:
-        if view[name] not in (None, "", 0):
-            put(f"  {name.replace('_', ' '):<17} {one_line(str(view[name]), 400)}")
+        if view[name] not in (None, "", 0, []):
+            shown = ", ".join(view[name]) if name == "unsafe" else str(view[name])
+            put(f"  {name.replace('_', ' '):<17} {one_line(shown, 400)}")
     for task in view["tasks"]:
         put(f"task {task['id']}  {_outcome(task)}")
         put(f"  {one_line(task['text'], 400)}")

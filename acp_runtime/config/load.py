@@ -20,8 +20,9 @@ from acp_runtime.config.original import ROOT, translate
 from acp_runtime.config.tables import AgentTable, FileTable, PresetTable
 from acp_runtime.config.variables import read_variables
 from acp_runtime.core.admission import Admission
+from acp_runtime.core.confinement import Mount
 from acp_runtime.core.errors import Rejected
-from acp_runtime.core.model import Limits, Mount
+from acp_runtime.core.model import Limits
 from acp_runtime.core.turns import OutboxRules
 from acp_runtime.places import cache_dir, config_dir, runtime_dir, state_dir
 from acp_runtime.presets import Preset, builtin_presets, narrow
@@ -100,7 +101,7 @@ def _config(table: FileTable, environ: Mapping[str, str], origins: dict[str, str
         ceiling=table.ceiling,
         on_nudge=tuple(shlex.split(table.on_nudge)) if table.on_nudge is not None else None,
         admission=Admission(**table.admission.model_dump()),
-        presets=_presets(table.presets, origins),
+        presets=_presets(table, origins),
         daemon=DaemonConfig(**table.daemon.model_dump()),
         nudges=OutboxRules(**table.nudges.model_dump()),
         one_shot=OneShot(admission=admission, **one_shot),
@@ -145,10 +146,10 @@ def _kind(name: str, entry: AgentTable) -> AgentKind:
     return read_kind(name, entry.model_dump())
 
 
-def _presets(tables: Mapping[str, PresetTable], origins: Mapping[str, str]) -> dict[str, Preset]:
+def _presets(file: FileTable, origins: Mapping[str, str]) -> dict[str, Preset]:
     """Return the presets of the program and those of the file, which may extend each other in any order."""
-    made = builtin_presets()
-    left = dict(tables)
+    made = builtin_presets(runtime=file.sandbox.runtime or "")
+    left = dict(file.presets)
     while left:
         ready = [name for name, table in left.items() if table.extends in made and table.extends != name]
         for name in ready or sorted(left)[:1]:

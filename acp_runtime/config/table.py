@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from acp_runtime.core.confinement import RUNTIME
 from acp_runtime.presets import Network
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
@@ -74,6 +75,7 @@ Word = Annotated[str, AfterValidator(_without_nul)]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 Path = Annotated[Word, AfterValidator(absolute)]
+Runtime = Annotated[str, Field(pattern=f"^{RUNTIME.pattern}$")]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 
 

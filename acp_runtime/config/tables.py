@@ -16,6 +16,7 @@ from acp_runtime.config.table import (
     Name,
     OrNever,
     Path,
+    Runtime,
     Seconds,
     Table,
     Variable,
@@ -27,9 +28,10 @@ from acp_runtime.config.table import (
     reachable,
 )
 from acp_runtime.core.admission import Admission
-from acp_runtime.core.model import Confinement, Limits, Permissions
+from acp_runtime.core.confinement import Confinement
+from acp_runtime.core.model import Limits, Permissions
 from acp_runtime.core.turns import OutboxRules
-from acp_runtime.presets import Network
+from acp_runtime.presets import MEMORY, PIDS, Network
 from acp_runtime.session.catalogue import KeyForm
 
 _LIMITS: Final = Limits()
@@ -86,6 +88,9 @@ class SandboxTable(Table):
 
     image: Annotated[str, Field(min_length=1, max_length=255)] | None = key(
         None, "image with git, sh and python3 instead of the base image that is built on first use"
+    )
+    runtime: Runtime | None = key(
+        None, "what runs the containers of agents, as `runsc`, by its name on the engine; else the engine's own default"
     )
     sockets: Sockets = key(
         "auto", "`auto`: try whether sockets reach into containers; `exec`: go over the engine, as if they did not"
@@ -182,15 +187,19 @@ class PresetTable(Table):
 
     extends: Name = key("friendly", "the preset whose settings it starts from")
     about: Annotated[str, Field(max_length=200)] = key("", "one line for people")
-    memory: Annotated[int, Field(ge=64, le=1_048_576)] | None = key(None, "memory of the sandbox, without swap", "MiB")
+    memory: Annotated[int, Field(ge=MEMORY[0], le=MEMORY[1])] | None = key(
+        None, "memory of the sandbox, without swap", "MiB"
+    )
     cpus: Annotated[float, Field(ge=0.01, le=1024)] | None = key(None, "processors", "processors")
-    pids: Annotated[int, Field(ge=16, le=4_194_304)] | None = key(None, "processes at one time", "processes")
+    pids: Annotated[int, Field(ge=PIDS[0], le=PIDS[1])] | None = key(None, "processes at one time", "processes")
     tmp: Annotated[int, Field(ge=1, le=1_048_576)] | None = key(None, "of /tmp, which lies in memory", "MiB")
     network: Annotated[Network, BeforeValidator(reachable)] | None = key(None, "what the sandbox reaches")
     permissions: Annotated[Permissions, Field(strict=False)] | None = key(
         None, "what the agent's permission requests are answered with"
     )
     mounts: list[MountTable] | None = key(None, "folders of the host that the agent sees")
+    runtime: Runtime | None = key(None, "what runs the container, by its name on the engine")
+    unsafe_seccomp: bool | None = key(None, "UNSAFE: the agent's system calls are not filtered")
 
 
 class FileTable(Table):

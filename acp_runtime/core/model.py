@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Final
 
+from acp_runtime.core.confinement import Confinement
+
 MAX_RESULT_CHARS: Final = 65_536
 MAX_TOOLS_COUNTED: Final = 4_096
 MAX_STEERS_KEPT: Final = 8
@@ -170,26 +172,6 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Mount:
-    """A folder of the host that was asked for by name, as the agent sees it at `target`."""
-
-    source: str
-    target: str
-    writable: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Confinement:
-    """What a sandbox may use: sizes in MiB, a number of processors and of processes, folders of the host."""
-
-    memory: int = 4096
-    cpus: float = 2.0
-    pids: int = 512
-    tmp: int = 512
-    mounts: tuple[Mount, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Order:
     """What the launcher needs to start the agent; holds where secrets are, never secrets.
 
@@ -202,7 +184,7 @@ class Order:
     workspace: str
     cwd: str = ""
     preset: str = ""
-    confinement: Confinement = Confinement()
+    confinement: Confinement = field(default_factory=Confinement)
     keep: bool = False
     one_shot: bool = False
     output_file: str | None = None

@@ -4,8 +4,8 @@ import posixpath
 from pathlib import Path
 from typing import Final
 
+from acp_runtime.core.confinement import Confinement, Mount
 from acp_runtime.core.errors import Rejected
-from acp_runtime.core.model import Confinement, Mount
 from sandbox.endpoint import Endpoint
 from sandbox.spec import HostMount, Limits
 

@@ -231,16 +231,14 @@ class DockerLauncher:
             raise nothing_kept(request)
 
     async def _mounts(self, ground: _Ground, request: LaunchRequest) -> tuple[HostMount | VolumeMount, ...]:
-        engine = ground.engine
         async with self._preparing:  # one fills it, the others wait
-            programs = await ensure_programs(engine, ground.base)
-        mounts: tuple[HostMount | VolumeMount, ...] = (VolumeMount(programs, PROGRAMS_MOUNT),)
-        mounts = (
-            *mounts,
-            *host_mounts(request.order.confinement, engine.endpoint, shared=ground.probed.sockets_shared),
+            programs = await ensure_programs(ground.engine, ground.base)
+        mounts: tuple[HostMount | VolumeMount, ...] = (
+            VolumeMount(programs, PROGRAMS_MOUNT),
+            *host_mounts(request.order.confinement, ground.engine.endpoint, shared=ground.probed.sockets_shared),
         )
         if any(part.startswith(f"{AGENTS}/") for part in request.kind.argv):
-            volume = await ensure_agents(engine, request.progress, environ=self._environ)
+            volume = await ensure_agents(ground.engine, request.progress, environ=self._environ)
             mounts = (*mounts, VolumeMount(volume, AGENTS))
         return mounts
 
@@ -258,6 +256,8 @@ class DockerLauncher:
             mounts=mounts,
             journal=True,
             labels=self._labels,
+            runtime=request.order.confinement.runtime,
+            unsafe_seccomp=request.order.confinement.unsafe_seccomp,
         )
 
     async def _bring_in(self, request: LaunchRequest) -> None:
@@ -292,6 +292,7 @@ class DockerLauncher:
             home=False,
             base=True,
             labels=self._labels,
+            runtime=request.order.confinement.runtime,
         )
 
     async def finish(self, request: LaunchRequest, *, exported: bool = False) -> Ended:

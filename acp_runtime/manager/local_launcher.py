@@ -40,6 +40,8 @@ class LocalLauncher:
         if request.order.confinement.mounts:
             sentence = "a process of this machine sees its folders as they are; mounts are for agents in containers"
             raise LaunchError("mount_refused", sentence)
+        if runtime := request.order.confinement.runtime:
+            raise LaunchError("runtime_missing", f"a process of this machine has no runtime {runtime!r}; leave it out")
         home = self._home(request)
         made = request.resume is None
         if not made and not (home / "workspace").is_dir():

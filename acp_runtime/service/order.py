@@ -17,7 +17,7 @@ from acp_runtime.core.inputs import Spawn
 from acp_runtime.core.model import Limits, Order, Permissions
 from acp_runtime.core.plaintext import one_line, printable
 from acp_runtime.keys import key_source
-from acp_runtime.presets import Network, Preset, find_preset, narrow, with_permissions
+from acp_runtime.presets import Network, Preset, find_preset, narrow, with_confinement, with_permissions
 from acp_runtime.service.bounds import duration
 from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.store.codec import storable
@@ -31,7 +31,8 @@ MAX_CWD_CHARS: Final = 1_024
 class SpawnRequest:
     """What to spawn. `workspace` is a folder of this machine, `cwd` the agent's folder below it ("" for the whole).
 
-    What is empty or None is as configured: `agent`, `preset`, `limits`; `permissions` are the preset's.
+    What is empty or None is as configured: `agent`, `preset`, `limits`; `permissions`, `memory` in MiB, `pids` and
+    `runtime` are the preset's.
     `purpose` is for people, the task's start by default. `keep`: home and work outlast the end, so that `resume` can go
     on with them. `one_shot`: the subagent ends with its first task, or after `max_duration` seconds; how it stands is
     kept in `output_file`, relative to the workspace, where `{id}` becomes the subagent's id (None: in the configured
@@ -53,6 +54,9 @@ class SpawnRequest:
     model_url: str | None = None
     model_key: str | None = None
     permissions: Permissions | None = None
+    memory: int | None = None
+    pids: int | None = None
+    runtime: str | None = None
     limits: Limits | None = None
     max_duration: float | None = None
 
@@ -132,6 +136,7 @@ def _preset(config: Config, caller: Caller, request: SpawnRequest) -> Preset:
     preset = find_preset(config.presets, request.preset or config.default_preset)
     if request.permissions is not None:
         preset = with_permissions(preset, request.permissions)
+    preset = with_confinement(preset, memory=request.memory, pids=request.pids, runtime=request.runtime)
     return preset if isinstance(caller, Operator) else narrow(preset, find_preset(config.presets, config.ceiling))
 
 

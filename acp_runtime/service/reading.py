@@ -127,6 +127,8 @@ class Reading:
             workspace=row["workspace"],
             cwd=row["cwd"],
             preset=row["preset"],
+            runtime=row["runtime"],
+            unsafe=tuple(json.loads(row["unsafe"])),
             model=row["model"],
             step=row["step"],
             attempt=row["attempt"],

@@ -15,6 +15,7 @@ from sandbox.errors import (
     EngineTimeout,
     ImageMissing,
     NameTaken,
+    RuntimeMissing,
     SameUser,
     SandboxGone,
     SettingRefused,
@@ -70,6 +71,17 @@ async def test_the_engine_says_that_every_setting_is_as_asked(engine, make_sandb
         "/workspace": ("volume", sandbox.spec.work_volume, True),
         "/home/agent": ("volume", sandbox.spec.home_volume, True),
     }
+
+
+async def test_a_runtime_of_the_engine_runs_it_and_one_that_is_not_there_is_told_by_name(
+    engine, make_sandbox, make_spec
+):
+    named = next(each for each in engine.facts.runtimes if "runc" in each)
+    sandbox = await make_sandbox(work=False, home=False, runtime=named)
+    found = await engine.inspect_container(sandbox.id)
+    assert found["HostConfig"]["Runtime"] == found["Config"]["Labels"][f"{LABEL}runtime"] == named
+    with pytest.raises(RuntimeMissing, match=f"no runtime 'warp', it has: .*{named}"):
+        await Sandbox.create(engine, make_spec(subagent="two", runtime="warp"))
 
 
 async def test_the_agent_owns_its_workspace_and_its_home_and_nothing_else(make_sandbox):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from acp_runtime.core.confinement import Confinement, Mount
 from acp_runtime.core.errors import Rejected
-from acp_runtime.core.model import Confinement, Mount
 from acp_runtime.manager.confinement import host_mounts
 from sandbox.endpoint import resolve
 from sandbox.spec import HostMount

@@ -1,12 +1,23 @@
 """Presets: what each allows, and that none goes beyond its ceiling."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acp_runtime.core.confinement import Confinement, Mount
 from acp_runtime.core.errors import Rejected
-from acp_runtime.core.model import Confinement, Mount, Permissions
-from acp_runtime.presets import Network, Preset, builtin_presets, find_preset, narrow, with_permissions
+from acp_runtime.core.model import Permissions
+from acp_runtime.presets import (
+    Network,
+    Preset,
+    builtin_presets,
+    find_preset,
+    narrow,
+    with_confinement,
+    with_permissions,
+)
 
 pytestmark = pytest.mark.requirement("P26")
 PERMISSIONS = [Permissions.DENY, Permissions.ASK, Permissions.ALLOW]
@@ -106,6 +117,63 @@ def test_a_folder_may_be_read_where_it_may_be_written_but_not_the_other_way_roun
     assert narrow(reading, writing) is reading
     assert narrowed(writing, reading) is None
     assert (reading.unsafe, writing.unsafe) == ((), ("unsafe_writable /x",))
+
+
+def test_what_weakens_a_sandbox_is_named_and_is_beyond_a_ceiling_without_it() -> None:
+    usual, weak = Preset("u", "", Confinement()), Preset("w", "", Confinement(unsafe_seccomp=True))
+    assert weak.unsafe == ("unsafe_seccomp",)
+    assert narrow(usual, weak) is usual
+    with pytest.raises(Rejected, match="goes beyond 'u': unsafe_seccomp"):
+        narrow(weak, usual)
+
+
+@pytest.mark.parametrize(
+    ("own", "most", "wider"),
+    [
+        ("", "", ""),
+        ("runsc", "", ""),
+        ("runsc", "runsc", ""),
+        ("", "runsc", "the runtime of the engine where runsc is asked for"),
+        ("runc", "runsc", "the runtime runc where runsc is asked for"),
+    ],
+)
+def test_a_ceiling_with_a_runtime_lets_no_other_through(own: str, most: str, wider: str) -> None:
+    wish, ceiling = Preset("p", "", Confinement(runtime=own)), Preset("c", "", Confinement(runtime=most))
+    assert narrowed(wish, ceiling) is (None if wider else wish)
+    if wider:
+        with pytest.raises(Rejected, match=wider):
+            narrow(wish, ceiling)
+
+
+def test_every_preset_of_the_program_has_the_configured_runtime() -> None:
+    assert {preset.confinement.runtime for preset in builtin_presets(runtime="runsc").values()} == {"runsc"}
+
+
+def test_a_wish_changes_what_it_names_and_nothing_else() -> None:
+    friendly = builtin_presets()["friendly"]
+    same = with_confinement(friendly, memory=None, pids=None, runtime=None)
+    assert same == friendly
+    other = with_confinement(friendly, memory=64, pids=16, runtime="runsc")
+    assert other.confinement == Confinement(memory=64, pids=16, runtime="runsc")
+
+
+@pytest.mark.parametrize(
+    ("wish", "told"),
+    [
+        ({"memory": 63}, "memory is 63; it must be from 64 to 1048576 MiB"),
+        ({"memory": 1_048_577}, "memory is 1048577; "),
+        ({"pids": 0}, "pids is 0; it must be from 16 to 4194304 processes"),
+        ({"runtime": ""}, "runtime '' is not a name"),
+        ({"runtime": "../x\x1b[2J"}, "runtime '../x"),
+    ],
+)
+def test_a_wish_that_no_sandbox_can_have_is_refused_with_its_value(wish: dict[str, Any], told: str) -> None:
+    none: dict[str, Any] = {"memory": None, "pids": None, "runtime": None}
+    with pytest.raises(Rejected) as caught:
+        with_confinement(builtin_presets()["friendly"], **none | wish)
+    assert caught.value.kind == "invalid"
+    assert str(caught.value).startswith(told)
+    assert "\x1b" not in str(caught.value)
 
 
 def test_an_unknown_preset_is_told_with_the_available_ones() -> None:

@@ -30,6 +30,8 @@ CREATE TABLE subagent (
     workspace TEXT NOT NULL,
     cwd TEXT NOT NULL,
     preset TEXT NOT NULL,
+    runtime TEXT NOT NULL,
+    unsafe TEXT NOT NULL,
     keep INTEGER NOT NULL,
     one_shot INTEGER NOT NULL,
     output_file TEXT,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from acp_runtime.callers import OPERATOR
+from acp_runtime.core.confinement import Confinement
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Permissions
 from acp_runtime.service import Runtime, SpawnRequest
@@ -171,6 +172,25 @@ async def test_a_preset_decides_and_a_parent_gets_nothing_beyond_its_ceiling(gro
             await runtime.spawn(PARENT, request)
         view = await runtime.spawn(OPERATOR, replace(request, preset="privileged"))
         assert view.preset == "privileged", "the operator is not held by the ceiling of parents"
+        with pytest.raises(Rejected, match="memory 4096 MiB where 2048 MiB are allowed"):
+            await runtime.spawn(PARENT, replace(request, permissions=None, memory=4096))
+
+
+async def test_what_weakens_a_sandbox_is_in_the_status_also_after_its_end(ground: Ground) -> None:
+    async with ground.runtime() as opened:
+        presets = opened.config.presets
+        weak = replace(presets["friendly"], name="weak", confinement=Confinement(unsafe_seccomp=True))
+        config = replace(opened.config, presets={**presets, "weak": weak})
+    async with Runtime.open(ground.path, launcher=ground, config=config) as runtime:
+        request = SpawnRequest("scripted", ground.folder, "[[say:x]]", preset="weak")
+        with pytest.raises(Rejected, match="goes beyond 'privileged': unsafe_seccomp"):
+            await runtime.spawn(PARENT, request)
+        view = await runtime.spawn(OPERATOR, request)
+        assert (view.runtime, view.unsafe) == ("", ("unsafe_seccomp",))
+        await runtime.stop(OPERATOR, view.id)
+    async with Runtime.open(ground.path, launcher=ground, config=config) as runtime:
+        view = await runtime.status(OPERATOR, view.id)
+        assert (view.status.over, view.unsafe) == (True, ("unsafe_seccomp",))
 
 
 async def test_a_bug_of_ours_is_an_answer_too(bench: Bench) -> None:

@@ -7,7 +7,8 @@ import pytest
 from acp_runtime.config import Config, ConfigError, load
 from acp_runtime.config.reference import Key, all_keys
 from acp_runtime.core.admission import Admission
-from acp_runtime.core.model import Confinement, Limits, Mount, Permissions
+from acp_runtime.core.confinement import Confinement, Mount
+from acp_runtime.core.model import Limits, Permissions
 from acp_runtime.presets import Network
 
 
@@ -111,9 +112,19 @@ def test_a_preset_of_the_users_starts_from_another(file: Path) -> None:
     assert small.network is Network.NONE
 
 
+def test_a_runtime_is_that_of_every_preset_that_names_no_other(file: Path) -> None:
+    text = '[sandbox]\nruntime = "runsc"\n[presets.own]\nruntime = "runc"\nunsafe_seccomp = true\n[presets.usual]\n'
+    presets = loaded(file, text).presets
+    assert {name: preset.confinement.runtime for name, preset in presets.items()} == {
+        "restricted": "runsc", "friendly": "runsc", "privileged": "runsc", "own": "runc", "usual": "runsc",
+    }  # fmt: skip
+    assert {name: preset.unsafe for name, preset in presets.items() if preset.unsafe} == {"own": ("unsafe_seccomp",)}
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        ('[sandbox]\nruntime = "/x"\n', "FILE:2: sandbox.runtime: "),
         ('[presets.a]\nextends = "b"\n', "FILE:2: presets.a.extends: 'b' is no preset; known: friendly, "),
         ('[presets.a]\nextends = "a"\n', "FILE:2: presets.a.extends: 'a' is itself, by way of others; known: "),
         (

@@ -34,6 +34,7 @@ HOLDERS = {
 ELSEWHERE = {
     "sandbox.image": "config.base_image",
     "sandbox.sockets": "config.sockets",
+    "sandbox.runtime": "confinement.runtime",
     "sandbox.orphan_ttl": "config.orphan_ttl",
     "one_shot.per_parent": "limits.per_parent",
     "one_shot.total": "limits.total",
