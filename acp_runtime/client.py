@@ -32,6 +32,7 @@ from acp_runtime.service.turning import acknowledging
 from acp_runtime.store.disk import StoreFull
 from acp_runtime.store.outbox import TurnContext
 from acp_runtime.views import (
+    Disk,
     Hit,
     NudgeView,
     Page,
@@ -41,7 +42,8 @@ from acp_runtime.views import (
     SubagentView,
     Tail,
     Transcript,
-    Usage,
+    UsageBy,
+    UsageView,
     Waited,
     Wakeup,
 )
@@ -262,9 +264,13 @@ class RemoteRuntime:
         """See `Runtime.reap`."""
         return await self._call("reap", caller, dry_run=dry_run, volumes_of=volumes_of)
 
-    async def usage(self, caller: Caller) -> Usage:
+    async def disk(self, caller: Caller) -> Disk:
+        """See `Runtime.disk`."""
+        return await self._call("disk", caller)
+
+    async def usage(self, caller: Caller, *, by: UsageBy = "subagent", subagent: str | None = None) -> list[UsageView]:
         """See `Runtime.usage`."""
-        return await self._call("usage", caller)
+        return await self._call("usage", caller, by=by, subagent=subagent)
 
     # ---- the way there
 

@@ -25,6 +25,7 @@ from acp_runtime.service.facade import SendMode, WaitMode
 from acp_runtime.service.turning import acknowledging
 from acp_runtime.store.outbox import TurnContext
 from acp_runtime.views import (
+    Disk,
     Hit,
     NudgeView,
     Page,
@@ -34,7 +35,8 @@ from acp_runtime.views import (
     SubagentView,
     Tail,
     Transcript,
-    Usage,
+    UsageBy,
+    UsageView,
     Waited,
     Wakeup,
 )
@@ -237,9 +239,13 @@ class SyncRuntime:
         """See `Runtime.reap`."""
         return self._do(self._runtime.reap(caller, dry_run=dry_run, volumes_of=volumes_of))
 
-    def usage(self, caller: Caller) -> Usage:
+    def disk(self, caller: Caller) -> Disk:
+        """See `Runtime.disk`."""
+        return self._do(self._runtime.disk(caller))
+
+    def usage(self, caller: Caller, *, by: UsageBy = "subagent", subagent: str | None = None) -> list[UsageView]:
         """See `Runtime.usage`."""
-        return self._do(self._runtime.usage(caller))
+        return self._do(self._runtime.usage(caller, by=by, subagent=subagent))
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         try:

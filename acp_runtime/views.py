@@ -5,12 +5,35 @@ Moments are ISO 8601 in UTC with milliseconds and a `Z`; `seq` numbers are curso
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from acp_runtime.core.model import Opening, RequestKind, TaskState, Verdict
 from acp_runtime.core.nudge import headline
 from acp_runtime.core.status import Status
 from acp_runtime.manager.launcher import Judgement
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What calls of models used. `tokens` is the sum of the four kinds; `reasoning_tokens` are part of the output.
+
+    Of `refused_calls` no model heard, `failed_calls` got no answer but an error: both cost nothing. `unknown_calls`
+    did not tell all of their tokens, `unpriced_calls` used tokens whose price is not known: both are in no sum.
+    `cost_usd` is None where calls used tokens and none of them has a known price.
+    """
+
+    calls: int = 0
+    refused_calls: int = 0
+    failed_calls: int = 0
+    unknown_calls: int = 0
+    unpriced_calls: int = 0
+    tokens: int = 0
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: float | None = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +54,7 @@ class TaskView:
     stderr_tail: str
     queued_at: str = ""
     ended_at: str | None = None
+    spent: Spending = Spending()
 
     @property
     def headline(self) -> str:
@@ -66,7 +90,7 @@ class SubagentView:
     task that is with the agent. `runtime` is what its container is run with, empty for the engine's own default;
     `unsafe` names what weakens its sandbox. `steering`: the agent takes messages while it works. `keep`: home and work
     outlast its end. `resumable`: it ended, and can be started again with what was kept. `exported` is False when its
-    work could not be taken out.
+    work could not be taken out. `spent` is of all its tasks, and of what it called outside of one.
     """
 
     id: str
@@ -107,6 +131,7 @@ class SubagentView:
     seq: int
     tasks: tuple[TaskView, ...]
     requests: tuple[RequestView, ...]
+    spent: Spending = Spending()
 
     @property
     def newest(self) -> TaskView:
@@ -259,7 +284,7 @@ class Reaped:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class Disk:
     """What a store holds and takes on the disk. Counts are of the caller's own, sizes in bytes of the whole store.
 
     `disk_free_bytes` is the room on the store's disk; with too little of it nothing new is started.
@@ -273,3 +298,21 @@ class Usage:
     store_bytes: int
     work_bytes: int
     disk_free_bytes: int
+
+
+UsageBy = Literal["task", "subagent", "parent", "model"]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageView:
+    """What calls of models used, summed for one task, subagent, parent or model; what is not told apart is None.
+
+    With `by="task"` what a subagent called outside of its tasks has no `task`. `model` is empty where it is not known.
+    """
+
+    spent: Spending
+    parent: str | None = None
+    subagent: str | None = None
+    name: str | None = None
+    task: str | None = None
+    model: str | None = None

@@ -53,6 +53,7 @@ TITLES = {
     "": "Outside of any table",
     "agents": "Agent kinds: `[agents.NAME]`",
     "presets": "Presets of yours: `[presets.NAME]`",
+    "prices": 'Prices of models: `[prices."MODEL"]`',
 }
 
 

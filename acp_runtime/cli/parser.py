@@ -160,6 +160,9 @@ def _add_looks(verbs: "Verbs[Parser]") -> None:
     search = _add(verbs, "search", "search tasks, results and transcripts", "json")
     search.add_argument("query")
     search.add_argument("--limit", type=int, default=20, metavar="N")
+    usage = _add(verbs, "usage", "show what calls of models used: tokens and cost", "json")
+    usage.add_argument("id", nargs="?", help="of this subagent only")
+    usage.add_argument("--by", choices=("task", "agent", "parent", "model"), default="agent", help="default: agent")
     _add(verbs, "df", "show what the store holds and takes", "json")
 
 

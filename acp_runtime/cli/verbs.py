@@ -10,6 +10,7 @@ _MODULES: Final = {
     "verbs_look": ("ps", "show", "poll", "nudges", "work", "search", "df"),
     "verbs_act": ("spawn", "send", "resume", "answer", "stop", "rm", "prune", "turn"),
     "verbs_wait": ("wait",),
+    "usage": ("usage",),
     "reap": ("reap",),
     "logs": ("logs",),
     "verbs_config": ("config",),

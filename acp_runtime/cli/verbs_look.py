@@ -12,6 +12,7 @@ from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.stdout import put, put_json, write_bytes
 from acp_runtime.cli.table import table
 from acp_runtime.cli.talk import Talk
+from acp_runtime.cli.usage import told
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.plaintext import one_line, printable
 
@@ -58,8 +59,9 @@ def show(options: argparse.Namespace) -> int:
         if view[name] not in (None, "", 0, []):
             shown = ", ".join(view[name]) if name == "unsafe" else str(view[name])
             put(f"  {name.replace('_', ' '):<17} {one_line(shown, 400)}")
+    put(f"  {'used':<17} {told(view['spent'])}")
     for task in view["tasks"]:
-        put(f"task {task['id']}  {_outcome(task)}")
+        put(f"task {task['id']}  {_outcome(task)}  {told(task['spent'])}")
         put(f"  {one_line(task['text'], 400)}")
         if task["cause"]:
             put(f"  {one_line(task['cause'], 400)}")
@@ -180,11 +182,11 @@ def _hit(hit: dict[str, Any]) -> tuple[str, str, str, str]:
 
 def df(options: argparse.Namespace) -> int:
     """Print what the store holds and how much disk it takes."""
-    usage = Asking(options).call("usage")
+    disk = Asking(options).call("disk")
     if options.json:
-        put(json.dumps(usage))
+        put(json.dumps(disk))
         return Exit.DONE
-    for name, value in usage.items():
+    for name, value in disk.items():
         shown = f"{value / MIB:.1f} MiB" if name.endswith("_bytes") else str(value)
         put(f"{name.removesuffix('_bytes').replace('_', ' '):<16} {shown}")
     return Exit.DONE

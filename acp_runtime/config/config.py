@@ -7,6 +7,7 @@ from typing import Literal
 
 from acp_runtime.core.admission import Admission
 from acp_runtime.core.model import Limits
+from acp_runtime.core.prices import Price
 from acp_runtime.core.turns import OutboxRules
 from acp_runtime.presets import Preset, builtin_presets
 from acp_runtime.session.catalogue import Catalogue
@@ -56,7 +57,7 @@ class Config:
     `orphan_ttl` is for how many seconds an agent lives on without a manager.
 
     `ceiling` names the preset that a parent's wishes may not go beyond. `on_nudge` is a command for a person who has
-    no parent.
+    no parent. `prices` are those of models that the user added.
     """
 
     limits: Limits
@@ -77,5 +78,6 @@ class Config:
     daemon: DaemonConfig = field(default_factory=DaemonConfig)
     nudges: OutboxRules = field(default_factory=OutboxRules)
     one_shot: OneShot = field(default_factory=OneShot)
+    prices: tuple[Price, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, object] = field(default_factory=dict)

@@ -7,6 +7,7 @@ import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,12 +18,13 @@ from acp_runtime.config.config import Config, DaemonConfig, OneShot
 from acp_runtime.config.mistakes import ConfigError, line_of, mistakes
 from acp_runtime.config.nested import merged, paths
 from acp_runtime.config.original import ROOT, translate
-from acp_runtime.config.tables import AgentTable, FileTable, PresetTable
+from acp_runtime.config.tables import AgentTable, FileTable, PresetTable, PriceTable
 from acp_runtime.config.variables import read_variables
 from acp_runtime.core.admission import Admission
 from acp_runtime.core.confinement import Mount
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Limits
+from acp_runtime.core.prices import Price
 from acp_runtime.core.turns import OutboxRules
 from acp_runtime.places import cache_dir, config_dir, runtime_dir, state_dir
 from acp_runtime.presets import Preset, builtin_presets, narrow
@@ -105,6 +107,7 @@ def _config(table: FileTable, environ: Mapping[str, str], origins: dict[str, str
         daemon=DaemonConfig(**table.daemon.model_dump()),
         nudges=OutboxRules(**table.nudges.model_dump()),
         one_shot=OneShot(admission=admission, **one_shot),
+        prices=tuple(_price(model, entry) for model, entry in table.prices.items()),
         origins=origins,
         values=_values(table),
     )
@@ -144,6 +147,22 @@ def _check_names(config: Config) -> None:
 
 def _kind(name: str, entry: AgentTable) -> AgentKind:
     return read_kind(name, entry.model_dump())
+
+
+def _price(model: str, entry: PriceTable) -> Price:
+    """Return a price as it was written: decimal, not what is nearest to it in binary."""
+
+    def exact(value: float | None) -> Decimal | None:
+        return None if value is None else Decimal(str(value))
+
+    return Price.of(
+        model,
+        input=Decimal(str(entry.input)),
+        output=Decimal(str(entry.output)),
+        cached_input=exact(entry.cached_input),
+        cache_write=exact(entry.cache_write),
+        cache_write_hour=exact(entry.cache_write_hour),
+    )
 
 
 def _presets(file: FileTable, origins: Mapping[str, str]) -> dict[str, Preset]:

@@ -76,6 +76,8 @@ Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 Path = Annotated[Word, AfterValidator(absolute)]
 Runtime = Annotated[str, Field(pattern=f"^{RUNTIME.pattern}$")]
+Dollars = Annotated[float, Field(ge=0, le=1_000_000)]
+ModelName = Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 
 

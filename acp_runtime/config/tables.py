@@ -13,6 +13,8 @@ from acp_runtime.config.original import DelegationTable
 from acp_runtime.config.table import (
     YEAR,
     Count,
+    Dollars,
+    ModelName,
     Name,
     OrNever,
     Path,
@@ -202,6 +204,22 @@ class PresetTable(Table):
     unsafe_seccomp: bool | None = key(None, "UNSAFE: the agent's system calls are not filtered")
 
 
+class PriceTable(Table):
+    """`[prices."MODEL"]`: what a model costs; the program's own price of it does not count then."""
+
+    input: Dollars = key(..., "for what is sent", "USD per million tokens")
+    output: Dollars = key(..., "for what is answered", "USD per million tokens")
+    cached_input: Dollars | None = key(
+        None, "for what comes from a cache; as `input` if not set", "USD per million tokens"
+    )
+    cache_write: Dollars | None = key(
+        None, "for what is put into a cache; as `input` if not set", "USD per million tokens"
+    )
+    cache_write_hour: Dollars | None = key(
+        None, "for what is put into a cache for an hour; as `cache_write` if not set", "USD per million tokens"
+    )
+
+
 class FileTable(Table):
     """The keys that stand outside of any table, and the tables."""
 
@@ -220,4 +238,5 @@ class FileTable(Table):
     one_shot: OneShotTable = OneShotTable()
     agents: dict[Name, AgentTable] = Field(default_factory=dict)
     presets: dict[Name, PresetTable] = Field(default_factory=dict)
+    prices: dict[ModelName, PriceTable] = Field(default_factory=dict)
     delegation: DelegationTable = DelegationTable()

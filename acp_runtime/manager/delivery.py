@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
@@ -28,13 +28,15 @@ def prompt_of(state: Subagent, task_id: str) -> tuple[str, dict[str, str]]:
 
 @asynccontextmanager
 async def counted_files(
-    launched: Launched | None, cancelled: asyncio.Event, moment: float
+    launched: Launched | None, cancelled: asyncio.Event, moment: float, settled: Callable[[], Awaitable[None]]
 ) -> AsyncIterator[int | None]:
     """Give the number of changed files, or None where it cannot be counted, or not in time.
 
     An agent that has answered is not to be taken for one that ignores its cancel: once the task is `cancelled` the
-    count has only this `moment`, in seconds. What is under way then ends with the block.
+    count has only this `moment`, in seconds. What is under way then ends with the block. What the task's calls of
+    models used is `settled` first: whoever hears of its end is told all of it.
     """
+    await settled()
     if launched is None:
         yield None
         return

@@ -20,7 +20,7 @@ from acp_runtime.manager.adoption import OpenWay, find, opened_in_time
 from acp_runtime.manager.confinement import host_mounts, sandbox_limits
 from acp_runtime.manager.docker_agent import DockerAgent, hold_in, look_for_folder
 from acp_runtime.manager.launcher import Ended, Judgement, LaunchError, LaunchRequest, Log
-from acp_runtime.manager.model_way import PORT, group, model_way, relay_command, route_of, run_mounts
+from acp_runtime.manager.model_way import PORT, group, metering, model_way, relay_command, route_of, run_mounts
 from acp_runtime.manager.reaping import Reaping
 from acp_runtime.manager.run_dir import make_private, make_run_dir, remove_run_dir, unusable
 from acp_runtime.manager.work import forget_removal, note_removal, removal_noted
@@ -120,8 +120,7 @@ class DockerLauncher:
         if request.attempt > 1:
             await remove_journals(sandbox, before=request.attempt)
         await look_for_folder(sandbox, request)
-        base_url = route.inside(PORT) if route is not None else ""
-        env = request.kind.environment(model=request.order.model, base_url=base_url)
+        env = request.kind.environment(model=request.order.model, base_url=route.inside(PORT) if route else "")
         agent = self._agent(request, hold_in(sandbox, ground.probed, run_dir), receiver, host_side)
         undo.push_async_callback(agent.channel.close)
         await self._start(agent, env)
@@ -168,7 +167,8 @@ class DockerLauncher:
             raise unusable(error) from error
 
     def _way(self, request: LaunchRequest, sandbox: Sandbox, probed: ProbeResult, run_dir: Path) -> OpenWay:
-        return partial(model_way, sandbox, probed, run_dir, token=request.token, epoch=self._owner.epoch)
+        meter, epoch = metering(request, self._config.prices), self._owner.epoch
+        return partial(model_way, sandbox, probed, run_dir, metering=meter, token=request.token, epoch=epoch)
 
     def remove_run_dir(self, request: LaunchRequest, root: Path | None = None) -> None:
         remove_run_dir(root or self._config.runtime_dir, request.store, request.subagent, self._owner.epoch)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from acp_runtime.core.metering import Call
 from acp_runtime.core.model import Order
 from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.session.channel import Channel, Receiver
@@ -16,10 +17,11 @@ from sandbox.judgement import Action, Judgement, Kind, Log, Standing
 
 __all__ = [
     "Action", "CheckResult", "Drained", "Ended", "Fate", "Judgement", "Kind", "LaunchError", "LaunchRequest",
-    "Launched", "Launcher", "Log", "Progress", "Standing", "Work",
+    "Launched", "Launcher", "Log", "OnCall", "Progress", "Standing", "Work",
 ]  # fmt: skip
 
 Progress = Callable[[str], None]
+OnCall = Callable[[Call], None]
 
 
 class LaunchError(Exception):
@@ -36,7 +38,7 @@ class LaunchRequest:
 
     `resume` is the session of an earlier attempt: the home and the work that it left are gone on with. Without it
     everything is made anew, and what an earlier attempt left is cleared away first. `token` is the secret by which
-    managers of this store reach the agent of this attempt.
+    managers of this store reach the agent of this attempt. `on_call` is told each call of a model when it is over.
     """
 
     store: str
@@ -46,6 +48,7 @@ class LaunchRequest:
     order: Order
     keep: Path
     progress: Progress
+    on_call: OnCall
     token: str
     resume: str | None = None
 

@@ -7,17 +7,21 @@ relay holds new connections, and `RelayLink` mends it; after `async with` nothin
 """
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 from acp_runtime.carrying.limits import CarryingLimits
 from acp_runtime.carrying.server import HttpServer
+from acp_runtime.clock import SystemClock
+from acp_runtime.core.prices import Price
 from acp_runtime.keys import key_source
 from acp_runtime.manager.launcher import LaunchRequest
 from acp_runtime.manager.run_dir import HOLDER, SOCKET
 from acp_runtime.models.forwarder import ModelForwarder
+from acp_runtime.models.meter import Metering
+from acp_runtime.models.prices import builtin_prices
 from acp_runtime.models.route import Route
 from sandbox.channel import ExecChannel, Receiver
 from sandbox.container import Sandbox
@@ -26,7 +30,7 @@ from sandbox.programs_volume import RELAY
 from sandbox.relay.link import RelayLink
 from sandbox.spec import HostMount
 
-__all__ = ["HOLD", "PORT", "RUN", "group", "model_way", "relay_command", "run_mounts"]
+__all__ = ["HOLD", "PORT", "RUN", "group", "metering", "model_way", "relay_command", "run_mounts"]
 
 PORT: Final = 8790
 RUN: Final = "/run/subagents"
@@ -55,7 +59,14 @@ def group(probed: ProbeResult) -> int:
 
 @asynccontextmanager
 async def model_way(
-    sandbox: Sandbox, probed: ProbeResult, run_dir: Path, route: Route, *, token: str, epoch: int
+    sandbox: Sandbox,
+    probed: ProbeResult,
+    run_dir: Path,
+    route: Route,
+    *,
+    metering: Metering,
+    token: str,
+    epoch: int,
 ) -> AsyncIterator[None]:
     """Serve the model requests of a sandbox that was made with `relay_command`, also one that was made long ago.
 
@@ -68,13 +79,20 @@ async def model_way(
         return await sandbox.open_channel(argv, cwd="/", env={}, receiver=receiver, user=user)
 
     limits = CarryingLimits()
-    forwarder = ModelForwarder(route, limits=limits)
+    forwarder = ModelForwarder(route, metering=metering, limits=limits)
     async with HttpServer(run_dir / SOCKET, os.getgid(), forwarder, limits) as server:
         if probed.sockets_shared:
             yield
             return
         async with RelayLink(attach, {PORT: server.path}, token=token, epoch=epoch):
             yield
+
+
+def metering(request: LaunchRequest, own: Iterable[Price]) -> Metering:
+    """Return what the agent's calls are measured with, prices of the user's `own` included."""
+    clock = SystemClock()
+    prices = builtin_prices().with_own(own)
+    return Metering(request.subagent, prices, lambda: int(clock.wall().timestamp() * 1000), request.on_call)
 
 
 async def route_of(request: LaunchRequest, environ: Mapping[str, str]) -> Route | None:

@@ -237,7 +237,7 @@ class Performer:
         if session is None:
             return
         grace, launched = around.state().limits.cancel_grace, self._launched if counted else None
-        count = partial(counted_files, launched, self._cancelled, grace / 5)
+        count = partial(counted_files, launched, self._cancelled, grace / 5, around.settled)
 
         async def laid(request: int, offset: int) -> None:
             await around.store(PromptLaid(effect.attempt, effect.task_id, request, offset))

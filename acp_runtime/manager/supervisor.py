@@ -26,6 +26,7 @@ from acp_runtime.core.model import Lifecycle, Reason, Subagent
 from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.core.timers import taken_over
 from acp_runtime.manager.actor import Actor
+from acp_runtime.manager.bookkeeper import Bookkeeper
 from acp_runtime.manager.holder_key import HolderKey
 from acp_runtime.manager.launcher import Launcher, LaunchRequest, Progress
 from acp_runtime.manager.surroundings import Surroundings
@@ -53,6 +54,7 @@ class Supervisor:
         *,
         keep: Path,
         progress: Progress,
+        bookkeeper: Bookkeeper,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -61,6 +63,7 @@ class Supervisor:
         self._key = key
         self._keep = keep
         self._progress = progress
+        self._bookkeeper = bookkeeper
         self._actors: dict[str, Actor] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._admitting: set[asyncio.Task[None]] = set()
@@ -200,6 +203,7 @@ class Supervisor:
             order=state.order,
             keep=self._keep,
             progress=self._progress,
+            on_call=self._bookkeeper.take,
             token=self._key.token(state.id, attempt),
             resume=state.session_id,
         )
@@ -218,6 +222,7 @@ class Supervisor:
             state=lambda: actor.state,
             tell=actor.tell,
             store=actor.ask,
+            settled=self._bookkeeper.settled,
             epoch=self._store.epoch,
             version=self._catalogue.version,
         )

@@ -12,7 +12,8 @@ from acp_runtime.manager.launcher import Launcher, LaunchRequest
 class Surroundings:
     """What a performer works with. `tell` queues an observation; `store` queues one and returns when it is durable.
 
-    `state` gives the subagent as it is now; `request` what to launch as this attempt.
+    `settled` returns when the calls of models that are over by now are booked. `state` gives the subagent as it is now;
+    `request` what to launch as this attempt.
     """
 
     launcher: Launcher
@@ -20,5 +21,6 @@ class Surroundings:
     state: Callable[[], Subagent]
     tell: Callable[[Observation], None]
     store: Callable[[Observation], Awaitable[object]]
+    settled: Callable[[], Awaitable[None]]
     epoch: int
     version: str

@@ -1,6 +1,8 @@
 """The way from a sandbox to its model: one upstream, the key added outside of the sandbox."""
 
 from acp_runtime.models.forwarder import ModelForwarder
+from acp_runtime.models.meter import Metering
+from acp_runtime.models.prices import builtin_prices
 from acp_runtime.models.route import Route
 
-__all__ = ["ModelForwarder", "Route"]
+__all__ = ["Metering", "ModelForwarder", "Route", "builtin_prices"]

@@ -9,11 +9,12 @@ import h11
 
 from acp_runtime.carrying.exchange import Exchange
 from acp_runtime.carrying.limits import CarryingLimits
-from acp_runtime.carrying.observer import Ending
+from acp_runtime.carrying.observer import Ending, Observer
 from acp_runtime.carrying.peer import HttpPeer
 from acp_runtime.carrying.refusal import Refusal
 from acp_runtime.carrying.tally import Tally
 from acp_runtime.carrying.upstream import Onward, Upstream
+from acp_runtime.models.meter import Meter, Metering
 from acp_runtime.models.route import Route
 
 __all__ = ["ModelForwarder"]
@@ -22,11 +23,14 @@ __all__ = ["ModelForwarder"]
 class ModelForwarder:
     """A carrier. `trust` is the TLS context for https upstreams (default: the system's authorities).
 
-    `tally` may be read at any time.
+    `tally` may be read at any time; each call of a model is told to `metering` when it is over.
     """
 
-    def __init__(self, route: Route, *, trust: ssl.SSLContext | None = None, limits: CarryingLimits) -> None:
+    def __init__(
+        self, route: Route, *, metering: Metering, trust: ssl.SSLContext | None = None, limits: CarryingLimits
+    ) -> None:
         self.route = route
+        self._metering = metering
         self.tally = Tally()
         self._limits = limits
         tls = (trust or ssl.create_default_context()) if route.scheme == "https" else None
@@ -34,7 +38,8 @@ class ModelForwarder:
 
     async def carry(self, client: HttpPeer, request: h11.Request) -> None:
         """See `Carrier`."""
-        await Exchange(client, self._where_to, self._limits, self.tally).run(request)
+        both = _Both(self.tally, Meter(self._metering))
+        await Exchange(client, self._where_to, self._limits, both).run(request)
 
     def on_refused(self, refusal: Refusal) -> None:
         self.tally.on_end(Ending.refused(refusal))
@@ -43,3 +48,30 @@ class ModelForwarder:
         target = self.route.admit(request.method, request.target)
         secret = self.route.key.reveal() if self.route.key else None
         return Onward(self._upstream, target, self.route.credentials(), secret)
+
+
+class _Both:
+    """Two observers of one exchange."""
+
+    def __init__(self, first: Observer, second: Observer) -> None:
+        self._both = (first, second)
+
+    def on_request(self, request: h11.Request) -> None:
+        for each in self._both:
+            each.on_request(request)
+
+    def on_request_body(self, data: bytes) -> None:
+        for each in self._both:
+            each.on_request_body(data)
+
+    def on_answer(self, head: h11.Response) -> None:
+        for each in self._both:
+            each.on_answer(head)
+
+    def on_answer_body(self, data: bytes) -> None:
+        for each in self._both:
+            each.on_answer_body(data)
+
+    def on_end(self, ending: Ending) -> None:
+        for each in self._both:
+            each.on_end(ending)

@@ -14,7 +14,7 @@ from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.manager.work import delete_work, work_bytes
 from acp_runtime.store.disk import room
 from acp_runtime.store.store import Store
-from acp_runtime.views import Pruned, SubagentView, Usage
+from acp_runtime.views import Disk, Pruned, SubagentView
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +53,10 @@ class Cellar:
                 await asyncio.to_thread(delete_work, self._work, each.id)
         return Pruned(tuple(each.id for each in ended), size, dry_run)
 
-    async def usage(self, parent: str | None) -> Usage:
+    async def disk(self, parent: str | None) -> Disk:
         """Return what there is, and how much disk it takes."""
-        found = await self._store.usage(parent)
-        return Usage(
+        found = await self._store.figures(parent)
+        return Disk(
             subagents=found.subagents,
             open_subagents=found.open_subagents,
             events=found.events,

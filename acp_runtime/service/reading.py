@@ -15,6 +15,7 @@ from acp_runtime.core.model import Opening, RequestKind, Subagent, TaskState, Ve
 from acp_runtime.core.plaintext import one_line
 from acp_runtime.core.status import Status
 from acp_runtime.core.timers import milliseconds
+from acp_runtime.service.spending import SUMS, spending
 from acp_runtime.store.outbox import OPEN
 from acp_runtime.store.parents import OWNER
 from acp_runtime.store.store import Store
@@ -33,6 +34,7 @@ _READ: Final = (
     "ORDER BY seq DESC LIMIT 1), 0)"
 )
 _COLUMNS: Final = f"SELECT subagent.*, {_NEWEST} - {_READ} AS unread FROM subagent"  # noqa: S608 - constants
+_SPENT: Final = f"SELECT subagent, task, {SUMS} FROM spent WHERE subagent"  # noqa: S608 - constants
 _OPEN_REQUESTS: Final = "SELECT * FROM request WHERE closed_seq IS NULL AND subagent"
 
 
@@ -46,36 +48,38 @@ class Reading:
 
     async def status(self, caller: Caller, subagent: str) -> SubagentView:
         """Return one subagent with its newest tasks. Raises `Rejected` (unknown_subagent)."""
-        scope, mine = _scope(caller)
-        rows, tasks, requests = await self._store.queries(
+        scope, mine = scope_of(caller)
+        rows, tasks, requests, spent = await self._store.queries(
             (f"{_COLUMNS} WHERE id = ? AND {scope}", (subagent, *mine)),
             (f"SELECT * FROM task WHERE subagent = ? ORDER BY number DESC LIMIT {TASKS_SHOWN}", (subagent,)),  # noqa: S608 - a constant
             (f"{_OPEN_REQUESTS} = ? ORDER BY opened_seq", (subagent,)),
+            (f"{_SPENT} = ? GROUP BY task", (subagent,)),
         )
         if not rows:
             raise unknown(subagent)
-        return self._view(rows[0], tasks[::-1], requests)
+        return self._view(rows[0], tasks[::-1], requests, spent)
 
     async def views(self, caller: Caller, *, ended: bool) -> list[SubagentView]:
         """Return subagents in order of creation, each with its open tasks and the newest one."""
-        scope, mine = _scope(caller)
+        scope, mine = scope_of(caller)
         listed = f"SELECT id FROM subagent WHERE {scope}" + ("" if ended else f" AND {OPEN}")  # noqa: S608 - constants
         listed += f" ORDER BY created_seq DESC LIMIT {LISTED}"
         newest = "(SELECT max(number) FROM task AS each WHERE each.subagent = task.subagent)"
         open_tasks = f"SELECT * FROM task WHERE subagent IN ({listed}) AND (ended_seq IS NULL OR number = {newest})"  # noqa: S608
-        rows, tasks, requests = await self._store.queries(
+        rows, tasks, requests, spent = await self._store.queries(
             (f"{_COLUMNS} WHERE id IN ({listed}) ORDER BY created_seq", mine),
             (f"{open_tasks} ORDER BY number", mine),
             (f"{_OPEN_REQUESTS} IN ({listed}) ORDER BY opened_seq", mine),
+            (f"{_SPENT} IN ({listed}) GROUP BY subagent, task", mine),
         )
-        return [self._view(row, _of(row, tasks), _of(row, requests)) for row in rows]
+        return [self._view(row, _of(row, tasks), _of(row, requests), _of(row, spent)) for row in rows]
 
     async def find(self, caller: Caller, wanted: str) -> str:
         """Return the id that is meant: an id, the beginning of one, or a name.
 
         A name that several have means the one that has not ended. Raises `Rejected` (unknown_subagent, ambiguous).
         """
-        scope, mine = _scope(caller)
+        scope, mine = scope_of(caller)
         begins = wanted if wanted.startswith("bg-") else f"bg-{wanted}"
         rows = await self._store.query(
             f"SELECT id, name, {OPEN} AS open FROM subagent WHERE {scope} AND (name = ? OR substr(id, 1, ?) = ?) "  # noqa: S608
@@ -97,7 +101,7 @@ class Reading:
         self, caller: Caller, *, state: str | None, limit: int, ids: Sequence[str] | None = None
     ) -> list[NudgeView]:
         """Return nudges, of `ids` where given, newest first. Reading one does not claim it."""
-        scope, mine = _scope(caller)
+        scope, mine = scope_of(caller)
         only = None if ids is None else json.dumps(ids)
         rows = await self._store.query(
             f"SELECT * FROM nudge WHERE {scope} AND (? IS NULL OR state = ?) "  # noqa: S608
@@ -112,7 +116,11 @@ class Reading:
         return int(rows[0]["seq"])
 
     def _view(
-        self, row: Mapping[str, Any], tasks: Sequence[dict[str, Any]], requests: Sequence[dict[str, Any]]
+        self,
+        row: Mapping[str, Any],
+        tasks: Sequence[dict[str, Any]],
+        requests: Sequence[dict[str, Any]],
+        spent: Sequence[dict[str, Any]],
     ) -> SubagentView:
         status = Status(row["status"])
         live = self._living(row["id"])
@@ -154,8 +162,9 @@ class Reading:
             idle_timeout_at=self._after(live.idle_since, live.limits.idle) if live else None,
             max_lifetime_at=self._after(live.requested_at, live.limits.lifetime) if live else None,
             seq=row["updated_seq"],
-            tasks=tuple(_task(task) for task in tasks),
+            tasks=tuple(_task(task, [each for each in spent if each["task"] == task["id"]]) for task in tasks),
             requests=tuple(_request(each) for each in requests),
+            spent=spending(*spent),
         )
 
     def _after(self, since: int | None, seconds: float | None) -> str | None:
@@ -172,7 +181,8 @@ def unknown(subagent: str) -> Rejected:
     return Rejected("unknown_subagent", f"Unknown background subagent: {one_line(subagent, 40)}")
 
 
-def _scope(caller: Caller) -> tuple[str, tuple[str, ...]]:
+def scope_of(caller: Caller) -> tuple[str, tuple[str, ...]]:
+    """Return which rows of subagents a caller may see, as a condition and its values."""
     return ("1", ()) if isinstance(caller, Operator) else (f"parent = {OWNER}", (caller, caller))
 
 
@@ -180,7 +190,7 @@ def _of(row: Mapping[str, Any], each: Sequence[dict[str, Any]]) -> list[dict[str
     return [found for found in each if found["subagent"] == row["id"]]
 
 
-def _task(row: Mapping[str, Any]) -> TaskView:
+def _task(row: Mapping[str, Any], spent: Sequence[dict[str, Any]]) -> TaskView:
     return TaskView(
         id=row["id"],
         number=row["number"],
@@ -196,6 +206,7 @@ def _task(row: Mapping[str, Any]) -> TaskView:
         stderr_tail=row["stderr_tail"],
         queued_at=f"{row['queued_wall']}Z",
         ended_at=f"{row['ended_wall']}Z" if row["ended_wall"] else None,
+        spent=spending(*spent),
     )
 
 

@@ -21,11 +21,13 @@ from acp_runtime.core.ids import subagent_id
 from acp_runtime.core.inputs import AnswerRequest, CancelTask, Input, ResumeSubagent, StopSubagent
 from acp_runtime.core.model import Reason, Subagent
 from acp_runtime.core.turns import Form, Origin
+from acp_runtime.manager.bookkeeper import Bookkeeper
 from acp_runtime.manager.holder_key import HolderKey
 from acp_runtime.manager.launcher import CheckResult, Launcher, Work
 from acp_runtime.manager.output_file import OutputFiles
 from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.manager.work import read_work
+from acp_runtime.service.accounts import Accountable
 from acp_runtime.service.bounds import cursor, duration
 from acp_runtime.service.cellar import Cellar
 from acp_runtime.service.facade import SendMode, WaitMode
@@ -40,13 +42,13 @@ from acp_runtime.service.waking import wakeups
 from acp_runtime.store.outbox import TurnContext
 from acp_runtime.store.projections import Row
 from acp_runtime.store.store import Store
-from acp_runtime.views import Hit, NudgeView, Page, Pruned, Sent, SubagentView, Tail, Transcript, Usage, Waited, Wakeup
+from acp_runtime.views import Disk, Hit, NudgeView, Page, Pruned, Sent, SubagentView, Tail, Transcript, Waited, Wakeup
 
 if TYPE_CHECKING:
     from acp_runtime.client import RemoteRuntime
 
 
-class Runtime(Reapable):
+class Runtime(Reapable, Accountable):
     """Owns one store and the subagents in it. Use `async with Runtime.open(...)`."""
 
     def __init__(
@@ -84,9 +86,11 @@ class Runtime(Reapable):
             store = await stack.enter_async_context(Store.open(path, clock, rules, supplant=supplant))
             launcher.own(store.id, store.epoch)
             await stack.enter_async_context(OutputFiles.kept(store))
+            bookkeeper = await stack.enter_async_context(Bookkeeper(store).open())
+            key = HolderKey.beside(path)
             supervisor = await stack.enter_async_context(
                 Supervisor(
-                    store, clock, launcher, catalogue, HolderKey.beside(path), keep=keep, progress=progress
+                    store, clock, launcher, catalogue, key, keep=keep, progress=progress, bookkeeper=bookkeeper
                 ).open()
             )
             reaping = await stack.enter_async_context(Reaping.kept(store, launcher, clock, config.daemon.reap))
@@ -368,9 +372,9 @@ class Runtime(Reapable):
         older_than = duration("older_than", older_than)
         return await cellar.prune(_owner(caller), older_than=older_than, dry_run=dry_run)
 
-    async def usage(self, caller: Caller) -> Usage:
+    async def disk(self, caller: Caller) -> Disk:
         """Return what the store holds and how much disk it takes."""
-        return await Cellar(self._store, self._supervisor, self._keep).usage(_owner(caller))
+        return await Cellar(self._store, self._supervisor, self._keep).disk(_owner(caller))
 
     def _admission(self, *, one_shot: bool) -> Admission:
         return self._config.one_shot.admission if one_shot else self._config.admission

@@ -9,6 +9,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from acp_runtime.core.errors import StoreError
 from acp_runtime.core.events import SUBAGENT_EVENTS, Event
+from acp_runtime.core.metering import METER_EVENTS
 from acp_runtime.core.turns import PARENT_EVENTS
 
 
@@ -17,7 +18,9 @@ def kind_of(event_type: type[Event]) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", event_type.__name__).lower()
 
 
-_TYPES: Final[dict[str, type[Event]]] = {kind_of(each): each for each in (*SUBAGENT_EVENTS, *PARENT_EVENTS)}
+_TYPES: Final[dict[str, type[Event]]] = {
+    kind_of(each): each for each in (*SUBAGENT_EVENTS, *PARENT_EVENTS, *METER_EVENTS)
+}
 
 
 @cache

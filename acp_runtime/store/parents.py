@@ -35,6 +35,20 @@ def resolve(connection: sqlite3.Connection, name: str) -> str:
     return str(row[0]) if row is not None else name
 
 
+def forgotten(connection: sqlite3.Connection, parent: str | None, subagent: str) -> bool:
+    """Return whether the log of a subagent of a parent, or of any for None, was deleted."""
+    row = connection.execute("SELECT parent FROM forgotten WHERE subagent = ?", (subagent,)).fetchone()
+    return row is not None and (parent is None or resolve(connection, parent) == row[0])
+
+
+def read_up_to(connection: sqlite3.Connection, parent: str, subagent: str) -> int:
+    """Return how far a parent has read a subagent's log."""
+    row = connection.execute(
+        "SELECT read_seq FROM cursor WHERE parent = ? AND subagent = ?", (resolve(connection, parent), subagent)
+    ).fetchone()
+    return int(row[0]) if row is not None else 0
+
+
 def fold_parent(connection: sqlite3.Connection, event: Event, *, seq: int, wall: str, boot: str) -> None:
     """Project one event of a parent's stream."""
     match event:

@@ -5,11 +5,12 @@ from itertools import groupby, islice
 from typing import Final
 
 from acp_runtime.core.model import Subagent
+from acp_runtime.store import books
 from acp_runtime.store.codec import decode
 from acp_runtime.store.parents import PREFIX, fold_parent
 from acp_runtime.store.projections import Row, fold
 
-TABLES: Final = ("subagent", "task", "request", "nudge", "turn", "parent", "alias", "cursor", "forgotten")
+TABLES: Final = ("subagent", "task", "request", "nudge", "turn", "parent", "alias", "cursor", "forgotten", "spent")
 MAX_FOLDED: Final = 256
 
 
@@ -25,6 +26,9 @@ def rebuild(connection: sqlite3.Connection) -> None:
         if stream.startswith(PREFIX):
             for row in group:
                 fold_parent(connection, row.event, seq=row.seq, wall=row.wall, boot=row.boot)
+        elif stream.startswith(books.PREFIX):
+            for row in group:
+                books.fold_call(connection, row.event)
         else:
             while some := list(islice(group, MAX_FOLDED)):
                 states[stream] = fold(connection, states.get(stream), some)

@@ -11,6 +11,7 @@ from typing import Final
 
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.turns import SubagentForgotten
+from acp_runtime.store import books
 from acp_runtime.store.parents import resolve
 from acp_runtime.store.search import forget_tasks
 
@@ -91,16 +92,20 @@ def _ended(connection: sqlite3.Connection, subagent: str) -> Ended:
         (subagent,),
     ).fetchone()
     count, size = connection.execute(
-        "SELECT count(*), coalesce(sum(length(data)), 0) FROM event WHERE stream = ?", (subagent,)
+        "SELECT count(*), coalesce(sum(length(data)), 0) FROM event WHERE stream IN (?, ?)", _streams(subagent)
     ).fetchone()
     return Ended(row["id"], row["parent"], row["name"], bool(row["kept"]), row["updated_seq"], count, size)
+
+
+def _streams(subagent: str) -> tuple[str, str]:
+    return subagent, books.stream_of(subagent)
 
 
 def forget(connection: sqlite3.Connection, ended: Ended, *, by: str, now: int) -> SubagentForgotten:
     """Delete a subagent's log and all that was made from it; return the fact to be stored instead."""
     forget_tasks(connection, ended.id)
-    connection.execute("DELETE FROM event WHERE stream = ?", (ended.id,))
-    for table in ("task", "request", "nudge", "cursor"):
+    connection.execute("DELETE FROM event WHERE stream IN (?, ?)", _streams(ended.id))
+    for table in ("task", "request", "nudge", "cursor", "spent"):
         connection.execute(f"DELETE FROM {table} WHERE subagent = ?", (ended.id,))  # noqa: S608 - names of this line
     connection.execute("DELETE FROM subagent WHERE id = ?", (ended.id,))
     return SubagentForgotten(at=now, parent=ended.parent, subagent=ended.id, name=ended.name, seq=ended.last_seq, by=by)

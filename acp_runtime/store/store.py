@@ -17,6 +17,7 @@ from acp_runtime.core.admission import Admission
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.events import Event
 from acp_runtime.core.evolve import evolve
+from acp_runtime.core.metering import Call
 from acp_runtime.core.model import Subagent
 from acp_runtime.core.timers import milliseconds
 from acp_runtime.core.turns import (
@@ -28,7 +29,7 @@ from acp_runtime.core.turns import (
     SubagentRead,
     TurnCommitted,
 )
-from acp_runtime.store import outbox, retention
+from acp_runtime.store import books, outbox, retention
 from acp_runtime.store.admission import check_admission
 from acp_runtime.store.awake import left_at, note, older
 from acp_runtime.store.codec import decode, encode, storable, storable_value
@@ -36,7 +37,7 @@ from acp_runtime.store.db import Database, T
 from acp_runtime.store.disk import need_room
 from acp_runtime.store.outbox import Asking, Moment, TurnContext, wall_text
 from acp_runtime.store.ownership import put_launcher, put_lease
-from acp_runtime.store.parents import fold_parent, resolve, stream_of
+from acp_runtime.store.parents import fold_parent, forgotten, read_up_to, resolve, stream_of
 from acp_runtime.store.projections import Row, fold
 from acp_runtime.store.rebuild import rebuild
 from acp_runtime.store.retention import Ended, Figures
@@ -145,11 +146,14 @@ class Store:
             rows.append(Row(cursor.lastrowid or 0, stream, version + offset, kept, wall, self._clock.boot))
         return rows
 
-    def _append_parent(self, connection: sqlite3.Connection, parent: str, event: Event) -> None:
-        stream = stream_of(parent)
+    def _append_alone(self, connection: sqlite3.Connection, stream: str, event: Event) -> Row:
+        """Append to a stream that has no one writer."""
         last = connection.execute("SELECT coalesce(max(version), 0) FROM event WHERE stream = ?", (stream,)).fetchone()
-        for row in self._append(connection, stream, last[0], [event]):
-            fold_parent(connection, row.event, seq=row.seq, wall=row.wall, boot=row.boot)
+        return self._append(connection, stream, last[0], [event])[0]
+
+    def _append_parent(self, connection: sqlite3.Connection, parent: str, event: Event) -> None:
+        row = self._append_alone(connection, stream_of(parent), event)
+        fold_parent(connection, row.event, seq=row.seq, wall=row.wall, boot=row.boot)
 
     async def load(self, subagent: str) -> Committed | None:
         """Return a subagent as its log tells it, or None when the log does not know it."""
@@ -275,14 +279,8 @@ class Store:
 
     async def forgotten(self, parent: str | None, subagent: str) -> bool:
         """Return whether a subagent's log was deleted: a cursor into it has expired. None asks for any parent's."""
-
-        def work(connection: sqlite3.Connection) -> bool:
-            row = connection.execute(
-                "SELECT parent FROM forgotten WHERE subagent = ?", (storable(subagent),)
-            ).fetchone()
-            return row is not None and (parent is None or resolve(connection, storable(parent)) == row[0])
-
-        return await self._database.read(work)
+        subagent = storable(subagent)
+        return await self._database.read(lambda connection: forgotten(connection, storable_value(parent), subagent))
 
     async def search(self, parent: str | None, query: str, *, limit: int = 20) -> list[Found]:
         """Return tasks in which the words of a query stand, best first; None searches those of all parents."""
@@ -331,21 +329,14 @@ class Store:
         fact = retention.forget(connection, ended, by=by, now=self._clock.now())
         self._append_parent(connection, ended.parent, fact)
 
-    async def usage(self, parent: str | None) -> Figures:
+    async def figures(self, parent: str | None) -> Figures:
         """Return what the store holds of a parent, or of all for None, and how large it is."""
         return await self._database.read(lambda connection: retention.figures(connection, storable_value(parent)))
 
     async def read_up_to(self, parent: str, subagent: str) -> int:
         """Return how far a parent has read a subagent's log; 0 when it never did."""
-
-        def work(connection: sqlite3.Connection) -> int:
-            row = connection.execute(
-                "SELECT read_seq FROM cursor WHERE parent = ? AND subagent = ?",
-                (resolve(connection, storable(parent)), storable(subagent)),
-            ).fetchone()
-            return int(row[0]) if row is not None else 0
-
-        return await self._database.read(work)
+        parent, subagent = storable(parent), storable(subagent)
+        return await self._database.read(lambda connection: read_up_to(connection, parent, subagent))
 
     async def mark_read(self, parent: str, subagent: str, seq: int) -> None:
         """Record that a parent has read a subagent's log up to `seq`."""
@@ -357,6 +348,13 @@ class Store:
             self._append_parent(connection, owner, event)
 
         await self._database.write(work)
+
+    # ---- calls of models
+
+    async def book(self, calls: Sequence[Call]) -> None:
+        """Charge tasks and subagents with what calls of models used. Wakes nobody: it is no news."""
+        now = self._clock.now()
+        await self._database.write(lambda connection: books.book(connection, calls, self._append_alone, now))
 
     # ---- the rest
 

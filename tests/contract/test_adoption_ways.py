@@ -123,7 +123,7 @@ async def test_an_engine_that_is_back_is_used_for_all_again(place: Place, first:
     launcher = DockerLauncher(place.config, {**os.environ, "DOCKER_HOST": f"unix://{endpoint}"})
     launcher.own("aaaabbbb", 1)
     kind, order = AgentKind("none", ("none",)), Order(agent="none", workspace=str(place.workspace))
-    request = LaunchRequest("aaaabbbb", "bg-0000000001", 1, kind, order, place.root / "keep", str, "t" * 48)
+    request = LaunchRequest("aaaabbbb", "bg-0000000001", 1, kind, order, place.root / "keep", str, print, "t" * 48)
     session = AcpSession(1, OBSERVER)
     try:
         with pytest.raises(LaunchError):

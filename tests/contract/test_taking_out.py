@@ -74,6 +74,7 @@ async def swept(place: Place, store: str, **fields: Any) -> Ended:
         kind=AgentKind("scripted", ()),
         order=Order(agent="scripted", workspace=str(place.workspace)),
         progress=lambda _: None,
+        on_call=print,
         token="",
         **fields,
     )

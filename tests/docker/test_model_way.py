@@ -6,15 +6,16 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from acp_runtime.core.metering import Call
 from acp_runtime.keys import Secret
 from acp_runtime.manager.model_way import PORT, group, model_way, relay_command, run_mounts
 from acp_runtime.manager.run_dir import make_run_dir
-from acp_runtime.models import Route
+from acp_runtime.models import Metering, Route
 from sandbox.container import Sandbox
 from sandbox.engine import Engine
 from sandbox.probe import ProbeResult
@@ -24,7 +25,7 @@ from sandbox.spec import VolumeMount
 from tests.docker.proxies import sealed
 from tests.docker.test_transports import CERTIFICATES
 from tests.faults.storm.own_engine import own_engine
-from tests.integration.http_ends import BOUND, KEY, upstream
+from tests.integration.http_ends import BOUND, KEY, MOMENT, PRICES, upstream
 
 pytestmark = pytest.mark.docker
 
@@ -73,10 +74,12 @@ class Placed:
     sandbox: Sandbox
     folder: Path
     probed: ProbeResult
+    calls: list[Call] = field(default_factory=list)
 
     def open(self, url: str, *, epoch: int = 1) -> AbstractAsyncContextManager[None]:
         route = Route.parse(url, key=Secret(KEY, name="MODEL_KEY"))
-        return model_way(self.sandbox, self.probed, self.folder, route, token=TOKEN, epoch=epoch)
+        metering = Metering("bg-0000000001", PRICES, lambda: MOMENT, self.calls.append)
+        return model_way(self.sandbox, self.probed, self.folder, route, metering=metering, token=TOKEN, epoch=epoch)
 
     async def python(self, script: str, user: str = "10001:10001") -> str:
         done = await self.sandbox.run(("python3", "-c", script), cwd="/", limit_bytes=1 << 20, timeout=BOUND, user=user)

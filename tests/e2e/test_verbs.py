@@ -259,6 +259,8 @@ def test_words_are_searched_and_space_is_told(site: DaemonSite, idle: str) -> No
     assert idle in ask(site, "search", "hello", "--json").stdout
     assert ask(site, "search", "nowhere-to-be-found").stdout == ""
     assert json.loads(ask(site, "df", "--json").stdout)["open_subagents"] >= 1
+    assert ask(site, "usage", idle, "--by", "task", "--json").stdout == ""
+    assert ask(site, "usage").stderr == "no calls of models\n"
     assert ask(site, "prune", "--older-than", "1", "--dry-run").stdout == ""
 
 

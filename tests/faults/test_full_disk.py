@@ -61,7 +61,7 @@ async def test_a_disk_with_little_room_starts_nothing_new_and_lets_the_rest_go_o
             ):
                 await runtime.spawn(PARENT, full.request("x"))
             assert [each.id for each in await runtime.list_subagents(PARENT)] == [view.id], "it left a trace"
-            assert (await runtime.usage(PARENT)).disk_free_bytes < LEAST_ROOM
+            assert (await runtime.disk(PARENT)).disk_free_bytes < LEAST_ROOM
             go.touch()
             view = await until(runtime, view.id, lambda each: each.newest.state.over)
             assert (view.newest.state, view.newest.result) == (TaskState.COMPLETED, "before after")

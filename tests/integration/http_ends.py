@@ -5,17 +5,22 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 import h11
 
 from acp_runtime.carrying import CarryingLimits, HttpServer, Tally
+from acp_runtime.core.metering import Call
+from acp_runtime.core.prices import Price, Prices
 from acp_runtime.keys import Secret
-from acp_runtime.models import ModelForwarder, Route
+from acp_runtime.models import Metering, ModelForwarder, Route
 from acp_runtime.session.catalogue import KeyForm
 
 KEY = "sk-canary-4711"
 BOUND = 60.0  # seconds; a hang, not a speed
+MOMENT = 1_700_000_000_000
+PRICES = Prices([Price.of("priced", input=Decimal(1), output=Decimal(2))])
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -114,6 +119,7 @@ class Forwarding:
     path: Path
     forwarder: ModelForwarder
     server: HttpServer
+    calls: list[Call]
 
     @property
     def tally(self) -> Tally:
@@ -135,9 +141,12 @@ async def forwarding(
     before = asyncio.all_tasks()
     path = folder / "model.sock"
     limited = CarryingLimits(**limits)
-    forwarder = ModelForwarder(Route.parse(url, key=secret, key_form=key_form), trust=trust, limits=limited)
+    calls: list[Call] = []
+    metering = Metering("bg-0000000001", PRICES, lambda: MOMENT, calls.append)
+    route = Route.parse(url, key=secret, key_form=key_form)
+    forwarder = ModelForwarder(route, metering=metering, trust=trust, limits=limited)
     async with HttpServer(path, path.parent.stat().st_gid, forwarder, limited) as server:
-        yield Forwarding(path, forwarder, server)
+        yield Forwarding(path, forwarder, server, calls)
     assert not path.exists()
     assert [task for task in asyncio.all_tasks() - before if "_accept_connection" in repr(task)] == []
     assert [task for task in asyncio.all_tasks() - before if "HttpServer" in repr(task)] == []

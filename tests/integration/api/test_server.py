@@ -80,7 +80,7 @@ async def test_both_clients_tell_another_version_as_theirs_to_mend(site: Site, m
         monkeypatch.setattr(unix_client, "__version__", "9.9")
         monkeypatch.setattr("acp_runtime.api.exchange.__version__", "9.9")
         with pytest.raises(DaemonError) as light:
-            await asyncio.to_thread(site.client.call, "usage", OPERATOR)
+            await asyncio.to_thread(site.client.call, "disk", OPERATOR)
         with pytest.raises(DaemonError) as heavy:
             async with RemoteRuntime.connect(site.socket):
                 pass
@@ -224,7 +224,7 @@ async def test_a_call_in_flight_when_the_daemon_vanishes_is_told_as_unknown(site
 
     vanishing = asyncio.create_task(asyncio.to_thread(vanish))
     with pytest.raises(DaemonError, match="look at what it did before you ask again") as light:
-        await asyncio.to_thread(site.client.call, "usage", PARENT)
+        await asyncio.to_thread(site.client.call, "disk", PARENT)
     with pytest.raises(DaemonError) as heavy:
         async with RemoteRuntime.connect(site.socket):
             pass

@@ -92,11 +92,12 @@ class BareAgent:
 
 @dataclass
 class Ground:
-    """Where a test's managers stand; `told` is what their launchers were asked to do."""
+    """Where a test's managers stand; `told` and `asked`: what their launchers were to do."""
 
     folder: Path
     clock: Any = field(default_factory=lambda: ManualClock(now=1_000))
     told: list[str] = field(default_factory=list)
+    asked: list[LaunchRequest] = field(default_factory=list)
     kinds: dict[str, AgentKind] = field(default_factory=dict)
     swept: bool = True
     count_fails: Exception | None = None
@@ -125,6 +126,7 @@ class Ground:
 
     async def launch(self, request: LaunchRequest, receiver: Receiver) -> BareAgent:
         self.told.append("launch")
+        self.asked.append(request)
         self.begun.set()
         if self.launch_fails is not None:
             raise self.launch_fails

@@ -20,6 +20,7 @@ from acp_runtime.core.inputs import (
 from acp_runtime.core.model import Limits, Order, Reason
 from acp_runtime.core.transcript import MessageEntry
 from acp_runtime.manager.actor import Actor
+from acp_runtime.manager.bookkeeper import Bookkeeper
 from acp_runtime.manager.launcher import LaunchRequest
 from acp_runtime.manager.performer import Surroundings
 from acp_runtime.store.store import Store
@@ -42,7 +43,7 @@ class Stage:
         def request(attempt: int) -> LaunchRequest:
             order = Order(agent="scripted", workspace=str(ground.folder))
             return LaunchRequest(
-                "store", actor.state.id, attempt, kind, order, ground.folder, lambda _sentence: None, "token"
+                "store", actor.state.id, attempt, kind, order, ground.folder, lambda _sentence: None, print, "token"
             )
 
         self.around = Surroundings(
@@ -51,6 +52,7 @@ class Stage:
             state=lambda: actor.state,
             tell=actor.tell,
             store=actor.ask,
+            settled=Bookkeeper(store).settled,
             epoch=store.epoch,
             version="test",
         )

@@ -23,6 +23,7 @@ from acp_runtime.core.inputs import (
 from acp_runtime.core.model import Limits, Order, Reason, TaskState
 from acp_runtime.core.status import Status
 from acp_runtime.core.timers import timers
+from acp_runtime.manager.bookkeeper import Bookkeeper
 from acp_runtime.manager.holder_key import HolderKey
 from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.session.catalogue import Catalogue
@@ -136,7 +137,9 @@ async def lifetimes(ground: Ground, subagent: str) -> tuple[int, int]:
     """Take a subagent up as a manager that is killed at once; return when its lifetime ends there, and by the log."""
     async with Store.open(ground.path, ground.clock) as store:
         key, kinds = HolderKey.beside(ground.path), Catalogue({}, "test")
-        manager = Supervisor(store, ground.clock, ground, kinds, key, keep=ground.folder, progress=print)
+        manager = Supervisor(
+            store, ground.clock, ground, kinds, key, keep=ground.folder, progress=print, bookkeeper=Bookkeeper(store)
+        )
         left = await store.load(subagent)
         assert left is not None
         taken, kept = await manager._inherit(left), await store.load(subagent)

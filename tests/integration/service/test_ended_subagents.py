@@ -148,7 +148,7 @@ async def test_a_prune_keeps_what_the_engine_did_not_let_go(bench: Bench, runtim
     assert [each.id for each in await runtime.list_subagents(PARENT, ended=True)] == [ids[1]]
     bench.ground.swept = True
     assert (await runtime.prune(OPERATOR, older_than=0)).subagents == (ids[1],)
-    usage = await runtime.usage(PARENT)
+    usage = await runtime.disk(PARENT)
     assert (usage.subagents, usage.open_subagents, usage.nudges_open) == (0, 0, 0)
     assert usage.store_bytes > 0
 

@@ -303,7 +303,18 @@ async def test_every_view_crosses_a_socket_and_comes_back_equal(bench: Bench, ru
     ):
         adapter: TypeAdapter[Any] = TypeAdapter(list[views.NudgeView] if isinstance(value, list) else type(value))
         assert adapter.validate_json(adapter.dump_json(value)) == value
-    for name in ("SubagentView", "Waited", "Sent", "Page", "Transcript", "Hit", "Pruned", "Usage", "Wakeup"):
+    for name in (
+        "SubagentView",
+        "Waited",
+        "Sent",
+        "Page",
+        "Transcript",
+        "Hit",
+        "Pruned",
+        "Disk",
+        "UsageView",
+        "Wakeup",
+    ):
         assert get_type_hints(getattr(views, name)), name
 
 

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from acp_runtime.core.errors import StoreError
 from acp_runtime.core.events import SUBAGENT_EVENTS, Event, RequestOpened, TaskEnded, TranscriptAdded
+from acp_runtime.core.metering import METER_EVENTS
 from acp_runtime.core.model import Limits, Option, TaskState
 from acp_runtime.core.transcript import MessageEntry
 from acp_runtime.core.turns import PARENT_EVENTS
 from acp_runtime.store.codec import decode, encode, kind_of
 
-ALL = (*SUBAGENT_EVENTS, *PARENT_EVENTS)
+ALL = (*SUBAGENT_EVENTS, *PARENT_EVENTS, *METER_EVENTS)
 NUMBERS = ("queue", "restarts", "retries")
 seconds = st.floats(min_value=0.001, max_value=1e9, allow_nan=False)
 st.register_type_strategy(
@@ -47,8 +48,9 @@ def test_every_event_comes_back_as_it_was(event_type: type[Event]) -> None:
 def test_kinds_are_distinct_and_these_for_ever() -> None:
     assert sorted(kind_of(each) for each in ALL) == [
         "agent_died", "attempt_started", "boot_began", "cancel_requested", "channel_lost", "channel_recovered",
-        "loss_confirmed", "nudges_died", "nudges_revived", "parent_aliased", "prompt_sent", "recovery_refused",
-        "request_closed", "request_opened", "session_opened", "steer_ended", "steer_requested", "step_reached",
+        "loss_confirmed", "model_called", "nudges_died", "nudges_revived", "parent_aliased", "prompt_sent",
+        "recovery_refused", "request_closed", "request_opened", "session_opened", "steer_ended", "steer_requested",
+        "step_reached",
         "stop_requested", "subagent_failed", "subagent_forgotten", "subagent_read", "subagent_requested",
         "subagent_stopped", "task_ended", "task_queued", "task_retried", "task_started", "transcript_added",
         "turn_begun", "turn_committed",

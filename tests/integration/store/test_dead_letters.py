@@ -50,7 +50,7 @@ async def test_what_is_offered_again_and_again_without_an_acknowledgement_dies(
     turns = [await strict.begin_turn(PARENT, "mcp", f"t{number}") for number in range(4)]
     assert [len(turn.nudges) for turn in turns] == [1, 1, 1, 0]
     assert await letters(strict) == [("dead", "shown in 3 turns, and none of them was acknowledged")]
-    assert (await strict.usage(PARENT)).nudges_dead == 1
+    assert (await strict.figures(PARENT)).nudges_dead == 1
     await same_after_rebuild(strict)
 
 

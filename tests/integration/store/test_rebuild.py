@@ -11,6 +11,7 @@ from acp_runtime.core.decide import decide
 from acp_runtime.core.errors import StoreError
 from acp_runtime.core.events import Event
 from acp_runtime.core.inputs import Halted, PromptAnswered, Send, SessionReady, StopSubagent
+from acp_runtime.core.metering import Call, CallEnd, Usage
 from acp_runtime.core.model import Limits, Permissions, Reason
 from acp_runtime.store.rebuild import TABLES
 from acp_runtime.store.store import Store
@@ -19,6 +20,7 @@ from tests.integration.store.conftest import Line, dump
 from tests.ledger import check_log
 
 PARENTS = ("one", "two")
+MOMENT = int(ManualClock().wall().timestamp() * 1000)
 
 
 async def subagent(store: Store, random: Random, number: int) -> AsyncIterator[str]:
@@ -56,12 +58,22 @@ async def turns(store: Store, clock: ManualClock, random: Random) -> AsyncIterat
         yield parent
 
 
+def a_call(random: Random, subagent: str) -> Call:
+    usage = Usage(random.randrange(900), random.randrange(9), random.randrange(9), random.randrange(90))
+    model, end = random.choice(["a", "b", ""]), random.choice([*CallEnd])
+    told = end is CallEnd.ANSWERED and random.random() < 0.8
+    cost = random.choice([None, 7]) if told else None
+    return Call(subagent, MOMENT, model, end, usage if told else None, 0 if told else 5, cost)
+
+
 async def rich_history(store: Store, clock: ManualClock, random: Random) -> None:
     running = [subagent(store, random, number) for number in range(8)] + [turns(store, clock, random)]
     while running:
         life = random.choice(running)
         if await anext(life, None) is None:
             running.remove(life)
+        if random.random() < 0.3:
+            await store.book([a_call(random, f"bg-{random.randrange(9):010x}") for _ in range(random.randrange(3))])
 
 
 @pytest.mark.parametrize("seed", [1, 3, 4])

@@ -136,7 +136,7 @@ async def test_a_dead_letter_does_not_keep_its_log_for_ever(path: Path, clock: M
         await ended(store, clock, "bg-0000000001")
         clock.advance(8 * DAY * 1000)
         assert await pruned(store) == [], "its letter has died this moment and is to be seen"
-        assert (await store.usage(None)).nudges_dead == 1
+        assert (await store.figures(None)).nudges_dead == 1
         clock.advance(7 * DAY * 1000 + 1)
         assert await pruned(store) == ["bg-0000000001"]
 
@@ -181,9 +181,9 @@ async def test_what_was_deleted_gives_its_room_back(path: Path, clock: ManualClo
         await line.take(READY, StopSubagent(Reason.FINISHED, "parent", "done"), Halted(1, confirmed=True))
         await told(store, "t1")
         clock.advance(DAY * 1000)
-        before = await store.usage(None)
+        before = await store.figures(None)
         await store.prune(None, older_than=1.0)
-        after = await store.usage(None)
+        after = await store.figures(None)
         assert (before.subagents, before.open_subagents, before.nudges_open) == (1, 0, 0)
         assert (after.subagents, after.free) == (0, 0)
         assert after.size < before.size - 1_000_000
@@ -193,7 +193,7 @@ async def test_what_was_deleted_gives_its_room_back(path: Path, clock: ManualClo
 async def test_figures_are_of_the_caller_alone(store: Store, clock: ManualClock) -> None:
     await ended(store, clock, "bg-0000000001", parent="one")
     line = await Line.begin(store, clock, spawn("bg-0000000002", parent="two"))
-    one, two, both = await store.usage("one"), await store.usage("two"), await store.usage(None)
+    one, two, both = await store.figures("one"), await store.figures("two"), await store.figures(None)
     assert (one.subagents, one.open_subagents, one.nudges_open) == (1, 0, 1)
     assert (two.subagents, two.open_subagents, two.nudges_open) == (1, 1, 0)
     assert two.events == line.committed.version

@@ -1,0 +1,109 @@
+"""What calls of models used: tokens and cost of one call, and of many. Pure.
+
+Money is counted in whole nano-dollars (10^-9 USD), so that no sum depends on its order.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from acp_runtime.core.events import Event
+
+NANOS: Final = 1_000_000_000
+MAX_TOKENS: Final = 2**40  # of one call; what is beyond is no count
+
+
+class CallEnd(StrEnum):
+    """How a call ended. `FAILED`: with an error, or no answer; `BROKEN`: in the middle of one; `REFUSED`: by us."""
+
+    ANSWERED = "answered"
+    FAILED = "failed"
+    BROKEN = "broken"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The tokens of one answer, as its provider counts them.
+
+    The four parts add up: `input` is what was read anew, `cached_input` what came from a cache, `cache_write` what was
+    put into one. `cache_write_hour` is the part of `cache_write` that is kept for an hour, `reasoning` the part of
+    `output` that is not shown.
+    """
+
+    input: int = 0
+    cached_input: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+    cache_write_hour: int = 0
+
+    @property
+    def prompt(self) -> int:
+        """All that was sent, however it was counted."""
+        return self.input + self.cached_input + self.cache_write
+
+    @property
+    def total(self) -> int:
+        return self.prompt + self.output
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a model, when it was over. `began` is Unix time in milliseconds.
+
+    `usage` is None where the answer did not tell it, and a lower bound where that broke off. `estimate` is what a
+    budget counts for what was not told, by the sizes of request and answer. `cost` is that of `usage`, None where
+    nobody knows the price of `model`. `why` says in a sentence what went wrong.
+    """
+
+    subagent: str
+    began: int
+    model: str
+    end: CallEnd
+    usage: Usage | None = None
+    estimate: int = 0
+    cost: int | None = None
+    why: str = ""
+
+    @property
+    def tokens(self) -> int:
+        """What a budget counts for it."""
+        return self.estimate + (self.usage.total if self.usage is not None else 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCalled(Event):
+    """A call of a model was over; `task_id` is the task that it was made for, None where none was running then."""
+
+    call: Call
+    task_id: str | None
+
+
+METER_EVENTS: tuple[type[Event], ...] = (ModelCalled,)
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """The sum of calls. `refused` ones never left this machine, `failed` ones got no answer but an error.
+
+    `unknown` did not tell all of their tokens, and `estimate` is what a budget counts for the rest of them; `unpriced`
+    used tokens whose cost is not known in full, and `cost` does not hold it.
+    """
+
+    calls: int = 0
+    refused: int = 0
+    failed: int = 0
+    unknown: int = 0
+    unpriced: int = 0
+    input: int = 0
+    cached_input: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+    estimate: int = 0
+    cost: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return self.input + self.cached_input + self.cache_write + self.output

@@ -1,0 +1,85 @@
+"""Writes down what calls of models used: takes each as it ends, and books them together in the background.
+
+Promises that who tells a call never waits; that what was told is booked before `settled` returns, or is told in the log
+of the manager as lost; and that no more than `MOST_WAITING` wait while the store cannot be written.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from acp_runtime.core.errors import StoreError, StoreOwned
+from acp_runtime.core.metering import Call
+from acp_runtime.store.store import Store
+
+log = logging.getLogger(__name__)
+
+MOST_WAITING: Final = 10_000
+AT_ONCE: Final = 200
+AGAIN_SECONDS: Final = 1.0
+
+
+class Bookkeeper:
+    """Of one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._waiting: deque[Call] = deque()
+        self._arrived = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self._lost = 0
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator["Bookkeeper"]:
+        """Book inside the block, and what is left at its end."""
+        task = asyncio.create_task(self._run(), name="bookkeeper")
+        try:
+            yield self
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await self.settled()
+
+    def take(self, call: Call) -> None:
+        """Have a call booked. Returns at once."""
+        if len(self._waiting) >= MOST_WAITING:
+            self._lost += 1
+            if self._lost == 1:
+                log.error("calls of models cannot be booked and %d wait already; more are lost", MOST_WAITING)
+            return
+        self._waiting.append(call)
+        self._arrived.set()
+
+    async def settled(self) -> None:
+        """Book what was taken so far. Raises nothing: what cannot be booked now is tried again later."""
+        try:
+            await self._write()
+        except StoreError as error:
+            log.warning("calls of models could not be booked: %s", error)
+
+    async def _run(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            try:
+                await self._write()
+            except StoreOwned:
+                return
+            except StoreError as error:
+                log.warning("calls of models could not be booked yet: %s", error)
+                await asyncio.sleep(AGAIN_SECONDS)
+                self._arrived.set()
+
+    async def _write(self) -> None:
+        async with self._writing:
+            while self._waiting:
+                some = [self._waiting[number] for number in range(min(AT_ONCE, len(self._waiting)))]
+                await self._store.book(some)
+                for _ in some:
+                    self._waiting.popleft()
+            if self._lost:
+                log.error("%d calls of models were lost while they could not be booked", self._lost)
+                self._lost = 0

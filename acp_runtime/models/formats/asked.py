@@ -1,0 +1,42 @@
+"""What a request to a model asks for."""
+
+import re
+from typing import Final
+
+from acp_runtime.models.formats.picking import Picker
+from acp_runtime.models.formats.usage import model_name
+
+__all__ = ["Asked"]
+
+# Gemini has the model in the address.
+_IN_ADDRESS: Final = re.compile(rb"/models/([A-Za-z0-9._-]{1,200}):\w+$")
+_FREE: Final = re.compile(rb"(?:/count_tokens|:countTokens|/input_tokens)$")
+_MODEL: Final = ("model",)
+
+
+class Asked:
+    """One request. `model` is the one that it names, as far as its body was seen; empty where it names none."""
+
+    def __init__(self, method: bytes, target: bytes) -> None:
+        path = target.partition(b"?")[0]
+        found = _IN_ADDRESS.search(path)
+        self._named = found.group(1).decode() if found is not None else ""
+        self._picker = Picker((_MODEL,), once=True)
+        self._post = method == b"POST"
+        self._free = _FREE.search(path) is not None
+
+    @property
+    def charged(self) -> bool:
+        """Whether it is a call of a model: everything that is posted, but for questions how many tokens a text has.
+
+        What is not recognised counts: an agent chooses how it writes an address.
+        """
+        return self._post and not self._free
+
+    @property
+    def model(self) -> str:
+        return model_name(self._picker.found.get(_MODEL)) or self._named
+
+    def feed(self, data: bytes) -> None:
+        """Look at the next piece of its body. Raises nothing."""
+        self._picker.feed(data)

@@ -1,0 +1,89 @@
+"""What calls of models used: who is charged with a call, and the sums.
+
+Calls have a stream of their own beside that of their subagent, so that they are no news for its readers; it is deleted
+with the subagent's.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterable
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from typing import Final
+
+from acp_runtime.core.events import Event
+from acp_runtime.core.metering import Call, CallEnd, ModelCalled, Spent
+from acp_runtime.store.outbox import wall_text
+from acp_runtime.store.projections import Row
+
+PREFIX: Final = "calls:"
+COUNTS: Final = tuple(each.name for each in fields(Spent))
+_PUT: Final = (
+    f"INSERT INTO spent (subagent, task, model, {', '.join(COUNTS)}) VALUES ({', '.join('?' * (len(COUNTS) + 3))}) "  # noqa: S608
+    f"ON CONFLICT DO UPDATE SET {', '.join(f'{each} = {each} + excluded.{each}' for each in COUNTS)}"
+)
+
+Append = Callable[[sqlite3.Connection, str, ModelCalled], Row]
+
+
+def stream_of(subagent: str) -> str:
+    """Return the name of the stream of a subagent's calls."""
+    return PREFIX + subagent
+
+
+def book(connection: sqlite3.Connection, calls: Iterable[Call], append: Append, now: int) -> None:
+    """Charge tasks and subagents with calls. One of a subagent that the store does not know any more is dropped."""
+    for call in calls:
+        known = connection.execute("SELECT 1 FROM subagent WHERE id = ?", (call.subagent,)).fetchone()
+        if known is not None:
+            event = ModelCalled(at=now, call=call, task_id=_task_at(connection, call))
+            fold_call(connection, append(connection, stream_of(call.subagent), event).event)
+
+
+def _task_at(connection: sqlite3.Connection, call: Call) -> str | None:
+    """Return the task that was with the agent when a call began: tasks are worked on one after the other.
+
+    One that was put back and started again is told by its newest start only, so it counts from when it was queued.
+    """
+    wall = wall_text(datetime.fromtimestamp(call.began / 1000, UTC))
+    row = connection.execute(
+        "SELECT id FROM task WHERE subagent = ? AND started_wall IS NOT NULL "
+        "AND (ended_wall IS NULL OR ended_wall >= ?) "
+        "AND (started_wall <= ? OR retries > 0 AND queued_wall <= ?) ORDER BY number LIMIT 1",
+        (call.subagent, wall, wall, wall),
+    ).fetchone()
+    return None if row is None else str(row["id"])
+
+
+def fold_call(connection: sqlite3.Connection, event: Event) -> None:
+    """Project one event of a stream of calls."""
+    if not isinstance(event, ModelCalled):
+        return
+    call, spent = event.call, spent_by(event.call)
+    values = [getattr(spent, each) for each in COUNTS]
+    connection.execute(_PUT, (call.subagent, event.task_id or "", call.model, *values))
+
+
+def spent_by(call: Call) -> Spent:
+    """Return one call as a sum."""
+    usage = call.usage
+    known = usage is not None and call.end is not CallEnd.BROKEN
+    used = call.end in (CallEnd.ANSWERED, CallEnd.BROKEN)
+    counts = Spent(
+        calls=1,
+        refused=int(call.end is CallEnd.REFUSED),
+        failed=int(call.end is CallEnd.FAILED),
+        unknown=int(used and not known),
+        unpriced=int(used and (not known or call.cost is None)),
+        estimate=call.estimate,
+        cost=call.cost or 0,
+    )
+    if usage is None:
+        return counts
+    return replace(
+        counts,
+        input=usage.input,
+        cached_input=usage.cached_input,
+        cache_write=usage.cache_write,
+        output=usage.output,
+        reasoning=usage.reasoning,
+    )

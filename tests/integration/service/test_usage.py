@@ -1,0 +1,108 @@
+"""What agents used, as their parents and the operator are told: live, by task, subagent, parent and model."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from acp_runtime.callers import OPERATOR
+from acp_runtime.clock import SystemClock
+from acp_runtime.core.errors import Rejected
+from acp_runtime.core.metering import Call, CallEnd, Usage
+from acp_runtime.manager.bookkeeper import MOST_WAITING, Bookkeeper
+from acp_runtime.store.store import Store
+from acp_runtime.views import Spending, UsageView
+from tests.histories import spawn
+from tests.integration.manager.conftest import BOUND, PARENT, Ground, log_says, until, write_lock
+from tests.integration.store.conftest import Line
+
+USAGE = Usage(input=100, cached_input=50, cache_write=10, output=40, reasoning=30)
+SPENT = Spending(1, 0, 0, 0, 0, 200, 100, 50, 10, 40, 30, 0.25)
+OTHER = "other parent"
+
+
+def a_call(subagent: str, **fields: object) -> Call:
+    now = int(SystemClock().wall().timestamp() * 1000)
+    call = Call(subagent, now, "m", CallEnd.ANSWERED, USAGE, cost=250_000_000)
+    return replace(call, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.requirement("D09.7")
+async def test_what_a_task_used_is_known_when_its_end_is_told(ground: Ground) -> None:
+    ground.clock = SystemClock()
+    async with ground.runtime() as runtime:
+        view = await runtime.spawn(PARENT, ground.request("[[ask]]"))
+        view = await until(runtime, view.id, lambda each: bool(each.requests))
+        assert view.spent == view.newest.spent == Spending()
+        ground.asked[-1].on_call(a_call(view.id))
+        await runtime.answer(PARENT, view.id, view.requests[0].id, "opt-0")
+        view = await until(runtime, view.id, lambda each: each.settled)
+        assert (view.spent, view.newest.spent) == (SPENT, SPENT)
+        (listed,) = await runtime.list_subagents(PARENT)
+        assert (listed.spent, listed.newest.spent) == (SPENT, SPENT)
+
+
+@pytest.mark.requirement("D09.7")
+async def test_usage_is_told_apart_by_what_is_asked_for_and_to_whom_it_belongs(ground: Ground) -> None:
+    ground.clock = SystemClock()
+    async with ground.runtime() as runtime:
+        one = await runtime.spawn(PARENT, ground.request("[[say:x]]"))
+        two = await runtime.spawn(OTHER, ground.request("[[say:x]]"))
+        for view in (one, two):
+            await until_settled(runtime, view)
+        tell = ground.asked[0].on_call
+        tell(a_call(one.id, began=0))
+        tell(a_call(one.id, model="n", cost=None))
+        tell(a_call(two.id, usage=None, cost=None, estimate=9))
+        tell(a_call(two.id, model="", end=CallEnd.REFUSED, usage=None, cost=None))
+        await settled(runtime)
+        unpriced = replace(SPENT, unpriced_calls=1, cost_usd=None)
+        told = Spending(calls=2, refused_calls=1, unknown_calls=1, unpriced_calls=1, cost_usd=None)
+        both = Spending(2, 0, 0, 0, 1, 400, 200, 100, 20, 80, 60, 0.25)
+        first, second = (
+            UsageView(both, PARENT, one.id, one.name),
+            UsageView(told, OTHER, two.id, two.name),
+        )
+        assert await runtime.usage(OPERATOR) == [first, second]
+        assert await runtime.usage(PARENT) == [first]
+        assert await runtime.usage(OPERATOR, subagent=two.id) == [second]
+        assert await runtime.usage(OPERATOR, by="parent") == [UsageView(both, PARENT), UsageView(told, OTHER)]
+        by_model = {row.model: row.spent for row in await runtime.usage(OPERATOR, by="model")}
+        assert by_model["n"] == unpriced
+        assert by_model["m"] == replace(SPENT, calls=2, unknown_calls=1, unpriced_calls=1)
+        by_task = {row.task: row.spent for row in await runtime.usage(PARENT, by="task")}
+        assert by_task == {None: both}
+        with pytest.raises(Rejected, match="Unknown background subagent"):
+            await runtime.usage(PARENT, subagent=two.id)
+
+
+async def until_settled(runtime, view) -> None:
+    async with asyncio.timeout(BOUND):
+        await runtime.wait(view.parent, [view.id], seconds=BOUND)
+
+
+async def settled(runtime) -> None:
+    await runtime._supervisor._bookkeeper.settled()
+
+
+async def test_calls_wait_while_the_store_cannot_be_written_and_are_booked_later(ground: Ground) -> None:
+    async with Store.open(ground.path, ground.clock) as store:
+        line = await Line.begin(store, ground.clock, spawn())
+        async with Bookkeeper(store).open() as keeper:
+            with write_lock(ground.path), log_says("could not be booked yet") as heard:
+                keeper.take(a_call(line.id))
+                await heard.wait()
+            await keeper.settled()
+        assert [row["calls"] for row in await store.query("SELECT calls FROM spent")] == [1]
+
+
+async def test_what_waits_is_bounded_and_what_is_lost_is_told(ground: Ground) -> None:
+    async with Store.open(ground.path, ground.clock) as store:
+        line = await Line.begin(store, ground.clock, spawn())
+        keeper = Bookkeeper(store)
+        with log_says("2 calls of models were lost") as heard:
+            for _ in range(MOST_WAITING + 2):
+                keeper.take(a_call(line.id))
+            await keeper.settled()
+            await heard.wait()
+        assert [row["calls"] for row in await store.query("SELECT calls FROM spent")] == [MOST_WAITING]
