@@ -9,17 +9,21 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from acp_runtime.core.confinement import RUNTIME, Confinement, Mount
+from acp_runtime.core.confinement import RUNTIME, Confinement, Egress, Mount
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Permissions
 from acp_runtime.core.plaintext import one_line
+from acp_runtime.egress.rules import PRIVATE, Rules
+
+NO_EGRESS: Final = Egress()
 
 
 class Network(StrEnum):
-    """What a sandbox can reach. `MODEL`: the one address of its model, over the relay."""
+    """What a sandbox can reach. `MODEL`: its model's one address. `EGRESS`: also what rules and registries name."""
 
     NONE = "none"
     MODEL = "model"
+    EGRESS = "egress"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +35,17 @@ class Preset:
     confinement: Confinement
     network: Network = Network.MODEL
     permissions: Permissions = Permissions.ALLOW
+    egress: Egress = NO_EGRESS
 
     @property
     def unsafe(self) -> tuple[str, ...]:
         """What weakens the sandbox, for people to see."""
-        return self.confinement.unsafe
+        return (*self.confinement.unsafe, *(rule for rule in self.egress.rules if rule.startswith(PRIVATE)))
 
 
 MEMORY: Final = (64, 1_048_576, "MiB")
 PIDS: Final = (16, 4_194_304, "processes")
-_NETWORKS: Final = (Network.NONE, Network.MODEL)
+_NETWORKS: Final = (Network.NONE, Network.MODEL, Network.EGRESS)
 _PERMISSIONS: Final = (Permissions.DENY, Permissions.ASK, Permissions.ALLOW)
 
 
@@ -113,6 +118,18 @@ def with_confinement(preset: Preset, *, memory: int | None, pids: int | None, ru
     return replace(preset, confinement=wanted)
 
 
+def with_egress(preset: Preset, more: Egress) -> Preset:
+    """Return the preset with further rules and registries. Raises `Rejected` (invalid, bad_egress_rule)."""
+    if more == NO_EGRESS:
+        return preset
+    if preset.network is Network.NONE:
+        sentence = f"the preset {preset.name!r} reaches nothing, and egress was asked for; choose another preset"
+        raise Rejected("invalid", sentence)
+    rules = Rules.parse((*preset.egress.rules, *more.rules)).texts
+    registries = tuple(dict.fromkeys((*preset.egress.registries, *more.registries)))
+    return replace(preset, network=Network.EGRESS, egress=Egress(rules, registries))
+
+
 def _wider(preset: Preset, ceiling: Preset) -> list[str]:
     own, most = preset.confinement, ceiling.confinement
     sizes = (("memory", " MiB"), ("cpus", ""), ("pids", ""), ("tmp", " MiB"))
@@ -129,11 +146,19 @@ def _wider(preset: Preset, ceiling: Preset) -> list[str]:
         wider.append(f"the runtime {own.runtime or 'of the engine'} where {most.runtime} is asked for")
     if own.unsafe_seccomp and not most.unsafe_seccomp:
         wider.append("unsafe_seccomp")
+    wider += _further(own=preset.egress, most=ceiling.egress)
     return wider + [
         f"the folder {mount.source} at {mount.target}, {'writable' if mount.writable else 'to read'}"
         for mount in own.mounts
         if not any(_covers(allowed, mount) for allowed in most.mounts)
     ]
+
+
+def _further(own: Egress, most: Egress) -> list[str]:
+    allowed = Rules.parse(most.rules)
+    rules = [str(rule) for rule in Rules.parse(own.rules).rules if not allowed.covers(rule)]
+    registries = [name for name in own.registries if name not in most.registries]
+    return [f"the egress rule {rule}" for rule in rules] + [f"the package registry {name}" for name in registries]
 
 
 def _covers(allowed: Mount, wanted: Mount) -> bool:

@@ -135,6 +135,12 @@ _CONFIGURATION: Final = Area(
         Trouble("bad_model_url", "the model's address is none",
             "it is not `http(s)://host[:port]/path`, or holds a key",
             "give the base address of the API, as `https://host/v1`"),
+        Trouble("bad_egress_rule", "a rule for what a sandbox may reach cannot be used",
+            "it allows everything, or it can never match; the sentence says which",
+            "as the sentence says; [egress.md](egress.md) tells how rules are written"),
+        Trouble("bad_registry_address", "the address of a package registry cannot be used",
+            "it is not of the form `https://host/path`, or without TLS, or the registry has no part of that name",
+            "as the sentence says; on a private network `unsafe_private` is needed"),
     ),
 )
 _STARTING: Final = Area(
@@ -243,11 +249,14 @@ _MODEL: Final = Area(
             "try again, or another model"),
         Trouble("upstream_broken", "the model's answer broke off or is no HTTP", "a proxy, or an overloaded model",
             "try again"),
-        Trouble("host_refused", "the agent asked for another host than its model's",
-            "only the one configured address is carried", "nothing: the sandbox reaches nothing else"),
-        Trouble("path_refused", "the agent asked for a path outside of the model's address",
-            "only paths below it are carried", "give the right base address with `--model-url`"),
-        Trouble("method_refused", "the agent used a method that no model's API has", "a strange client", "see its log"),
+        Trouble("host_refused", "the agent asked for another host than its model's, or for an address",
+            "only the one configured address is carried, and over the proxy only hosts with a name",
+            "nothing: the sandbox reaches nothing else"),
+        Trouble("path_refused", "the agent asked for a path outside of its model's address, or of a package registry",
+            "only paths below the one are carried, and only those to packages of the other",
+            "give the right base address with `--model-url`; for a registry of another kind an egress rule"),
+        Trouble("method_refused", "the agent used a method that is not carried there",
+            "a strange client; of package registries things are only read", "see its log"),
         Trouble("version_refused", "the agent did not speak HTTP/1.1", "a strange client", "see its log"),
         Trouble("bad_request", "the agent's request is not well-formed", "a strange client", "see its log"),
         Trouble("two_framings", "the agent's request has two lengths", "a client that smuggles", "see its log"),
@@ -256,6 +265,26 @@ _MODEL: Final = Area(
         Trouble("client_silent", "the agent's request stood still", "an agent that hangs", "see its log"),
         Trouble("too_many_connections", "the agent has too many connections open", "it does not close them",
             "see its log"),
+    ),
+)
+_EGRESS: Final = Area(
+    "What else a sandbox reaches",
+    "Answered to the agent's HTTP client in the container, beside those above; see [egress.md](egress.md).",
+    (
+        Trouble("egress_denied", "the agent asked for what its sandbox may not reach",
+            "no rule names it; the sentence says which one would", "allow it with `--egress` or in a preset"),
+        Trouble("address_refused", "a host that is allowed by name leads to an address that is not public",
+            "it is in a private network or on this machine, or somebody points its name inwards",
+            "where that is meant, a rule that begins with `unsafe_private:`"),
+        Trouble("name_unknown", "a host that is allowed was not found", "a wrong name, or this machine has no network",
+            "look it up on this machine"),
+        Trouble("host_mismatch", "a request of the agent names two different hosts",
+            "a strange client, or one that tries to get past the rules", "see its log"),
+        Trouble("target_refused", "the agent asked the proxy for something that is none of its forms",
+            "a client that does not know proxies", "see its log"),
+        Trouble("hello_refused", "a tunnel was cut off: it was not used for TLS to the host that it leads to",
+            "another protocol, another server's name in the TLS hello, or one that is hidden (ECH)",
+            "have the client speak TLS with the host's name, and without ECH"),
     ),
 )
 _ENDED: Final = Area(
@@ -329,5 +358,5 @@ _DAEMON: Final = Area(
 )
 # fmt: on
 
-AREAS: Final = (_ASKING, _CONFIGURATION, _STARTING, _SANDBOX, _MODEL, _ENDED, _STORE, _DAEMON)
+AREAS: Final = (_ASKING, _CONFIGURATION, _STARTING, _SANDBOX, _MODEL, _EGRESS, _ENDED, _STORE, _DAEMON)
 TROUBLES: Final = {row.kind: row for area in AREAS for row in area.rows}

@@ -54,6 +54,7 @@ TITLES = {
     "agents": "Agent kinds: `[agents.NAME]`",
     "presets": "Presets of yours: `[presets.NAME]`",
     "prices": 'Prices of models: `[prices."MODEL"]`',
+    "registries": "Package registries: `[registries.NAME]`",
 }
 
 

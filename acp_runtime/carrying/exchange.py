@@ -8,7 +8,7 @@ moment it is used, and a request to a model cannot be repeated unseen.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import h11
 
@@ -18,6 +18,7 @@ from acp_runtime.carrying.observer import Ending, Observer
 from acp_runtime.carrying.peer import CHUNK, HttpPeer
 from acp_runtime.carrying.redaction import Redaction
 from acp_runtime.carrying.refusal import Refusal
+from acp_runtime.carrying.rewriting import RewritingStream
 from acp_runtime.carrying.upstream import Onward
 
 __all__ = ["BrokenAnswer", "ClientGone", "Exchange", "WhereTo"]
@@ -128,15 +129,20 @@ class Exchange:
         head = await self._receive_head(upstream)
         self._status = head.status_code
         headers = for_client(list(head.headers), onward.secret)
+        filters: list[Redaction | RewritingStream] = [Redaction(onward.secret)]
+        if (rewriting := onward.rewriting) is not None:
+            headers = rewriting.headers(headers)
+            if rewriting.body:
+                self._refuse_encoded(head)
+                filters.append(RewritingStream(rewriting.beginnings))
         head = h11.Response(status_code=head.status_code, headers=headers, reason=head.reason)
         self._observer.on_answer(head)
         await self._send_client(head)
-        redaction = Redaction(onward.secret)
         count = 0
         while not isinstance(event := await self._receive_body(upstream, count), h11.EndOfMessage):
             count += len(event.data)
-            await self._pass_down(redaction.feed(bytes(event.data)))
-        await self._pass_down(redaction.finish())
+            await self._pass_down(_filtered(filters, bytes(event.data)))
+        await self._pass_down(_filtered(filters, b"", last=True))
         self._end(Ending("answered", self._status, self._bad_status()))
         await self._send_client(h11.EndOfMessage())
 
@@ -144,6 +150,11 @@ class Exchange:
         if data:
             self._observer.on_answer_body(data)
             await self._send_client(h11.Data(data=data))
+
+    def _refuse_encoded(self, head: h11.Response) -> None:
+        encodings = {value.lower() for name, value in head.headers if name == b"content-encoding"}
+        if encodings - {b"identity", b""}:
+            raise Refusal(502, "upstream_broken", f"{self._the} answered in an encoding that nobody asked for.")
 
     async def _receive_head(self, upstream: HttpPeer) -> h11.Response:
         try:
@@ -190,6 +201,13 @@ class Exchange:
             await self._client.send(event)
         except (OSError, TimeoutError) as error:
             raise ClientGone from error
+
+
+def _filtered(filters: Sequence[Redaction | RewritingStream], data: bytes, *, last: bool = False) -> bytes:
+    """Return what may be passed on of a piece, or with `last` of all that was held back."""
+    for each in filters:
+        data = each.feed(data) + (each.finish() if last else b"")
+    return data
 
 
 async def _passed_on(upstream: HttpPeer, event: h11.Event) -> bool:

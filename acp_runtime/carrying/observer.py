@@ -17,16 +17,17 @@ class Ending:
     """How an exchange ended. `status` is the answer's, None when the client was given none.
 
     `answered`: to its end, by the upstream; `refused`: by us; `broken`: the answer broke off; `left`: the client did
-    not wait; `cut`: this side was ended. `why` is one sentence where something failed.
+    not wait; `cut`: this side was ended. `why` is one sentence where something failed, `code` that of a refusal.
     """
 
     how: How
     status: int | None = None
     why: str | None = None
+    code: str | None = None
 
     @classmethod
     def refused(cls, refusal: Refusal) -> Self:
-        return cls("refused", refusal.status, refusal.sentence)
+        return cls("refused", refusal.status, refusal.sentence, refusal.code)
 
     @property
     def failed(self) -> bool:

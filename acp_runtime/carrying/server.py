@@ -6,7 +6,6 @@ other; and that after `async with` no task, connection or socket file is left.
 
 import asyncio
 import contextlib
-from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -133,7 +132,7 @@ async def _next_request(client: HttpPeer) -> h11.Request | None:
 
 def _check(request: h11.Request, limits: CarryingLimits) -> None:
     """Raise Refusal for what is carried nowhere."""
-    if request.http_version != b"1.1":
+    if request.http_version != b"1.1" and request.method != b"CONNECT":  # which some clients only say in 1.0
         raise Refusal(505, "version_refused", "Only HTTP/1.1 is carried.")
     headers = list(request.headers)
     # h11 looks at the size of a head only while it is incomplete.
@@ -159,5 +158,5 @@ def _answer(refusal: Refusal, *, head_only: bool) -> list[h11.Event]:
         ("content-length", str(len(body))),
         ("connection", "close"),
     ]
-    head = h11.Response(status_code=refusal.status, headers=headers, reason=HTTPStatus(refusal.status).phrase.encode())
+    head = h11.Response(status_code=refusal.status, headers=headers, reason=refusal.phrase.encode())
     return [head, h11.EndOfMessage()] if head_only else [head, h11.Data(data=body), h11.EndOfMessage()]

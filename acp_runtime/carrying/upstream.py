@@ -10,9 +10,11 @@ from acp_runtime.carrying.headers import Headers
 from acp_runtime.carrying.limits import CarryingLimits
 from acp_runtime.carrying.peer import CHUNK, HttpPeer
 from acp_runtime.carrying.refusal import Refusal
+from acp_runtime.carrying.rewriting import Rewriting
 
 __all__ = ["DEFAULT_PORTS", "Onward", "Upstream", "authority"]
 
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -24,12 +26,16 @@ def authority(scheme: str, host: str, port: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A server: by TLS where `trust` is given. `noun` is what sentences call it."""
+    """A server: by TLS where `trust` is given. `noun` is what sentences call it.
+
+    `addresses` are where it is, numeric, in the order in which they are tried; without any the system finds the host.
+    """
 
     host: str
     port: int
     trust: ssl.SSLContext | None
     noun: str
+    addresses: tuple[str, ...] = ()
 
     @property
     def scheme(self) -> str:
@@ -40,15 +46,18 @@ class Upstream:
         return authority(self.scheme, self.host, self.port)
 
     async def dial(self, limits: CarryingLimits) -> HttpPeer:
+        """Connect, for HTTP. Raises Refusal."""
+        reader, writer = await self.connect(limits)
+        http = h11.Connection(h11.CLIENT, max_incomplete_event_size=limits.head_bytes)
+        return HttpPeer(http, reader, writer, limits.idle_seconds)
+
+    async def connect(self, limits: CarryingLimits) -> Streams:
         """Connect. Raises Refusal."""
         bound = limits.connect_seconds
-        name = self.host if self.trust else None
         what = f"The {self.noun} at {self.scheme}://{self.authority}"
         try:
             async with asyncio.timeout(bound):
-                reader, writer = await asyncio.open_connection(
-                    self.host, self.port, ssl=self.trust, server_hostname=name, limit=CHUNK
-                )
+                return await self._first_that_answers()
         except TimeoutError as error:
             raise Refusal(504, "upstream_unreachable", f"{what} took no connection within {bound:g} s.") from error
         except ssl.SSLError as error:
@@ -57,18 +66,32 @@ class Upstream:
         except (OSError, UnicodeError) as error:
             why = f"{what} cannot be reached: {getattr(error, 'strerror', None) or error}."
             raise Refusal(502, "upstream_unreachable", why) from error
-        http = h11.Connection(h11.CLIENT, max_incomplete_event_size=limits.head_bytes)
-        return HttpPeer(http, reader, writer, limits.idle_seconds)
+
+    async def _first_that_answers(self) -> Streams:
+        *others, last = self.addresses or (self.host,)
+        for address in others:
+            try:
+                return await self._connect(address)
+            except ssl.SSLError:
+                raise
+            except OSError:
+                continue
+        return await self._connect(last)
+
+    async def _connect(self, address: str) -> Streams:
+        name = self.host if self.trust else None
+        return await asyncio.open_connection(address, self.port, ssl=self.trust, server_hostname=name, limit=CHUNK)
 
 
 @dataclass(frozen=True, slots=True)
 class Onward:
     """What one request becomes: its target at the upstream, and the headers that are added for it there.
 
-    `secret` is taken out of the answer, wherever it stands in it.
+    `secret` is taken out of the answer, wherever it stands in it. `rewriting` changes the answer's addresses.
     """
 
     upstream: Upstream
     target: bytes
     credentials: Headers = field(default_factory=list, repr=False)
     secret: bytes | None = field(default=None, repr=False)
+    rewriting: Rewriting | None = None

@@ -21,7 +21,9 @@ TRIES: Final = 20
 TRY_SECONDS: Final = 0.25
 # What the next daemon may do where this one could not.
 _PASSING: Final = frozenset({"closing", "daemon_lost", "daemon_unreachable"})
-_USAGE: Final = frozenset({"invalid", "unknown_agent", "ambiguous", "unknown_preset", "override_refused"})
+_USAGE: Final = frozenset(
+    {"invalid", "unknown_agent", "ambiguous", "unknown_preset", "override_refused", "bad_egress_rule"}
+)
 
 
 class Asking:

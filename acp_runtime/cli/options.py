@@ -13,6 +13,7 @@ from acp_runtime.config import NAME, Config
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Permissions
 from acp_runtime.core.plaintext import one_line
+from acp_runtime.egress.rules import Rules
 from acp_runtime.keys import key_source
 from acp_runtime.models.route import Route
 from acp_runtime.places import environment
@@ -37,6 +38,7 @@ def read_request(options: argparse.Namespace, config: Config) -> SpawnRequest:
     for name in ("memory", "pids", "runtime"):
         if options.unsafe_local and getattr(options, name) is not None:
             raise UsageError(f"--{name} and --unsafe-local exclude each other: without a container nothing is limited")
+    _egress(options, config)
     _model(options, config)
     # A run has one task: when its agent dies, the outcome is unknown and nothing is left to go on with.
     limits = replace(config.limits, restarts=0)
@@ -54,6 +56,8 @@ def read_request(options: argparse.Namespace, config: Config) -> SpawnRequest:
         memory=options.memory,
         pids=options.pids,
         runtime=options.runtime,
+        egress=tuple(options.egress),
+        registries=tuple(options.registry),
         limits=limits,
     )
 
@@ -105,6 +109,19 @@ def _model(options: argparse.Namespace, config: Config) -> None:
     kind = config.catalogue.kind(options.agent)
     if kind.needs_model and (options.model is None or options.model_url is None):
         raise UsageError(f"{kind.name} needs a model: give --model NAME and --model-url URL")
+
+
+def _egress(options: argparse.Namespace, config: Config) -> None:
+    if options.unsafe_local and (options.egress or options.registry):
+        raise UsageError("--egress and --unsafe-local exclude each other: without a container everything is reached")
+    try:
+        Rules.parse(options.egress)
+    except Rejected as error:
+        raise UsageError(f"--egress: {error}") from error
+    for name in options.registry:
+        if name not in config.registries:
+            known = ", ".join(config.registries)
+            raise UsageError(f"--registry: there is none of the name {one_line(name, 60)!r}; known: {known}")
 
 
 def _key(text: str) -> None:

@@ -56,6 +56,7 @@ def _add_run(verbs: "Verbs[Parser]") -> None:
     model.add_argument("--model-key", metavar="SOURCE", help=_KEY)
     run.add_argument("--permissions", choices=("allow", "deny"), default="allow", help="answer to permission requests")
     _add_sizes(run)
+    _add_egress(run)
     run.add_argument("--check", metavar="CMD", help="shell command to run in the sandbox after the task")
     run.add_argument("--timeout", type=float, metavar="SECONDS", help="deadline of the task (default: 3600)")
     run.add_argument("--check-timeout", type=float, default=600.0, metavar="SECONDS", help="default: 600")
@@ -111,6 +112,24 @@ def _add(verbs: "Verbs[Parser]", name: str, about: str, *flags: str) -> Parser:
     return verb
 
 
+def _add_egress(verb: argparse.ArgumentParser) -> None:
+    group = verb.add_argument_group("what the sandbox reaches beside its model")
+    group.add_argument(
+        "--egress",
+        action="append",
+        default=[],
+        metavar="RULE",
+        help="a host to allow, as HOST, HOST:PORT or *.DOMAIN:PORT; may be given again",
+    )
+    group.add_argument(
+        "--registry",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a package registry to give it: apt, cargo, go, npm or pip; may be given again",
+    )
+
+
 def _add_spawn(verbs: "Verbs[Parser]") -> None:
     spawn = _add(verbs, "spawn", "start a background subagent with its first task and print its id", "json", "quiet")
     spawn.add_argument("task", help="what the agent is to do first")
@@ -121,6 +140,7 @@ def _add_spawn(verbs: "Verbs[Parser]") -> None:
     spawn.add_argument("--preset", metavar="NAME", help="restricted, friendly, privileged, or one of your own")
     spawn.add_argument("--permissions", choices=("allow", "deny", "ask"), help="answer to permission requests")
     _add_sizes(spawn)
+    _add_egress(spawn)
     spawn.add_argument("--one-shot", action="store_true", help="end with the first task, and keep nothing but its work")
     spawn.add_argument("--image", help="image to run the agent in")
     spawn.add_argument("--model", help="name of the model")

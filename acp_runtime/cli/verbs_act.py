@@ -38,6 +38,8 @@ def spawn(options: argparse.Namespace) -> int:
         "task": options.task,
         "keep": not options.one_shot,
         "one_shot": options.one_shot,
+        "egress": options.egress,
+        "registries": options.registry,
     }
     request |= {name: value for name in _WISHES if (value := getattr(options, name)) is not None}
     view = Asking(options).call("spawn", request=request)

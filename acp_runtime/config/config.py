@@ -9,6 +9,7 @@ from acp_runtime.core.admission import Admission
 from acp_runtime.core.model import Limits
 from acp_runtime.core.prices import Price
 from acp_runtime.core.turns import OutboxRules
+from acp_runtime.egress.registry import Registry, builtin_registries
 from acp_runtime.presets import Preset, builtin_presets
 from acp_runtime.session.catalogue import Catalogue
 
@@ -75,6 +76,7 @@ class Config:
     on_nudge: tuple[str, ...] | None = None
     admission: Admission = field(default_factory=Admission)
     presets: Mapping[str, Preset] = field(default_factory=builtin_presets)
+    registries: Mapping[str, Registry] = field(default_factory=builtin_registries)
     daemon: DaemonConfig = field(default_factory=DaemonConfig)
     nudges: OutboxRules = field(default_factory=OutboxRules)
     one_shot: OneShot = field(default_factory=OneShot)

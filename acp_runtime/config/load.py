@@ -18,19 +18,21 @@ from acp_runtime.config.config import Config, DaemonConfig, OneShot
 from acp_runtime.config.mistakes import ConfigError, line_of, mistakes
 from acp_runtime.config.nested import merged, paths
 from acp_runtime.config.original import ROOT, translate
-from acp_runtime.config.tables import AgentTable, FileTable, PresetTable, PriceTable
+from acp_runtime.config.tables import AgentTable, FileTable, PresetTable, PriceTable, RegistryTable
 from acp_runtime.config.variables import read_variables
 from acp_runtime.core.admission import Admission
-from acp_runtime.core.confinement import Mount
+from acp_runtime.core.confinement import Egress, Mount
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Limits
 from acp_runtime.core.prices import Price
 from acp_runtime.core.turns import OutboxRules
+from acp_runtime.egress.registry import Registry, builtin_registries
 from acp_runtime.places import cache_dir, config_dir, runtime_dir, state_dir
-from acp_runtime.presets import Preset, builtin_presets, narrow
+from acp_runtime.presets import Network, Preset, builtin_presets, narrow
 from acp_runtime.session.catalogue import AgentKind, Catalogue, builtin_kinds, read_kind
 
 FILE: Final = "config.toml"
+_NOT_CONFINING: Final = ("extends", "about", "network", "permissions", "mounts", "egress", "registries")
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:
@@ -104,6 +106,7 @@ def _config(table: FileTable, environ: Mapping[str, str], origins: dict[str, str
         on_nudge=tuple(shlex.split(table.on_nudge)) if table.on_nudge is not None else None,
         admission=Admission(**table.admission.model_dump()),
         presets=_presets(table, origins),
+        registries=_registries(table.registries, origins),
         daemon=DaemonConfig(**table.daemon.model_dump()),
         nudges=OutboxRules(**table.nudges.model_dump()),
         one_shot=OneShot(admission=admission, **one_shot),
@@ -178,12 +181,47 @@ def _presets(file: FileTable, origins: Mapping[str, str]) -> dict[str, Preset]:
                 why = "itself, by way of others" if table.extends in (*left, name) else "no preset"
                 known = ", ".join(sorted(made))
                 raise ConfigError(f"{place}: presets.{name}.extends: {table.extends!r} is {why}; known: {known}")
-            made[name] = _preset(name, table, made[table.extends])
+            made[name] = _preset(name, table, made[table.extends], origins)
     return made
 
 
-def _preset(name: str, table: PresetTable, base: Preset) -> Preset:
-    given = table.model_dump(exclude_none=True, exclude={"extends", "about", "network", "permissions", "mounts"})
+def _registries(tables: Mapping[str, RegistryTable], origins: Mapping[str, str]) -> dict[str, Registry]:
+    """Return the registries of the program, where the file says they are."""
+    found = dict(builtin_registries())
+    for name, table in tables.items():
+        place = _place_of(f"registries.{name}", origins)
+        if name not in found:
+            raise ConfigError(f"{place}: registries.{name}: there is none of that name; known: {', '.join(found)}")
+        try:
+            found[name] = found[name].moved(table.addresses, private=table.unsafe_private)
+        except Rejected as error:
+            raise ConfigError(f"{place}: registries.{name}.addresses: {error}") from error
+    return found
+
+
+def _place_of(prefix: str, origins: Mapping[str, str]) -> str:
+    """Return where the first key below a table was given."""
+    return next((place for key, place in origins.items() if key.startswith(f"{prefix}.")), "default")
+
+
+def _egress(name: str, table: PresetTable, base: Preset, origins: Mapping[str, str]) -> tuple[Network, Egress]:
+    """Return what a preset reaches. Raises `ConfigError` for what could never be reached."""
+    network = table.network or base.network
+    rules = base.egress.rules if table.egress is None else tuple(table.egress)
+    registries = base.egress.registries if table.registries is None else tuple(dict.fromkeys(table.registries))
+    place = _place_of(f"presets.{name}", origins)
+    if unknown := [each for each in registries if each not in builtin_registries()]:
+        known = ", ".join(builtin_registries())
+        raise ConfigError(f"{place}: presets.{name}.registries: there is no {unknown[0]!r}; known: {known}")
+    if (table.egress or table.registries) and network is not Network.EGRESS:
+        why = f"its network is {network.value!r}, so none of it can ever be reached; set network to 'egress'"
+        raise ConfigError(f"{place}: presets.{name}: {'egress' if table.egress else 'registries'}: {why}")
+    return network, Egress(rules, registries) if network is Network.EGRESS else Egress()
+
+
+def _preset(name: str, table: PresetTable, base: Preset, origins: Mapping[str, str]) -> Preset:
+    network, egress = _egress(name, table, base, origins)
+    given = table.model_dump(exclude_none=True, exclude={*_NOT_CONFINING})
     mounts = {Mount(each.source, each.target, each.unsafe_writable) for each in table.mounts or ()}
     if table.mounts is not None:
         given["mounts"] = tuple(sorted(mounts, key=lambda mount: (mount.target, mount.source)))
@@ -191,6 +229,7 @@ def _preset(name: str, table: PresetTable, base: Preset) -> Preset:
         name=name,
         about=table.about or f"{base.name} with settings of yours",
         confinement=replace(base.confinement, **given),
-        network=table.network or base.network,
+        network=network,
         permissions=table.permissions or base.permissions,
+        egress=egress,
     )

@@ -8,7 +8,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from acp_runtime.core.confinement import RUNTIME
-from acp_runtime.presets import Network
+from acp_runtime.core.errors import Rejected
+from acp_runtime.egress.rules import Rules
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 YEAR: Final = 31_536_000
@@ -49,15 +50,11 @@ def absolute(path: str) -> str:
     return path
 
 
-def reachable(value: Any) -> Any:
-    if value not in list(Network):
-        allowed = ", ".join(Network)
-        raise PydanticCustomError(
-            "no_network",
-            "it cannot be had yet: other networks come with egress; allowed: {allowed}",
-            {"allowed": allowed},
-        )
-    return Network(value)
+def egress_rules(texts: list[str]) -> list[str]:
+    try:
+        return list(Rules.parse(texts).texts)
+    except Rejected as error:
+        raise PydanticCustomError("no_rule", "{why}", {"why": str(error)}) from error
 
 
 def _never(value: Any) -> Any:

@@ -6,7 +6,7 @@ example that `subagents config init` writes are made from them.
 
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
 
 from acp_runtime.config.config import DaemonConfig, OneShot, Sockets
 from acp_runtime.config.original import DelegationTable
@@ -25,9 +25,9 @@ from acp_runtime.config.table import (
     Word,
     below,
     command,
+    egress_rules,
     key,
     program,
-    reachable,
 )
 from acp_runtime.core.admission import Admission
 from acp_runtime.core.confinement import Confinement
@@ -195,7 +195,13 @@ class PresetTable(Table):
     cpus: Annotated[float, Field(ge=0.01, le=1024)] | None = key(None, "processors", "processors")
     pids: Annotated[int, Field(ge=PIDS[0], le=PIDS[1])] | None = key(None, "processes at one time", "processes")
     tmp: Annotated[int, Field(ge=1, le=1_048_576)] | None = key(None, "of /tmp, which lies in memory", "MiB")
-    network: Annotated[Network, BeforeValidator(reachable)] | None = key(None, "what the sandbox reaches")
+    network: Annotated[Network, Field(strict=False)] | None = key(
+        None, "what the sandbox reaches; `egress`: its model, and what `egress` and `registries` name"
+    )
+    egress: Annotated[list[Word], AfterValidator(egress_rules)] | None = key(
+        None, "hosts that it may reach, as `HOST`, `HOST:PORT`, `*.DOMAIN:PORT`; see [egress.md](egress.md)"
+    )
+    registries: list[Name] | None = key(None, "package registries that it is given: apt, cargo, go, npm, pip")
     permissions: Annotated[Permissions, Field(strict=False)] | None = key(
         None, "what the agent's permission requests are answered with"
     )
@@ -220,6 +226,15 @@ class PriceTable(Table):
     )
 
 
+class RegistryTable(Table):
+    """`[registries.NAME]`: where a package registry is, for all presets that give it."""
+
+    addresses: dict[Name, Word] = key({}, "other addresses of its parts; see [egress.md](egress.md)")
+    unsafe_private: bool = key(
+        default=False, sentence="UNSAFE: they may be without TLS, on a private network, or on this machine"
+    )
+
+
 class FileTable(Table):
     """The keys that stand outside of any table, and the tables."""
 
@@ -239,4 +254,5 @@ class FileTable(Table):
     agents: dict[Name, AgentTable] = Field(default_factory=dict)
     presets: dict[Name, PresetTable] = Field(default_factory=dict)
     prices: dict[ModelName, PriceTable] = Field(default_factory=dict)
+    registries: dict[Name, RegistryTable] = Field(default_factory=dict)
     delegation: DelegationTable = DelegationTable()

@@ -39,3 +39,11 @@ class Confinement:
             *(f"unsafe_writable {mount.target}" for mount in self.mounts if mount.writable),
             *(("unsafe_seccomp",) if self.unsafe_seccomp else ()),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Egress:
+    """What a sandbox may reach beyond its model, over a proxy: rules as text, and names of package registries."""
+
+    rules: tuple[str, ...] = ()
+    registries: tuple[str, ...] = ()

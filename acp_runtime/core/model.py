@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Final
 
-from acp_runtime.core.confinement import Confinement
+from acp_runtime.core.confinement import Confinement, Egress
 
 MAX_RESULT_CHARS: Final = 65_536
 MAX_TOOLS_COUNTED: Final = 4_096
@@ -177,7 +177,7 @@ class Order:
 
     `cwd` is the agent's folder below its workspace, relative. `keep`: home and work outlast the end, so that the
     session can be resumed. `instructions` are put before the first task. `output_file` is relative to the workspace
-    of the host; the manager writes the state of a one-shot subagent there.
+    of the host; the manager writes the state of a one-shot subagent there. Without `egress` there is no proxy.
     """
 
     agent: str
@@ -193,6 +193,7 @@ class Order:
     model: str | None = None
     model_url: str | None = None
     model_key: str | None = None
+    egress: Egress | None = None
 
 
 @dataclass(frozen=True, slots=True)

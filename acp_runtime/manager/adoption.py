@@ -11,10 +11,10 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from acp_runtime.config import Config
 from acp_runtime.core.errors import Rejected
 from acp_runtime.manager.launcher import LaunchRequest
-from acp_runtime.manager.model_way import HOLD, RUN, route_of
-from acp_runtime.models.route import Route
+from acp_runtime.manager.model_way import HOLD, RUN, Ways, route_of, ways_of
 from acp_runtime.session.backoff import Backoff
 from sandbox.container import Sandbox
 from sandbox.engine import Engine, Json
@@ -24,7 +24,7 @@ from sandbox.spec import LABEL, SandboxSpec
 
 log = logging.getLogger(__name__)
 
-OpenWay = Callable[[Route], AbstractAsyncContextManager[None]]
+OpenWay = Callable[[Ways], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,10 @@ def _as_made(engine: Engine, spec: SandboxSpec, probed: ProbeResult, run_dir: Pa
 
 
 @asynccontextmanager
-async def opened_in_time(request: LaunchRequest, environ: Mapping[str, str], open_way: OpenWay) -> AsyncIterator[None]:
-    """Have the way of an agent's model requests opened meanwhile, and close it afterwards. Raises nothing of its own.
+async def opened_in_time(
+    request: LaunchRequest, config: Config, environ: Mapping[str, str], open_way: OpenWay
+) -> AsyncIterator[None]:
+    """Have the ways out of an agent's sandbox opened meanwhile, and close them afterwards. Raises nothing of its own.
 
     What hinders it is a warning, told again when it changes.
     """
@@ -78,11 +80,9 @@ async def opened_in_time(request: LaunchRequest, environ: Mapping[str, str], ope
     except Rejected as error:
         log.warning("%s goes on without a way to its model: %s", request.subagent, error)
         route = None
+    ways = ways_of(request, config, route)
     async with AsyncExitStack() as held:
-        if route is None:
-            yield
-            return
-        opening = asyncio.create_task(_open(request.subagent, lambda: held.enter_async_context(open_way(route))))
+        opening = asyncio.create_task(_open(request.subagent, lambda: held.enter_async_context(open_way(ways))))
         try:
             yield
         finally:
@@ -101,5 +101,5 @@ async def _open(subagent: str, enter: Callable[[], Awaitable[None]]) -> None:
         except (SandboxError, Rejected, OSError) as error:
             if told != str(error):
                 told = str(error)
-                log.warning("the way of %s to its model is not open yet: %s", subagent, error)
+                log.warning("the ways out of %s are not open yet: %s", subagent, error)
         await backoff.pause()

@@ -20,7 +20,7 @@ from acp_runtime.manager.adoption import OpenWay, find, opened_in_time
 from acp_runtime.manager.confinement import host_mounts, sandbox_limits
 from acp_runtime.manager.docker_agent import DockerAgent, hold_in, look_for_folder
 from acp_runtime.manager.launcher import Ended, Judgement, LaunchError, LaunchRequest, Log
-from acp_runtime.manager.model_way import PORT, group, metering, model_way, relay_command, route_of, run_mounts
+from acp_runtime.manager.model_way import group, relay_command, route_of, run_mounts, told, ways_of, ways_out
 from acp_runtime.manager.reaping import Reaping
 from acp_runtime.manager.run_dir import make_private, make_run_dir, remove_run_dir, unusable
 from acp_runtime.manager.work import forget_removal, note_removal, removal_noted
@@ -113,14 +113,14 @@ class DockerLauncher:
             undo.push_async_callback(_surely, self.remove_volumes, request)
         sandbox = await Sandbox.create(ground.engine, spec)
         undo.push_async_callback(_surely, sandbox.remove)
-        if route is not None:
-            await host_side.enter_async_context(self._way(request, sandbox, ground.probed, run_dir)(route))
+        ways = ways_of(request, self._config, route)
+        await host_side.enter_async_context(self._way(request, sandbox, ground.probed, run_dir)(ways))
         if request.resume is None:
             await self._bring_in(request)
         if request.attempt > 1:
             await remove_journals(sandbox, before=request.attempt)
         await look_for_folder(sandbox, request)
-        env = request.kind.environment(model=request.order.model, base_url=route.inside(PORT) if route else "")
+        env = await told(sandbox, request, route, self._config)
         agent = self._agent(request, hold_in(sandbox, ground.probed, run_dir), receiver, host_side)
         undo.push_async_callback(agent.channel.close)
         await self._start(agent, env)
@@ -158,7 +158,7 @@ class DockerLauncher:
             host_side = AsyncExitStack()
             if found.alive:
                 way = self._way(request, found.sandbox, found.probed, found.run_dir)
-                await host_side.enter_async_context(opened_in_time(request, self._environ, way))
+                await host_side.enter_async_context(opened_in_time(request, self._config, self._environ, way))
             hold = hold_in(found.sandbox, found.probed, found.run_dir)
             return self._agent(request, hold, receiver, host_side, output_from=output_from)
         except (SandboxError, Rejected) as error:
@@ -167,8 +167,7 @@ class DockerLauncher:
             raise unusable(error) from error
 
     def _way(self, request: LaunchRequest, sandbox: Sandbox, probed: ProbeResult, run_dir: Path) -> OpenWay:
-        meter, epoch = metering(request, self._config.prices), self._owner.epoch
-        return partial(model_way, sandbox, probed, run_dir, metering=meter, token=request.token, epoch=epoch)
+        return partial(ways_out, sandbox, probed, run_dir, token=request.token, epoch=self._owner.epoch)
 
     def remove_run_dir(self, request: LaunchRequest, root: Path | None = None) -> None:
         remove_run_dir(root or self._config.runtime_dir, request.store, request.subagent, self._owner.epoch)
@@ -250,7 +249,7 @@ class DockerLauncher:
             subagent=request.subagent,
             attempt=request.attempt,
             image=image,
-            command=relay_command(probed),
+            command=relay_command(probed, proxied=request.order.egress is not None),
             gid=group(probed),
             limits=sandbox_limits(request.order.confinement),
             mounts=mounts,

@@ -1,4 +1,4 @@
-"""The way of an agent's model requests: from the loopback port in its sandbox to the forwarder on this side.
+"""The ways out of a sandbox: from loopback ports in it to the forwarder of its model and to its proxy on this side.
 
 Where engine and manager share sockets, the relay connects to the forwarder's own, in the agent's run directory, which
 is mounted. Elsewhere nothing of this machine can be mounted: the relay's connections come over an exec of
@@ -7,18 +7,22 @@ relay holds new connections, and `RelayLink` mends it; after `async with` nothin
 """
 
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
 from acp_runtime.carrying.limits import CarryingLimits
-from acp_runtime.carrying.server import HttpServer
+from acp_runtime.carrying.server import Carrier, HttpServer
 from acp_runtime.clock import SystemClock
-from acp_runtime.core.prices import Price
+from acp_runtime.config import Config
+from acp_runtime.egress.proxy import EgressProxy
 from acp_runtime.keys import key_source
+from acp_runtime.manager.egress_way import EGRESS_PORT, egress_environment, egress_proxy, put_home_files
 from acp_runtime.manager.launcher import LaunchRequest
-from acp_runtime.manager.run_dir import HOLDER, SOCKET
+from acp_runtime.manager.run_dir import EGRESS_SOCKET, HOLDER, SOCKET
 from acp_runtime.models.forwarder import ModelForwarder
 from acp_runtime.models.meter import Metering
 from acp_runtime.models.prices import builtin_prices
@@ -30,19 +34,31 @@ from sandbox.programs_volume import RELAY
 from sandbox.relay.link import RelayLink
 from sandbox.spec import HostMount
 
-__all__ = ["HOLD", "PORT", "RUN", "group", "metering", "model_way", "relay_command", "run_mounts"]
+__all__ = ["HOLD", "PORT", "RUN", "Ways", "group", "relay_command", "run_mounts", "told", "ways_of", "ways_out"]
 
 PORT: Final = 8790
 RUN: Final = "/run/subagents"
 HOLD: Final = "/run/holder"
+LIMITS: Final = CarryingLimits()
 ATTACH_SOCKET: Final = "/run/relay.sock"  # in a tmpfs of the sandbox, for its root alone
 
 
-def relay_command(probed: ProbeResult) -> tuple[str, ...]:
-    """Return what the first process of a sandbox is."""
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """What serves a sandbox on this side: the way to its model, measured, and its proxy; None where it has none."""
+
+    route: Route | None
+    metering: Metering
+    proxy: EgressProxy | None = None
+
+
+def relay_command(probed: ProbeResult, *, proxied: bool = False) -> tuple[str, ...]:
+    """Return what the first process of a sandbox is; `proxied`: it has a proxy."""
+    ports = {PORT: SOCKET} | ({EGRESS_PORT: EGRESS_SOCKET} if proxied else {})
     if probed.sockets_shared:
-        return (RELAY, f"127.0.0.1:{PORT}", f"{RUN}/{SOCKET}")
-    return (RELAY, "listen", ATTACH_SOCKET, f"127.0.0.1:{PORT}")
+        targets = [(f"127.0.0.1:{port}", f"{RUN}/{socket}") for port, socket in ports.items()]
+        return (RELAY, *chain.from_iterable(targets))
+    return (RELAY, "listen", ATTACH_SOCKET, *(f"127.0.0.1:{port}" for port in ports))
 
 
 def run_mounts(probed: ProbeResult, run_dir: Path) -> tuple[HostMount, ...]:
@@ -58,17 +74,10 @@ def group(probed: ProbeResult) -> int:
 
 
 @asynccontextmanager
-async def model_way(
-    sandbox: Sandbox,
-    probed: ProbeResult,
-    run_dir: Path,
-    route: Route,
-    *,
-    metering: Metering,
-    token: str,
-    epoch: int,
+async def ways_out(
+    sandbox: Sandbox, probed: ProbeResult, run_dir: Path, ways: Ways, *, token: str, epoch: int
 ) -> AsyncIterator[None]:
-    """Serve the model requests of a sandbox that was made with `relay_command`, also one that was made long ago.
+    """Serve the requests of a sandbox that was made with `relay_command`, also one that was made long ago.
 
     `token` is the same for each attempt of an agent whichever manager comes, `epoch` that of this manager. Raises
     Rejected (`socket_refused`), RelayError, SandboxGone, EngineError; nothing is left then.
@@ -78,21 +87,39 @@ async def model_way(
         argv, user = (RELAY, "attach", ATTACH_SOCKET), f"0:{sandbox.spec.gid}"
         return await sandbox.open_channel(argv, cwd="/", env={}, receiver=receiver, user=user)
 
-    limits = CarryingLimits()
-    forwarder = ModelForwarder(route, metering=metering, limits=limits)
-    async with HttpServer(run_dir / SOCKET, os.getgid(), forwarder, limits) as server:
-        if probed.sockets_shared:
-            yield
-            return
-        async with RelayLink(attach, {PORT: server.path}, token=token, epoch=epoch):
-            yield
+    targets: dict[int, Path] = {}
+    async with AsyncExitStack() as held:
+        for port, name, carrier in _served(ways):
+            server = await held.enter_async_context(HttpServer(run_dir / name, os.getgid(), carrier, LIMITS))
+            targets[port] = server.path
+        if targets and not probed.sockets_shared:
+            await held.enter_async_context(RelayLink(attach, targets, token=token, epoch=epoch))
+        yield
 
 
-def metering(request: LaunchRequest, own: Iterable[Price]) -> Metering:
-    """Return what the agent's calls are measured with, prices of the user's `own` included."""
+def _served(ways: Ways) -> Iterator[tuple[int, str, Carrier]]:
+    if ways.route is not None:
+        yield PORT, SOCKET, ModelForwarder(ways.route, metering=ways.metering, limits=LIMITS)
+    if ways.proxy is not None:
+        yield EGRESS_PORT, EGRESS_SOCKET, ways.proxy
+
+
+def ways_of(request: LaunchRequest, config: Config, route: Route | None) -> Ways:
+    """Return the ways of an order whose model is at the end of `route`."""
     clock = SystemClock()
-    prices = builtin_prices().with_own(own)
-    return Metering(request.subagent, prices, lambda: int(clock.wall().timestamp() * 1000), request.on_call)
+    prices = builtin_prices().with_own(config.prices)
+    metering = Metering(request.subagent, prices, lambda: int(clock.wall().timestamp() * 1000), request.on_call)
+    return Ways(route, metering, egress_proxy(request, config))
+
+
+async def told(sandbox: Sandbox, request: LaunchRequest, route: Route | None, config: Config) -> dict[str, str]:
+    """Have programs in a sandbox find its ways out; return the variables that the agent gets. Raises SandboxError."""
+    await put_home_files(sandbox, request.order.egress, config)
+    base_url = route.inside(PORT) if route is not None else ""
+    return {
+        **egress_environment(request.order.egress, config),
+        **request.kind.environment(model=request.order.model, base_url=base_url),
+    }
 
 
 async def route_of(request: LaunchRequest, environ: Mapping[str, str]) -> Route | None:

@@ -14,6 +14,7 @@ from typing import Final
 from acp_runtime.manager.launcher import LaunchError
 
 SOCKET: Final = "model.sock"
+EGRESS_SOCKET: Final = "egress.sock"
 HOLDER: Final = "holder"
 EPOCH: Final = "epoch"
 

@@ -7,9 +7,10 @@ never comes back.
 
 import re
 from dataclasses import dataclass
-from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from acp_runtime.carrying.headers import Headers
+from acp_runtime.carrying.paths import leaves
 from acp_runtime.carrying.refusal import Refusal
 from acp_runtime.carrying.upstream import DEFAULT_PORTS, authority
 from acp_runtime.core.errors import Rejected
@@ -20,7 +21,6 @@ __all__ = ["Route"]
 
 # Not TRACE, which answers with the request's own headers, and not CONNECT.
 _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
-_MAX_DECODINGS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Route:
         """Read a base URL like `https://host/v1`. Raises Rejected (`bad_model_url`), which does not repeat the URL."""
         parts = _split(url)
         path = parts.path.rstrip("/")
-        if _leaves(path.encode("ascii")):
+        if leaves(path.encode("ascii")):
             raise _bad_url("has a path with '.' or '..' in it")
         scheme = parts.scheme
         port = parts.port if parts.port is not None else DEFAULT_PORTS[scheme]
@@ -61,7 +61,7 @@ class Route:
         target = self._origin_form(target)
         path = target.partition(b"?")[0]
         base = self.path.encode("ascii")
-        if b"#" in target or _leaves(path) or not (path == base or path.startswith(base + b"/")):
+        if b"#" in target or leaves(path) or not (path == base or path.startswith(base + b"/")):
             raise Refusal(403, "path_refused", f"Only paths under {self.path or '/'} are carried to the model.")
         return target
 
@@ -104,23 +104,6 @@ def _split(url: str) -> SplitResult:
 
 def _bad_url(why: str) -> Rejected:
     return Rejected("bad_model_url", f"The model's base URL {why}.")
-
-
-def _leaves(path: bytes) -> bool:
-    """Whether some server could read `path` as leading out of where it seems to lead."""
-    if path.startswith(b"//"):
-        return True
-    decoded = path
-    for _ in range(_MAX_DECODINGS):
-        before, decoded = decoded, unquote_to_bytes(decoded)
-        if before == decoded:
-            break
-    else:
-        return True
-    if any(byte < 0x20 or byte == 0x7F for byte in decoded):
-        return True
-    segments = decoded.replace(b"\\", b"/").split(b"/")
-    return any(segment.partition(b";")[0] in (b".", b"..") for segment in segments)
 
 
 def _shown(method: bytes) -> str:

@@ -11,13 +11,14 @@ from typing import Final
 
 from acp_runtime.callers import Caller, Operator, parent_of
 from acp_runtime.config import Config
+from acp_runtime.core.confinement import Egress
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.ids import display_name
 from acp_runtime.core.inputs import Spawn
 from acp_runtime.core.model import Limits, Order, Permissions
 from acp_runtime.core.plaintext import one_line, printable
 from acp_runtime.keys import key_source
-from acp_runtime.presets import Network, Preset, find_preset, narrow, with_confinement, with_permissions
+from acp_runtime.presets import Network, Preset, find_preset, narrow, with_confinement, with_egress, with_permissions
 from acp_runtime.service.bounds import duration
 from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.store.codec import storable
@@ -37,6 +38,7 @@ class SpawnRequest:
     on with them. `one_shot`: the subagent ends with its first task, or after `max_duration` seconds; how it stands is
     kept in `output_file`, relative to the workspace, where `{id}` becomes the subagent's id (None: in the configured
     folder). `instructions` are put before the first task. `model_key` says where the key is, such as `env:NAME`.
+    `egress` and `registries` are allowed beside the preset's.
     """
 
     agent: str
@@ -57,6 +59,8 @@ class SpawnRequest:
     memory: int | None = None
     pids: int | None = None
     runtime: str | None = None
+    egress: tuple[str, ...] = ()
+    registries: tuple[str, ...] = ()
     limits: Limits | None = None
     max_duration: float | None = None
 
@@ -88,6 +92,7 @@ def spawn_input(config: Config, *, ident: str, caller: Caller, request: SpawnReq
         model=request.model,
         model_url=request.model_url,
         model_key=request.model_key,
+        egress=preset.egress if preset.network is Network.EGRESS else None,
     )
     return Spawn(
         id=ident,
@@ -137,6 +142,10 @@ def _preset(config: Config, caller: Caller, request: SpawnRequest) -> Preset:
     if request.permissions is not None:
         preset = with_permissions(preset, request.permissions)
     preset = with_confinement(preset, memory=request.memory, pids=request.pids, runtime=request.runtime)
+    if unknown := [name for name in request.registries if name not in config.registries]:
+        known = ", ".join(config.registries)
+        raise Rejected("invalid", f"there is no package registry {one_line(unknown[0], 60)!r}; known: {known}")
+    preset = with_egress(preset, Egress(request.egress, request.registries))
     return preset if isinstance(caller, Operator) else narrow(preset, find_preset(config.presets, config.ceiling))
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from acp_runtime.core.metering import Call
 from acp_runtime.keys import Secret
-from acp_runtime.manager.model_way import PORT, group, model_way, relay_command, run_mounts
+from acp_runtime.manager.model_way import PORT, Ways, group, relay_command, run_mounts, ways_out
 from acp_runtime.manager.run_dir import make_run_dir
 from acp_runtime.models import Metering, Route
 from sandbox.container import Sandbox
@@ -79,7 +79,8 @@ class Placed:
     def open(self, url: str, *, epoch: int = 1) -> AbstractAsyncContextManager[None]:
         route = Route.parse(url, key=Secret(KEY, name="MODEL_KEY"))
         metering = Metering("bg-0000000001", PRICES, lambda: MOMENT, self.calls.append)
-        return model_way(self.sandbox, self.probed, self.folder, route, metering=metering, token=TOKEN, epoch=epoch)
+        ways = Ways(route, metering)
+        return ways_out(self.sandbox, self.probed, self.folder, ways, token=TOKEN, epoch=epoch)
 
     async def python(self, script: str, user: str = "10001:10001") -> str:
         done = await self.sandbox.run(("python3", "-c", script), cwd="/", limit_bytes=1 << 20, timeout=BOUND, user=user)

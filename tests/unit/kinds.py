@@ -14,6 +14,8 @@ CARRIERS = {
     "LaunchError": 0,
     "DaemonError": 0,
     "Refusal": 1,
+    "NameRefused": 0,
+    "Ending": 3,
     "failure": 1,
     "_not_ok": 1,
     "StartBroke": 2,

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acp_runtime.core.confinement import Confinement, Mount
+from acp_runtime.core.confinement import Confinement, Egress, Mount
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Permissions
+from acp_runtime.egress.rules import Rules
 from acp_runtime.presets import (
     Network,
     Preset,
@@ -16,12 +17,14 @@ from acp_runtime.presets import (
     find_preset,
     narrow,
     with_confinement,
+    with_egress,
     with_permissions,
 )
 
 pytestmark = pytest.mark.requirement("P26")
 PERMISSIONS = [Permissions.DENY, Permissions.ASK, Permissions.ALLOW]
-NETWORKS = [Network.NONE, Network.MODEL]
+NETWORKS = [Network.NONE, Network.MODEL, Network.EGRESS]
+RULES = ["a.example.org:443", "*.example.org:443", "a.example.org:80", "unsafe_private:a.example.org:443"]
 
 MOUNTS = st.builds(Mount, st.sampled_from(["/a", "/b"]), st.sampled_from(["/x", "/y"]), st.booleans())
 CONFINEMENTS = st.builds(
@@ -39,6 +42,11 @@ PRESETS = st.builds(
     CONFINEMENTS,
     st.sampled_from(NETWORKS),
     st.sampled_from(PERMISSIONS),
+    st.builds(
+        Egress,
+        st.lists(st.sampled_from(RULES), max_size=2).map(tuple),
+        st.lists(st.sampled_from(["pip", "npm"]), max_size=2).map(tuple),
+    ),
 )
 
 
@@ -50,6 +58,19 @@ def may_read(preset: Preset) -> set[tuple[str, str]]:
     return {(each.source, each.target) for each in preset.confinement.mounts}
 
 
+def reached(preset: Preset) -> set[tuple[str, int, bool]]:
+    """The hosts, of a few, that a preset's rules let through, and whether they may be on a private network."""
+    hosts = [(host, port) for host in ("a.example.org", "b.a.example.org", "example.org") for port in (80, 443)]
+    found = Rules.parse(preset.egress.rules).rules
+    return {
+        (host, port, private)
+        for host, port in hosts
+        for rule in found
+        if rule.matches(host, port)
+        for private in {False, rule.private}
+    }
+
+
 def within(preset: Preset, ceiling: Preset) -> bool:
     own, most = preset.confinement, ceiling.confinement
     return (
@@ -58,6 +79,8 @@ def within(preset: Preset, ceiling: Preset) -> bool:
         and may_write(preset) <= may_write(ceiling)
         and PERMISSIONS.index(preset.permissions) <= PERMISSIONS.index(ceiling.permissions)
         and NETWORKS.index(preset.network) <= NETWORKS.index(ceiling.network)
+        and reached(preset) <= reached(ceiling)
+        and set(preset.egress.registries) <= set(ceiling.egress.registries)
     )
 
 
@@ -186,3 +209,30 @@ def test_other_permissions_than_the_presets_count_against_its_own_ceiling() -> N
     restricted = find_preset(builtin_presets(), "restricted")
     assert narrow(with_permissions(restricted, Permissions.DENY), restricted).permissions is Permissions.DENY
     assert narrowed(with_permissions(restricted, Permissions.ALLOW), restricted) is None
+
+
+def test_egress_beside_a_preset_is_refused_beyond_the_ceiling_by_rule_and_by_registry() -> None:
+    friendly = find_preset(builtin_presets(), "friendly")
+    wide = with_egress(friendly, Egress(("example.org", "example.org:443"), ("pip",)))
+    assert (wide.network, wide.egress) == (Network.EGRESS, Egress(("example.org:443",), ("pip",)))
+    with pytest.raises(Rejected) as caught:
+        narrow(wide, friendly)
+    assert caught.value.data["wider"] == [
+        "network egress where model is allowed",
+        "the egress rule example.org:443",
+        "the package registry pip",
+    ]
+    assert narrow(wide, wide) is wide
+
+
+def test_egress_cannot_be_had_beside_a_preset_that_reaches_nothing() -> None:
+    nothing = Preset("nothing", "", Confinement(), Network.NONE)
+    with pytest.raises(Rejected, match="'nothing' reaches nothing"):
+        with_egress(nothing, Egress(("example.org",)))
+    assert with_egress(nothing, Egress()) is nothing
+
+
+def test_a_rule_for_private_addresses_is_shown_as_unsafe() -> None:
+    preset = find_preset(builtin_presets(), "friendly")
+    rules = ("example.org", "unsafe_private:localhost:80")
+    assert with_egress(preset, Egress(rules)).unsafe == ("unsafe_private:localhost:80",)

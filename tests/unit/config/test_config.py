@@ -7,7 +7,7 @@ import pytest
 from acp_runtime.config import Config, ConfigError, load
 from acp_runtime.config.reference import Key, all_keys
 from acp_runtime.core.admission import Admission
-from acp_runtime.core.confinement import Confinement, Mount
+from acp_runtime.core.confinement import Confinement, Egress, Mount
 from acp_runtime.core.model import Limits, Permissions
 from acp_runtime.presets import Network
 
@@ -121,6 +121,23 @@ def test_a_runtime_is_that_of_every_preset_that_names_no_other(file: Path) -> No
     assert {name: preset.unsafe for name, preset in presets.items() if preset.unsafe} == {"own": ("unsafe_seccomp",)}
 
 
+def test_what_a_preset_reaches_is_kept_in_one_form_and_extended_with_the_rest(file: Path) -> None:
+    config = loaded(
+        file,
+        '[presets.web]\nnetwork = "egress"\negress = ["Example.ORG", "*.example.org:80"]\nregistries = ["pip"]\n'
+        '[presets.more]\nextends = "web"\nregistries = ["npm"]\n'
+        '[presets.less]\nextends = "web"\nnetwork = "model"\n'
+        '[registries.pip]\nunsafe_private = true\naddresses = {index = "http://mirror.lan:8080/pypi/"}\n',
+    )
+    web, more, less = (config.presets[name] for name in ("web", "more", "less"))
+    assert web.egress == Egress(("example.org:443", "*.example.org:80"), ("pip",))
+    assert more.egress == Egress(("example.org:443", "*.example.org:80"), ("npm",))
+    assert less.egress == Egress()
+    pip = config.registries["pip"]
+    assert (str(pip.places[0].address), pip.private) == ("http://mirror.lan:8080/pypi", True)
+    assert not config.registries["npm"].private
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -133,7 +150,32 @@ def test_a_runtime_is_that_of_every_preset_that_names_no_other(file: Path) -> No
         ),
         (
             '[presets.a]\nnetwork = "internet"\n',
-            "FILE:2: presets.a.network: it cannot be had yet: other networks come with egress; allowed: none",
+            "FILE:2: presets.a.network: input should be 'none', 'model' or 'egress' (it is 'internet')",
+        ),
+        (
+            '[presets.a]\nnetwork = "egress"\negress = ["*"]\n',
+            "FILE:3: presets.a.egress: the egress rule '*' allows everything; name hosts, or *.DOMAIN.",
+        ),
+        (
+            '[presets.a]\nnetwork = "egress"\negress = ["10.0.0.1:80"]\n',
+            "FILE:3: presets.a.egress: the egress rule '10.0.0.1:80' can never match: it is an address",
+        ),
+        (
+            '[presets.a]\negress = ["example.org"]\n',
+            "FILE:2: presets.a: egress: its network is 'model', so none of it can ever be reached; set network to",
+        ),
+        (
+            '[presets.a]\nnetwork = "none"\nregistries = ["pip"]\n',
+            "FILE:2: presets.a: registries: its network is 'none', so none of it can ever be reached; set network to",
+        ),
+        (
+            '[presets.a]\nnetwork = "egress"\nregistries = ["gems"]\n',
+            "FILE:2: presets.a.registries: there is no 'gems'; known: pip, npm, apt, cargo, go",
+        ),
+        ("[registries.gems]\nunsafe_private = true\n", "FILE:2: registries.gems: there is none of that name; known: "),
+        (
+            '[registries.pip]\naddresses = {index = "http://mirror.example.org"}\n',
+            "FILE:2: registries.pip.addresses: The registry's address 'http://mirror.example.org' is without TLS",
         ),
         ("[presets.a]\nunsafe_root = true\n", "FILE:2: presets.a.unsafe_root: unknown key; allowed: about, cpus, "),
         ('[presets.a]\nmounts = [{source = "x", target = "/x"}]\n', "FILE:2: presets.a.mounts.0.source: it must be an"),

@@ -1,0 +1,119 @@
+"""A tunnel that a CONNECT has opened: first the client's hello is judged, then bytes are carried both ways.
+
+Promises: not a byte of the client leaves before its TLS hello has named the host that was allowed; each wait has a
+bound and few chunks of each direction are held; after `run` the connection to the host is closed.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from acp_runtime.carrying.peer import CHUNK, HttpPeer
+from acp_runtime.carrying.upstream import Streams
+from acp_runtime.egress.client_hello import HelloRefused, read_server_name
+from acp_runtime.egress.hosts import HostRefused, canonical
+
+__all__ = ["Tunnel", "TunnelBroken"]
+
+# The TLS alert access_denied, as a server that understood the hello would send it.
+_DENIED = b"\x15\x03\x03\x00\x02\x02\x31"
+_CLOSE_BOUND = 5.0  # seconds
+
+
+class TunnelBroken(Exception):  # noqa: N818 - reads as what happened
+    """One side broke the connection, or nothing moved for too long. The sentence says which."""
+
+
+class Tunnel:
+    """`seconds` bound the wait for the hello, `idle` the time in which not a byte moves in either direction."""
+
+    def __init__(self, client: HttpPeer, upstream: Streams, host: str, *, seconds: float, idle: float) -> None:
+        self.bytes_up = 0
+        self.bytes_down = 0
+        self._client = client
+        self._reader, self._writer = upstream
+        self._host = host
+        self._seconds = seconds
+        self._idle = idle
+
+    async def run(self, early: bytes) -> None:
+        """Carry until both sides have ended; `early` is what the client said already.
+
+        Raises HelloRefused, which the client has been told then, and TunnelBroken.
+        """
+        try:
+            hello = await self._judged_hello(early)
+            await self._carry(hello)
+        except HelloRefused:
+            with contextlib.suppress(OSError):
+                self._client.writer.write(_DENIED)
+            raise
+        except TimeoutError as error:
+            raise TunnelBroken(f"nothing moved in the tunnel for {self._idle:g} s") from error
+        except OSError as error:
+            raise TunnelBroken(f"the tunnel broke: {error.strerror or error}") from error
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Cut the connection to the host. Raises nothing; may be called again."""
+        self._writer.transport.abort()
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_BOUND):
+                await self._writer.wait_closed()
+
+    async def _judged_hello(self, data: bytes) -> bytes:
+        try:
+            async with asyncio.timeout(self._seconds):
+                while (name := read_server_name(data)) is None:
+                    if not (more := await self._client.reader.read(CHUNK)):
+                        raise HelloRefused("it said no TLS hello")
+                    data += more
+        except TimeoutError as error:
+            raise HelloRefused(f"it said no TLS hello within {self._seconds:g} s") from error
+        try:
+            named = canonical(name)
+        except HostRefused as error:
+            raise HelloRefused(f"its TLS hello names no host: {error}") from error
+        if named != self._host:
+            raise HelloRefused(f"its TLS hello names {named}, and the tunnel leads to {self._host}")
+        return data
+
+    async def _carry(self, hello: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(self._idle) as clock:
+
+            def moved() -> None:
+                clock.reschedule(loop.time() + self._idle)
+
+            up = loop.create_task(self._up(hello, moved))
+            down = loop.create_task(self._down(moved))
+            try:
+                await asyncio.wait({up, down}, return_when=asyncio.FIRST_EXCEPTION)
+                for each in (up, down):
+                    if each.done():
+                        each.result()
+            finally:
+                up.cancel()
+                down.cancel()
+                await asyncio.gather(up, down, return_exceptions=True)
+
+    async def _up(self, data: bytes, moved: Callable[[], None]) -> None:
+        while data:
+            await _pass(self._writer, data)
+            self.bytes_up += len(data)
+            moved()
+            data = await self._client.reader.read(CHUNK)
+        self._writer.write_eof()
+
+    async def _down(self, moved: Callable[[], None]) -> None:
+        while data := await self._reader.read(CHUNK):
+            await _pass(self._client.writer, data)
+            self.bytes_down += len(data)
+            moved()
+        self._client.writer.write_eof()
+
+
+async def _pass(writer: asyncio.StreamWriter, data: bytes) -> None:
+    writer.write(data)
+    await writer.drain()

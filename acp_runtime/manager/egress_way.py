@@ -1,0 +1,75 @@
+"""What an order allows beyond its model: the proxy that serves it, and what programs in the sandbox are told of it.
+
+Promises: what is allowed comes from the order and this side's configuration alone, never from a workspace or an image.
+"""
+
+import logging
+from collections.abc import Iterable
+from typing import Final
+
+from acp_runtime.carrying.limits import CarryingLimits
+from acp_runtime.config import Config
+from acp_runtime.core.confinement import Egress
+from acp_runtime.egress.contact import Contact
+from acp_runtime.egress.proxy import EgressProxy, Policy
+from acp_runtime.egress.registry import Registry
+from acp_runtime.egress.rules import Rules
+from acp_runtime.manager.launcher import LaunchRequest
+from sandbox.container import Sandbox
+from sandbox.spec import HOME
+
+__all__ = ["EGRESS_PORT", "egress_environment", "egress_proxy", "environment_for", "put_home_files"]
+
+log = logging.getLogger(__name__)
+
+EGRESS_PORT: Final = 8791
+HERE: Final = f"127.0.0.1:{EGRESS_PORT}"
+PUT_SECONDS: Final = 30.0
+# As the agent's user, so that a link it left in an earlier attempt leads nowhere that it could not write itself.
+_PUT: Final = 'test -e "$1" || { mkdir -p "${1%/*}" && printf %s "$2" > "$1"; }'
+
+
+def egress_proxy(request: LaunchRequest, config: Config) -> EgressProxy | None:
+    """Return the proxy of an order, None for one that has none."""
+    egress = request.order.egress
+    if egress is None:
+        return None
+
+    def tell(contact: Contact) -> None:
+        log.info("%s: %s", request.subagent, contact)
+
+    policy = Policy(Rules.parse(egress.rules), registries_of(egress, config))
+    return EgressProxy(policy, tell, here=HERE, carrying=CarryingLimits())
+
+
+def registries_of(egress: Egress, config: Config) -> tuple[Registry, ...]:
+    """Return the registries that an order names, of those that there still are."""
+    return tuple(config.registries[name] for name in egress.registries if name in config.registries)
+
+
+def egress_environment(egress: Egress | None, config: Config) -> dict[str, str]:
+    """Return the variables by which programs find what an order allows; none where it has no proxy."""
+    return {} if egress is None else environment_for(registries_of(egress, config))
+
+
+def environment_for(registries: Iterable[Registry]) -> dict[str, str]:
+    """Return the variables by which programs find the proxy and registries."""
+    proxies = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy")
+    found = dict.fromkeys(proxies, f"http://{HERE}")
+    found |= dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost,::1")
+    for registry in registries:
+        found |= registry.environment(HERE)
+    return found
+
+
+async def put_home_files(sandbox: Sandbox, egress: Egress | None, config: Config) -> None:
+    """Write the files by which programs find registries that take no variable, where there are none.
+
+    Raises SandboxError.
+    """
+    for registry in () if egress is None else registries_of(egress, config):
+        for path, text in registry.home_files(HERE).items():
+            argv = ("sh", "-c", _PUT, "sh", f"{HOME}/{path}", text)
+            done = await sandbox.run(argv, cwd=HOME, limit_bytes=4096, timeout=PUT_SECONDS)
+            if done.exit_code != 0:
+                log.warning("%s was not written for the registry %s: exit %s", path, registry.name, done.exit_code)
