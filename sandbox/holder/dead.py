@@ -28,7 +28,8 @@ LONGEST_TEXT: Final = 4096
 
 # Parts: a letter, the first offset of the file behind this one, how many bytes follow, and these. The state (s),
 # the files of stderr (e) and stdout (o), an end (z) or why there is nothing (x). What cannot be read comes as zeros.
-# A state that was begun before the machine was (b) proves nothing about the input: the disk may have kept an older one.
+# A state of an earlier start of the machine (b) proves nothing about the input: the disk may have kept an older one. A
+# state of an earlier version does not say of which it is; it must have been written since.
 SCRIPT: Final = """
 import fcntl, os, re, struct, sys
 folder, out = sys.argv[1], sys.stdout.buffer
@@ -54,6 +55,10 @@ def send(letter, name, stop):
     except OSError:
         pass
 def of_this_boot(file):
+    told = file.read(160)[144:].hex()
+    if told:
+        with open("/proc/sys/kernel/random/boot_id") as boot:
+            return told == boot.read().strip().replace("-", "")
     with open("/proc/stat") as stat:
         booted = [int(line.split()[1]) for line in stat if line.startswith("btime ")]
     return os.fstat(file.fileno()).st_mtime > booted[0]

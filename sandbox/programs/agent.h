@@ -156,6 +156,19 @@ static void read_out(void)
     retry_at = now_ms() + RETRY_MS;
 }
 
+/* Gives up what never found room in the journal: it is told as a gap. */
+static void lose_rest(void)
+{
+    uint64_t lost = pending_bytes - HEADER;
+    for (ssize_t count; (count = read(agent_out, pending, CHUNK)) > 0;)
+        lost += (uint64_t)count;
+    close_fd(&agent_out);
+    close_fd(&out.fd); /* no file holds a hole */
+    pending_bytes = 0;
+    out.end += lost;
+    put(F_OUT_END, out.end);
+}
+
 static void read_err(void)
 {
     static unsigned char record[HEADER + CHUNK];

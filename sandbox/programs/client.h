@@ -111,6 +111,17 @@ static void pump(void)
         leave();
 }
 
+/* Notes the end, once nothing of the agent is left and all that it wrote is in the journal. */
+static void conclude(void)
+{
+    if (!gone || get(F_PHASE) == ENDED || agent_out >= 0 || agent_err >= 0 || pending_bytes > 0)
+        return;
+    note_counters(); /* the journal may be all that is left to tell */
+    put(F_PHASE, ENDED);
+    close_fd(&agent_in);
+    absent_since = now_ms();
+}
+
 /* ---- what it sends */
 
 static void take_input(const unsigned char *bytes, size_t size)

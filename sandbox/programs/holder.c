@@ -65,6 +65,7 @@ static void make_journal(void)
     memcpy(state, MAGIC, sizeof MAGIC);
     put(F_VERSION, VERSION);
     put(F_EPOCH, epoch);
+    note_boot();
     if (!write_all(fd, state, STATE_BYTES)) /* before it is mapped: the disk must have room for it */
         fail("journal_full: there is no room for the state in %s.", journal_path);
     void *mapped = mmap(NULL, STATE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -224,6 +225,8 @@ static int keep_time(void)
         finished = finished || over;
         if (get(F_PHASE) == RUNNING)
             end_agent(BY_TTL, grace_ms);
+        else if (gone && pending_bytes > 0 && kill_at + (int64_t)ttl * 1000 <= now)
+            lose_rest();
     } else if (client.fd < 0)
         next = earlier(next, absent_since + (int64_t)ttl * 1000);
     if (get(F_PHASE) == ENDING && !gone) {
@@ -292,12 +295,7 @@ static void attend(const struct pollfd *watched)
         admit(inner.listener);
     if (watched[P_SHARED].revents != 0)
         admit(shared.listener);
-    if (gone && get(F_PHASE) != ENDED && agent_out < 0 && agent_err < 0 && pending_bytes == 0) {
-        note_counters(); /* the journal may be all that is left to tell */
-        put(F_PHASE, ENDED);
-        close_fd(&agent_in);
-        absent_since = now_ms();
-    }
+    conclude();
     if (client.fd >= 0)
         pump();
 }

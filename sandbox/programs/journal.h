@@ -15,7 +15,7 @@
 enum { SEGMENTS = 128, SMALLEST_SEGMENT = 65536 };
 /* The state: the payload of STATE, and behind MAGIC the file `state`. Eight bytes each. */
 enum { F_VERSION, F_PHASE, F_PID, F_EPOCH, F_ACCEPTED, F_DRAINED, F_OUT_FIRST, F_OUT_END, F_ERR_FIRST, F_ERR_END,
-       F_ERR_DROPPED, F_HOW, F_CODE, F_CAUSE, F_LEFT, F_OOM_KILLS, F_PIDS_DENIED, FIELDS };
+       F_ERR_DROPPED, F_HOW, F_CODE, F_CAUSE, F_LEFT, F_OOM_KILLS, F_PIDS_DENIED, F_BOOT, F_BOOT_REST, FIELDS };
 enum { RUNNING = 1, ENDING, ENDED };              /* F_PHASE */
 enum { EXITED = 1, SIGNALLED };                         /* F_HOW */
 enum { BY_ITSELF = 1, BY_CLIENT, BY_TTL, BY_SIGNAL };   /* F_CAUSE */
@@ -49,6 +49,26 @@ static inline void put(size_t field, uint64_t value)
 {
     value = htobe64(value);
     memcpy(state + MAGIC_BYTES + 8 * field, &value, 8);
+}
+
+/* Notes of which start of the machine this is; zeros where nothing tells. */
+static void note_boot(void)
+{
+    char text[64] = "";
+    uint64_t halves[2] = {0};
+    size_t digits = 0;
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    ssize_t count = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        (void)close(fd);
+    for (ssize_t i = 0; i < count; i++)
+        if (text[i] != '-' && text[i] != '\n' && digits < 32) {
+            unsigned digit = (unsigned)(text[i] <= '9' ? text[i] - '0' : text[i] - 'a' + 10);
+            halves[digits / 16] = halves[digits / 16] << 4 | (digit & 15);
+            digits++;
+        }
+    put(F_BOOT, halves[0]);
+    put(F_BOOT_REST, halves[1]);
 }
 
 static void close_fd(int *fd)
@@ -193,7 +213,7 @@ static size_t take(struct journal *journal, unsigned char *to, size_t room)
         }
         if (used > 0)
             continue;
-        if (next == journal->end)
+        if (next == journal->end && journal->count > 0 && journal->segments[journal->count - 1].bytes > 0)
             close_fd(&journal->fd); /* what is damaged stays behind: the next record begins a file */
         unsigned char lost[8];
         put_number(lost, next - journal->at, sizeof lost);

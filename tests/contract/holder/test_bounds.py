@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.holder import frames
 from sandbox.holder.errors import HolderError, InputRefused
-from tests.contract.holder.held import BOUND, Held, fill, numbered
+from sandbox.holder.frames import Cause, Phase
+from sandbox.holder.journal import read_state
+from tests.contract.holder.held import BOUND, ON_THE_SOCKET, Held, ended, fill, holders, numbered, read_back
 
 MIB = 1 << 20
+FILE = 65_536  # a file of the journal that holds so much is full
 LINES = 1_000_000
 FLOOD = ("sh", "-c", f"seq 1 {LINES}; echo all written >&2; read x")
 
@@ -185,3 +189,54 @@ async def test_a_holder_that_finds_no_room_for_its_journal_does_not_start(held: 
     assert held.processes() == []
     (small_disk / "ballast").unlink()
     await held.start("cat")
+
+
+def fifo(path: Path) -> Path:
+    os.mkfifo(path)
+    path.chmod(0o666)
+    return path
+
+
+@ON_THE_SOCKET
+async def test_what_never_finds_room_is_a_gap_and_keeps_no_holder_to_whom_nobody_comes(held: Held, small_disk: Path):
+    """Nobody came for the time to live, and then for as long again."""
+    held.folder.chmod(0o755)
+    gate, done = fifo(held.folder / "gate"), fifo(held.folder / "done")
+    script = f"echo early; read x <{gate}; seq 1 2000; echo written >{done}; read x"
+    await held.start("sh", "-c", script, ttl=1, grace=0.01)
+    (holder,) = holders(held.journal)
+    heard, channel = await held.attach()
+    await heard.until(lambda: heard.stdout == b"early\n")
+    fill(small_disk / "ballast")
+    await asyncio.to_thread(gate.write_text, "go\n")
+    assert await asyncio.to_thread(done.read_text) == "written\n"
+    await channel.close()
+    await ended(holder)
+    state = read_state((held.journal / "state").read_bytes())
+    assert (state.phase, state.cause, state.stdout_end) == (Phase.ENDED, Cause.TTL, 6 + len(numbered(2000)))
+    (told, gap) = read_back(held, 0)
+    assert (told.payload, gap) == (b"early\n", frames.gap(1, 6, len(numbered(2000))))
+
+
+@ON_THE_SOCKET
+async def test_a_file_that_a_full_disk_left_empty_is_used_although_what_is_before_it_is_damaged(
+    held: Held, small_disk: Path
+):
+    held.folder.chmod(0o755)
+    gate = fifo(held.folder / "gate")
+    script = f"head -c {FILE} /dev/zero; read x <{gate}; seq 1 2000; read x"
+    await held.start("sh", "-c", script, stdout_bound=MIB)
+    first, channel = await held.attach()
+    await first.until(lambda: len(first.stdout) == FILE)
+    fill(small_disk / "ballast")
+    await asyncio.to_thread(gate.write_text, "go\n")
+    async with asyncio.timeout(BOUND):
+        while len(held.files("o")) < 2:
+            await channel.ask()
+    damaged, empty = held.files("o")
+    assert empty.stat().st_size == 0
+    damaged.write_bytes(bytes(FILE))
+    heard, _ = await held.attach(epoch=2)
+    await heard.until(lambda: heard.gaps == [(1, 0, FILE)])
+    (small_disk / "ballast").unlink()
+    await heard.until(lambda: heard.stdout == numbered(2000))

@@ -28,6 +28,9 @@ from tests.contract.holder.held import BOUND, ON_THE_SOCKET, Heard, Held, cuttin
 SHIPPED = pytest.mark.parametrize("held", ["shipped-socket"], indirect=True)
 KEPT = Path(__file__).parents[2] / "fixtures" / "holder_frames" / "version_1.hex"
 LINES = 60_000
+BOOT_AT = len(MAGIC) + 17 * 8
+BOOT = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip().replace("-", "")
+LATE = 1 << 32
 EXPECTED = numbered(LINES)
 
 
@@ -198,9 +201,23 @@ async def test_a_journal_of_an_earlier_start_of_the_machine_proves_nothing_about
     await killed(held, "sh", "-c", "echo one; read x", enough=lambda heard: heard.stdout)
     _, state = await told(held.journal)
     assert state.accepted == 0
-    os.utime(held.journal / "state", (1, 1))
+    with (held.journal / "state").open("r+b") as file:
+        file.seek(BOOT_AT)
+        own = file.read(16)
+        file.seek(BOOT_AT)
+        file.write(own[::-1])
+    os.utime(held.journal / "state", (LATE, LATE))  # the clock was set back when the machine was started anew
     heard, state = await told(held.journal)
     assert (heard.stdout, state.phase, state.accepted, state.drained) == (b"one\n", Phase.LOST, UNKNOWN, UNKNOWN)
+    assert own.hex() == BOOT
+
+
+@SHIPPED
+async def test_a_clock_that_is_set_back_takes_nothing_from_what_a_journal_proves(held: Held):
+    await killed(held, "sh", "-c", "echo one; read x", enough=lambda heard: heard.stdout)
+    os.utime(held.journal / "state", (1, 1))
+    _, state = await told(held.journal)
+    assert state.accepted == 0
 
 
 @SHIPPED
@@ -372,6 +389,9 @@ async def test_a_journal_of_version_1_is_read_for_ever(tmp_path: Path):
     (tmp_path / "o-0000000000000005").write_bytes(frames.encode(*output))
     heard, state = await told(tmp_path)
     assert (heard.stdout, state.accepted, state.drained, state.epoch) == (b"hello\n", 70, 60, 3)
+    os.utime(tmp_path / "state", (1, 1))  # it does not say of which start of the machine it is
+    _, earlier = await told(tmp_path)
+    assert (earlier.accepted, earlier.drained) == (UNKNOWN, UNKNOWN)
     assert sorted(heard.gaps) == [(1, 0, 5), (1, 11, 889), (2, 0, state.stderr_end)]
 
 

@@ -105,7 +105,8 @@ async def test_an_agent_may_write_any_amount_that_becomes_no_entry_within_a_turn
         assert await prompted(session) == "end_turn"
         session.forget_answer()
     assert log.said == "done"
-    assert {each.kind for each in log.entries if isinstance(each, OtherEntry)} == {"passed_over"}
+    kinds = {each.kind for each in log.entries if isinstance(each, OtherEntry)}
+    assert set() < kinds <= {"passed_over", "stray_messages"}
 
 
 async def test_a_later_manager_goes_on_behind_what_became_no_entry(held: Held):
