@@ -48,7 +48,8 @@ def manifest() -> list[Row]:
 
 def page() -> str:
     """Return the page."""
-    sections = groupby(manifest(), key=lambda row: row.id[0])
+    rows = sorted(manifest(), key=lambda row: list(TITLES).index(row.id[0]))
+    sections = groupby(rows, key=lambda row: row.id[0])
     return "\n".join([HEAD, *(_section(letter, rows) for letter, rows in sections)])
 
 

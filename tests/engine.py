@@ -45,6 +45,20 @@ def inspect(ids: Sequence[str]) -> str:
         return json.dumps([engine.api.inspect_container(each) for each in ids])
 
 
+def inspect_execs(container: str) -> str:
+    """Return all that the engine tells of what runs in a container, as JSON text."""
+    with client() as engine:
+        running = engine.api.inspect_container(container)["ExecIDs"] or []
+        return json.dumps([engine.api.exec_inspect(each) for each in running])
+
+
+def history(container: str) -> str:
+    """Return how the image of a container came about, as JSON text."""
+    with client() as engine:
+        image = engine.api.inspect_container(container)["Image"]
+        return json.dumps([engine.api.inspect_image(image), engine.api.history(image)])
+
+
 def logs(container: str) -> str:
     with client() as engine:
         said: bytes = engine.api.logs(container)

@@ -24,6 +24,7 @@ from acp_runtime.config import Config, ConfigError, load
 from acp_runtime.core.errors import StoreOwned, SubagentsError
 from acp_runtime.manager.launcher import Launcher
 from acp_runtime.places import environment
+from acp_runtime.undumped import leave_no_core
 
 MIB: Final = 1024 * 1024
 YEAR: Final = 31_536_000
@@ -141,6 +142,7 @@ def _run(
     failed: Callable[[str], None],
 ) -> int:
     """Be the daemon, and return the exit code at its end."""
+    leave_no_core()
     try:
         asyncio.run(_serve(options, config, supplant=supplant, ready=ready))
     except (SubagentsError, OSError) as error:

@@ -1,12 +1,14 @@
 """A key that cannot be shown by accident.
 
 Promises that neither `repr`, `str`, formatting nor pickling gives the value away, and that a secret which exists has
-a value that fits into an HTTP header: a missing or empty key fails where it is read, not where it is sent.
+a value that fits into an HTTP header: a missing or empty key fails where it is read, not where it is sent. A process
+that has one leaves no core dump.
 """
 
 from typing import Final, NoReturn
 
 from acp_runtime.core.errors import Rejected
+from acp_runtime.undumped import leave_no_core
 
 __all__ = ["LONGEST", "Secret"]
 
@@ -23,6 +25,7 @@ class Secret:
 
         `remedy` says what to do about the source when it gave nothing, or no key.
         """
+        leave_no_core()
         self.name = name
         self._value = value.strip()
         if not self._value:

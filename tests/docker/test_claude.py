@@ -12,6 +12,7 @@ from acp_runtime.service import Runtime
 from acp_runtime.views import SubagentView
 from tests.agents.scripted_model import ScriptedModel
 from tests.contract.conftest import PARENT, apply_patch, assert_nothing_left
+from tests.docker.hostile_workspace import NOTE, WITNESSES, plant
 from tests.docker.real_place import BOUND, CANARY, RealPlace, inspect_all, make_place, remove_containers, stored
 
 pytestmark = [pytest.mark.docker, pytest.mark.real_agent, pytest.mark.timeout(600)]
@@ -35,14 +36,16 @@ async def then(runtime: Runtime, view: SubagentView, task: str) -> SubagentView:
     return (await runtime.wait(PARENT, [view.id], seconds=BOUND)).views[0]
 
 
-@pytest.mark.requirement("B20")
+@pytest.mark.requirement("B20", "T21")
 async def test_claude_works_with_its_own_tools_and_its_work_comes_back(real: RealPlace, model: ScriptedModel) -> None:
     script = "[[write:made.txt|by claude]][[edit:greeting.txt|hello|good day]][[shell:cat made.txt]][[text:All done.]]"
+    plant(real.workspace, "claude")
     async with real.runtime() as runtime:
         view = await real.do(runtime, script)
         assert (view.newest.state, view.newest.verdict) == (TaskState.COMPLETED, Verdict.FULL), view.newest.cause
         assert (view.newest.result, view.newest.tools_completed, view.newest.files_changed) == ("All done.", 3, 2)
         secrets = await runtime.check(PARENT, view.id, "cat /proc/*/environ 2>/dev/null; env", seconds=30)
+        witnesses = await runtime.check(PARENT, view.id, WITNESSES, seconds=30)
         inspected = await asyncio.to_thread(inspect_all, real.root)
         await runtime.stop(PARENT, view.id, finished=True)
         work = await runtime.work(PARENT, view.id)
@@ -60,13 +63,16 @@ async def test_claude_works_with_its_own_tools_and_its_work_comes_back(real: Rea
     assert len(rounds) == 4, "three tools and the end; no request of its own but for the title, which has no tools"
     for where, text in (("the sandbox", secrets.output), ("docker inspect", inspected), ("the store", stored(real))):
         assert CANARY not in text, f"the model's key is in {where}"
+    assert (NOTE.encode() in model.requests[-1].body, b"evil" in model.requests[-1].body) == (True, False)
+    assert witnesses.output == "", "what the repository configures was run"
     assert "stand-in" in secrets.output, "the control: what the agent has instead of a key is found this way"
 
 
-@pytest.mark.requirement("B02", "A04")
+@pytest.mark.requirement("B02", "A04", "T21")
 async def test_claude_asks_its_parent_who_allows_refuses_and_speaks_to_it_meanwhile(
     real: RealPlace, model: ScriptedModel
 ) -> None:
+    plant(real.workspace, "claude")
     async with real.runtime() as runtime:
         task = "[[shell:touch refused.txt]][[text:I went on.]]"
         view = await real.do(runtime, task, permissions=Permissions.ASK)
@@ -88,7 +94,7 @@ async def test_claude_asks_its_parent_who_allows_refuses_and_speaks_to_it_meanwh
         assert (view.newest.headline, len(view.tasks)) == ("completed", 3), view.newest.cause
         assert view.newest.result == "as I was told first\n\nas I was told then"
         found = await runtime.check(PARENT, view.id, "ls", seconds=30)
-        assert found.output.split() == ["asked.txt", "greeting.txt", "steered.txt"]
+        assert found.output.split() == ["CLAUDE.md", "asked.txt", "greeting.txt", "steered.txt"]
         await runtime.stop(PARENT, view.id, finished=True)
 
 

@@ -1,6 +1,7 @@
 """The key of the model reaches the model, and nobody else: no argument, environment, file, log, event or output."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +10,10 @@ import pytest
 from tests import engine
 from tests.agents.scripted_model import ScriptedModel
 from tests.e2e.stage import Running, Stage, containers_of, processes
+from tests.security.canary import KEY, places_of
 
 pytestmark = pytest.mark.docker
 
-KEY = "sk-canary-5c1e7a90b2"
 ASK = (
     "import json, os, urllib.request as u; "
     "b = json.dumps({'model': 'm', 'messages': [{'role': 'user', 'content': 'x'}]}).encode(); "
@@ -20,6 +21,7 @@ ASK = (
     "{'content-type': 'application/json', 'authorization': 'Bearer stand-in', 'x-api-key': 'stand-in'}); "
     "a = u.urlopen(q); print(a.headers, a.read().decode())"
 )
+INSIDE = {"HOME", "PATH", "PWD", "BASE_URL", "E2E_MARKER"}  # the two last ones are those of the kind
 # The fifo holds the task up in its middle, until the test has looked everywhere.
 TASKS = {
     "scripted": f'[[run:env > seen.txt; python3 -c "{ASK}" >> seen.txt; mkfifo go]][[run:cat go; rm go]][[say:done]]',
@@ -41,6 +43,7 @@ def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.requirement("T8")
 @pytest.mark.parametrize("agent", ["scripted", pytest.param("opencode", marks=pytest.mark.real_agent)])
 def test_the_key_reaches_the_model_and_nobody_else(
     engine_stage: Stage, model: ScriptedModel, agent: str, key_file: Path
@@ -58,8 +61,11 @@ def test_the_key_reaches_the_model_and_nobody_else(
     done = running.end()
     assert done.code == 0, done.err
     seen |= {"stdout": done.out.decode(), "stderr": done.err}
-    assert [where for where, text in seen.items() if KEY in text] == []
-    assert "BASE_URL=http://127.0.0.1:8790/v1" in done.lines[-1]["patch"] or agent == "opencode"
+    assert places_of(seen) == []
+    if agent == "scripted":
+        patch = done.lines[-1]["patch"]
+        assert "+BASE_URL=http://127.0.0.1:8790/v1\n" in patch
+        assert set(re.findall(r"^\+([A-Za-z_]\w*)=", patch, re.MULTILINE)) == INSIDE, "an agent gets what is named here"
     asked = [each for each in model.requests if each.method == "POST"]
     assert asked
     assert {each.headers["authorization"] for each in asked} == {f"Bearer {KEY}"}
@@ -74,6 +80,7 @@ def everything(stage: Stage, running: Running, container: str) -> dict[str, str]
     found["argv of the manager"] = Path(f"/proc/{own[0]}/cmdline").read_text()
     found["inspect"] = engine.inspect([container])
     found["logs"] = engine.logs(container)
+    found["execs"], found["image"] = engine.inspect_execs(container), engine.history(container)
     inside = "cat /proc/*/cmdline /proc/*/environ; find /workspace /home /run /tmp -type f -exec cat {} +"
     found["inside"] = engine.execute(container, "sh", "-c", f"{{ {inside}; }} 2>/dev/null | tr '\\0' ' '; true")
     files = [path for path in stage.root.rglob("*") if path.is_file() and not path.is_symlink()]

@@ -37,6 +37,7 @@ def chunk(text: str) -> dict[str, object]:
     return {"content": {"type": "text", "text": text}}
 
 
+FOREIGN = "said in another session"
 HELD = "[[run:true]]"  # a tool call that goes well, so that the task is known to have gone on
 MODES = {
     "an array": ("[ ]", DONE),
@@ -63,7 +64,7 @@ MODES = {
     "an update that is null": (frame(method="session/update", params={"sessionId": "$SESSION", "update": None}), DONE),
     "an update of a made-up kind": (update("task_complete", text="done"), DONE),
     "an update of 300 kB": (update("_vendor", text="x" * 300_000), DONE),
-    "another session's updates": ("\n".join([update("agent_message_chunk", "other", **chunk("no"))] * 3_000), DONE),
+    "another session's updates": ("\n".join([update("agent_message_chunk", "other", **chunk(FOREIGN))] * 3_000), DONE),
     "another session's question": (ask("q", "other"), DONE),
     "options that are none": (ask("o", options={"optionId": 5}), DONE),
     "3 000 calls": ("\n".join(frame(id=n, method="terminal/create") for n in range(3_000)), DONE),
@@ -114,6 +115,10 @@ async def test_no_frame_of_an_agent_ends_its_session_or_touches_another_agent(gr
             assert len(view.requests) <= 32, mode
         grown = memory() - before
         assert grown < MAX_GROWTH, f"{grown} KiB more than before"
+        rows = (await runtime.poll(PARENT, hostile, since=0, limit=1_000)).rows
+        said = "".join(row.text for row in rows if row.kind == "agent_message_chunk")
+        assert "still here 2" in said
+        assert FOREIGN not in said
         view = await told(runtime, hostile, "[[say:and done]]")
         assert view.newest.result == "and done"
         assert (view.attempt, view.queued) == (1, 0)
@@ -156,8 +161,9 @@ async def test_questions_end_with_the_turn_in_which_they_were_asked(ground: Grou
     options = [{"optionId": "a", "name": "Allow", "kind": "allow_once"}]
     many = "\n".join(ask(n, "$SESSION", options) for n in range(200))
     async with two_agents(ground) as (runtime, hostile, _):
-        await runtime.send(PARENT, hostile, f"[[raw:{many}]]{HELD}[[hang-politely]]")
-        view = await until(runtime, hostile, lambda each: len(each.requests) == 32)
+        await runtime.send(PARENT, hostile, f"[[raw:{many}]]{HELD}[[say:asked]][[hang-politely]]")
+        view = await until(runtime, hostile, lambda each: each.newest.result == "asked")
+        assert len(view.requests) == 32
         await runtime.cancel(PARENT, hostile)
         view = await until(runtime, hostile, lambda each: each.settled)
         assert view.requests == ()
