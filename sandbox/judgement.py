@@ -30,6 +30,7 @@ class Kind(StrEnum):
     CONTAINER = "container"
     VOLUME = "volume"
     FOLDER = "folder"
+    WORK = "work"  # what was taken out of a workspace
 
 
 class Action(StrEnum):

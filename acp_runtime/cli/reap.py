@@ -88,4 +88,7 @@ async def _pass(config: "Config", wish: dict[str, Any]) -> "Reaped":
     async with Store.open(config.state_dir / STORE, SystemClock()) as store:
         launcher = DockerLauncher(config, environment())
         launcher.own(store.id, store.epoch)
-        return await Reaping(store, launcher).run(dry_run=wish["dry_run"], volumes_of=frozenset(wish["volumes_of"]))
+        work = (config.state_dir / STORE).with_name("work")
+        return await Reaping(store, launcher, work).run(
+            dry_run=wish["dry_run"], volumes_of=frozenset(wish["volumes_of"])
+        )

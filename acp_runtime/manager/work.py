@@ -31,13 +31,18 @@ def read_work(folder: Path, subagent: str) -> Work | None:
 
 
 def delete_work(folder: Path, subagent: str) -> int:
-    """Delete what `write_work` kept; return how many bytes that frees."""
+    """Delete what `write_work` kept, or left half-written; return how many bytes that frees."""
     freed = 0
-    for name in (f"{subagent}.json", f"{subagent}.patch", f"{subagent}.removing"):
+    for path in folder.glob(f"{subagent}.*"):
         with suppress(FileNotFoundError):
-            freed += (folder / name).stat().st_size
-            (folder / name).unlink()
+            freed += path.stat().st_size
+            path.unlink()
     return freed
+
+
+def owners_of_work(folder: Path) -> frozenset[str]:
+    """Return the subagents of which there is work, whole or not."""
+    return frozenset(path.name.partition(".")[0] for path in folder.glob("*.*"))
 
 
 def note_removal(folder: Path, subagent: str, attempt: int) -> None:

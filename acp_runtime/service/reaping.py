@@ -8,11 +8,13 @@ import json
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from acp_runtime.callers import Caller, Operator
 from acp_runtime.clock import Clock
 from acp_runtime.core.errors import Rejected
-from acp_runtime.manager.launcher import Action, Launcher, LaunchError, Standing
+from acp_runtime.manager.launcher import Action, Judgement, Kind, Launcher, LaunchError, Standing
+from acp_runtime.manager.work import delete_work, owners_of_work
 from acp_runtime.store.store import Store
 from acp_runtime.views import Reaped
 
@@ -26,18 +28,19 @@ _AMONG = "IN (SELECT value FROM json_each(?))"
 class Reaping:
     """One store's passes over what its launcher left; one at a time."""
 
-    def __init__(self, store: Store, launcher: Launcher) -> None:
+    def __init__(self, store: Store, launcher: Launcher, work: Path) -> None:
         self._store = store
         self._launcher = launcher
+        self._work = work
         self._turn = asyncio.Lock()
 
     @classmethod
     @asynccontextmanager
     async def kept(
-        cls, store: Store, launcher: Launcher, clock: Clock, every: float | None
+        cls, store: Store, launcher: Launcher, work: Path, clock: Clock, every: float | None
     ) -> AsyncIterator["Reaping"]:
         """Reap inside the block: at once and then every so many seconds, or for None only when asked."""
-        self = cls(store, launcher)
+        self = cls(store, launcher, work)
         passes = asyncio.create_task(self._for_ever(clock, every), name="reaper")
         try:
             yield self
@@ -49,6 +52,7 @@ class Reaping:
         """Make one pass. Raises `LaunchError` when the engine cannot be used."""
         async with self._turn:
             judgements = await self._launcher.reap_all(self._standings, dry_run=dry_run, volumes_of=volumes_of)
+            judgements += await self._of_forgotten(dry_run=dry_run)
         for each in judgements:
             if each.action in (Action.REMOVED, Action.FAILED):
                 log.info("the reaper %s the %s %s: %s", each.action, each.kind, each.name, each.why)
@@ -63,6 +67,18 @@ class Reaping:
             except Exception:
                 log.exception("the reaper failed")
             await clock.until(clock.now() + round(every * 1000))
+
+    async def _of_forgotten(self, *, dry_run: bool) -> list[Judgement]:
+        """Remove the work of subagents whose removal was cut short: their log goes before it."""
+        names = await asyncio.to_thread(owners_of_work, self._work)
+        asked = f"{_FORGOTTEN}WHERE subagent {_AMONG} ORDER BY id"
+        rows = await self._store.query(asked, json.dumps(sorted(names)))
+        if not dry_run:
+            for row in rows:
+                await asyncio.to_thread(delete_work, self._work, row["id"])
+        action, why = Action.REMOVE if dry_run else Action.REMOVED, "its subagent was removed"
+        paths = [str(self._work / row["id"]) for row in rows]
+        return [Judgement(Kind.WORK, each, each, action, why) for each in paths]
 
     async def _standings(self, subagents: frozenset[str]) -> Mapping[str, Standing]:
         asked = (json.dumps(sorted(subagents)),)

@@ -93,7 +93,7 @@ class Runtime(Reapable, Accountable):
                     store, clock, launcher, catalogue, key, keep=keep, progress=progress, bookkeeper=bookkeeper
                 ).open()
             )
-            reaping = await stack.enter_async_context(Reaping.kept(store, launcher, clock, config.daemon.reap))
+            reaping = await stack.enter_async_context(Reaping.kept(store, launcher, keep, clock, config.daemon.reap))
             yield cls(store, supervisor, config, keep, clock, reaping=reaping)
 
     @classmethod

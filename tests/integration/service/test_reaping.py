@@ -139,6 +139,29 @@ async def test_work_that_could_not_be_taken_out_is_kept(ground: Reapers, bench: 
     assert (await ground.seen())[0] == {view.id: Standing(None, "its work could not be taken out")}
 
 
+@pytest.mark.requirement("D09.1")
+async def test_what_a_removal_that_was_cut_short_left_of_the_work_goes(ground: Reapers, bench: Bench) -> None:
+    """The log of the subagent had been deleted when its manager was killed, and the files of its work had not."""
+    runtime, work = bench.runtime, ground.path.with_name("work")
+    work.mkdir(exist_ok=True)
+    views = [await runtime.spawn(PARENT, ground.request("[[say:x]]")) for _ in range(2)]
+    for each in views:
+        await runtime.wait(PARENT, [each.id], seconds=BOUND)
+        await runtime.stop(PARENT, each.id)
+    kept, removed = [view.id for view in views]
+    await runtime.remove(PARENT, removed)
+    names = [
+        f"{ident}.{what}" for ident in (kept, removed, "bg-unknown") for what in ("json", "patch", "patch.partial")
+    ]
+    for each in names:
+        (work / each).write_text("x")
+    for dry_run, action in ((True, Action.REMOVE), (False, Action.REMOVED)):
+        found = (await runtime.reap(OPERATOR, dry_run=dry_run)).judgements[1:]
+        assert [(each.kind, each.name, each.action) for each in found] == [(Kind.WORK, str(work / removed), action)]
+    assert sorted(each.name for each in work.iterdir()) == sorted(each for each in names if removed not in each)
+    assert (await runtime.reap(OPERATOR)).judgements == (REMOVED,)
+
+
 async def test_only_the_operator_may_ask_for_it(ground: Reapers, runtime: Runtime) -> None:
     await ground.seen()
     with pytest.raises(Rejected) as refused:
