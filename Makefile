@@ -12,9 +12,12 @@ FAST := tests/unit tests/exhaustive tests/property tests/simulation tests/contra
 # Early, so that the others do not wait for them at the end.
 SLOWEST := tests/faults
 REST := $(filter-out $(FAST) $(SLOWEST) tests/demo tests/fixtures tests/__pycache__,$(patsubst %/,%,$(sort $(wildcard tests/*/))))
-# A file of tests stays in one process, for what its tests share. Many wait for the engine more than they compute.
+# A file of tests stays in one process, for what its tests share.
 # Where one of the processes dies, the run ends and says so: handing its tests on, xdist can wait for ever.
-PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart=0
+BY_FILE := --dist loadfile --no-loadscope-reorder --max-worker-restart=0
+# Many wait for the engine more than they compute; those that take long do both.
+PARALLEL := -n 3 $(BY_FILE)
+PARALLEL_LONG := -n 2 $(BY_FILE)
 PYTEST_ARGS ?=
 
 help: ## list the targets (the default)
@@ -39,7 +42,7 @@ test: setup lint engine images ## prove that it is sound: lint, then all tests (
 	@$(PY) -m pytest $(FAST) $(SLOWEST) $(REST) $(PARALLEL) $(PYTEST_ARGS)
 
 test-long: setup engine images ## the tests that take too long for every day; they print their figures
-	@$(PY) -m pytest $(FAST) $(REST) $(SLOWEST) --long -m long -s $(PYTEST_ARGS)
+	@$(PY) -m pytest $(SLOWEST) $(FAST) $(REST) --long -m long -rP $(PARALLEL_LONG) $(PYTEST_ARGS)
 
 check: setup lint ## the tests that need no engine, for the loop while editing
 	@$(PY) -m pytest $(FAST) -m "not docker" $(PARALLEL) $(PYTEST_ARGS)
