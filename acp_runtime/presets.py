@@ -13,7 +13,7 @@ from acp_runtime.core.confinement import RUNTIME, Confinement, Egress, Mount
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Permissions
 from acp_runtime.core.plaintext import one_line
-from acp_runtime.egress.rules import PRIVATE, Rules
+from acp_runtime.egress.rules import Rules
 
 NO_EGRESS: Final = Egress()
 
@@ -40,7 +40,7 @@ class Preset:
     @property
     def unsafe(self) -> tuple[str, ...]:
         """What weakens the sandbox, for people to see."""
-        return (*self.confinement.unsafe, *(rule for rule in self.egress.rules if rule.startswith(PRIVATE)))
+        return (*self.confinement.unsafe, *self.egress.unsafe)
 
 
 MEMORY: Final = (64, 1_048_576, "MiB")

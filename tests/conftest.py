@@ -13,6 +13,7 @@ EXPECTED_SKIPS = (
     "needs root:",
     "no libfaketime:",
     "no history:",
+    "no installer:",
 )
 
 

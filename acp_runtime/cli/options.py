@@ -10,6 +10,7 @@ from pathlib import Path
 
 from acp_runtime.cli.output import Format, Output
 from acp_runtime.config import NAME, Config
+from acp_runtime.core.confinement import Egress
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Permissions
 from acp_runtime.core.plaintext import one_line
@@ -17,6 +18,7 @@ from acp_runtime.egress.rules import Rules
 from acp_runtime.keys import key_source
 from acp_runtime.models.route import Route
 from acp_runtime.places import environment
+from acp_runtime.presets import with_egress
 from acp_runtime.service import SpawnRequest
 
 YEAR = 31_536_000
@@ -60,6 +62,16 @@ def read_request(options: argparse.Namespace, config: Config) -> SpawnRequest:
         registries=tuple(options.registry),
         limits=limits,
     )
+
+
+def raised(config: Config, request: SpawnRequest) -> Config:
+    """Return the configuration with a ceiling that has the egress of a run: who gives its command line is the operator.
+
+    Raises `Rejected` (invalid) where nothing at all may be reached.
+    """
+    ceiling = config.presets[config.ceiling]
+    wider = with_egress(ceiling, Egress(request.egress, request.registries))
+    return replace(config, presets={**config.presets, config.ceiling: wider})
 
 
 def open_output(options: argparse.Namespace) -> Output:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.dead_runs import take_up_dead_runs
 from acp_runtime.cli.exit_codes import exit_for
-from acp_runtime.cli.options import UsageError, check_names, open_output, read_request
+from acp_runtime.cli.options import UsageError, check_names, open_output, raised, read_request
 from acp_runtime.cli.output import Output
 from acp_runtime.cli.progress import Progress
 from acp_runtime.cli.result import Result
@@ -80,7 +80,7 @@ class _Run:
     ) -> None:
         self._options = options
         # Nobody comes back for a run that was killed but to save what it had done.
-        self._config = replace(config, orphan_ttl=min(config.orphan_ttl, ORPHAN_SECONDS))
+        self._config = replace(raised(config, request), orphan_ttl=min(config.orphan_ttl, ORPHAN_SECONDS))
         self._request = request
         self._output = output
         self._talk = talk

@@ -47,3 +47,8 @@ class Egress:
 
     rules: tuple[str, ...] = ()
     registries: tuple[str, ...] = ()
+
+    @property
+    def unsafe(self) -> tuple[str, ...]:
+        """The rules that lead into private networks, for people to see."""
+        return tuple(rule for rule in self.rules if rule.startswith("unsafe_"))

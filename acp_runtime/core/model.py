@@ -195,6 +195,11 @@ class Order:
     model_key: str | None = None
     egress: Egress | None = None
 
+    @property
+    def unsafe(self) -> tuple[str, ...]:
+        """What weakens the sandbox, for people to see."""
+        return (*self.confinement.unsafe, *(self.egress.unsafe if self.egress is not None else ()))
+
 
 @dataclass(frozen=True, slots=True)
 class Option:

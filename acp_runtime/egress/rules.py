@@ -104,7 +104,12 @@ class Rules:
 
 def needed(host: str, port: int) -> str:
     """Return the narrowest rule that would let a canonical host and port through, as text."""
-    return str(Rule(host, port))
+    return str(Rule(host, port, private=_is_local(host)))
+
+
+def _is_local(host: str) -> bool:
+    """Tell whether a name can lead into a private network only."""
+    return "." not in host or host.rpartition(".")[2] in _LOCAL
 
 
 def _refuse_what_is_no_host(text: str, rest: str) -> None:
@@ -131,7 +136,7 @@ def _refuse_too_wide_or_dead(text: str, host: str, *, below: bool, private: bool
         raise _bad(text, f"allows everything below .{last}", "name a domain below it")
     if last in _NOWHERE:
         raise _bad(text, f"can never match: no name below .{last} leads anywhere", "name a host that exists")
-    if not private and ("." not in host or last in _LOCAL):
+    if not private and _is_local(host):
         why = "can never match: such a name leads into a private network, which is refused"
         raise _bad(text, why, f"write {PRIVATE}{'*.' if below else ''}{host}:PORT if that is what you want")
 

@@ -93,7 +93,7 @@ def _insert_subagent(connection: sqlite3.Connection, state: Subagent, row: Row) 
             "id": state.id, "parent": resolve(connection, state.parent), "name": state.name, "purpose": state.purpose,
             "agent": order.agent, "model": order.model, "workspace": order.workspace, "cwd": order.cwd,
             "preset": order.preset, "runtime": order.confinement.runtime,
-            "unsafe": json.dumps(order.confinement.unsafe), "keep": order.keep, "one_shot": order.one_shot,
+            "unsafe": json.dumps(order.unsafe), "keep": order.keep, "one_shot": order.one_shot,
             "output_file": order.output_file,
             "lifecycle": state.lifecycle, "status": status(state), "attempt": 0, "container": "", "steering": 0,
             "cause": "", "confirmed": 1, "exported": 1, "queued": 0, "created_seq": row.seq,

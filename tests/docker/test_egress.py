@@ -69,7 +69,7 @@ async def make_proxied(engine: Engine, make_spec, image: str, tmp_path: Path) ->
     made: list[Sandbox] = []
 
     async def make(way: str, env: dict[str, str]) -> tuple[Sandbox, Path]:
-        folder, probed = make_run_dir(tmp_path / "run", "store", "one"), PROBED[way]
+        folder, probed = make_run_dir(tmp_path / "run", "store", "one", 1), PROBED[way]
         mounts = (VolumeMount(await ensure_programs(engine, image), PROGRAMS_MOUNT), *run_mounts(probed, folder))
         command = relay_command(probed, proxied=True)
         spec = make_spec(command=command, gid=group(probed), mounts=mounts, env=env, work=False, home=False)

@@ -178,6 +178,14 @@ async def test_in_a_tunnel_to_an_allowed_host_nothing_is_carried_but_tls_to_it(t
     assert [(contact.refused, contact.bytes_up) for contact in place.contacts] == [("hello_refused", 0)]
 
 
+async def test_a_hello_that_comes_with_its_connect_is_judged_like_any_other(tmp_path):
+    async with site(tmp_path, RULES) as place:
+        answer = await place.say(connect(b"allowed.example.org:{p}"))
+    assert answer == b"HTTP/1.1 200 Connection established\r\n\r\n\x15\x03\x03\x00\x02\x02\x31"
+    assert place.host.heard == []
+    assert [contact.refused for contact in place.contacts] == ["hello_refused"]
+
+
 async def test_each_request_of_a_kept_connection_is_judged_anew(tmp_path):
     evil = get(b"http://evil.net:{p}/", host=b"evil.net:{p}")
     async with site(tmp_path, RULES) as place:

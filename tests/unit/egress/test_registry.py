@@ -23,7 +23,8 @@ ADMITTED = {
 }  # fmt: skip
 REFUSED = {
     "pip": ["/", "/legacy/", "/pypi/foo/json", "/manage/account/", "/simple/../legacy/", "/simple/%2e%2e/", "/files/x",
-            "/simple//x/", "/files/packages/../secrets", "/files/packages/a/%2e%2e/%2e%2e/x", "/simple/a/b/",
+            "/simple//x/", "/files/packages/../secrets", "/files/packages/a/../../x",
+            "/files/packages/a/%2e%2e/%2e%2e/x", "/simple/a/b/",
             "/simple/a%00/", "/simple/a\\..\\b/", "/files/packages/a/..;/x"],
     "npm": ["/", "/-/whoami", "/-/npm/v1/tokens", "/-/user/org.couchdb.user:x", "/-/v1/search",
             "/-/package/x/dist-tags", "/left-pad/-/../../x.tgz", "/@types%2f..%2f..%2fnode", "/left-pad/-rev/1",
@@ -31,7 +32,7 @@ REFUSED = {
     "apt": ["/debian/", "/debian/../x", "/debian/dists/%2e%2e/%2e%2e/x", "/debian/tools/x", "/x"],
     "cargo": ["/index/../x", "/api/v1/crates", "/crates/serde/1.0.0/owners", "/index/config.json/x", "/index/"],
     "go": ["/modules/x/@v/../secrets", "/modules/x/@v/v1.exe", "/modules/sumdb/other.org/latest", "/x/@v/list",
-           "/modules/../@latest", "/modules/a/%2e%2e/b/@latest"],
+           "/modules/../@latest", "/modules/a/../b/@latest", "/modules/a/%2e%2e/b/@latest"],
 }  # fmt: skip
 
 

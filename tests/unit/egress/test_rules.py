@@ -2,7 +2,7 @@ import pytest
 
 from acp_runtime.core.errors import Rejected
 from acp_runtime.egress.hosts import HostRefused, canonical, parse_authority
-from acp_runtime.egress.rules import MOST, Rules
+from acp_runtime.egress.rules import MOST, Rules, needed
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,14 @@ def test_a_rule_that_allows_everything_or_can_never_match_is_refused_with_the_va
     assert "; " in str(caught.value)
     assert text[:10].strip("\0\r\n") in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["a.example.org", "localhost", "build.lan", "a"])
+def test_the_rule_that_a_refusal_names_can_be_written_and_allows_what_was_asked_for(host):
+    text = needed(host, 8443)
+    rules = Rules.parse([text])
+    assert rules.texts == (text,)
+    assert rules.find(host, 8443) is not None
 
 
 def test_more_rules_than_anybody_can_read_are_refused():
