@@ -162,12 +162,14 @@ class AgentTable(Table):
     env: dict[Variable, Word] = key(
         {},
         "its variables; `$MODEL` and `$BASE_URL` stand for the model's name and address, "
-        "`$API_ROOT` for the address without a `/v1` at its end",
+        "`$API_ROOT` for the address without a `/v1` or `/v1beta` at its end",
     )
     auth_method: str | None = key(None, "the login to call after initialize")
     needs_model: bool = key(default=False, sentence="refuse it where no model is named")
     cold_start: bool = key(default=False, sentence="its first start is slow: `limits.initialize_cold` holds")
-    key_form: KeyForm = key("bearer", "how its API wants the key: `Authorization: Bearer KEY`, or `x-api-key: KEY`")
+    key_form: KeyForm = key(
+        "bearer", "how its API wants the key: `Authorization: Bearer KEY`, or alone in the header of that name"
+    )
     failure_records: bool = key(
         default=False, sentence="ask it to tell of turns that failed, which it calls ended otherwise"
     )

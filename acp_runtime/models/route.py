@@ -69,9 +69,9 @@ class Route:
         """Return the header that carries the key, or none where no key is configured."""
         if self.key is None:
             return []
-        if self.key_form == "x-api-key":
-            return [(b"x-api-key", self.key.reveal())]
-        return [(b"authorization", b"Bearer " + self.key.reveal())]
+        if self.key_form == "bearer":
+            return [(b"authorization", b"Bearer " + self.key.reveal())]
+        return [(self.key_form.encode("ascii"), self.key.reveal())]
 
     def _origin_form(self, target: bytes) -> bytes:
         if target.startswith(b"/"):

@@ -3,17 +3,20 @@
 A kind is data. Quirks that need code are named fields, so that the code which honours one can be found by its name.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from string import Template
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from acp_runtime.core.errors import Rejected
 
-KeyForm = Literal["bearer", "x-api-key"]
-"""How a model is given its key: in `Authorization: Bearer KEY`, or in `x-api-key: KEY`."""
+_VERSION: Final = re.compile(r"(/v1(beta)?)?/*$")
+
+KeyForm = Literal["bearer", "x-api-key", "x-goog-api-key"]
+"""How a model is given its key: in `Authorization: Bearer KEY`, or alone in the header of that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,9 @@ class AgentKind:
     def environment(self, *, model: str | None, base_url: str) -> dict[str, str]:
         """Return the agent's variables with the model's name and address filled in.
 
-        `$API_ROOT` is the address without a `/v1` at its end, for agents that add it themselves.
+        `$API_ROOT` is the address without a `/v1` or `/v1beta` at its end, for agents that add it themselves.
         """
-        values = {"MODEL": model or "", "BASE_URL": base_url, "API_ROOT": base_url.rstrip("/").removesuffix("/v1")}
+        values = {"MODEL": model or "", "BASE_URL": base_url, "API_ROOT": _VERSION.sub("", base_url)}
         return {name: Template(value).safe_substitute(values) for name, value in self.env.items()}
 
 

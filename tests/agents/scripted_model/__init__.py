@@ -1,8 +1,8 @@
 """The scripted model: a model server whose answers are written in the prompt.
 
 It stands behind real coding agents in tests and in the demo, where a real model would be slow, costly and different
-each time. It speaks OpenAI chat-completions, OpenAI responses and Anthropic messages (streaming and not, with tool
-calls) over TCP loopback or a unix socket, and needs nothing but the standard library.
+each time. It speaks OpenAI chat-completions, OpenAI responses, Anthropic messages and Gemini's generateContent
+(streaming and not, with tool calls) over TCP loopback or a unix socket, and needs nothing but the standard library.
 
     python -m tests.agents.scripted_model --port 0            prints: listening on http://127.0.0.1:41234/v1
     python -m tests.agents.scripted_model --unix /run/x.sock  prints: listening on unix:/run/x.sock

@@ -17,10 +17,10 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import TCPServer, ThreadingMixIn
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
-from . import chat_completions, messages, responses
+from . import chat_completions, gemini, messages, responses
 from .asked import Answer, Ask
 from .script import Fail, Pause, Round, Say, ScriptError, round_at
 from .tools import call_for
@@ -36,7 +36,7 @@ IDLE_SECONDS = 120.0
 """A kept connection without a request is closed after this time."""
 STOP_SECONDS = 10.0
 FORMATS = {each.PATH: each for each in (chat_completions, responses, messages)}
-"""The wire formats by the path of their requests."""
+"""The wire formats by the path of their requests; `gemini` has a path for each model."""
 MODEL = "scripted"
 ERRAND_TEXT = "Scripted errand"
 
@@ -120,8 +120,8 @@ class _Handler(BaseHTTPRequestHandler):
         return self.path.partition("?")[0]
 
     @property
-    def _format(self) -> ModuleType:
-        return FORMATS.get(self._path, chat_completions)
+    def _format(self) -> Any:
+        return FORMATS.get(self._path) or gemini.at(self._path) or chat_completions
 
     def do_GET(self) -> None:
         self.state.record(self._recorded(b""))
@@ -136,8 +136,8 @@ class _Handler(BaseHTTPRequestHandler):
         if body is None:
             return
         self.state.record(self._recorded(body))
-        if self._path not in FORMATS:
-            self._fail(404, f"There is nothing at {self.path}; post to {' or '.join(FORMATS)}.")
+        if self._path not in FORMATS and gemini.at(self._path) is None:
+            self._fail(404, f"There is nothing at {self.path}; post to {' or '.join((*FORMATS, gemini.PATH))}.")
             return
         try:
             ask = self._format.read(json.loads(body))

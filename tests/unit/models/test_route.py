@@ -133,5 +133,6 @@ def test_a_method_that_is_not_needed_is_refused(method):
 def test_the_key_goes_into_the_header_of_the_route():
     key = Secret("sk-1", name="K")
     assert Route.parse("http://up", key=key).credentials() == [(b"authorization", b"Bearer sk-1")]
-    assert Route.parse("http://up", key=key, key_form="x-api-key").credentials() == [(b"x-api-key", b"sk-1")]
+    for form in ("x-api-key", "x-goog-api-key"):
+        assert Route.parse("http://up", key=key, key_form=form).credentials() == [(form.encode(), b"sk-1")]
     assert Route.parse("http://up").credentials() == []

