@@ -149,12 +149,15 @@ class PromptLaid(Observation):
 
 @dataclass(frozen=True, slots=True)
 class PromptAnswered(Observation):
+    """`shortage` says what ran out in the sandbox meanwhile, empty for nothing."""
+
     attempt: int
     task_id: str
     stop_reason: str
     files_changed: int | None
     stderr_tail: str = ""
     skipped_lines: int = 0
+    shortage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +170,7 @@ class PromptBroke(Observation):
     files_changed: int | None = None
     stderr_tail: str = ""
     skipped_lines: int = 0
+    shortage: str = ""
 
 
 @dataclass(frozen=True, slots=True)

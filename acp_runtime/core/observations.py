@@ -219,9 +219,14 @@ def prompt_broke(draft: Draft, given: PromptBroke) -> None:
         at = draft.after(limits.retry_delay * 2**task.retries)
         number = task.retries + 1
         draft.close_requests(by="manager")
-        draft.emit(TaskRetried(at=draft.now, task_id=task.id, number=number, cause=given.cause, retry_at=at))
+        cause = _with_shortage(given.cause, given)
+        draft.emit(TaskRetried(at=draft.now, task_id=task.id, number=number, cause=cause, retry_at=at))
     else:
         _end_prompt(draft, task, given, Judgement(TaskState.FAILED, None, given.cause), None)
+
+
+def _with_shortage(cause: str, given: PromptAnswered | PromptBroke) -> str:
+    return f"{cause}; {given.shortage}" if given.shortage else cause
 
 
 def _end_prompt(
@@ -234,7 +239,7 @@ def _end_prompt(
             at=draft.now,
             task_id=task.id,
             outcome=task.goal if cancelling else judged.outcome,
-            cause=task.cause if cancelling else judged.cause,
+            cause=task.cause if cancelling else _with_shortage(judged.cause, given),
             by=task.cancelled_by if cancelling else "agent",
             verdict=None if cancelling else judged.verdict,
             stop_reason=stop_reason,

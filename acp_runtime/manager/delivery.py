@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 from acp_runtime.core.model import Subagent
 from acp_runtime.manager.launcher import Fate, Launched, LaunchError
@@ -26,11 +26,26 @@ def prompt_of(state: Subagent, task_id: str) -> tuple[str, dict[str, str]]:
     return "\n\n".join(words), {"purpose": state.purpose, "subagentId": state.id, "source": source}
 
 
+class Aftermath(NamedTuple):
+    """What an answered prompt left, as `PromptAnswered` has it: None for files that could not be counted."""
+
+    files_changed: int | None
+    stderr_tail: str
+    skipped_lines: int
+    shortage: str
+
+
 @asynccontextmanager
-async def counted_files(
-    launched: Launched | None, cancelled: asyncio.Event, moment: float, settled: Callable[[], Awaitable[None]]
-) -> AsyncIterator[int | None]:
-    """Give the number of changed files, or None where it cannot be counted, or not in time.
+async def aftermath(
+    session: AcpSession,
+    launched: Launched | None,
+    cancelled: asyncio.Event,
+    moment: float,
+    settled: Callable[[], Awaitable[None]],
+    *,
+    skipped: int,
+) -> AsyncIterator[Aftermath]:
+    """Give it; files are counted where there is somebody to ask and in time. Lines were `skipped` before the prompt.
 
     An agent that has answered is not to be taken for one that ignores its cancel: once the task is `cancelled` the
     count has only this `moment`, in seconds. What is under way then ends with the block. What the task's calls of
@@ -38,13 +53,15 @@ async def counted_files(
     """
     await settled()
     if launched is None:
-        yield None
+        yield Aftermath(None, session.diagnosis.text(), session.skipped_lines - skipped, "")
         return
+    shortage = await launched.shortage()
     counting, cancelling = asyncio.create_task(_count(launched)), asyncio.create_task(cancelled.wait())
     try:
         await asyncio.wait((counting, cancelling), return_when=asyncio.FIRST_COMPLETED)
         await asyncio.wait((counting,), timeout=moment)
-        yield counting.result() if counting.done() else None
+        changed = counting.result() if counting.done() else None
+        yield Aftermath(changed, session.diagnosis.text(), session.skipped_lines - skipped, shortage)
     finally:
         for each in (counting, cancelling):
             each.cancel()

@@ -3,14 +3,15 @@
 import asyncio
 import logging
 import signal
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from acp_runtime.manager.launcher import CheckResult, Drained, Ended, Fate, LaunchError, LaunchRequest
 from acp_runtime.manager.model_way import HOLD
 from acp_runtime.manager.run_dir import HOLDER
+from acp_runtime.manager.shortage import Shortages, memory_limit
 from acp_runtime.manager.workspace import measure, missing_folder
 from acp_runtime.session.backoff import Backoff
 from acp_runtime.session.channel import Receiver
@@ -21,7 +22,7 @@ from sandbox.hold import Hold
 from sandbox.holder.channel import HeldChannel
 from sandbox.holder.dead import DeadChannel
 from sandbox.holder.errors import EpochRefused, HolderError, HolderGone, OffsetRefused, TokenRefused, VersionRefused
-from sandbox.holder.frames import UNKNOWN, Cause, Phase, State
+from sandbox.holder.frames import UNKNOWN, Phase, State
 from sandbox.probe import ProbeResult
 from sandbox.programs_volume import HOLDER as HOLDER_PROGRAM
 from sandbox.spec import AGENT_UID, WORKSPACE
@@ -36,6 +37,7 @@ LOOKS, LOOK_SECONDS = 5, 0.2
 SILENT_TRIES: Final = 5
 MUTE_GRACE: Final = 2.0
 FOLDER_SECONDS: Final = 30.0
+ASK_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -56,6 +58,7 @@ class DockerAgent:
     refused: str | None = None
     _silent: int = 0
     _pid: int | None = None
+    _told: Shortages = field(default_factory=Shortages)
 
     @property
     def cwd(self) -> str:
@@ -122,19 +125,27 @@ class DockerAgent:
     async def fate(self) -> Fate | None:
         """Ask the holder what it told last, and the engine for the container. None while nobody knows an end."""
         state = self.channel.state
-        ended = state is not None and state.phase is Phase.ENDED
-        killed = state is not None and state.signal == signal.SIGKILL
+        if state is not None and state.phase is Phase.ENDED:
+            blind = state.oom_kills is None and state.signal == signal.SIGKILL
+            return self._ended(replace(state, oom_kills=1) if blind and await self._for_memory() else state)
         try:
-            container = await self._container(killed=killed)
+            container = await self.sandbox.fate()
         except SandboxError:
-            return _ended(state) if state is not None and ended else None
-        if container.state in ("exited", "gone") or (ended and container.oom):
-            return Fate(container.exit_code if state is None or not ended else _code(state), _words(container))
-        if state is not None and ended:
-            return _ended(state)
-        return await self._without_holder() if container.state == "running" else None
+            return None
+        if container.state in ("exited", "gone"):
+            return Fate(container.exit_code, self._words(container.describe(), container))
+        return await self._without_holder(container) if container.state == "running" else None
 
-    async def _without_holder(self) -> Fate | None:
+    def _ended(self, state: State) -> Fate:
+        """Tell an end as its holder noted it, with what had run out."""
+        ran_out = Shortages.of(state).since(self._told).describe(self.request.order.confinement)
+        return Fate(_code(state), f"{state.how}: {ran_out}" if ran_out else state.how)
+
+    def _words(self, words: str, container: ContainerFate) -> str:
+        limit = f": {memory_limit(self.request.order.confinement)}" if container.oom else ""
+        return f"{words.rstrip('.')}{limit}"
+
+    async def _without_holder(self, container: ContainerFate) -> Fate | None:
         """End a container whose holder has gone: nobody can speak to its agent any more.
 
         That nobody answers does not show it, only that its journal is nobody's any more.
@@ -147,17 +158,18 @@ class DockerAgent:
             return None
         if not await self.sandbox.remove():
             return None
-        return Fate(None, "the process that held the agent's streams had ended, so its container was removed")
+        gone = "the process that held the agent's streams had ended, so its container was removed"
+        return Fate(None, self._words(f"{gone}. {container.describe()}" if container.oom else gone, container))
 
-    async def _container(self, *, killed: bool) -> ContainerFate:
-        """Look at the container. After a kill look again for a moment: the engine notes the reason behind it later."""
-        container = await self.sandbox.fate()
-        for _ in range(LOOKS if killed else 0):
-            if container.state == "gone" or container.oom:
-                break
-            await asyncio.sleep(LOOK_SECONDS)
-            container = await self.sandbox.fate()
-        return container
+    async def _for_memory(self) -> bool:
+        """Return whether the engine tells of a want of memory; look for a moment, for it notes that later."""
+        with suppress(SandboxError):
+            for _ in range(LOOKS):
+                container = await self.sandbox.fate()
+                if container.state == "gone" or container.oom:
+                    return container.oom
+                await asyncio.sleep(LOOK_SECONDS)
+        return False
 
     async def kill(self) -> bool:
         return await self.sandbox.remove()
@@ -165,7 +177,7 @@ class DockerAgent:
     async def drain(self) -> Drained:
         """Read the journal, however often that fails: the next attempt removes it. The caller sets the bound."""
         if not await self.channel.give_way():
-            return _drained(self.channel.state)
+            return self._drained(self.channel.state)
         received, received_stderr = self.channel.received, self.channel.received_stderr
         dead = DeadChannel(self.receiver, self.receiver, stdout_from=received, stderr_from=received_stderr)
         backoff = Backoff()
@@ -174,7 +186,14 @@ class DockerAgent:
                 await backoff.pause()
         finally:
             await dead.close()
-        return _drained(dead.state)
+        return self._drained(dead.state)
+
+    def _drained(self, state: State | None) -> Drained:
+        """Return what the last state of a holder proves: of one that was killed only what its agent was given."""
+        if state is None or state.phase not in (Phase.ENDED, Phase.LOST):
+            return Drained()
+        accepted = None if state.accepted == UNKNOWN else state.accepted
+        return Drained(accepted, self._ended(state) if state.phase is Phase.ENDED else None)
 
     async def _replayed(self, dead: DeadChannel) -> bool:
         """Go on reading the journal. Return whether there is nothing more to read."""
@@ -184,6 +203,18 @@ class DockerAgent:
             log.warning("the journal of %s could not be read: %s", self.request.subagent, error)
             return isinstance(error, HolderError) and error.kind == "journal_missing"
         return True
+
+    async def shortage(self) -> str:
+        if not self.channel.attached:
+            return ""
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                counted = Shortages.of(await self.channel.ask())
+        except (TimeoutError, SandboxError, OSError) as error:
+            log.info("what ran out in the sandbox of %s is not known: %s", self.request.subagent, error)
+            return ""
+        newly, self._told = counted.since(self._told), counted
+        return newly.describe(self.request.order.confinement)
 
     async def changed_files(self) -> int | None:
         self.exported = False
@@ -245,24 +276,6 @@ async def look_for_folder(sandbox: Sandbox, request: LaunchRequest) -> None:
         raise missing_folder(request)
 
 
-def _ended(state: State) -> Fate:
-    if state.cause is Cause.ITSELF and state.exit_code is not None:
-        return Fate(state.exit_code, f"the agent exited with code {state.exit_code}")
-    return Fate(_code(state), state.describe())
-
-
-def _drained(state: State | None) -> Drained:
-    """Return what the last state of a holder proves. Of one that was killed only what its agent was given is known."""
-    if state is None or state.phase not in (Phase.ENDED, Phase.LOST):
-        return Drained()
-    accepted = None if state.accepted == UNKNOWN else state.accepted
-    return Drained(accepted, _ended(state) if state.phase is Phase.ENDED else None)
-
-
 def _code(state: State) -> int | None:
     """Return the exit code as a shell tells it: 128 and the signal for one that was killed."""
     return state.exit_code if state.signal is None else 128 + state.signal
-
-
-def _words(container: ContainerFate) -> str:
-    return container.describe().rstrip(".")

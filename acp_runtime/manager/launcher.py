@@ -149,6 +149,13 @@ class Launched(Protocol):
         """
         ...
 
+    async def shortage(self) -> str:
+        """Return in one sentence what has run out in its sandbox since the last call, empty for nothing.
+
+        The first call of who took the agent up tells of all since its start. Bounded; never raises.
+        """
+        ...
+
     async def changed_files(self) -> int | None:
         """Return how many files differ from what the agent was given, or None where that cannot be counted."""
         ...

@@ -162,6 +162,9 @@ class LocalAgent:
         """Nothing is kept."""
         return Drained()
 
+    async def shortage(self) -> str:
+        return ""  # nothing is limited
+
     async def changed_files(self) -> int | None:
         self.exported = False
         try:

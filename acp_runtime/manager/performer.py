@@ -32,7 +32,7 @@ from acp_runtime.core.inputs import (
 )
 from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.core.transcript import Entry
-from acp_runtime.manager.delivery import MEASURE_SECONDS, counted_files, explained, kind_of, prompt_of
+from acp_runtime.manager.delivery import MEASURE_SECONDS, aftermath, explained, kind_of, prompt_of
 from acp_runtime.manager.launcher import Drained, Ended, Launched, LaunchError
 from acp_runtime.manager.recovery import (
     LOOK_SECONDS,
@@ -237,7 +237,8 @@ class Performer:
         if session is None:
             return
         grace, launched = around.state().limits.cancel_grace, self._launched if counted else None
-        count = partial(counted_files, launched, self._cancelled, grace / 5, around.settled)
+        skipped, moment = session.skipped_lines, grace / 5
+        count = partial(aftermath, session, launched, self._cancelled, moment, around.settled, skipped=skipped)
 
         async def laid(request: int, offset: int) -> None:
             await around.store(PromptLaid(effect.attempt, effect.task_id, request, offset))
@@ -245,18 +246,14 @@ class Performer:
         self._measuring = True
         try:
             text, meta = prompt_of(around.state(), effect.task_id)
-            skipped = session.skipped_lines
             try:
                 stop_reason = await (session.claim() if session.inherits else session.prompt(text, meta, laid))
-                async with count() as changed:
-                    words, lost = session.diagnosis.text(), session.skipped_lines - skipped
-                    answered = PromptAnswered(effect.attempt, effect.task_id, stop_reason, changed, words, lost)
-                    await around.store(answered)
+                async with count() as left:
+                    await around.store(PromptAnswered(effect.attempt, effect.task_id, stop_reason, *left))
                 session.forget_answer()
             except AgentError as error:
-                async with count() as changed:
-                    words, lost = session.diagnosis.text(), session.skipped_lines - skipped
-                    around.tell(PromptBroke(effect.attempt, effect.task_id, str(error), changed, words, lost))
+                async with count() as left:
+                    around.tell(PromptBroke(effect.attempt, effect.task_id, str(error), *left))
             except SessionClosedError:
                 pass
         finally:

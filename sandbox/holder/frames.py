@@ -144,15 +144,20 @@ class State:
             raise FramesCorrupt("frames_corrupt", f"The state of the holder cannot be read: {error}.") from error
 
     def describe(self) -> str:
-        """Say in a few words, without a full stop, how the agent ended."""
+        """Say in a few words, without a full stop, how the agent ended, and whether memory may be the reason."""
+        why = " (the kernel killed for want of memory)" if self.oom_kills and self.signal == _SIGKILL else ""
+        return f"{self.how}{why}"
+
+    @property
+    def how(self) -> str:
+        """How the agent ended, in a few words without a full stop."""
         if self.phase is Phase.LOST:
             return "the agent's holder was killed"
         if self.phase is not Phase.ENDED:
             return "the agent runs"
         by = {Cause.CLIENT: " as asked", Cause.TTL: ": no manager came", Cause.SIGNAL: ": its holder was stopped"}
         how = f"was killed by signal {self.signal}" if self.signal is not None else f"exited with code {self.exit_code}"
-        why = " (the kernel killed for want of memory)" if self.oom_kills and self.signal == _SIGKILL else ""
-        return f"the agent {how}{by.get(self.cause, '') if self.cause else ''}{why}"
+        return f"the agent {how}{by.get(self.cause, '') if self.cause else ''}"
 
 
 def _known(counter: int) -> int | None:

@@ -47,6 +47,9 @@ class BareAgent:
         code = self.channel.exit_code
         return None if code is None else Fate(code, f"exit {code}")
 
+    async def shortage(self) -> str:
+        return ""
+
     async def changed_files(self) -> int | None:
         if self.ground.count_fails is not None:
             raise self.ground.count_fails

@@ -59,6 +59,9 @@ class Finished(BareAgent):
         self.receiver.on_closed("it has ended")
         return self.said
 
+    async def shortage(self) -> str:
+        return ""
+
     async def changed_files(self) -> int | None:
         await self.counted.wait()
         return 1

@@ -291,6 +291,16 @@ def test_an_error_that_will_not_pass_fails_the_task_at_once(cause: str) -> None:
     assert after(ready(), PromptBroke(1, T1, cause)).tasks[-1].state is TaskState.FAILED
 
 
+def test_what_ran_out_in_the_sandbox_is_told_with_the_cause_and_is_no_reason_to_try_again() -> None:
+    shortage = "its limit is 512 MiB"  # a number that a provider's error could have
+    broke = after(ready(), PromptBroke(1, T1, "it broke", shortage=shortage)).tasks[-1]
+    assert (broke.state, broke.cause) == (TaskState.FAILED, f"it broke; {shortage}")
+    again, _ = decide(busy(), PromptBroke(1, T1, "429", shortage=shortage), 1_000)
+    assert [each.cause for each in again if isinstance(each, TaskRetried)] == [f"429; {shortage}"]
+    answered = after(ready(), PromptAnswered(1, T1, "end_turn", 1, shortage=shortage)).tasks[-1]
+    assert (answered.state, answered.cause) == (TaskState.COMPLETED, f"the agent ended its turn; {shortage}")
+
+
 def test_a_task_that_had_begun_to_produce_is_never_given_again() -> None:
     spoke = after(ready(), Heard(1, (MessageEntry("agent", "I deleted"),)), PromptBroke(1, T1, "429"))
     assert spoke.tasks[-1].state is TaskState.FAILED

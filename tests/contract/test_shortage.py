@@ -1,0 +1,55 @@
+"""What runs out in one agent's sandbox is told of its task, with the limit and what raises it, and of nobody else's."""
+
+import asyncio
+
+import pytest
+
+from acp_runtime.core.model import TaskState
+from tests.contract.conftest import PARENT, Place
+
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.parametrize("place", ["docker"], indirect=True),
+    pytest.mark.requirement("D09.21"),
+]
+
+EATER = "python3 -c 'held = bytearray(300 << 20); held[::4096] = held[::4096]'"
+EAT = f"[[run:{EATER}]]"
+# The kernel ends the agent first, not its child: any process may make one of its user the better victim.
+EAT_AS_AGENT = f"[[run:echo 1000 >/proc/$PPID/oom_score_adj; {EATER}]]"
+CROWD = """[[run:for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24; do sleep 60 & done]]"""
+BROKE = "[[error:-32603|the work broke]]"
+BROKEN = "the agent answered session/prompt with an error (code -32603): the work broke"
+NO_MEMORY = (
+    "because the sandbox had no memory left: its limit is 64 MiB, which `memory` of its preset or `--memory` raises"
+)
+
+
+async def test_what_ran_out_is_told_of_the_task_of_that_agent_and_of_no_other(place: Place) -> None:
+    async with place.runtime() as runtime:
+
+        async def spawn(task: str, **changes: object) -> str:
+            return (await runtime.spawn(PARENT, place.request(task, memory=64, **changes))).id
+
+        sibling = await spawn("[[say:fine]]")
+        hungry, crowded = await asyncio.gather(spawn(f"{EAT}{BROKE}"), spawn(f"{CROWD}{BROKE}", pids=16))
+        lived = (await place.ended(runtime, hungry)).newest
+        assert (lived.state, lived.cause) == (TaskState.FAILED, f"{BROKEN}; a process was killed {NO_MEMORY}")
+        refused = (await place.ended(runtime, crowded)).newest
+        assert refused.state is TaskState.FAILED
+        assert "refused because the sandbox had too many: its limit is 16 at one time, which `pids`" in refused.cause
+        assert "memory" not in refused.cause
+
+        await runtime.send(PARENT, hungry, "[[say:later]]")
+        later = (await place.ended(runtime, hungry)).newest
+        assert (later.state, later.cause) == (TaskState.COMPLETED, "the agent ended its turn"), "told once"
+        await runtime.send(PARENT, hungry, f"{EAT}[[say:it was killed]]")
+        went_on = (await place.ended(runtime, hungry)).newest
+        assert went_on.cause == f"all 1 tool call(s) failed; a process was killed {NO_MEMORY}"
+        await runtime.send(PARENT, hungry, EAT_AS_AGENT)
+        died = await place.until(runtime, hungry, lambda view: view.tasks[-1].state is TaskState.INTERRUPTED)
+        assert died.newest.cause.startswith("the agent was killed by signal 9: ")
+        assert died.newest.cause.endswith(f" killed {NO_MEMORY}; the outcome is unknown")
+
+        beside = (await place.ended(runtime, sibling)).newest
+        assert (beside.state, beside.cause) == (TaskState.COMPLETED, "the agent ended its turn")
