@@ -82,19 +82,15 @@ def cargo_pages(url: str) -> dict[str, bytes]:
 
 
 def apt_pages(_: str) -> dict[str, bytes]:
-    packages = gzip.compress(b"Package: tiny\nVersion: 1\nArchitecture: all\nFilename: pool/tiny.deb\nSize: 1\n\n")
-    names = [f"main/binary-{arch}/Packages.gz" for arch in ("all", "amd64", "arm64")]
-    lines = [
-        "Suite: stable",
-        "Date: Sat, 21 Nov 2026 00:00:00 UTC",
-        "Components: main",
-        "Architectures: all amd64 arm64",
-        "SHA256:",
-    ]
-    sums = [f" {hashlib.sha256(packages).hexdigest()} {len(packages)} {name}" for name in names]
-    release = "\n".join([*lines, *sums, ""]).encode()
-    listed = {f"/debian/dists/stable/{name}": packages for name in names}
-    return {"/debian/dists/stable/Release": release, **listed}
+    packages = b"Package: tiny\nVersion: 1\nArchitecture: all\nFilename: pool/tiny.deb\nSize: 1\n\n"
+    forms = {"Packages": packages, "Packages.gz": gzip.compress(packages)}
+    listed = {f"main/binary-{arch}/{name}": data for arch in ("all", "amd64", "arm64") for name, data in forms.items()}
+    head = "Suite: stable\nDate: Sat, 21 Nov 2026 00:00:00 UTC\nComponents: main\nArchitectures: all amd64 arm64\n"
+    sums = "SHA256:\n" + "".join(
+        f" {hashlib.sha256(data).hexdigest()} {len(data)} {name}\n" for name, data in listed.items()
+    )
+    pages = {"Release": f"{head}SHA256:\n{sums}".encode(), **listed}
+    return {f"/debian/dists/stable/{name}": data for name, data in pages.items()}
 
 
 @contextlib.contextmanager
