@@ -57,7 +57,7 @@ class Upstream:
         what = f"The {self.noun} at {self.scheme}://{self.authority}"
         try:
             async with asyncio.timeout(bound):
-                return await self._first_that_answers()
+                return await self._first_that_answers(bound)
         except TimeoutError as error:
             raise Refusal(504, "upstream_unreachable", f"{what} took no connection within {bound:g} s.") from error
         except ssl.SSLError as error:
@@ -67,14 +67,16 @@ class Upstream:
             why = f"{what} cannot be reached: {getattr(error, 'strerror', None) or error}."
             raise Refusal(502, "upstream_unreachable", why) from error
 
-    async def _first_that_answers(self) -> Streams:
+    async def _first_that_answers(self, bound: float) -> Streams:
+        """Try one address after the other; one that is silent leaves the next its share of the time."""
         *others, last = self.addresses or (self.host,)
         for address in others:
             try:
-                return await self._connect(address)
+                async with asyncio.timeout(bound / (len(others) + 1)):
+                    return await self._connect(address)
             except ssl.SSLError:
                 raise
-            except OSError:
+            except OSError:  # a TimeoutError is one
                 continue
         return await self._connect(last)
 

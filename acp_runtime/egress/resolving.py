@@ -16,8 +16,8 @@ from acp_runtime.egress.addresses import why_refused
 
 __all__ = ["MOST_LOOKUPS", "Lookup", "NameRefused", "Resolver", "system_lookup"]
 
-MOST_LOOKUPS: Final = 32
-MOST_ADDRESSES: Final = 16  # of one name that are tried; all of them are judged
+MOST_LOOKUPS: Final = 16
+MOST_ADDRESSES: Final = 8  # of one name that are tried; all of them are judged
 
 Lookup = Callable[[str, int], list[str]]
 """Returns the numeric addresses of a name, or raises OSError. It may block."""

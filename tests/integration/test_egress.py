@@ -124,6 +124,22 @@ async def test_the_second_address_of_a_host_is_tried_when_the_first_takes_no_con
         assert (await place.say(get(ALLOWED, LAST))).endswith(b"ok")
 
 
+async def test_an_address_that_is_silent_leaves_time_for_the_next(tmp_path):
+    with contextlib.ExitStack() as stack:
+        silent = stack.enter_context(socket.create_server(("127.9.9.8", 0), backlog=0))
+        port = silent.getsockname()[1]
+        for _ in range(4):  # what does not fit into the backlog is not answered at all
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(silent.getsockname())
+        answering = stack.enter_context(socket.create_server(("127.9.9.7", port)))
+        names = {HOST: ["127.9.9.8", "127.9.9.7"]}
+        async with site(tmp_path, [f"unsafe_private:{HOST}:{port}"], names=names, connect_seconds=1.0) as place:
+            said = b"CONNECT %s:%d HTTP/1.1\r\nhost: %s:%d\r\n\r\n" % (HOST.encode(), port, HOST.encode(), port)
+            assert (await place.say(said + hello("evil.net"))).startswith(b"HTTP/1.1 200 ")
+        answering.accept()[0].close()
+
+
 async def test_another_policy_holds_from_the_next_request_on_and_an_open_tunnel_stays(tmp_path):
     async with site(tmp_path, RULES) as place, place.tunnel(HOST) as (reader, writer):
         assert (await place.say(get(ALLOWED, LAST))).startswith(b"HTTP/1.1 200 ")
