@@ -33,6 +33,7 @@ static uint64_t uid, gid, open_files = 16384, grace_ms = 2000;
 static pid_t agent;
 static int agent_in = -1, agent_out = -1, agent_err = -1;
 static bool gone, input_ends; /* nothing of the agent is left; its input shall be closed */
+static bool spoilt;           /* its input was closed before what is damaged, and no client has heard of it */
 static int64_t kill_at, sweep_at, retry_at;
 
 static int64_t now_ms(void)
@@ -195,17 +196,34 @@ static void read_err(void)
     put(F_ERR_END, err.end);
 }
 
-/* Gives the agent what was accepted, as far as it reads. */
+/* Goes to the first byte of the next record of input; false when that is not there as it was written. */
+static bool begin_input(unsigned char *bytes)
+{
+    bool whole = pread(in.read_fd, bytes, HEADER, in.position) == HEADER && bytes[0] == INPUT && offset_of(bytes) == in.at;
+    size_t length = whole ? size_of(bytes) - HEADER : 0;
+    uint32_t sum = check(0, bytes, 16), wanted = (uint32_t)number(bytes + 16, 4);
+    off_t at = in.position += HEADER;
+    for (size_t rest = length <= INPUT_MAX ? length : 0; rest > 0;) {
+        ssize_t count = pread(in.read_fd, bytes, rest < CHUNK ? rest : CHUNK, at);
+        if (count <= 0)
+            return false;
+        sum = check(sum, bytes, (size_t)count);
+        at += count;
+        rest -= (size_t)count;
+    }
+    in.left = length;
+    return whole && length <= INPUT_MAX && sum == wanted;
+}
+
+/* Gives the agent what was accepted, as far as it reads. Behind damage nothing is given: it would be something else. */
 static void deliver(void)
 {
     static unsigned char bytes[CHUNK];
     while (agent_in >= 0 && in.at < in.end) {
         (void)seek(&in);
-        if (in.left == 0 && pread(in.read_fd, bytes, HEADER, in.position) == HEADER) {
-            in.left = size_of(bytes) - HEADER;
-            in.position += HEADER;
-        }
-        ssize_t count = pread(in.read_fd, bytes, in.left < CHUNK ? in.left : CHUNK, in.position);
+        spoilt = in.left == 0 && !begin_input(bytes);
+        ssize_t count = spoilt ? 0 : pread(in.read_fd, bytes, in.left < CHUNK ? in.left : CHUNK, in.position);
+        spoilt = count <= 0;
         count = count > 0 ? write(agent_in, bytes, (size_t)count) : 0;
         if (count == 0 || (count < 0 && !passing(errno)))
             close_fd(&agent_in); /* nobody reads, or the journal was damaged: half a line must not be followed */

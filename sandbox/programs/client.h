@@ -85,6 +85,12 @@ static void cut_off(const char *why, uint64_t offset)
     leave();
 }
 
+static void tell_damage(void)
+{
+    spoilt = false;
+    cut_off("journal_damaged: what was accepted for the agent is damaged; its input is closed before that.", in.at);
+}
+
 /* Sends once; the outbox is filled from the journal when it is empty, and says the end when all was sent. */
 static void pump(void)
 {

@@ -296,6 +296,8 @@ static void attend(const struct pollfd *watched)
     if (watched[P_SHARED].revents != 0)
         admit(shared.listener);
     conclude();
+    if (client.fd >= 0 && spoilt)
+        tell_damage();
     if (client.fd >= 0)
         pump();
 }

@@ -1,14 +1,17 @@
 """A journal that was damaged, or is in use: told by name or as a gap, never as something else."""
 
+import asyncio
 import os
 import random
 from pathlib import Path
 
 import pytest
 
+from sandbox.holder import frames
 from sandbox.holder.errors import HolderError
 from sandbox.holder.frames import HEADER, Phase, Type, gap_length
 from sandbox.holder.journal import read_state
+from tests.contract.holder.held import BOUND as BOUND_SECONDS
 from tests.contract.holder.held import ON_THE_SOCKET, Held, ended, holders, numbered, read_back
 
 LINES = 60_000
@@ -96,6 +99,42 @@ async def test_whatever_a_journal_holds_reading_it_covers_every_byte_once(held: 
         else:
             at += gap_length(frame.payload)
     assert at == len(expected)
+
+
+SECOND = b"second\n"
+SPOILT = {
+    "a changed byte": lambda data: data[:-2] + b"X\n",
+    "a changed header": lambda data: data[: -len(SECOND) - HEADER] + b"X" + data[-len(SECOND) - HEADER + 1 :],
+    "a giant length": lambda data: data[: -len(SECOND) - HEADER + 4] + b"\xff" * 4 + data[-len(SECOND) - HEADER + 8 :],
+    "a longer length": lambda data: data[: -len(SECOND) - HEADER + 7] + b"\xff" + data[-len(SECOND) - HEADER + 8 :],
+    "a missing end": lambda data: data[:-1],
+    "a missing record": lambda data: data[: -len(SECOND) - HEADER],
+    "the record before": lambda data: data[: -len(SECOND) - HEADER] + frames.encode(Type.INPUT, 0, 0, SECOND),
+}
+
+
+@ON_THE_SOCKET
+@pytest.mark.parametrize("damage", SPOILT)
+async def test_input_that_was_damaged_is_not_given_to_the_agent_and_the_client_hears_of_it(held: Held, damage: str):
+    gate, first = held.folder / "gate", b"f" * 200_000 + b"\n"
+    os.mkfifo(gate)
+    gate.chmod(0o666)
+    held.folder.chmod(0o755)
+    await held.start("sh", "-c", f"read x <{gate}; exec cat")
+    heard, channel = await held.attach()
+    await channel.send(first)
+    await channel.send(SECOND)
+    (file,) = held.files("i")
+    file.write_bytes(SPOILT[damage](file.read_bytes()))
+    await asyncio.to_thread(gate.write_text, "go\n")
+    await heard.until(lambda: heard.lost)
+    assert heard.lost == ["what was accepted for the agent is damaged; its input is closed before that."]
+    assert channel.failure is None
+    await channel.attach(held.opener)
+    async with asyncio.timeout(BOUND_SECONDS):
+        state = await channel.wait_over()
+    assert heard.stdout == first
+    assert (state.exit_code, state.accepted, state.drained) == (0, len(first + SECOND), len(first))
 
 
 @pytest.mark.parametrize("data", [b"", b"ACPHOLD1", b"ACPHOLD1" + bytes(136), b"x" * 144])
