@@ -5,10 +5,11 @@ refused by name and never cut down in silence. Folders of the host are in a pres
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
+from acp_runtime.core.budget import Budget
 from acp_runtime.core.confinement import RUNTIME, Confinement, Egress, Mount
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Permissions
@@ -36,6 +37,7 @@ class Preset:
     network: Network = Network.MODEL
     permissions: Permissions = Permissions.ALLOW
     egress: Egress = NO_EGRESS
+    budget: Budget = field(default_factory=Budget)
 
     @property
     def unsafe(self) -> tuple[str, ...]:
@@ -97,6 +99,16 @@ def with_permissions(preset: Preset, wanted: Permissions) -> Preset:
     return preset if wanted is preset.permissions else replace(preset, permissions=wanted)
 
 
+def with_budget(preset: Preset, wanted: Budget, usual: Budget) -> Preset:
+    """Return the preset with the bounds that are wanted; where there is none its own, and then the usual ones.
+
+    Raises `Rejected` (invalid) for bounds that make no sense.
+    """
+    if mistakes := tuple(wanted.mistakes()):
+        raise Rejected("invalid", "; ".join(mistakes))
+    return replace(preset, budget=wanted.filled(preset.budget).filled(usual))
+
+
 def with_confinement(preset: Preset, *, memory: int | None, pids: int | None, runtime: str | None) -> Preset:
     """Return the preset with other values of its confinement; None leaves one as it is.
 
@@ -147,6 +159,7 @@ def _wider(preset: Preset, ceiling: Preset) -> list[str]:
     if own.unsafe_seccomp and not most.unsafe_seccomp:
         wider.append("unsafe_seccomp")
     wider += _further(own=preset.egress, most=ceiling.egress)
+    wider += preset.budget.wider_than(ceiling.budget)
     return wider + [
         f"the folder {mount.source} at {mount.target}, {'writable' if mount.writable else 'to read'}"
         for mount in own.mounts

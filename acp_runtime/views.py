@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+from acp_runtime.core.budget import Budget
 from acp_runtime.core.model import Opening, RequestKind, TaskState, Verdict
 from acp_runtime.core.nudge import headline
 from acp_runtime.core.status import Status
@@ -18,7 +19,7 @@ class Spending:
     """What calls of models used. `tokens` is the sum of the four kinds; `reasoning_tokens` are part of the output.
 
     Of `refused_calls` no model heard, `failed_calls` got no answer but an error: both cost nothing. `unknown_calls`
-    did not tell all of their tokens, `unpriced_calls` used tokens whose price is not known: both are in no sum.
+    did not tell all of their tokens, `unpriced_calls` used a model whose price is not known: the sums lack theirs.
     `cost_usd` is None where calls used tokens and none of them has a known price.
     """
 
@@ -90,7 +91,8 @@ class SubagentView:
     task that is with the agent. `runtime` is what its container is run with, empty for the engine's own default;
     `unsafe` names what weakens its sandbox. `steering`: the agent takes messages while it works. `keep`: home and work
     outlast its end. `resumable`: it ended, and can be started again with what was kept. `exported` is False when its
-    work could not be taken out. `spent` is of all its tasks, and of what it called outside of one.
+    work could not be taken out. `spent` is of all its tasks, and of what it called outside of one;
+    `budget` is what it may use, costs in nano-dollars.
     """
 
     id: str
@@ -132,6 +134,7 @@ class SubagentView:
     tasks: tuple[TaskView, ...]
     requests: tuple[RequestView, ...]
     spent: Spending = Spending()
+    budget: Budget = field(default_factory=Budget)
 
     @property
     def newest(self) -> TaskView:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
+from acp_runtime.core.budget import Budget, Used
 from acp_runtime.core.decide import decide
 from acp_runtime.core.effects import Effect
 from acp_runtime.core.errors import Rejected
@@ -19,6 +20,7 @@ from acp_runtime.core.inputs import (
     Halted,
     Heard,
     Input,
+    ModelUsed,
     PromptAnswered,
     PromptBroke,
     PromptLaid,
@@ -80,7 +82,7 @@ def spawn(ident: str = "bg-0000000000", *, parent: str = "p", limits: Limits | N
         "parent": parent,
         "name": "amber-fox",
         "purpose": "walk",
-        "order": Order(agent="scripted", workspace="/w", keep=True),
+        "order": Order(agent="scripted", workspace="/w", keep=True, budget=Budget(tokens=900, soft_tokens=500)),
         "permissions": Permissions.ALLOW,
         "limits": limits or Limits(),
         "task": "first",
@@ -146,6 +148,7 @@ def moves(state: Subagent, random: Random) -> list[Input]:
             accepted=random.choice([None, None, 0, 1_000]),
         ),
         SteerAnswered(attempt, steer, random.choice([Steering.INJECTED, Steering.QUEUED])),
+        ModelUsed(Used(tokens=random.randrange(1_000)), random.choice(["", "", "its budget is used up"])),
         DeadlinePassed(),
         CancelTask(task, random.choice(["parent", "operator"]), "enough"),
         StopSubagent(random.choice([Reason.STOPPED_BY_PARENT, Reason.FINISHED]), "parent", "done"),

@@ -8,6 +8,7 @@ import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
+from acp_runtime.cli.budget import budget_of
 from acp_runtime.cli.output import Format, Output
 from acp_runtime.config import NAME, Config
 from acp_runtime.core.confinement import Egress
@@ -30,16 +31,19 @@ class UsageError(Exception):
 
 
 def read_request(options: argparse.Namespace, config: Config) -> SpawnRequest:
-    """Return what to spawn. Raises `UsageError`, and `Rejected` (unknown_agent)."""
+    """Return what to spawn. Raises `UsageError`, and `Rejected` (unknown_agent, invalid)."""
     _seconds("--timeout", options.timeout)
     _seconds("--check-timeout", options.check_timeout)
     if options.check is not None and not options.check.strip():
         raise UsageError("--check is empty; give the command, or leave the option out")
     if options.unsafe_local and options.image is not None:
         raise UsageError("--image and --unsafe-local exclude each other: without a container there is no image")
-    for name in ("memory", "pids", "runtime"):
+    for name in ("memory", "pids", "runtime", "budget_tokens", "budget_cost"):
         if options.unsafe_local and getattr(options, name) is not None:
-            raise UsageError(f"--{name} and --unsafe-local exclude each other: without a container nothing is limited")
+            option = name.replace("_", "-")
+            raise UsageError(
+                f"--{option} and --unsafe-local exclude each other: without a container nothing is limited"
+            )
     _egress(options, config)
     _model(options, config)
     # A run has one task: when its agent dies, the outcome is unknown and nothing is left to go on with.
@@ -61,6 +65,7 @@ def read_request(options: argparse.Namespace, config: Config) -> SpawnRequest:
         egress=tuple(options.egress),
         registries=tuple(options.registry),
         limits=limits,
+        budget=budget_of(options),
     )
 
 

@@ -57,6 +57,7 @@ def _add_run(verbs: "Verbs[Parser]") -> None:
     run.add_argument("--permissions", choices=("allow", "deny"), default="allow", help="answer to permission requests")
     _add_sizes(run)
     _add_egress(run)
+    _add_budget(run)
     run.add_argument("--check", metavar="CMD", help="shell command to run in the sandbox after the task")
     run.add_argument("--timeout", type=float, metavar="SECONDS", help="deadline of the task (default: 3600)")
     run.add_argument("--check-timeout", type=float, default=600.0, metavar="SECONDS", help="default: 600")
@@ -80,6 +81,13 @@ def _add_sizes(verb: Parser) -> None:
     sandbox.add_argument(
         "--runtime", metavar="NAME", help="what runs the container, as runsc, by its name on the engine"
     )
+
+
+def _add_budget(verb: Parser) -> "argparse._ArgumentGroup":
+    budget = verb.add_argument_group("budget", "of its calls of models, instead of the configured one")
+    budget.add_argument("--budget-tokens", type=int, metavar="N", help="tokens; then the next call is refused")
+    budget.add_argument("--budget-cost", type=float, metavar="USD", help="dollars; then the next call is refused")
+    return budget
 
 
 def _add_serve(verbs: "Verbs[Parser]") -> None:
@@ -141,6 +149,9 @@ def _add_spawn(verbs: "Verbs[Parser]") -> None:
     spawn.add_argument("--permissions", choices=("allow", "deny", "ask"), help="answer to permission requests")
     _add_sizes(spawn)
     _add_egress(spawn)
+    budget = _add_budget(spawn)
+    budget.add_argument("--soft-budget-tokens", type=int, metavar="N", help="tokens; then its parent is told")
+    budget.add_argument("--soft-budget-cost", type=float, metavar="USD", help="dollars; then its parent is told")
     spawn.add_argument("--one-shot", action="store_true", help="end with the first task, and keep nothing but its work")
     spawn.add_argument("--image", help="image to run the agent in")
     spawn.add_argument("--model", help="name of the model")

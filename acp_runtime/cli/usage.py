@@ -60,7 +60,7 @@ def cost(spent: dict[str, Any]) -> str:
     if spent["cost_usd"] is None:
         return "?"
     dollars = f"${spent['cost_usd']:.4f}"
-    return f"{dollars} + ?" if spent["unpriced_calls"] else dollars
+    return f"{dollars} + ?" if spent["unpriced_calls"] or spent["unknown_calls"] else dollars
 
 
 def told(spent: dict[str, Any]) -> str:

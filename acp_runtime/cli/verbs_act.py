@@ -4,10 +4,12 @@ import argparse
 import os
 import secrets
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from acp_runtime.cli.asking import Asking, exit_of
+from acp_runtime.cli.budget import budget_of
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.stdout import put, put_json
 from acp_runtime.cli.talk import Talk
@@ -42,6 +44,7 @@ def spawn(options: argparse.Namespace) -> int:
         "registries": options.registry,
     }
     request |= {name: value for name in _WISHES if (value := getattr(options, name)) is not None}
+    request["budget"] = asdict(budget_of(options))
     view = Asking(options).call("spawn", request=request)
     _shown(options, view, f"{view['name']} ({view['id']}) is starting")
     return Exit.DONE

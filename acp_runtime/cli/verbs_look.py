@@ -13,6 +13,7 @@ from acp_runtime.cli.stdout import put, put_json, write_bytes
 from acp_runtime.cli.table import table
 from acp_runtime.cli.talk import Talk
 from acp_runtime.cli.usage import told
+from acp_runtime.core.budget import Budget
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.plaintext import one_line, printable
 
@@ -60,6 +61,8 @@ def show(options: argparse.Namespace) -> int:
             shown = ", ".join(view[name]) if name == "unsafe" else str(view[name])
             put(f"  {name.replace('_', ' '):<17} {one_line(shown, 400)}")
     put(f"  {'used':<17} {told(view['spent'])}")
+    if bounds := str(Budget(**view["budget"])):
+        put(f"  {'budget':<17} {bounds}")
     for task in view["tasks"]:
         put(f"task {task['id']}  {_outcome(task)}  {told(task['spent'])}")
         put(f"  {one_line(task['text'], 400)}")

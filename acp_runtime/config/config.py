@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from acp_runtime.core.admission import Admission
+from acp_runtime.core.budget import Budget
 from acp_runtime.core.model import Limits
 from acp_runtime.core.prices import Price
 from acp_runtime.core.turns import OutboxRules
@@ -58,7 +59,8 @@ class Config:
     `orphan_ttl` is for how many seconds an agent lives on without a manager.
 
     `ceiling` names the preset that a parent's wishes may not go beyond. `on_nudge` is a command for a person who has
-    no parent. `prices` are those of models that the user added.
+    no parent. `prices` are those of models that the user added, `budget` what a subagent
+    may use where neither its order nor its preset says so.
     """
 
     limits: Limits
@@ -81,5 +83,6 @@ class Config:
     nudges: OutboxRules = field(default_factory=OutboxRules)
     one_shot: OneShot = field(default_factory=OneShot)
     prices: tuple[Price, ...] = ()
+    budget: Budget = field(default_factory=Budget)
     origins: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, object] = field(default_factory=dict)

@@ -21,6 +21,7 @@ from acp_runtime.config.original import ROOT, translate
 from acp_runtime.config.tables import AgentTable, FileTable, PresetTable, PriceTable, RegistryTable
 from acp_runtime.config.variables import read_variables
 from acp_runtime.core.admission import Admission
+from acp_runtime.core.budget import Budget, nanos
 from acp_runtime.core.confinement import Egress, Mount
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Limits
@@ -33,6 +34,7 @@ from acp_runtime.session.catalogue import AgentKind, Catalogue, builtin_kinds, r
 
 FILE: Final = "config.toml"
 _NOT_CONFINING: Final = ("extends", "about", "network", "permissions", "mounts", "egress", "registries")
+_BUDGET: Final = ("budget_tokens", "budget_cost", "budget_soft_tokens", "budget_soft_cost")
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:
@@ -110,6 +112,7 @@ def _config(table: FileTable, environ: Mapping[str, str], origins: dict[str, str
         daemon=DaemonConfig(**table.daemon.model_dump()),
         nudges=OutboxRules(**table.nudges.model_dump()),
         one_shot=OneShot(admission=admission, **one_shot),
+        budget=_budget(**table.budget.model_dump()),
         prices=tuple(_price(model, entry) for model, entry in table.prices.items()),
         origins=origins,
         values=_values(table),
@@ -150,6 +153,15 @@ def _check_names(config: Config) -> None:
 
 def _kind(name: str, entry: AgentTable) -> AgentKind:
     return read_kind(name, entry.model_dump())
+
+
+def _budget(tokens: int | None, cost: float | None, soft_tokens: int | None, soft_cost: float | None) -> Budget:
+    """Return a budget. Raises `ConfigError` for one that makes no sense."""
+    in_nanos = (None if each is None else nanos(each) for each in (cost, soft_cost))
+    budget = Budget(tokens, next(in_nanos), soft_tokens, next(in_nanos))
+    for mistake in budget.mistakes():
+        raise ConfigError(mistake)
+    return budget
 
 
 def _price(model: str, entry: PriceTable) -> Price:
@@ -221,7 +233,8 @@ def _egress(name: str, table: PresetTable, base: Preset, origins: Mapping[str, s
 
 def _preset(name: str, table: PresetTable, base: Preset, origins: Mapping[str, str]) -> Preset:
     network, egress = _egress(name, table, base, origins)
-    given = table.model_dump(exclude_none=True, exclude={*_NOT_CONFINING})
+    budget = _budget(table.budget_tokens, table.budget_cost, table.budget_soft_tokens, table.budget_soft_cost)
+    given = table.model_dump(exclude_none=True, exclude={*_NOT_CONFINING, *_BUDGET})
     mounts = {Mount(each.source, each.target, each.unsafe_writable) for each in table.mounts or ()}
     if table.mounts is not None:
         given["mounts"] = tuple(sorted(mounts, key=lambda mount: (mount.target, mount.source)))
@@ -232,4 +245,5 @@ def _preset(name: str, table: PresetTable, base: Preset, origins: Mapping[str, s
         network=network,
         permissions=table.permissions or base.permissions,
         egress=egress,
+        budget=budget.filled(base.budget),
     )

@@ -74,6 +74,7 @@ Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 Path = Annotated[Word, AfterValidator(absolute)]
 Runtime = Annotated[str, Field(pattern=f"^{RUNTIME.pattern}$")]
 Dollars = Annotated[float, Field(ge=0, le=1_000_000)]
+Tokens = Annotated[int, Field(ge=1, le=10**15)]
 ModelName = Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 

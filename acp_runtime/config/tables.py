@@ -21,6 +21,7 @@ from acp_runtime.config.table import (
     Runtime,
     Seconds,
     Table,
+    Tokens,
     Variable,
     Word,
     below,
@@ -208,6 +209,10 @@ class PresetTable(Table):
         None, "what the agent's permission requests are answered with"
     )
     mounts: list[MountTable] | None = key(None, "folders of the host that the agent sees")
+    budget_tokens: Tokens | None = key(None, "as `budget.tokens`", "tokens")
+    budget_cost: Dollars | None = key(None, "as `budget.cost`", "USD")
+    budget_soft_tokens: Tokens | None = key(None, "as `budget.soft_tokens`", "tokens")
+    budget_soft_cost: Dollars | None = key(None, "as `budget.soft_cost`", "USD")
     runtime: Runtime | None = key(None, "what runs the container, by its name on the engine")
     unsafe_seccomp: bool | None = key(None, "UNSAFE: the agent's system calls are not filtered")
 
@@ -237,6 +242,17 @@ class RegistryTable(Table):
     )
 
 
+class BudgetTable(Table):
+    """`[budget]`: what a subagent may use of its models, from its spawn to its end."""
+
+    tokens: Annotated[Tokens | None, OrNever] = key(
+        None, "of all kinds together; then the next call is refused", "tokens", never=True
+    )
+    cost: Annotated[Dollars | None, OrNever] = key(None, "then the next call is refused", "USD", never=True)
+    soft_tokens: Annotated[Tokens | None, OrNever] = key(None, "then the parent is told", "tokens", never=True)
+    soft_cost: Annotated[Dollars | None, OrNever] = key(None, "then the parent is told", "USD", never=True)
+
+
 class FileTable(Table):
     """The keys that stand outside of any table, and the tables."""
 
@@ -253,6 +269,7 @@ class FileTable(Table):
     daemon: DaemonTable = DaemonTable()
     nudges: NudgesTable = NudgesTable()
     one_shot: OneShotTable = OneShotTable()
+    budget: BudgetTable = BudgetTable()
     agents: dict[Name, AgentTable] = Field(default_factory=dict)
     presets: dict[Name, PresetTable] = Field(default_factory=dict)
     prices: dict[ModelName, PriceTable] = Field(default_factory=dict)

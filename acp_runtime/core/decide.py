@@ -24,6 +24,7 @@ from acp_runtime.core.inputs import (
     Halted,
     Heard,
     Input,
+    ModelUsed,
     PromptAnswered,
     PromptBroke,
     PromptLaid,
@@ -101,5 +102,6 @@ _HANDLERS: dict[type[Input], Callable[[Draft, Any], None]] = {
     Refused: observations.refused,
     DeathProven: observations.death_proven,
     Halted: observations.halted,
+    ModelUsed: observations.model_used,
     DeadlinePassed: due.deadline_passed,
 }

@@ -6,6 +6,7 @@ A field is added with a default, never renamed: old logs are read for ever.
 
 from dataclasses import dataclass
 
+from acp_runtime.core.budget import Bound
 from acp_runtime.core.model import (
     Limits,
     Opening,
@@ -277,6 +278,22 @@ class SteerEnded(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetReached(Event):
+    """What the subagent used has come to a bound of its budget, for the first time."""
+
+    bound: Bound
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRefused(Event):
+    """A call of a model was refused while a task was under way, since the budget is used up: the task will fail."""
+
+    task_id: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TranscriptAdded(Event):
     """Something the agent said or did. `late` marks what arrived after its task had ended.
 
@@ -295,5 +312,5 @@ SUBAGENT_EVENTS: tuple[type[Event], ...] = (
     SubagentRequested, BootBegan, AttemptStarted, StepReached, SessionOpened, ChannelLost, ChannelRecovered,
     RecoveryRefused, LossConfirmed, AgentDied, StopRequested, SubagentStopped, SubagentFailed, TaskQueued, TaskStarted,
     PromptSent, TaskRetried, CancelRequested, TaskEnded, RequestOpened, RequestClosed, SteerRequested, SteerEnded,
-    TranscriptAdded,
+    TranscriptAdded, BudgetReached, CallRefused,
 )  # fmt: skip

@@ -7,6 +7,8 @@ from acp_runtime.core.errors import IllegalTransition
 from acp_runtime.core.events import (
     AttemptStarted,
     BootBegan,
+    BudgetReached,
+    CallRefused,
     CancelRequested,
     ChannelLost,
     ChannelRecovered,
@@ -74,6 +76,8 @@ def evolve(state: Subagent | None, event: Event) -> Subagent:
         return moved(state, event.at - event.last)
     if type(event) in LIFECYCLE_EVENTS:
         return _lifecycle(replace(state, lifecycle=lifecycle_after(state.lifecycle, event)), event, state.lifecycle)
+    if isinstance(event, BudgetReached | CallRefused):
+        return _budget(state, event)
     return _within(state, event)
 
 
@@ -93,6 +97,13 @@ def _within(state: Subagent, event: Event) -> Subagent:
             return _heard(state, event)
         case _:
             raise IllegalTransition(f"{type(event).__name__} is not a fact about a subagent")
+
+
+def _budget(state: Subagent, event: BudgetReached | CallRefused) -> Subagent:
+    if isinstance(event, BudgetReached):
+        return replace(state, reached=(*state.reached, event.bound))
+    marked = (replace(each, over_budget=event.cause) if each.id == event.task_id else each for each in state.tasks)
+    return replace(state, tasks=tuple(marked))
 
 
 def _born(event: SubagentRequested) -> Subagent:

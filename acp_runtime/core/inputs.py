@@ -5,6 +5,7 @@ Every observation of the agent carries its attempt; one of an older attempt is s
 
 from dataclasses import dataclass
 
+from acp_runtime.core.budget import Used
 from acp_runtime.core.model import Limits, Opening, Option, Order, Permissions, Reason, Steering, Step
 from acp_runtime.core.transcript import Entry
 
@@ -230,6 +231,14 @@ class Halted(Observation):
     confirmed: bool
     exported: bool = True
     accepted: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUsed(Observation):
+    """What the subagent has used of its models, all in all, and why its last call was refused, if for its budget."""
+
+    used: Used
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)

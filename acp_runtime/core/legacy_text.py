@@ -81,6 +81,8 @@ def _update(nudge: Nudge) -> str:
     who = f"- {nudge.name} ({nudge.subagent})"
     if nudge.kind is NudgeKind.COMPLETED:
         return f"{who} finished its latest task."
+    if nudge.kind is NudgeKind.BUDGET:
+        return f"{who} {nudge.headline}: {quiet(nudge.cause, MAX_CAUSE)}."
     return f"{who} is now {_STATUS[nudge.kind]} ({nudge.reason or quiet(nudge.cause, MAX_CAUSE)})."
 
 
@@ -99,6 +101,8 @@ def _delegate_update(told: LegacyNudge) -> str:
         return f"{who} completed. Read {told.output_file} for the summary."
     if nudge.kind is NudgeKind.TIMED_OUT and nudge.about is About.TASK:
         return f"{who} hit its maximum runtime."
+    if nudge.kind is NudgeKind.BUDGET:
+        return f"{who} {nudge.headline}: {quiet(nudge.cause, MAX_CAUSE)}"
     return f"{who} failed: {quiet(nudge.cause, MAX_CAUSE)}"
 
 

@@ -7,19 +7,23 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from acp_runtime.core.budget import Used
 from acp_runtime.core.events import Event
 
-NANOS: Final = 1_000_000_000
 MAX_TOKENS: Final = 2**40  # of one call; what is beyond is no count
 
 
 class CallEnd(StrEnum):
-    """How a call ended. `FAILED`: with an error, or no answer; `BROKEN`: in the middle of one; `REFUSED`: by us."""
+    """How a call ended. `FAILED`: with an error, or no answer; `BROKEN`: in the middle of one; `REFUSED`: by us.
+
+    `OVER_BUDGET`: refused by us, since the budget is used up.
+    """
 
     ANSWERED = "answered"
     FAILED = "failed"
     BROKEN = "broken"
     REFUSED = "refused"
+    OVER_BUDGET = "over_budget"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +57,8 @@ class Call:
     """One call of a model, when it was over. `began` is Unix time in milliseconds.
 
     `usage` is None where the answer did not tell it, and a lower bound where that broke off. `estimate` is what a
-    budget counts for what was not told, by the sizes of request and answer. `cost` is that of `usage`, None where
-    nobody knows the price of `model`. `why` says in a sentence what went wrong.
+    budget counts for what was not told, by the sizes of request and answer. `cost` and `estimate_cost` are those of
+    `usage` and `estimate`; `cost` is None where nobody knows the price of `model`. `why` says what went wrong.
     """
 
     subagent: str
@@ -64,12 +68,21 @@ class Call:
     usage: Usage | None = None
     estimate: int = 0
     cost: int | None = None
+    estimate_cost: int = 0
     why: str = ""
 
     @property
-    def tokens(self) -> int:
-        """What a budget counts for it."""
-        return self.estimate + (self.usage.total if self.usage is not None else 0)
+    def charged(self) -> bool:
+        """Whether its provider heard of it and may charge for it."""
+        return self.end in (CallEnd.ANSWERED, CallEnd.BROKEN)
+
+    def on_top_of(self, used: Used) -> Used:
+        """Return what was used with it."""
+        if not self.charged:
+            return used
+        tokens = self.estimate + (self.usage.total if self.usage is not None else 0)
+        unpriced = (self.model or "?") if self.cost is None else used.unpriced
+        return Used(used.tokens + tokens, used.cost + (self.cost or 0) + self.estimate_cost, unpriced)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +100,8 @@ METER_EVENTS: tuple[type[Event], ...] = (ModelCalled,)
 class Spent:
     """The sum of calls. `refused` ones never left this machine, `failed` ones got no answer but an error.
 
-    `unknown` did not tell all of their tokens, and `estimate` is what a budget counts for the rest of them; `unpriced`
-    used tokens whose cost is not known in full, and `cost` does not hold it.
+    `unknown` did not tell all of their tokens; `estimate` and `estimate_cost` are what a budget counts for the rest.
+    `unpriced` used a model whose price is not known; `cost` does not hold theirs.
     """
 
     calls: int = 0
@@ -103,7 +116,4 @@ class Spent:
     reasoning: int = 0
     estimate: int = 0
     cost: int = 0
-
-    @property
-    def tokens(self) -> int:
-        return self.input + self.cached_input + self.cache_write + self.output
+    estimate_cost: int = 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Final
 
+from acp_runtime.core.budget import Bound, Budget
 from acp_runtime.core.confinement import Confinement, Egress
 
 MAX_RESULT_CHARS: Final = 65_536
@@ -184,6 +185,7 @@ class Order:
     workspace: str
     cwd: str = ""
     preset: str = ""
+    budget: Budget = field(default_factory=Budget)
     confinement: Confinement = field(default_factory=Confinement)
     keep: bool = False
     one_shot: bool = False
@@ -268,6 +270,7 @@ class Task:
     """One instruction and what became of it. `note` is put before its text; `retry_at`: not to be delivered before.
 
     `prompt` is the JSON-RPC id of its prompt and the offset of the agent's input at which that was to be written.
+    `over_budget`: why a call of a model was refused in it.
     `put_off`: its deadline came in a loss or right behind one, and was moved for that; only another manager moves it
     again.
     """
@@ -288,6 +291,7 @@ class Task:
     retries: int = 0
     retry_at: int | None = None
     prompt: tuple[int, int] | None = None
+    over_budget: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +315,8 @@ class Subagent:
     `begun`: when the first of the starts in a row began that count as one. `files`: how many differed, counted last.
     Where the agent's output is kept for us, all of it before the offset `heard` is in the log, but for the answer to
     the running prompt when that begins at `answer_at`. `asked` is the highest number of an attempt's requests.
-    `refused`: in what words the holder of an agent that is out of reach turned its manager down.
+    `refused`: in what words the holder of an agent that is out of reach turned its manager down. `reached`: the bounds
+    of its budget that it has come to.
     """
 
     id: str
@@ -352,6 +357,7 @@ class Subagent:
     answer_at: int | None = None
     asked: int = 0
     refused: str = ""
+    reached: tuple[Bound, ...] = ()
 
     @property
     def active(self) -> Task | None:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from acp_runtime.core.events import (
+    BudgetReached,
     ChannelRecovered,
     Event,
     LossConfirmed,
@@ -45,6 +46,7 @@ class NudgeKind(StrEnum):
     CHANNEL_LOST = "channel_lost"
     RECOVERED = "recovered"
     STOPPED = "stopped"
+    BUDGET = "budget"
 
 
 class About(StrEnum):
@@ -121,6 +123,8 @@ def nudges_for(before: Subagent | None, after: Subagent, event: Event) -> tuple[
             found = _recovered(before, "it went on with its work meanwhile", "reattached")
         case StopRequested():
             found = _end(before, event)
+        case BudgetReached():
+            found = _budget(before, event)
         case _:
             found = None
     return () if found is None else (found,)
@@ -197,6 +201,13 @@ def _answers_itself(state: Subagent, options: tuple[Option, ...]) -> bool:
     if task is None or task.state is not TaskState.RUNNING or state.lifecycle is Lifecycle.STOPPING:
         return True
     return choose(options, state.permissions) is not None
+
+
+def _budget(state: Subagent, event: BudgetReached) -> Nudge:
+    """Tell a bound: of this subagent, for its whole life."""
+    ident = nudge_id("budget", f"{state.id}.{event.bound}")
+    words = "has used up its budget" if event.bound.hard else "has reached its soft budget"
+    return _subagent(state, ident, NudgeKind.BUDGET, words=words, cause=event.cause, reason=event.bound)
 
 
 def _loss(state: Subagent, event: LossConfirmed) -> Nudge:

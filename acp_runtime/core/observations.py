@@ -9,6 +9,8 @@ from acp_runtime.core.ending import finish
 from acp_runtime.core.events import (
     AgentDied,
     BootBegan,
+    BudgetReached,
+    CallRefused,
     ChannelLost,
     ChannelRecovered,
     PromptSent,
@@ -29,6 +31,7 @@ from acp_runtime.core.inputs import (
     DeathProven,
     Halted,
     Heard,
+    ModelUsed,
     PromptAnswered,
     PromptBroke,
     PromptLaid,
@@ -213,7 +216,7 @@ def prompt_broke(draft: Draft, given: PromptBroke) -> None:
         return
     limits = draft.state.limits
     wanted = task.state is TaskState.RUNNING and draft.state.lifecycle is not Lifecycle.STOPPING
-    again = wanted and task.retries < limits.retries
+    again = wanted and not task.over_budget and task.retries < limits.retries
     changed = _changed_meanwhile(draft, given.files_changed)
     if again and worth_retrying(given.cause, task.evidence, changed):
         at = draft.after(limits.retry_delay * 2**task.retries)
@@ -234,6 +237,8 @@ def _end_prompt(
 ) -> None:
     """End a task by its agent's answer: what was asked of the agent meanwhile (a cancel) goes before what it says."""
     cancelling = task.state is TaskState.CANCELLING
+    if task.over_budget:  # whatever the agent makes of it: some call it an end, some an error of their own
+        judged = Judgement(TaskState.FAILED, None, task.over_budget)
     draft.emit(
         TaskEnded(
             at=draft.now,
@@ -317,6 +322,18 @@ def _take_back(draft: Draft, task: Task, cause: str) -> None:
         draft.end(task, task.goal, cause=task.cause, by=task.cancelled_by)
     else:
         draft.emit(TaskRetried(at=draft.now, task_id=task.id, number=task.retries, cause=cause, retry_at=draft.now))
+
+
+def model_used(draft: Draft, given: ModelUsed) -> None:
+    """Tell each bound once, and note why the task under way cannot go on."""
+    budget, task = draft.state.order.budget, draft.state.active
+    if draft.state.lifecycle.over:
+        return
+    for bound in budget.reached(given.used):
+        if bound not in draft.state.reached:
+            draft.emit(BudgetReached(at=draft.now, bound=bound, cause=budget.words(bound, given.used)))
+    if given.refused and task is not None and not task.over_budget:
+        draft.emit(CallRefused(at=draft.now, task_id=task.id, cause=given.refused))
 
 
 def halted(draft: Draft, given: Halted) -> None:

@@ -11,8 +11,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from acp_runtime.core.budget import Used
 from acp_runtime.core.errors import StoreError, StoreOwned
 from acp_runtime.core.metering import Call
+from acp_runtime.store.books import USED
 from acp_runtime.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -31,10 +33,13 @@ class Bookkeeper:
         self._arrived = asyncio.Event()
         self._writing = asyncio.Lock()
         self._lost = 0
+        self._used: dict[str, Used] = {}
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["Bookkeeper"]:
-        """Book inside the block, and what is left at its end."""
+        """Book inside the block, and what is left at its end. Raises `StoreError`."""
+        for row in await self._store.query(USED):
+            self._used[row["subagent"]] = Used(row["tokens"], row["cost"], row["unpriced"])
         task = asyncio.create_task(self._run(), name="bookkeeper")
         try:
             yield self
@@ -43,8 +48,13 @@ class Bookkeeper:
             await asyncio.gather(task, return_exceptions=True)
             await self.settled()
 
+    def used(self, subagent: str) -> Used:
+        """Return what counts against a subagent's budget, with what is not booked yet."""
+        return self._used.get(subagent, Used())
+
     def take(self, call: Call) -> None:
         """Have a call booked. Returns at once."""
+        self._used[call.subagent] = call.on_top_of(self.used(call.subagent))
         if len(self._waiting) >= MOST_WAITING:
             self._lost += 1
             if self._lost == 1:

@@ -5,10 +5,11 @@ tests and development).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from acp_runtime.core.budget import Used
 from acp_runtime.core.metering import Call
 from acp_runtime.core.model import Order
 from acp_runtime.session.catalogue import AgentKind
@@ -38,7 +39,8 @@ class LaunchRequest:
 
     `resume` is the session of an earlier attempt: the home and the work that it left are gone on with. Without it
     everything is made anew, and what an earlier attempt left is cleared away first. `token` is the secret by which
-    managers of this store reach the agent of this attempt. `on_call` is told each call of a model when it is over.
+    managers of this store reach the agent of this attempt. `on_call` is told each call of a model when it is over;
+    `used` is what counts against the order's budget by now.
     """
 
     store: str
@@ -50,6 +52,7 @@ class LaunchRequest:
     progress: Progress
     on_call: OnCall
     token: str
+    used: Used = field(default_factory=Used)
     resume: str | None = None
 
 

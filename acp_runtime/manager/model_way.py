@@ -26,6 +26,7 @@ from acp_runtime.manager.run_dir import EGRESS_SOCKET, HOLDER, SOCKET
 from acp_runtime.models.forwarder import ModelForwarder
 from acp_runtime.models.meter import Metering
 from acp_runtime.models.prices import builtin_prices
+from acp_runtime.models.purse import Purse
 from acp_runtime.models.route import Route
 from sandbox.channel import ExecChannel, Receiver
 from sandbox.container import Sandbox
@@ -107,8 +108,8 @@ def _served(ways: Ways) -> Iterator[tuple[int, str, Carrier]]:
 def ways_of(request: LaunchRequest, config: Config, route: Route | None) -> Ways:
     """Return the ways of an order whose model is at the end of `route`."""
     clock = SystemClock()
-    prices = builtin_prices().with_own(config.prices)
-    metering = Metering(request.subagent, prices, lambda: int(clock.wall().timestamp() * 1000), request.on_call)
+    prices, purse = builtin_prices().with_own(config.prices), Purse(request.order.budget, request.used)
+    metering = Metering(request.subagent, prices, purse, lambda: int(clock.wall().timestamp() * 1000), request.on_call)
     return Ways(route, metering, egress_proxy(request, config))
 
 

@@ -16,12 +16,14 @@ from acp_runtime.core.inputs import (
     ChannelClosed,
     Halted,
     Input,
+    ModelUsed,
     Rebooted,
     ResumeSubagent,
     Spawn,
     StartBroke,
     StopSubagent,
 )
+from acp_runtime.core.metering import Call, CallEnd
 from acp_runtime.core.model import Lifecycle, Reason, Subagent
 from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.core.timers import taken_over
@@ -203,10 +205,22 @@ class Supervisor:
             order=state.order,
             keep=self._keep,
             progress=self._progress,
-            on_call=self._bookkeeper.take,
+            on_call=self._called,
+            used=self._bookkeeper.used(state.id),
             token=self._key.token(state.id, attempt),
             resume=state.session_id,
         )
+
+    def _called(self, call: Call) -> None:
+        """Have a call booked, and its subagent know where that brings it, or what was refused."""
+        self._bookkeeper.take(call)
+        actor = self._actors.get(call.subagent)
+        if actor is None:
+            return
+        used, budget = self._bookkeeper.used(call.subagent), actor.state.order.budget
+        refused = call.why if call.end is CallEnd.OVER_BUDGET else ""
+        if refused or not set(budget.reached(used)) <= set(actor.state.reached):
+            actor.tell(ModelUsed(used, refused))
 
     async def discard(self, subagent: str) -> bool:
         """Remove what was kept of an ended subagent but its exported work. Return whether all is gone for certain."""

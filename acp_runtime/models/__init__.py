@@ -3,6 +3,7 @@
 from acp_runtime.models.forwarder import ModelForwarder
 from acp_runtime.models.meter import Metering
 from acp_runtime.models.prices import builtin_prices
+from acp_runtime.models.purse import Purse
 from acp_runtime.models.route import Route
 
-__all__ = ["Metering", "ModelForwarder", "Route", "builtin_prices"]
+__all__ = ["Metering", "ModelForwarder", "Purse", "Route", "builtin_prices"]

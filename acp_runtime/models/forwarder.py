@@ -3,6 +3,7 @@
 Promises that the key is in no log, error, representation or answer.
 """
 
+import contextlib
 import ssl
 
 import h11
@@ -23,7 +24,7 @@ __all__ = ["ModelForwarder"]
 class ModelForwarder:
     """A carrier. `trust` is the TLS context for https upstreams (default: the system's authorities).
 
-    `tally` may be read at any time; each call of a model is told to `metering` when it is over.
+    `tally` may be read at any time; `metering` says what may be asked, and is told each call when it is over.
     """
 
     def __init__(
@@ -38,13 +39,32 @@ class ModelForwarder:
 
     async def carry(self, client: HttpPeer, request: h11.Request) -> None:
         """See `Carrier`."""
-        both = _Both(self.tally, Meter(self._metering))
-        await Exchange(client, self._where_to, self._limits, both).run(request)
+        meter = Meter(self._metering)
+
+        async def where_to(asked: h11.Request) -> Onward:
+            onward = self._onward(asked)
+            try:
+                meter.admit(onward.target)
+            except Refusal:
+                await self._take_the_rest(client)
+                raise
+            return onward
+
+        await Exchange(client, where_to, self._limits, _Both(self.tally, meter)).run(request)
 
     def on_refused(self, refusal: Refusal) -> None:
         self.tally.on_end(Ending.refused(refusal))
 
-    async def _where_to(self, request: h11.Request) -> Onward:
+    async def _take_the_rest(self, client: HttpPeer) -> None:
+        """Read what a client still sends, within its bound: one that cannot send all of it may not read the answer."""
+        if client.http.they_are_waiting_for_100_continue:
+            return
+        length = 0
+        with contextlib.suppress(OSError, TimeoutError, h11.RemoteProtocolError):
+            while isinstance(event := await client.receive(), h11.Data) and length <= self._limits.body_bytes:
+                length += len(event.data)
+
+    def _onward(self, request: h11.Request) -> Onward:
         target = self.route.admit(request.method, request.target)
         secret = self.route.key.reveal() if self.route.key else None
         return Onward(self._upstream, target, self.route.credentials(), secret)

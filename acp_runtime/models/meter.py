@@ -13,7 +13,8 @@ import h11
 from acp_runtime.carrying.observer import Ending
 from acp_runtime.core.metering import Call, CallEnd, Usage
 from acp_runtime.core.prices import Prices
-from acp_runtime.models.formats import Answer, Asked
+from acp_runtime.models.formats import Answer, Asked, over_budget
+from acp_runtime.models.purse import Purse
 
 __all__ = ["Meter", "Metering"]
 
@@ -22,10 +23,14 @@ _BYTES_PER_TOKEN: Final = 4  # of plain text about; documents around it make an 
 
 @dataclass(frozen=True, slots=True)
 class Metering:
-    """What the calls of one subagent are measured with. `now` is Unix time in milliseconds, `tell` gets each call."""
+    """What the calls of one subagent are measured with, and what it may use.
+
+    `now` is Unix time in milliseconds, `tell` gets each call when it is over.
+    """
 
     subagent: str
     prices: Prices
+    purse: Purse
     now: Callable[[], int]
     tell: Callable[[Call], None]
 
@@ -39,6 +44,14 @@ class Meter:
         self._asked = Asked(b"", b"")
         self._answer: Answer | None = None
         self._up = self._down = 0
+        self._over_budget = ""
+
+    def admit(self, target: bytes) -> None:
+        """Raise Refusal, in the form of the API at `target`, where what was asked for is beyond the budget."""
+        why = self._metering.purse.refusal
+        if why is not None and self._asked.charged:
+            self._over_budget = why
+            raise over_budget(target, why)
 
     def on_request(self, request: h11.Request) -> None:
         self._asked = Asked(request.method, request.target)
@@ -58,7 +71,9 @@ class Meter:
 
     def on_end(self, ending: Ending) -> None:
         if self._asked.charged:
-            self._metering.tell(self._call(ending))
+            call = self._call(ending)
+            self._metering.purse.take(call)
+            self._metering.tell(call)
 
     def _call(self, ending: Ending) -> Call:
         metering, answer = self._metering, self._answer
@@ -66,29 +81,34 @@ class Meter:
         if answer is not None:
             answer.finish()
             model, usage, final = answer.model or model, answer.usage, answer.final
-        end = _end(ending, final=final)
+        end = CallEnd.OVER_BUDGET if self._over_budget else _end(ending, final=final)
+        untold = self._untold(end, usage)
         return Call(
             subagent=metering.subagent,
             began=self._began,
             model=model,
             end=end,
             usage=usage,
-            estimate=self._estimate(end, usage),
-            cost=self._cost(model, usage),
-            why=ending.why or "",
+            estimate=untold.total,
+            cost=self._cost(model, usage or Usage()),
+            estimate_cost=self._cost(model, untold) or 0,
+            why=self._over_budget or ending.why or "",
         )
 
-    def _cost(self, model: str, usage: Usage | None) -> int | None:
+    def _cost(self, model: str, usage: Usage) -> int | None:
         """Return the cost by the model that answered, or else by the one that was asked for."""
-        if usage is None:
-            return None
         cost = self._metering.prices.cost(model, usage)
         return self._metering.prices.cost(self._asked.model, usage) if cost is None else cost
 
-    def _estimate(self, end: CallEnd, usage: Usage | None) -> int:
+    def _untold(self, end: CallEnd, usage: Usage | None) -> Usage:
+        """Return an estimate of what the answer did not tell."""
         if end is CallEnd.BROKEN or (end is CallEnd.ANSWERED and usage is None):
-            return -(-(self._down + (self._up if usage is None else 0)) // _BYTES_PER_TOKEN)
-        return 0
+            return Usage(input=_tokens(self._up) if usage is None else 0, output=_tokens(self._down))
+        return Usage()
+
+
+def _tokens(size: int) -> int:
+    return -(-size // _BYTES_PER_TOKEN)
 
 
 def _end(ending: Ending, *, final: bool) -> CallEnd:

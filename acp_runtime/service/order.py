@@ -11,6 +11,7 @@ from typing import Final
 
 from acp_runtime.callers import Caller, Operator, parent_of
 from acp_runtime.config import Config
+from acp_runtime.core.budget import Budget
 from acp_runtime.core.confinement import Egress
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.ids import display_name
@@ -18,7 +19,16 @@ from acp_runtime.core.inputs import Spawn
 from acp_runtime.core.model import Limits, Order, Permissions
 from acp_runtime.core.plaintext import one_line, printable
 from acp_runtime.keys import key_source
-from acp_runtime.presets import Network, Preset, find_preset, narrow, with_confinement, with_egress, with_permissions
+from acp_runtime.presets import (
+    Network,
+    Preset,
+    find_preset,
+    narrow,
+    with_budget,
+    with_confinement,
+    with_egress,
+    with_permissions,
+)
 from acp_runtime.service.bounds import duration
 from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.store.codec import storable
@@ -32,8 +42,8 @@ MAX_CWD_CHARS: Final = 1_024
 class SpawnRequest:
     """What to spawn. `workspace` is a folder of this machine, `cwd` the agent's folder below it ("" for the whole).
 
-    What is empty or None is as configured: `agent`, `preset`, `limits`; `permissions`, `memory` in MiB, `pids` and
-    `runtime` are the preset's.
+    What is empty or None is as configured: `agent`, `preset`, `limits`, each bound of the `budget`; `permissions`,
+    `memory` in MiB, `pids` and `runtime` are the preset's.
     `purpose` is for people, the task's start by default. `keep`: home and work outlast the end, so that `resume` can go
     on with them. `one_shot`: the subagent ends with its first task, or after `max_duration` seconds; how it stands is
     kept in `output_file`, relative to the workspace, where `{id}` becomes the subagent's id (None: in the configured
@@ -62,6 +72,7 @@ class SpawnRequest:
     egress: tuple[str, ...] = ()
     registries: tuple[str, ...] = ()
     limits: Limits | None = None
+    budget: Budget | None = None
     max_duration: float | None = None
 
 
@@ -84,6 +95,7 @@ def spawn_input(config: Config, *, ident: str, caller: Caller, request: SpawnReq
         cwd=_cwd(workspace, request.cwd),
         preset=preset.name,
         confinement=preset.confinement,
+        budget=preset.budget,
         keep=request.keep,
         one_shot=request.one_shot,
         output_file=_output_file(config, ident, request),
@@ -146,7 +158,10 @@ def _preset(config: Config, caller: Caller, request: SpawnRequest) -> Preset:
         known = ", ".join(config.registries)
         raise Rejected("invalid", f"there is no package registry {one_line(unknown[0], 60)!r}; known: {known}")
     preset = with_egress(preset, Egress(request.egress, request.registries))
-    return preset if isinstance(caller, Operator) else narrow(preset, find_preset(config.presets, config.ceiling))
+    preset = with_budget(preset, request.budget or Budget(), config.budget)
+    if isinstance(caller, Operator):
+        return preset
+    return narrow(preset, with_budget(find_preset(config.presets, config.ceiling), Budget(), config.budget))
 
 
 def _check_model(kind: AgentKind, preset: Preset, request: SpawnRequest) -> None:

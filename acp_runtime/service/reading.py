@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from acp_runtime.callers import Caller, Operator
 from acp_runtime.clock import Clock
+from acp_runtime.core.budget import Budget
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Opening, RequestKind, Subagent, TaskState, Verdict
 from acp_runtime.core.plaintext import one_line
@@ -165,6 +166,7 @@ class Reading:
             tasks=tuple(_task(task, [each for each in spent if each["task"] == task["id"]]) for task in tasks),
             requests=tuple(_request(each) for each in requests),
             spent=spending(*spent),
+            budget=Budget(**json.loads(row["budget"])),
         )
 
     def _after(self, since: int | None, seconds: float | None) -> str | None:

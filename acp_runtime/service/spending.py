@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from acp_runtime.core.metering import NANOS
+from acp_runtime.core.budget import NANOS
 from acp_runtime.store.books import COUNTS
 from acp_runtime.views import Spending
 
@@ -14,7 +14,7 @@ def spending(*rows: Mapping[str, Any]) -> Spending:
     """Return the sum of rows that hold `SUMS`."""
     total = {name: sum(row[name] for row in rows) for name in COUNTS}
     kinds = (total["input"], total["cached_input"], total["cache_write"], total["output"])
-    unknown_cost = total["unpriced"] and not total["cost"]
+    unknown_cost = (total["unpriced"] or total["unknown"]) and not total["cost"]
     return Spending(
         calls=total["calls"],
         refused_calls=total["refused"],

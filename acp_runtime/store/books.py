@@ -22,6 +22,13 @@ _PUT: Final = (
     f"ON CONFLICT DO UPDATE SET {', '.join(f'{each} = {each} + excluded.{each}' for each in COUNTS)}"
 )
 
+# What counts against the budget of each subagent that called a model, in the fields of `Used`.
+USED: Final = (
+    "SELECT subagent, sum(input + cached_input + cache_write + output + estimate) AS tokens, "
+    "sum(cost + estimate_cost) AS cost, max(iif(unpriced, iif(model = '', '?', model), '')) AS unpriced "
+    "FROM spent GROUP BY subagent"
+)
+
 Append = Callable[[sqlite3.Connection, str, ModelCalled], Row]
 
 
@@ -67,15 +74,15 @@ def spent_by(call: Call) -> Spent:
     """Return one call as a sum."""
     usage = call.usage
     known = usage is not None and call.end is not CallEnd.BROKEN
-    used = call.end in (CallEnd.ANSWERED, CallEnd.BROKEN)
     counts = Spent(
         calls=1,
-        refused=int(call.end is CallEnd.REFUSED),
+        refused=int(call.end in (CallEnd.REFUSED, CallEnd.OVER_BUDGET)),
         failed=int(call.end is CallEnd.FAILED),
-        unknown=int(used and not known),
-        unpriced=int(used and (not known or call.cost is None)),
+        unknown=int(call.charged and not known),
+        unpriced=int(call.charged and call.cost is None),
         estimate=call.estimate,
         cost=call.cost or 0,
+        estimate_cost=call.estimate_cost,
     )
     if usage is None:
         return counts

@@ -92,7 +92,7 @@ def _insert_subagent(connection: sqlite3.Connection, state: Subagent, row: Row) 
         {
             "id": state.id, "parent": resolve(connection, state.parent), "name": state.name, "purpose": state.purpose,
             "agent": order.agent, "model": order.model, "workspace": order.workspace, "cwd": order.cwd,
-            "preset": order.preset, "runtime": order.confinement.runtime,
+            "preset": order.preset, "budget": json.dumps(asdict(order.budget)), "runtime": order.confinement.runtime,
             "unsafe": json.dumps(order.unsafe), "keep": order.keep, "one_shot": order.one_shot,
             "output_file": order.output_file,
             "lifecycle": state.lifecycle, "status": status(state), "attempt": 0, "container": "", "steering": 0,

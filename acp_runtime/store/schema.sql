@@ -30,6 +30,7 @@ CREATE TABLE subagent (
     workspace TEXT NOT NULL,
     cwd TEXT NOT NULL,
     preset TEXT NOT NULL,
+    budget TEXT NOT NULL,
     runtime TEXT NOT NULL,
     unsafe TEXT NOT NULL,
     keep INTEGER NOT NULL,
@@ -238,5 +239,6 @@ CREATE TABLE spent (
     reasoning INTEGER NOT NULL,
     estimate INTEGER NOT NULL,
     cost INTEGER NOT NULL,
+    estimate_cost INTEGER NOT NULL,
     PRIMARY KEY (subagent, task, model)
 ) STRICT, WITHOUT ROWID;

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from acp_runtime.core.budget import Budget, Used
 from acp_runtime.core.metering import Call
 from acp_runtime.keys import Secret
 from acp_runtime.manager.model_way import PORT, Ways, group, relay_command, run_mounts, ways_out
 from acp_runtime.manager.run_dir import make_run_dir
-from acp_runtime.models import Metering, Route
+from acp_runtime.models import Metering, Purse, Route
 from sandbox.container import Sandbox
 from sandbox.engine import Engine
 from sandbox.probe import ProbeResult
@@ -78,7 +79,7 @@ class Placed:
 
     def open(self, url: str, *, epoch: int = 1) -> AbstractAsyncContextManager[None]:
         route = Route.parse(url, key=Secret(KEY, name="MODEL_KEY"))
-        metering = Metering("bg-0000000001", PRICES, lambda: MOMENT, self.calls.append)
+        metering = Metering("bg-0000000001", PRICES, Purse(Budget(), Used()), lambda: MOMENT, self.calls.append)
         ways = Ways(route, metering)
         return ways_out(self.sandbox, self.probed, self.folder, ways, token=TOKEN, epoch=epoch)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from acp_runtime.core.budget import Budget
 from acp_runtime.core.model import Limits, Opening, TaskState, Verdict
 from tests.agents.scripted_model import ScriptedModel
 from tests.contract.conftest import PARENT, apply_patch, assert_nothing_left
@@ -69,6 +70,29 @@ async def test_a_model_that_answers_with_an_error_is_never_told_as_completed(rea
         await runtime.send(PARENT, view.id, "[[text:back again]]")
         view = (await runtime.wait(PARENT, [view.id], seconds=BOUND)).views[0]
         assert view.newest.result == "back again", "a failed prompt leaves the agent usable"
+
+
+@pytest.mark.requirement("D09.7", "D09.16")
+async def test_what_opencode_used_is_told_and_beyond_its_budget_its_next_task_fails_at_once(
+    real: RealPlace, model: ScriptedModel
+) -> None:
+    async with real.runtime() as runtime:
+        view = await real.do(runtime, "[[text:the first answer]]", budget=Budget(tokens=1))
+        assert view.newest.headline == "completed", view.newest.cause
+        spent = view.newest.spent
+        assert (spent.calls, spent.unknown_calls, spent.unpriced_calls) == (len(model.requests), 0, spent.calls)
+        assert (spent.input_tokens > 0, spent.output_tokens > 0, spent.cost_usd) == (True, True, None)
+        (row,) = await runtime.usage(PARENT, by="model")
+        assert (row.model, row.spent) == ("scripted", view.spent)
+        asked = len(model.requests)
+        await runtime.send(PARENT, view.id, "[[text:the second answer]]")
+        view = (await runtime.wait(PARENT, [view.id], seconds=BOUND)).views[0]
+        why = f"the budget of 1 tokens is used up ({spent.tokens:,} used)"
+        assert (view.newest.state, view.newest.cause) == (TaskState.FAILED, why)
+        assert (len(model.requests), view.newest.spent.refused_calls) == (asked, 1), "it gave up on the first refusal"
+        told = [(each.kind, each.cause) for each in await runtime.nudges(PARENT)]
+        assert ("budget", why) in told
+        assert ("failed", why) in told
 
 
 async def test_opencode_goes_on_in_its_session_after_its_end_and_after_its_death(

@@ -1,6 +1,6 @@
 """The machine, walked: every state that up to two tasks can reach, under every input and every timer.
 
-There are five walks, each with one thing that the others leave out: together they would not end in a minute. What
+There are six walks, each with one thing that the others leave out: together they would not end in a minute. What
 comes of the things mixed is wandered through at random in `tests/property`.
 """
 
@@ -10,9 +10,10 @@ from functools import cache
 
 import pytest
 
+from acp_runtime.core.budget import Budget, Used
 from acp_runtime.core.decide import decide
 from acp_runtime.core.errors import Rejected
-from acp_runtime.core.events import Event, SubagentRequested, TaskEnded, TaskQueued
+from acp_runtime.core.events import Event, SubagentRequested, TaskEnded, TaskQueued, TaskRetried
 from acp_runtime.core.evolve import evolve
 from acp_runtime.core.inputs import (
     AnswerRequest,
@@ -25,6 +26,7 @@ from acp_runtime.core.inputs import (
     Halted,
     Heard,
     Input,
+    ModelUsed,
     PromptAnswered,
     PromptBroke,
     PromptLaid,
@@ -75,6 +77,7 @@ class Ground:
     retries: int = 0
     steers: int = 0
     attempts: int = 1
+    budget: int | None = None
 
     @property
     def limits(self) -> Limits:
@@ -87,6 +90,7 @@ GROUNDS = (
     Ground("retries", retries=1),
     Ground("steering", steers=1),
     Ground("resumed", attempts=2),
+    Ground("budget", retries=1, budget=10),
 )
 
 
@@ -96,7 +100,7 @@ def spawn(permissions: Permissions = Permissions.ALLOW, ground: Ground = GROUNDS
         parent="p",
         name="amber-fox",
         purpose="walk",
-        order=Order(agent="scripted", workspace="/w", keep=True),
+        order=Order(agent="scripted", workspace="/w", keep=True, budget=Budget(tokens=ground.budget)),
         permissions=permissions,
         limits=ground.limits,
         task="first",
@@ -142,6 +146,12 @@ def observations(state: Subagent, attempt: int, ground: Ground) -> Iterator[Inpu
         yield SteerAnswered(attempt, steer.id, Steering.QUEUED)
 
 
+def calls(ground: Ground) -> Iterator[Input]:
+    if ground.budget is not None:
+        yield ModelUsed(Used(tokens=ground.budget))
+        yield ModelUsed(Used(tokens=ground.budget), refused="its budget is used up")
+
+
 def commands(state: Subagent, ground: Ground) -> Iterator[Input]:
     if state.task_count < MAX_TASKS:
         yield Send("second")
@@ -163,7 +173,7 @@ def commands(state: Subagent, ground: Ground) -> Iterator[Input]:
 
 def moves(state: Subagent, ground: Ground) -> Iterator[tuple[Input, int]]:
     now = 0
-    for each in (*observations(state, state.attempt, ground), *commands(state, ground)):
+    for each in (*observations(state, state.attempt, ground), *calls(ground), *commands(state, ground)):
         yield each, now
     for _, moment in timers(state):
         yield DeadlinePassed(), moment
@@ -174,7 +184,7 @@ def key(state: Subagent) -> tuple[object, ...]:
     tasks = tuple((t.state, t.goal, t.remaining is not None, t.cancelled_by) for t in state.tasks)
     requests = tuple((r.id, r.answer) for r in state.requests)
     more = (state.attempt, state.restarts, state.opening is Opening.LOST, bool(state.note), state.loss_told)
-    more = (*more, bool(state.refused))
+    more = (*more, bool(state.refused), state.reached, tuple(bool(t.over_budget) for t in state.tasks))
     more = (*more, tuple(s.outcome for s in state.steers), tuple(t.retries for t in state.tasks))
     stop = (state.stop.reason, state.stop.by, state.stop.failed) if state.stop else None
     armed = tuple(name for name, _ in timers(state))
@@ -234,6 +244,17 @@ def walk(request: pytest.FixtureRequest) -> Walk:
 def test_the_walk_is_wide_enough_to_mean_something(walk: Walk) -> None:
     assert len(walk.states) > 200
     assert {state.lifecycle for state in walk.states.values()} == set(Lifecycle) - {Lifecycle.REQUESTED}
+
+
+def test_a_task_in_which_a_call_was_refused_is_never_told_as_completed_and_never_tried_again(walk: Walk) -> None:
+    refused = {(id(before), task.id) for before, *_ in walk.edges for task in before.tasks if task.over_budget}
+    assert bool(refused) == (walk.ground.budget is not None)
+    for before, given, events, _ in walk.edges:
+        for event in events:
+            if isinstance(event, TaskEnded) and (id(before), event.task_id) in refused:
+                assert event.outcome is not TaskState.COMPLETED
+            if isinstance(event, TaskRetried) and (id(before), event.task_id) in refused:
+                assert not isinstance(given, PromptBroke)
 
 
 def test_never_are_two_prompts_with_one_agent(walk: Walk) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 import h11
 
 from acp_runtime.carrying import CarryingLimits, HttpServer, Tally
+from acp_runtime.core.budget import Budget, Used
 from acp_runtime.core.metering import Call
 from acp_runtime.core.prices import Price, Prices
 from acp_runtime.keys import Secret
-from acp_runtime.models import Metering, ModelForwarder, Route
+from acp_runtime.models import Metering, ModelForwarder, Purse, Route
 from acp_runtime.session.catalogue import KeyForm
 
 KEY = "sk-canary-4711"
@@ -134,6 +135,7 @@ async def forwarding(
     key: str | None = KEY,
     key_form: KeyForm = "bearer",
     trust: ssl.SSLContext | None = None,
+    budget: Budget = Budget(),  # noqa: B008 - frozen
     **limits: float,
 ) -> AsyncIterator[Forwarding]:
     """A served forwarder that leaves no task and no socket file behind, and that never shows its key."""
@@ -142,7 +144,8 @@ async def forwarding(
     path = folder / "model.sock"
     limited = CarryingLimits(**limits)
     calls: list[Call] = []
-    metering = Metering("bg-0000000001", PRICES, lambda: MOMENT, calls.append)
+    purse = Purse(budget, Used())
+    metering = Metering("bg-0000000001", PRICES, purse, lambda: MOMENT, calls.append)
     route = Route.parse(url, key=secret, key_form=key_form)
     forwarder = ModelForwarder(route, metering=metering, trust=trust, limits=limited)
     async with HttpServer(path, path.parent.stat().st_gid, forwarder, limited) as server:

@@ -7,6 +7,7 @@ from pathlib import Path
 import h11
 import pytest
 
+from acp_runtime.core.budget import Budget, Used
 from acp_runtime.core.metering import Call, CallEnd, Usage
 from tests.integration.http_ends import MOMENT, client, forwarding, upstream
 
@@ -63,8 +64,9 @@ async def test_an_answer_that_tells_no_tokens_is_told_as_unknown_with_an_estimat
         await end.answer(200, b"x" * 400)
 
     _, _, (call,) = await one(tmp_path, silent)
-    assert (call.model, call.usage, call.cost) == ("priced", None, None)
-    assert call.estimate == -(-(len(ASKED) + 400) // 4)
+    assert (call.model, call.usage, call.cost) == ("priced", None, 0)
+    up = -(-len(ASKED) // 4)
+    assert (call.estimate, call.estimate_cost) == (up + 100, (up * 1 + 100 * 2) * 1_000)
 
 
 async def test_an_encoded_answer_is_not_read_and_not_changed(tmp_path: Path):
@@ -99,7 +101,7 @@ async def test_a_request_that_is_refused_never_left(tmp_path: Path):
             head, _ = await end.exchange("POST", "/elsewhere", ASKED)
         assert (head.status_code, model.requests) == (403, [])
     (call,) = way.calls
-    assert (call.end, call.tokens, call.model) == (CallEnd.REFUSED, 0, "")
+    assert (call.end, call.on_top_of(Used()), call.model) == (CallEnd.REFUSED, Used(), "")
 
 
 async def test_an_answer_that_breaks_off_is_told_with_what_it_told_and_an_estimate(tmp_path: Path):
@@ -118,6 +120,7 @@ async def test_an_answer_that_breaks_off_is_told_with_what_it_told_and_an_estima
     (call,) = way.calls
     assert (call.end, call.usage, call.cost) == (CallEnd.BROKEN, Usage(input=10, output=1), 12_000)
     assert call.estimate == -(-len(first) // 4)
+    assert call.estimate_cost == call.estimate * 2_000
 
 
 async def test_a_client_that_leaves_when_it_has_all_is_charged_exactly(tmp_path: Path):
@@ -138,3 +141,76 @@ async def test_a_client_that_leaves_when_it_has_all_is_charged_exactly(tmp_path:
         left.set()
     (call,) = way.calls
     assert (call.end, call.usage, call.estimate) == (CallEnd.ANSWERED, TOLD, 0)
+
+
+FORMS = {
+    "/v1/chat/completions": {
+        "error": {"message": "SAID", "type": "insufficient_quota", "param": None, "code": "budget_used_up"}
+    },
+    "/v1/responses": {
+        "error": {"message": "SAID", "type": "insufficient_quota", "param": None, "code": "budget_used_up"}
+    },
+    "/v1/messages?beta=true": {"type": "error", "error": {"type": "invalid_request_error", "message": "SAID"}},
+    "/v1/models/m:streamGenerateContent?alt=sse": {
+        "error": {"code": 400, "message": "SAID", "status": "FAILED_PRECONDITION"}
+    },
+}
+SAID = "The budget of 20 tokens is used up (26 used). No further call of a model is made for this agent."
+
+
+@pytest.mark.requirement("D09.16")
+@pytest.mark.parametrize("target", FORMS)
+async def test_beyond_a_budget_the_next_call_is_refused_in_the_form_of_its_api(tmp_path: Path, target: str):
+    large = json.dumps({"model": "priced", "input": "x" * 2_000_000}).encode()
+    async with upstream(answers) as model:
+        async with forwarding(tmp_path, model.url, budget=Budget(tokens=20)) as way:
+            for _ in range(2):
+                async with client(way.path) as end:
+                    assert (await end.exchange("POST", CHAT, ASKED))[0].status_code == 200
+            for body in (ASKED, large):
+                async with client(way.path) as end:
+                    head, refusal = await end.exchange("POST", target, body)
+                assert (head.status_code, json.loads(json.dumps(FORMS[target]).replace("SAID", SAID))) == (
+                    400,
+                    json.loads(refusal),
+                )
+        assert len(model.requests) == 2, "what is refused is not dialled"
+    assert [call.end for call in way.calls] == [CallEnd.ANSWERED] * 2 + [CallEnd.OVER_BUDGET] * 2
+    assert way.calls[-1].why == "the budget of 20 tokens is used up (26 used)"
+
+
+async def test_what_costs_nothing_is_not_refused_for_a_budget(tmp_path: Path):
+    async with upstream(answers) as model, forwarding(tmp_path, model.url, budget=Budget(cost=1)) as way:
+        async with client(way.path) as end:
+            await end.exchange("POST", CHAT, ASKED)
+        for method, target, body in (("GET", "/v1/models", b""), ("POST", "/v1/messages/count_tokens", ASKED)):
+            async with client(way.path) as end:
+                assert (await end.exchange(method, target, body))[0].status_code == 200
+
+
+@pytest.mark.requirement("D09.16")
+async def test_a_cost_that_nobody_knows_is_beyond_any_budget_of_costs(tmp_path: Path):
+    async def unpriced(end, _request):
+        await end.hear_body()
+        await end.answer(200, ANSWER.replace(b"priced-2026-01-31", b"new-1"))
+
+    body = ASKED.replace(b"priced", b"new-1")
+    async with upstream(unpriced) as model, forwarding(tmp_path, model.url, budget=Budget(cost=10**12)) as way:
+        async with client(way.path) as end:
+            assert (await end.exchange("POST", CHAT, body))[0].status_code == 200
+        async with client(way.path) as end:
+            head, refusal = await end.exchange("POST", CHAT, body)
+    assert head.status_code == 400
+    assert b'the price of the model new-1 is not known; add [prices.\\"new-1\\"] to the configuration' in refusal
+
+
+@pytest.mark.requirement("D09.16")
+async def test_an_answer_that_tells_no_tokens_counts_all_the_same(tmp_path: Path):
+    async def silent(end, _request):
+        await end.hear_body()
+        await end.answer(200, b"x" * 400)
+
+    async with upstream(silent) as model, forwarding(tmp_path, model.url, budget=Budget(tokens=100)) as way:
+        for status in (200, 400):
+            async with client(way.path) as end:
+                assert (await end.exchange("POST", CHAT, ASKED))[0].status_code == status

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from acp_runtime.core import events as facts
+from acp_runtime.core.budget import Bound
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, RequestKind, Steering, Step, TaskState
 from acp_runtime.core.telling import MEANINGS, tell
@@ -164,6 +165,8 @@ def every_fact() -> list[facts.Event]:
         facts.RequestClosed(at=0, request_id="r", answer="", by="deadline"),
         facts.SteerRequested(at=0, steer_id="s", number=1, task_id="t", text="x", by="parent", deadline=1),
         facts.SteerEnded(at=0, steer_id="s", outcome=Steering.INJECTED),
+        facts.BudgetReached(at=0, bound=Bound.TOKENS, cause="c"),
+        facts.CallRefused(at=0, task_id="t", cause="c"),
     ]
     found += [
         facts.SessionOpened(at=0, attempt=1, session_id="s", agent_name="a", agent_version="1", opening=opening)

@@ -1,6 +1,7 @@
-"""What requests to models and their answers tell of model and tokens. Pure; bytes in, numbers out, bounded memory."""
+"""What requests to models and their answers tell of model and tokens, and how one is refused. Pure; bounded memory."""
 
 from acp_runtime.models.formats.asked import Asked
+from acp_runtime.models.formats.refusals import over_budget
 from acp_runtime.models.formats.usage import Answer
 
-__all__ = ["Answer", "Asked"]
+__all__ = ["Answer", "Asked", "over_budget"]

@@ -30,6 +30,7 @@ CREATE TABLE subagent (
     workspace TEXT NOT NULL,
     cwd TEXT NOT NULL,
     preset TEXT NOT NULL,
+    budget TEXT NOT NULL,
     runtime TEXT NOT NULL,
     unsafe TEXT NOT NULL,
     keep INTEGER NOT NULL,

@@ -16,5 +16,6 @@ CREATE TABLE spent (
     reasoning INTEGER NOT NULL,
     estimate INTEGER NOT NULL,
     cost INTEGER NOT NULL,
+    estimate_cost INTEGER NOT NULL,
     PRIMARY KEY (subagent, task, model)
 ) STRICT, WITHOUT ROWID;

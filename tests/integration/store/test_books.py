@@ -74,11 +74,17 @@ SUMS = (
     ("no price", {"usage": USAGE}, {"calls": 1, "unpriced": 1, "output": 40, "cost": 0}),
     ("nothing told", {"estimate": 70}, {"unknown": 1, "unpriced": 1, "estimate": 70, "input": 0}),
     (
+        "nothing told of a model with a price",
+        {"estimate": 70, "cost": 0, "estimate_cost": 5},
+        {"unknown": 1, "unpriced": 0, "estimate_cost": 5, "cost": 0},
+    ),
+    (
         "broken off",
         {"end": CallEnd.BROKEN, "usage": USAGE, "cost": 9, "estimate": 7},
-        {"unknown": 1, "unpriced": 1, "input": 100, "cost": 9},
+        {"unknown": 1, "unpriced": 0, "input": 100, "cost": 9},
     ),
     ("answered with an error", {"end": CallEnd.FAILED}, {"calls": 1, "failed": 1, "unknown": 0, "unpriced": 0}),
+    ("over budget", {"end": CallEnd.OVER_BUDGET, "why": "spent"}, {"refused": 1, "unpriced": 0}),
     ("refused", {"end": CallEnd.REFUSED, "why": "spent"}, {"calls": 1, "refused": 1, "unknown": 0, "unpriced": 0}),
 )
 

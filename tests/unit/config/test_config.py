@@ -177,7 +177,10 @@ def test_what_a_preset_reaches_is_kept_in_one_form_and_extended_with_the_rest(fi
             '[registries.pip]\naddresses = {index = "http://mirror.example.org"}\n',
             "FILE:2: registries.pip.addresses: The registry's address 'http://mirror.example.org' is without TLS",
         ),
-        ("[presets.a]\nunsafe_root = true\n", "FILE:2: presets.a.unsafe_root: unknown key; allowed: about, cpus, "),
+        (
+            "[presets.a]\nunsafe_root = true\n",
+            "FILE:2: presets.a.unsafe_root: unknown key; allowed: about, budget_",
+        ),
         ('[presets.a]\nmounts = [{source = "x", target = "/x"}]\n', "FILE:2: presets.a.mounts.0.source: it must be an"),
         ('default_agent = "nobody"\n', "FILE:1: default_agent: there is no 'nobody'; known: "),
         ('ceiling = "sky"\n', "FILE:1: ceiling: there is no 'sky'; known: friendly, privileged, restricted"),

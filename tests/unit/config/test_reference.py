@@ -9,6 +9,7 @@ import pytest
 
 from acp_runtime.config import load
 from acp_runtime.config.reference import Key, all_keys, example
+from acp_runtime.core.budget import Bound
 from acp_runtime.core.model import Limits
 from docs.configuration import PAGE, page
 
@@ -38,6 +39,7 @@ ELSEWHERE = {
     "sandbox.orphan_ttl": "config.orphan_ttl",
     "one_shot.per_parent": "limits.per_parent",
     "one_shot.total": "limits.total",
+    **{f"budget.{bound}": rf"\bBound\.{bound.name}\b" for bound in Bound},
 }
 
 

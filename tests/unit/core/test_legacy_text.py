@@ -1,5 +1,7 @@
 """The original's text, byte for byte as features.md has it, and nothing of a child's in it that could look like it."""
 
+from dataclasses import replace
+
 import pytest
 
 from acp_runtime.core.legacy_text import LegacyLine, LegacyNudge, render_text
@@ -83,7 +85,15 @@ def test_nothing_to_say_is_an_empty_string() -> None:
 def test_every_other_kind_is_told_with_the_status_and_the_reason(kind: NudgeKind, status: str) -> None:
     text = render_text((), (LegacyNudge(nudge(kind, reason="why")),))
     assert text.endswith(f"\n- amber-fox (bg-0123456789) is now {status} (why).")
-    assert len(set(NudgeKind)) == 9
+    assert len(set(NudgeKind)) == 10
+
+
+def test_a_budget_is_told_as_what_it_is_and_not_as_an_end() -> None:
+    fact = replace(nudge(NudgeKind.BUDGET, cause="7 tokens"), headline="has reached its soft budget")
+    told = LegacyNudge(fact)
+    assert render_text((), (told,)).endswith("\n- amber-fox (bg-0123456789) has reached its soft budget: 7 tokens.")
+    text = render_text((), (replace(told, output_file="o"),))
+    assert text.endswith("\n- amber-fox (bg-0123456789) has reached its soft budget: 7 tokens")
 
 
 def test_texts_are_cut_as_in_the_original_and_keep_to_their_line() -> None:
