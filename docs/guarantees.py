@@ -48,9 +48,14 @@ def manifest() -> list[Row]:
 
 def page() -> str:
     """Return the page."""
-    rows = sorted(manifest(), key=lambda row: list(TITLES).index(row.id[0]))
+    rows = sorted(manifest(), key=_place)
     sections = groupby(rows, key=lambda row: row.id[0])
     return "\n".join([HEAD, *(_section(letter, rows) for letter, rows in sections)])
+
+
+def _place(row: Row) -> tuple[int, int]:
+    """Return what puts the sections in their order, and the threats in theirs; the others stay as they stand."""
+    return list(TITLES).index(row.id[0]), int(row.id[1:]) if row.id[0] == "T" else 0
 
 
 def _section(letter: str, rows: Iterable[Row]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from acp_runtime.session.channel import Receiver
+from sandbox.ownership import start_time
 
 SEND_SECONDS: Final = 10.0
 END_SECONDS: Final = 1.0
@@ -28,6 +29,7 @@ class LocalChannel(asyncio.SubprocessProtocol):
         self._open = {STDOUT, STDERR}
         self._exited = asyncio.Event()
         self._transport: asyncio.SubprocessTransport | None = None
+        self._began: int | None = None
 
     @classmethod
     async def open(
@@ -52,6 +54,7 @@ class LocalChannel(asyncio.SubprocessProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.SubprocessTransport, transport)
+        self._began = start_time(self._transport.get_pid())
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if fd == STDOUT:
@@ -121,8 +124,10 @@ class LocalChannel(asyncio.SubprocessProtocol):
         self._tell("the channel was closed")
 
     async def _signal(self, group: int, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(group, number)
+        """Signal the leader and its group, or what the leader has left; not who has its number by now."""
+        if start_time(group) in (self._began, None):
+            with suppress(ProcessLookupError):
+                os.killpg(group, number)
         with suppress(TimeoutError):
             async with asyncio.timeout(END_SECONDS):
                 await self._exited.wait()
