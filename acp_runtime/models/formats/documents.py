@@ -4,6 +4,7 @@ Only those that tell a usage are looked at, so that a long stream costs next to 
 an event that is cut off by the end of the stream is none.
 """
 
+import re
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
@@ -11,7 +12,8 @@ from acp_runtime.models.formats.picking import Path, Picker
 
 __all__ = ["Documents"]
 
-_MARK: Final = b'"usage'  # the beginning of the key under which every format tells it
+# The key under which every format tells it, but not where an event only says that it will come.
+_MARK: Final = re.compile(rb'"usage\w*"(?!\s*:\s*null\b)')
 _DATA: Final = b"data:"
 _SPACE: Final = b" \t\r\n\xef\xbb\xbf"
 
@@ -89,8 +91,8 @@ class Documents:
 
 def _skip(data: bytes, at: int) -> int:
     """Return where the first event begins that may tell a usage, or that is not all there."""
-    mark = data.find(_MARK, at)
-    until = len(data) if mark < 0 else mark
+    mark = _MARK.search(data, at)
+    until = len(data) if mark is None else mark.start()
     for end in (b"\n\n", b"\n\r\n"):
         if (found := data.rfind(end, at, until)) >= 0:
             at = found + len(end)
