@@ -85,15 +85,19 @@ async def settled(runtime) -> None:
     await runtime._supervisor._bookkeeper.settled()
 
 
-async def test_calls_wait_while_the_store_cannot_be_written_and_are_booked_later(ground: Ground) -> None:
-    async with Store.open(ground.path, ground.clock) as store:
-        line = await Line.begin(store, ground.clock, spawn())
-        async with Bookkeeper(store).open() as keeper:
-            with write_lock(ground.path), log_says("could not be booked yet") as heard:
-                keeper.take(a_call(line.id))
-                await heard.wait()
-            await keeper.settled()
-        assert [row["calls"] for row in await store.query("SELECT calls FROM spent")] == [1]
+async def test_calls_that_could_not_be_booked_at_once_are_booked_before_the_end_of_their_task_is_told(
+    ground: Ground,
+) -> None:
+    ground.clock = SystemClock()
+    async with ground.runtime() as runtime:
+        view = await runtime.spawn(PARENT, ground.request("[[ask]]"))
+        view = await until(runtime, view.id, lambda each: bool(each.requests))
+        with write_lock(ground.path), log_says("could not be booked yet") as heard:
+            ground.asked[-1].on_call(a_call(view.id))
+            await heard.wait()
+        await runtime.answer(PARENT, view.id, view.requests[0].id, "opt-0")
+        view = await until(runtime, view.id, lambda each: each.settled)
+        assert view.newest.spent == SPENT
 
 
 async def test_what_waits_is_bounded_and_what_is_lost_is_told(ground: Ground) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from acp_runtime.core.metering import MAX_TOKENS, Usage
 from acp_runtime.models.formats import Answer, Asked
-from acp_runtime.models.formats.picking import MAX_VALUE
+from acp_runtime.models.formats.picking import MAX_STEPS, MAX_VALUE, Picker
 
 
 def read(*pieces: bytes) -> Answer:
@@ -121,6 +121,8 @@ NOTHING = {
     "a stream that was not asked for it": sse(CHUNK, CHUNK) + b"data: [DONE]\n\n",
     "half a document": json.dumps({"model": "m", "usage": CHAT})[:-1].encode(),
     "half an event": sse({"usage": CHAT})[:-4],
+    "a document cut behind its usage": json.dumps({"usage": CHAT, "model": "m"})[:-1].encode(),
+    "an event cut behind its usage": sse({"usage": CHAT, "model": "m"})[:-5],
     "html": b"<html><body>502 usage</body></html>",
     "binary": bytes(range(256)) * 20,
     "a usage that is none": b'{"usage": 7}',
@@ -148,6 +150,13 @@ def test_what_tells_no_tokens_is_unknown_and_harms_nothing(name):
 def test_what_comes_after_an_answer_that_was_too_much_is_a_new_event():
     too_deep = b"data: " + b"{" * 600_000 + b"\n\n"
     assert read(too_deep, sse({"usage": CHAT})).usage == OPENAI_USAGE
+
+
+def test_the_work_for_a_document_is_bounded():
+    picker = Picker((("usage",),))
+    for _ in range(20):
+        picker.feed(b"[" * 65_536)
+    assert picker._steps <= MAX_STEPS
 
 
 def test_what_is_held_of_an_endless_answer_is_bounded():
