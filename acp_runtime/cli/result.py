@@ -49,6 +49,7 @@ class Result:
             "message": task.result,
             "question": view.requests[0].title if view.requests else None,
             "tools": {"completed": task.tools_completed, "failed": task.tools_failed},
+            "spent": asdict(view.spent),
             "stderr": task.stderr_tail,
             "files_changed": work.files if work is not None else None,
             **_patch(work),

@@ -1,6 +1,6 @@
 """A refusal in the form of the API that was asked.
 
-The status is 400 in all of them: opencode, Codex and Claude give up on it at once. On 429, which some providers answer
+The status is 400 in all of them: opencode, Codex, Claude and Gemini give up on it at once. On 429, which some providers answer
 when an account is empty, they ask again for up to a minute and in silence.
 """
 
