@@ -5,6 +5,7 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.core.events import RequestClosed, SteerRequested
 from acp_runtime.core.inputs import AnswerRequest, CancelTask, ResumeSubagent, Send, SteerTask, StopSubagent
 from acp_runtime.core.model import Lifecycle, Option, Reason, Request, RequestKind, Step, TaskState
+from acp_runtime.core.plaintext import quiet
 
 CONTINUE = Option("continue", "Go on with the queued tasks in the new session", "allow_once")
 DROP = Option("drop", "Cancel the queued tasks", "reject_once")
@@ -91,7 +92,8 @@ def answer(draft: Draft, given: AnswerRequest) -> None:
     if request is None:
         raise Rejected("request_closed", f"request {given.request_id} is not open any more; nothing was answered")
     if given.option_id not in {option.id for option in request.options}:
-        offered = ", ".join(option.id for option in request.options) or "none"
+        # The ids are the agent's words, and this sentence is read by a model as ours.
+        offered = ", ".join(f'"{quiet(option.id, 60)}"' for option in request.options) or "none"
         raise Rejected("option_unknown", f"option {given.option_id!r} was not offered; offered: {offered}")
     close(draft, request, given.option_id, by=given.by)
 

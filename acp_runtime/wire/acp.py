@@ -293,8 +293,9 @@ def _capabilities(said: dict[str, Any]) -> Capabilities:
 
 
 def read_new_session(result: Any) -> str | None:
-    """Return the session id in the result of `session/new`, None when there is no usable one."""
-    return _ident(_dict(result).get("sessionId")) or None
+    """Return the session id in the result of `session/new`: one line of plain text; None when there is none."""
+    ident = _ident(_dict(result).get("sessionId"))
+    return ident if ident and ident.isprintable() else None
 
 
 def read_session_list(result: Any) -> tuple[tuple[str, ...], str | None]:

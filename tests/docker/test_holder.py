@@ -169,6 +169,8 @@ done
 ls {JOURNAL}/1 {RUN} 2>/dev/null
 kill -0 $holder 2>/dev/null && echo signalled
 kill -0 1 2>/dev/null && echo "signalled PID 1"
+attach='import ctypes, sys; print(ctypes.CDLL(None).ptrace(16, int(sys.argv[1]), 0, 0), end=" ")'
+sleep 60 & echo "traced $(python3 -c "$attach" $holder)$(python3 -c "$attach" 1)$(python3 -c "$attach" $!)"; kill -9 $!
 grep -E '^(Uid|Gid|Groups|Cap...|NoNewPrivs|Seccomp):' /proc/self/status | tr '\\n\\t' '; ' | tr -s ' '
 echo
 """
@@ -177,12 +179,12 @@ RIGHTS = f"Uid: 10001 10001 10001 10001;Gid: 10001 10001 10001 10001;Groups: ;Ca
 RIGHTS += f"CapEff: {NONE};CapBnd: {NONE};CapAmb: {NONE};NoNewPrivs: 1;Seccomp: 2;"
 
 
-@pytest.mark.requirement("D08.7")
+@pytest.mark.requirement("D08.7", "T22")
 async def test_an_agent_can_do_nothing_to_its_holder(placed: Placed):
     await placed.start("sh", "-c", f"{TRESPASS} read x")
     heard, channel = await placed.attach()
     await heard.until(lambda: heard.stdout.endswith(b";\n"))
-    assert heard.stdout.decode().split("\n") == ["read /proc/self/status", RIGHTS, ""]
+    assert heard.stdout.decode().split("\n") == ["read /proc/self/status", "traced -1 -1 0 ", RIGHTS, ""]
     assert heard.stderr == b""
     look = "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'"
     assert placed.token not in await placed.inside(look, user="0:0")

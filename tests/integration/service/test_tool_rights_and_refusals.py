@@ -127,7 +127,7 @@ async def test_a_parent_answers_a_question_with_what_was_offered(bench: Bench) -
     assert [one["kind"] for one in question["options"]] == ["allow_once", "reject_once"]
     known = {"id": ident, "request_id": question["request_id"]}
     wrong = await bench.call("answer_background_subagent", **known, option_id="yes")
-    assert "offered: opt-0, opt-1" in refused(wrong, "option_unknown")
+    assert 'offered: "opt-0", "opt-1"' in refused(wrong, "option_unknown")
     assert (await bench.call("answer_background_subagent", **known, option_id="opt-0"))["success"]
     assert (await bench.done(ident))["result"]["text"] == "chose opt-0"
     late = await bench.call("answer_background_subagent", **known, option_id="opt-0")
