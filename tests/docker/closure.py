@@ -4,7 +4,7 @@ It needs no registry, no mirror and no root, only permission to use the engine, 
 time and one inspect call after that. The tag is a hash over the list of files (path, mode, size, time), so a system
 upgrade gives a new image and an unchanged system the same one. Inside: `/usr/bin/python3` with most of the standard
 library, `sh`, `bash`, git with its templates, the users root and agent (10001), and empty `/tmp`, `/workspace`,
-`/home/agent`.
+`/home/agent`. `/usr/bin/setuid-root-id` is `id` with root's setuid bit, to see that it gains nothing.
 
     name = closure_image()        # synchronous; ask for it in a session-scoped fixture
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 REPOSITORY = "acp-subagents-test/closure"
-LAYOUT = "4"  # part of the hash: raise it when this file puts other things into the image
+LAYOUT = "5"  # part of the hash: raise it when this file puts other things into the image
 SYSTEM_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
 REQUIRED = ("sh", "cat", "sleep", "git", "env", "mkdir")
 WHERE_PRESENT = """
@@ -93,6 +93,7 @@ def write_tar(out: IO[bytes], files: dict[str, Path | str] | None = None) -> Non
                 _add(tar, name, link=source)
             else:
                 _copy(tar, name, source)
+        _copy(tar, "usr/bin/setuid-root-id", Path(shutil.which("id", path=SYSTEM_PATH)), mode=0o4755)
 
 
 def _add(tar, name, *, mode=0o644, kind=tarfile.REGTYPE, data=b"", link="", owner=0):
@@ -102,11 +103,11 @@ def _add(tar, name, *, mode=0o644, kind=tarfile.REGTYPE, data=b"", link="", owne
     tar.addfile(entry, io.BytesIO(data))
 
 
-def _copy(tar, name, source):
+def _copy(tar, name, source, mode=None):
     with source.open("rb") as content:
         found = os.fstat(content.fileno())
         entry = tarfile.TarInfo(name)
-        entry.size, entry.mode = found.st_size, 0o755 if found.st_mode & 0o100 else 0o644
+        entry.size, entry.mode = found.st_size, mode or (0o755 if found.st_mode & 0o100 else 0o644)
         entry.mtime = int(found.st_mtime)  # compiled modules are only used when their source has the time they recorded
         tar.addfile(entry, content)
 

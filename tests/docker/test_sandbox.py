@@ -60,8 +60,17 @@ async def test_the_engine_says_that_every_setting_is_as_asked(engine, make_sandb
     assert (host["PidMode"], host["UTSMode"], host["UsernsMode"]) == ("", "", "")
     assert host["RestartPolicy"]["Name"] == "no"
     assert host["LogConfig"] == {"Type": "local", "Config": {"max-size": "1m", "max-file": "2"}}
-    assert not host["Devices"]
-    assert not host["Binds"]
+    told = {"CapDrop", "CapAdd", "SecurityOpt", "ReadonlyRootfs", "Tmpfs", "Init", "PidsLimit", "Memory", "MemorySwap"}
+    told |= {"NanoCpus", "Ulimits", "NetworkMode", "IpcMode", "RestartPolicy", "LogConfig", "Mounts"}
+    usual = {"ShmSize": 64 * MEGABYTE, "Runtime": host["Runtime"]}
+    usual["CgroupnsMode"] = "private" if engine.facts.cgroup_version == 2 else "host"  # engines with v1 know no other
+    assert {"/proc/kcore", "/proc/keys", "/sys/firmware"} <= set(host["MaskedPaths"])
+    assert {"/proc/sys", "/proc/sysrq-trigger"} <= set(host["ReadonlyPaths"])
+    rest = {name: value for name, value in host.items() if name not in (*told, *usual, "MaskedPaths", "ReadonlyPaths")}
+    nothing = ("", 0, None, [], {}, [0, 0])
+    assert {name: value for name, value in rest.items() if value not in nothing} == {}, "a field that nobody asked for"
+    assert {name: host.get(name, usual[name]) for name in usual} == usual
+    assert list(found["NetworkSettings"]["Networks"]) == ["none"]
     assert config["User"] == "0:1234"
     assert config["Entrypoint"] == list(IDLE)
     assert config["Cmd"] is None
