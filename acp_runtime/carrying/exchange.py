@@ -128,6 +128,7 @@ class Exchange:
     async def _download(self, upstream: HttpPeer, onward: Onward) -> None:
         head = await self._receive_head(upstream)
         self._status = head.status_code
+        onward.answered(head.status_code)
         headers = for_client(list(head.headers), onward.secret)
         filters: list[Redaction | RewritingStream] = [Redaction(onward.secret)]
         if (rewriting := onward.rewriting) is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import h11
@@ -90,6 +91,7 @@ class Onward:
     """What one request becomes: its target at the upstream, and the headers that are added for it there.
 
     `secret` is taken out of the answer, wherever it stands in it. `rewriting` changes the answer's addresses.
+    `answered` hears the status before the client does, and returns at once.
     """
 
     upstream: Upstream
@@ -97,3 +99,4 @@ class Onward:
     credentials: Headers = field(default_factory=list, repr=False)
     secret: bytes | None = field(default=None, repr=False)
     rewriting: Rewriting | None = None
+    answered: Callable[[int], None] = lambda _: None

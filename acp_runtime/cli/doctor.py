@@ -24,6 +24,8 @@ from acp_runtime.cli.redaction import redacted
 from acp_runtime.cli.stdout import put
 from acp_runtime.cli.talk import Talk
 from acp_runtime.config import Config, ConfigError, load
+from acp_runtime.keys.login import KeyLogin
+from acp_runtime.keys.vendors import IMPOSSIBLE, VENDORS
 from acp_runtime.places import environment, runtime_dir, state_dir
 from acp_runtime.store.disk import LEAST_ROOM
 from sandbox.agents_volume import AgentsVolume
@@ -63,6 +65,7 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     yield from asyncio.run(_engine(None if isinstance(config, Finding) else config))
     yield from _disk()
     yield _daemon()
+    yield _logins()
 
 
 def _git() -> Finding:
@@ -157,6 +160,14 @@ def _daemon() -> Finding:
     if hello["launcher"] == "local":
         return Finding(Mark.WARN, "daemon", f"{told}; --unsafe-local: agents run as your user, without a container")
     return Finding(Mark.GOOD, "daemon", told)
+
+
+def _logins() -> Finding:
+    """Say which subscriptions agents can use, and why others cannot be used."""
+    there = {name: KeyLogin.parse(name, environment()).path.exists() for name in VENDORS}
+    usable = ", ".join(f"login:{name} ({'there' if found else 'not logged in'})" for name, found in there.items())
+    impossible = "".join(f"; not {name}: {why}" for name, why in IMPOSSIBLE.items())
+    return Finding(Mark.GOOD, "logins", f"{usable}{impossible}")
 
 
 def _write(path: Path, text: str) -> None:

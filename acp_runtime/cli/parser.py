@@ -38,7 +38,9 @@ def build_parser() -> Parser:
 Verbs = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for what add_subparsers returns
 
 
-_KEY: Final = "where the API key is: env:NAME, file:PATH, keychain:SERVICE/ACCOUNT, command:PROGRAM ARGUMENTS"
+_KEY: Final = (
+    "where the API key is: env:NAME, file:PATH, keychain:SERVICE/ACCOUNT, command:PROGRAM ARGUMENTS, login:VENDOR"
+)
 
 
 def _add_run(verbs: "Verbs[Parser]") -> None:

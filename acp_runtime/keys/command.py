@@ -40,6 +40,6 @@ class KeyCommand:
         """The program alone: an argument may say more than is to be seen."""
         return f"command:{one_line(self.argv[0], 200)}"
 
-    async def read(self) -> Secret:
+    async def read(self, refused: Secret | None = None) -> Secret:  # noqa: ARG002 - the protocol's signature
         value = await printed(self.argv, self.environ, name=self.name, remedy="try it in a terminal")
         return Secret(value, name=self.name, remedy="have the command print the key alone")

@@ -38,7 +38,7 @@ class KeyFile:
     def name(self) -> str:
         return f"file:{one_line(str(self.path), 200)}"
 
-    async def read(self) -> Secret:
+    async def read(self, refused: Secret | None = None) -> Secret:  # noqa: ARG002 - the protocol's signature
         content = await asyncio.to_thread(read_private, self.path, _BYTES, self.name)
         remedy = f"write the key alone into {one_line(str(self.path), 200)}"
         try:

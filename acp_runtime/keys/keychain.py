@@ -37,7 +37,7 @@ class KeychainItem:
     def _attributes(self) -> tuple[str, ...]:
         return ("service", self.service, *(("account", self.account) if self.account is not None else ()))
 
-    async def read(self) -> Secret:
+    async def read(self, refused: Secret | None = None) -> Secret:  # noqa: ARG002 - the protocol's signature
         words = " ".join(quote(each) for each in self._attributes)
         remedy = f"store it: secret-tool store --label=model {words}"
         argv = ("secret-tool", "lookup", *self._attributes)

@@ -1,4 +1,4 @@
-"""Where a key comes from, as people write it: `env:NAME`, `file:PATH`, `keychain:SERVICE/ACCOUNT`, `command:ARGV`.
+"""Where a key comes from, as people write it, such as `env:NAME`, `file:PATH` or `login:VENDOR`.
 
 A source may read files and run programs of this user, so its text comes from the user's command line, configuration or
 program only: no tool of a model takes one, and nothing in a workspace is looked at.
@@ -11,12 +11,13 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.keys.command import KeyCommand
 from acp_runtime.keys.file import KeyFile
 from acp_runtime.keys.keychain import KeychainItem
+from acp_runtime.keys.login import KeyLogin
 from acp_runtime.keys.secret import Secret
 from acp_runtime.keys.variable import KeyVariable
 
 __all__ = ["KeySource", "key_source"]
 
-FORMS: Final = "env:NAME, file:PATH, keychain:SERVICE/ACCOUNT or command:PROGRAM ARGUMENTS"
+FORMS: Final = "env:NAME, file:PATH, keychain:SERVICE/ACCOUNT, command:PROGRAM ARGUMENTS or login:VENDOR"
 
 
 class KeySource(Protocol):
@@ -30,8 +31,11 @@ class KeySource(Protocol):
         """Whether reading it runs a program, which takes its time and may ask the user something."""
         ...
 
-    async def read(self) -> Secret:
-        """Return the key as it is now. Raises Rejected (`key_missing`, `key_malformed`, `key_unreadable`)."""
+    async def read(self, refused: Secret | None = None) -> Secret:
+        """Return the key as it is now, another one than `refused` where the source can have one made.
+
+        Raises Rejected (`key_missing`, `key_malformed`, `key_unreadable`, `login_expired`).
+        """
         ...
 
 
@@ -51,4 +55,6 @@ def key_source(text: str, environ: Mapping[str, str]) -> KeySource:
                 return KeychainItem.parse(rest, environ)
             case "command":
                 return KeyCommand.parse(rest, environ)
+            case "login":
+                return KeyLogin.parse(rest, environ)
     raise Rejected("bad_key_source", f"This is no source of a key; give {FORMS}, never the key itself.")

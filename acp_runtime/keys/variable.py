@@ -35,7 +35,7 @@ class KeyVariable:
     def name(self) -> str:
         return f"env:{self.variable}"
 
-    async def read(self) -> Secret:
+    async def read(self, refused: Secret | None = None) -> Secret:  # noqa: ARG002 - the protocol's signature
         remedy = f"set the environment variable {self.variable} to the key alone"
         if self.variable not in self.environ:
             raise Rejected("key_missing", f"The model's key {self.name} is not in the environment; {remedy}.")

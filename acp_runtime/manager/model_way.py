@@ -19,7 +19,7 @@ from acp_runtime.carrying.server import Carrier, HttpServer
 from acp_runtime.clock import SystemClock
 from acp_runtime.config import Config
 from acp_runtime.egress.proxy import EgressProxy
-from acp_runtime.keys import key_source
+from acp_runtime.keys import key_in_use
 from acp_runtime.manager.egress_way import EGRESS_PORT, egress_environment, egress_proxy, put_home_files
 from acp_runtime.manager.launcher import LaunchRequest
 from acp_runtime.manager.run_dir import EGRESS_SOCKET, HOLDER, SOCKET
@@ -126,10 +126,10 @@ async def told(sandbox: Sandbox, request: LaunchRequest, route: Route | None, co
 async def route_of(request: LaunchRequest, environ: Mapping[str, str]) -> Route | None:
     """Return where the agent's model requests go; the key is read here, at each start, and stays on this side.
 
-    Raises Rejected (`key_missing`, `key_malformed`, `key_unreadable`, `bad_key_source`, `bad_model_url`).
+    Raises Rejected (`bad_model_url`, and what sources of keys raise).
     """
     order = request.order
     if order.model_url is None:
         return None
-    key = None if order.model_key is None else await key_source(order.model_key, environ).read()
+    key = None if order.model_key is None else await key_in_use(order.model_key, environ)
     return Route.parse(order.model_url, key=key, key_form=request.kind.key_form)

@@ -5,6 +5,7 @@ Promises that the key is in no log, error, representation or answer.
 
 import contextlib
 import ssl
+from typing import Final
 
 import h11
 
@@ -15,10 +16,14 @@ from acp_runtime.carrying.peer import HttpPeer
 from acp_runtime.carrying.refusal import Refusal
 from acp_runtime.carrying.tally import Tally
 from acp_runtime.carrying.upstream import Onward, Upstream
+from acp_runtime.core.errors import Rejected
+from acp_runtime.models.formats.refusals import without_key
 from acp_runtime.models.meter import Meter, Metering
 from acp_runtime.models.route import Route
 
 __all__ = ["ModelForwarder"]
+
+UNAUTHORIZED: Final = 401
 
 
 class ModelForwarder:
@@ -42,7 +47,7 @@ class ModelForwarder:
         meter = Meter(self._metering)
 
         async def where_to(asked: h11.Request) -> Onward:
-            onward = self._onward(asked)
+            onward = await self._onward(asked)
             try:
                 meter.admit(onward.target)
             except Refusal:
@@ -64,10 +69,21 @@ class ModelForwarder:
             while isinstance(event := await client.receive(), h11.Data) and length <= self._limits.body_bytes:
                 length += len(event.data)
 
-    def _onward(self, request: h11.Request) -> Onward:
+    async def _onward(self, request: h11.Request) -> Onward:
         target = self.route.admit(request.method, request.target)
-        secret = self.route.key.reveal() if self.route.key else None
-        return Onward(self._upstream, target, self.route.credentials(), secret)
+        key = self.route.key
+        if key is None:
+            return Onward(self._upstream, target)
+        try:
+            secret = await key.current()
+        except Rejected as error:
+            raise without_key(target, error.kind, str(error)) from error
+
+        def answered(status: int) -> None:
+            if status == UNAUTHORIZED:
+                key.refuse(secret)
+
+        return Onward(self._upstream, target, self.route.credentials(secret), secret.reveal(), answered=answered)
 
 
 class _Both:

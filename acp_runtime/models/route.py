@@ -14,7 +14,7 @@ from acp_runtime.carrying.paths import leaves
 from acp_runtime.carrying.refusal import Refusal
 from acp_runtime.carrying.upstream import DEFAULT_PORTS, authority
 from acp_runtime.core.errors import Rejected
-from acp_runtime.keys import Secret
+from acp_runtime.keys import Key, Secret
 from acp_runtime.session.catalogue import KeyForm
 
 __all__ = ["Route"]
@@ -31,11 +31,11 @@ class Route:
     host: str
     port: int
     path: str
-    key: Secret | None = None
+    key: Key | None = None
     key_form: KeyForm = "bearer"
 
     @classmethod
-    def parse(cls, url: str, *, key: Secret | None = None, key_form: KeyForm = "bearer") -> "Route":
+    def parse(cls, url: str, *, key: Key | None = None, key_form: KeyForm = "bearer") -> "Route":
         """Read a base URL like `https://host/v1`. Raises Rejected (`bad_model_url`), which does not repeat the URL."""
         parts = _split(url)
         path = parts.path.rstrip("/")
@@ -65,13 +65,11 @@ class Route:
             raise Refusal(403, "path_refused", f"Only paths under {self.path or '/'} are carried to the model.")
         return target
 
-    def credentials(self) -> Headers:
-        """Return the header that carries the key, or none where no key is configured."""
-        if self.key is None:
-            return []
-        if self.key_form == "bearer":
-            return [(b"authorization", b"Bearer " + self.key.reveal())]
-        return [(self.key_form.encode("ascii"), self.key.reveal())]
+    def credentials(self, secret: Secret) -> Headers:
+        """Return the headers that carry what the key is at this time."""
+        if self.key_form == "bearer" or secret.beside is not None:
+            return [(b"authorization", b"Bearer " + secret.reveal()), *(secret.beside or ())]
+        return [(self.key_form.encode("ascii"), secret.reveal())]
 
     def _origin_form(self, target: bytes) -> bytes:
         if target.startswith(b"/"):

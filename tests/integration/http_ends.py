@@ -14,7 +14,7 @@ from acp_runtime.carrying import CarryingLimits, HttpServer, Tally
 from acp_runtime.core.budget import Budget, Used
 from acp_runtime.core.metering import Call
 from acp_runtime.core.prices import Price, Prices
-from acp_runtime.keys import Secret
+from acp_runtime.keys import Key, Secret
 from acp_runtime.models import Metering, ModelForwarder, Purse, Route
 from acp_runtime.session.catalogue import KeyForm
 
@@ -132,14 +132,14 @@ async def forwarding(
     folder: Path,
     url: str,
     *,
-    key: str | None = KEY,
+    key: Key | str | None = KEY,
     key_form: KeyForm = "bearer",
     trust: ssl.SSLContext | None = None,
     budget: Budget = Budget(),  # noqa: B008 - frozen
     **limits: float,
 ) -> AsyncIterator[Forwarding]:
     """A served forwarder that leaves no task and no socket file behind, and that never shows its key."""
-    secret = Secret(key, name="MODEL_KEY") if key else None
+    secret = Secret(key, name="MODEL_KEY") if isinstance(key, str) else key
     before = asyncio.all_tasks()
     path = folder / "model.sock"
     limited = CarryingLimits(**limits)

@@ -23,7 +23,7 @@ from acp_runtime.session.catalogue import AgentKind
 KEY = "sk-canary-4711"
 ENVIRON = {"PATH": os.environ["PATH"], "HOME": "/home/me", "XDG_RUNTIME_DIR": "/run/user/1", "MODEL_KEY": KEY}
 
-NOBODY: Any = None  # whoever would receive what the agent says
+NOBODY: Any = None  # whoever would hear of an agent
 Make = Callable[[str], str]
 
 
@@ -193,7 +193,7 @@ async def test_an_agent_without_its_key_is_not_started_and_no_engine_is_asked(tm
     launcher = DockerLauncher(replace(load(None, {"HOME": str(tmp_path)}), runtime_dir=tmp_path), environ)
     for key, kind in (("env:NOT_SET", "key_missing"), ("env:MODEL_KEY", "engine_unreachable")):
         order = Order(agent="a", workspace=str(tmp_path), model_url="http://127.0.0.1:9/v1", model_key=key)
-        request = LaunchRequest("s", "bg-1", 1, AgentKind("a", ("a",)), order, tmp_path, str, "t" * 48)
+        request = LaunchRequest("s", "bg-1", 1, AgentKind("a", ("a",)), order, tmp_path, str, NOBODY, "t" * 48)
         with pytest.raises(LaunchError) as caught:
             await launcher.launch(request, NOBODY)
         assert caught.value.kind == kind

@@ -1,7 +1,7 @@
 """A refusal in the form of the API that was asked.
 
-The status is 400 in all of them: opencode, Codex, Claude and Gemini give up on it at once. On 429, which some providers answer
-when an account is empty, they ask again for up to a minute and in silence.
+The status is 400 where asking again is no use: opencode, Codex, Claude and Gemini give up on it at once. On 429, which
+some providers answer when an account is empty, they ask again for up to a minute and in silence.
 """
 
 import json
@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from acp_runtime.carrying.refusal import Refusal
 
-__all__ = ["over_budget"]
+__all__ = ["over_budget", "without_key"]
 
 _STATUS: Final = 400
+_AGAIN: Final = 503
 _MESSAGES: Final = re.compile(rb"/messages$")
 _GEMINI: Final = re.compile(rb":(?:stream)?[gG]enerateContent$")
 
@@ -20,8 +21,8 @@ _GEMINI: Final = re.compile(rb":(?:stream)?[gG]enerateContent$")
 class _InItsForm(Refusal):
     """A refusal with a body of its own."""
 
-    def __init__(self, code: str, sentence: str, document: dict[str, Any]) -> None:
-        super().__init__(_STATUS, code, sentence)
+    def __init__(self, status: int, code: str, sentence: str, document: dict[str, Any]) -> None:
+        super().__init__(status, code, sentence)
         self._document = document
 
     def body(self) -> bytes:
@@ -30,12 +31,26 @@ class _InItsForm(Refusal):
 
 def over_budget(target: bytes, why: str) -> Refusal:
     """Return the refusal of a request to `target` since its budget is used up."""
-    code, path = "budget_used_up", target.partition(b"?")[0]
     sentence = f"{why[:1].upper()}{why[1:]}. No further call of a model is made for this agent."
+    return _refusal(target, _STATUS, "budget_used_up", sentence, kind="insufficient_quota")
+
+
+def without_key(target: bytes, code: str, sentence: str) -> Refusal:
+    """Return the refusal of a request to `target` for which there is no key.
+
+    Where it could not be read now, which may pass, clients are to ask again.
+    """
+    return _refusal(
+        target, _AGAIN if code == "key_unreadable" else _STATUS, code, sentence, kind="authentication_error"
+    )
+
+
+def _refusal(target: bytes, status: int, code: str, sentence: str, *, kind: str) -> Refusal:
+    path = target.partition(b"?")[0]
     if _MESSAGES.search(path):
         document = {"type": "error", "error": {"type": "invalid_request_error", "message": sentence}}
     elif _GEMINI.search(path):
-        document = {"error": {"code": _STATUS, "message": sentence, "status": "FAILED_PRECONDITION"}}
+        document = {"error": {"code": status, "message": sentence, "status": "FAILED_PRECONDITION"}}
     else:
-        document = {"error": {"message": sentence, "type": "insufficient_quota", "param": None, "code": code}}
-    return _InItsForm(code, sentence, document)
+        document = {"error": {"message": sentence, "type": kind, "param": None, "code": code}}
+    return _InItsForm(status, code, sentence, document)

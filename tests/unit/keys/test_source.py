@@ -27,7 +27,8 @@ REFUSED = [
     *("file:", "file:canary.txt", "file:./canary", "file:../canary", "file:~canary/key", "file:/a\0canary"),
     *("keychain:", "keychain:canary/", "keychain:/canary", "keychain:--canary"),
     *("command:", "command: ", "command:'canary", "command:./canary", "command:bin/canary", "command:''"),
-    *("login:canary", "http://canary/", "vault:canary"),
+    *("login:", "login:canary", "login:claude@canary", "login:claude@http://canary/x", "login:codex@ftp://canary"),
+    *("http://canary/", "vault:canary"),
 ]
 
 
@@ -51,6 +52,8 @@ def test_what_is_no_source_is_refused_and_not_repeated(text: str) -> None:
         ("keychain:models", "keychain:models"),
         ("keychain:models/me@host/x", "keychain:models/me@host/x"),
         ("command:pass show canary", "command:pass"),
+        ("login:claude", "login:claude"),
+        ("login:codex@https://example/token", "login:codex"),
         ("command:/usr/bin/op read 'op://a b/canary'", "command:/usr/bin/op"),
     ],
 )
@@ -59,6 +62,14 @@ def test_a_source_is_named_without_what_may_be_a_secret(text: str, name: str) ->
     assert source.name == name
     assert source.runs == text.startswith(("command:", "keychain:"))
     assert "canary" not in f"{source!r} {source}"
+
+
+@pytest.mark.requirement("D09.31")
+@pytest.mark.parametrize("vendor", ["gemini", "copilot"])
+def test_a_login_that_cannot_be_used_is_refused_with_the_reason(vendor: str) -> None:
+    with pytest.raises(Rejected, match=rf"login:{vendor} cannot be used: .*; use (an|the) API key") as caught:
+        key_source(f"login:{vendor}", {})
+    assert caught.value.kind == "bad_key_source"
 
 
 @pytest.mark.requirement("D09.5")

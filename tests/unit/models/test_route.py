@@ -132,7 +132,9 @@ def test_a_method_that_is_not_needed_is_refused(method):
 
 def test_the_key_goes_into_the_header_of_the_route():
     key = Secret("sk-1", name="K")
-    assert Route.parse("http://up", key=key).credentials() == [(b"authorization", b"Bearer sk-1")]
+    assert Route.parse("http://up", key=key).credentials(key) == [(b"authorization", b"Bearer sk-1")]
     for form in ("x-api-key", "x-goog-api-key"):
-        assert Route.parse("http://up", key=key, key_form=form).credentials() == [(form.encode(), b"sk-1")]
-    assert Route.parse("http://up").credentials() == []
+        assert Route.parse("http://up", key=key, key_form=form).credentials(key) == [(form.encode(), b"sk-1")]
+    token = Secret("t-1", name="login:x", beside=((b"x-account", b"1"),))
+    bearer = [(b"authorization", b"Bearer t-1"), (b"x-account", b"1")]
+    assert Route.parse("http://up", key=token, key_form="x-api-key").credentials(token) == bearer, "of a login"

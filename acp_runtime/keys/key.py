@@ -1,0 +1,72 @@
+"""A key while it is in use: what goes with the next request, and what follows when the model refused it.
+
+A secret that is given as it is stays as it is. A live key knows its source: it is read again when a login is about to
+expire, and once the model has refused what it gave, so that a key which was rotated meanwhile is found.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from acp_runtime.keys.secret import Secret
+from acp_runtime.keys.source import KeySource, key_source
+from acp_runtime.keys.variable import KeyVariable
+
+__all__ = ["Key", "LiveKey", "key_in_use"]
+
+PAUSE: Final = 20.0  # seconds between two readings for refusals: a key that is wrong is not asked for at each request
+
+
+class Key(Protocol):
+    """See the module. `name` is shown to people."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def current(self) -> Secret:
+        """Return what the next request is given. Raises Rejected as its source does."""
+        ...
+
+    def refuse(self, secret: Secret) -> None:
+        """Hear that the model did not take a secret."""
+        ...
+
+
+class LiveKey:
+    """A key with its source, of which `text` is what people wrote. Nothing is read before it is asked for."""
+
+    def __init__(self, text: str, environ: Mapping[str, str]) -> None:
+        """Take a source. Raises Rejected (`bad_key_source`)."""
+        self.text = text
+        self._source: KeySource = key_source(text, environ)
+        self._held: Secret | None = None
+        self._refused: Secret | None = None
+        self._renewed = float("-inf")
+        self._reading = asyncio.Lock()
+
+    @property
+    def name(self) -> str:
+        return self._source.name
+
+    async def current(self) -> Secret:
+        async with self._reading:
+            if self._held is None or self._held.is_due:
+                self._held = await self._source.read()
+            elif self._refused is self._held:
+                self._held = await self._source.read(self._refused)
+                self._refused, self._renewed = None, asyncio.get_running_loop().time()
+            return self._held
+
+    def refuse(self, secret: Secret) -> None:
+        if secret is self._held and asyncio.get_running_loop().time() >= self._renewed + PAUSE:
+            self._refused = secret
+
+
+async def key_in_use(text: str, environ: Mapping[str, str]) -> Key:
+    """Read a source and return its key. Raises Rejected as it does.
+
+    A variable cannot change under the process that has it, so its key is given as it is.
+    """
+    key = LiveKey(text, environ)
+    secret = await key.current()
+    return secret if isinstance(key_source(text, environ), KeyVariable) else key

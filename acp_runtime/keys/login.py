@@ -1,0 +1,107 @@
+"""The login of a subscription, where the vendor's own command line keeps it on this machine.
+
+Promises: the tokens stay on this side; one that is about to expire, or was refused, is renewed first, by one process at
+a time however many ask; what the vendor gave is written back as its command line does it, whole or not at all, with the
+mode that the file had; and a login that the vendor renews no more is told as `login_expired`.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from acp_runtime.clock import SystemClock
+from acp_runtime.core.errors import Rejected
+from acp_runtime.keys.file import read_private
+from acp_runtime.keys.renewal import NotRenewed, locked, renewed, replace_file
+from acp_runtime.keys.secret import Secret
+from acp_runtime.keys.vendors import IMPOSSIBLE, VENDORS, Tokens, Vendor
+
+__all__ = ["KeyLogin"]
+
+EARLY: Final = 300.0  # seconds before its end in which a token is renewed: a request may last that long
+_BYTES: Final = 262_144
+_PLACE: Final = re.compile(r"https://[!-~]+|http://127\.0\.0\.1(:\d+)?/[!-~]*")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLogin:
+    """`login:VENDOR`, or `login:VENDOR@URL` for one that is renewed at another address than the vendor's."""
+
+    vendor_name: str
+    path: Path
+    renewed_at: str
+    runs = False
+
+    @classmethod
+    def parse(cls, rest: str, environ: Mapping[str, str]) -> "KeyLogin":
+        """Read what stands behind the colon. Raises Rejected (`bad_key_source`), which does not repeat it."""
+        name, at, url = rest.partition("@")
+        if name in IMPOSSIBLE:
+            raise Rejected("bad_key_source", f"login:{name} cannot be used: {IMPOSSIBLE[name]}.")
+        vendor = VENDORS.get(name)
+        if vendor is None or (at and not _PLACE.fullmatch(url)):
+            known = " or ".join(f"login:{each}" for each in VENDORS)
+            raise Rejected("bad_key_source", f"This is no login of a subscription; give {known}.")
+        folder = environ.get(vendor.variable) or f"{environ.get('HOME', '')}/{vendor.folder}"
+        return cls(name, Path(folder, vendor.file), url or vendor.renewed_at)
+
+    @property
+    def name(self) -> str:
+        return f"login:{self.vendor_name}"
+
+    @property
+    def _vendor(self) -> Vendor:
+        return VENDORS[self.vendor_name]
+
+    async def read(self, refused: Secret | None = None) -> Secret:
+        """Return a token that is valid for some time. Raises Rejected (`login_expired` and those of every source)."""
+        return await asyncio.to_thread(self._read, refused)
+
+    def _read(self, refused: Secret | None) -> Secret:
+        tokens = self._stored()[1]
+        if self._is_due(tokens, refused):
+            with locked(self.path, self.name):
+                document, tokens = self._stored()
+                if self._is_due(tokens, refused):  # nobody else has renewed it meanwhile
+                    tokens = self._renew(document, tokens, refused)
+        until = None if tokens.until is None else tokens.until - EARLY
+        return Secret(tokens.access, name=self.name, remedy=self._vendor.again, beside=tokens.beside, until=until)
+
+    def _stored(self) -> tuple[Mapping[str, Any], Tokens]:
+        content = read_private(self.path, _BYTES, self.name)
+        try:
+            document = json.loads(content)
+            return document, self._vendor.read(document)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            sentence = f"The model's key {self.name}: there is no login of a subscription; {self._vendor.again}."
+            raise Rejected("key_missing", sentence) from None  # what was read may be in the cause
+
+    def _is_due(self, tokens: Tokens, refused: Secret | None) -> bool:
+        if refused is not None and refused.reveal() == tokens.access.encode():
+            return True
+        return tokens.until is not None and tokens.until - EARLY <= _now()
+
+    def _renew(self, document: Mapping[str, Any], tokens: Tokens, refused: Secret | None) -> Tokens:
+        try:
+            answer = renewed(self.renewed_at, self._vendor.client, tokens.refresh)
+            try:
+                new = self._vendor.merged(document, answer, _now())
+                found = self._vendor.read(new)
+            except (AttributeError, KeyError, TypeError, ValueError):
+                raise NotRenewed("the vendor's answer holds no token", final=False) from None
+        except NotRenewed as error:
+            if not error.final and refused is None and tokens.until is not None and tokens.until > _now():
+                return tokens  # it is good for a moment yet, and the next request tries again
+            remedy = self._vendor.again if error.final else "try again, or log in anew"
+            sentence = f"The login {self.name} was not renewed: {error}; {remedy}."
+            raise Rejected("login_expired" if error.final else "key_unreadable", sentence) from None
+        replace_file(self.path, json.dumps(new, indent=2).encode(), self.name)
+        return found
+
+
+def _now() -> float:
+    return SystemClock().wall().timestamp()

@@ -1,0 +1,109 @@
+"""Renewing a token of OAuth, one process at a time, and the file that it is written back to.
+
+For threads: each call blocks, and each has a bound.
+"""
+
+import fcntl
+import json
+import os
+import stat
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from acp_runtime.core.errors import Rejected
+
+__all__ = ["NotRenewed", "locked", "renewed", "replace_file"]
+
+SECONDS: Final = 10.0  # for the vendor's answer
+TURNS: Final = 450  # tries for the lock, a fifth of a second each: whoever holds it is done within `SECONDS`
+_BYTES: Final = 262_144
+_REFUSED: Final = frozenset((400, 401, 403))
+
+
+class NotRenewed(Exception):  # noqa: N818 - reads as what happened
+    """The vendor gave no new token. `final`: nor will it, for this login."""
+
+    def __init__(self, why: str, *, final: bool) -> None:
+        super().__init__(why)
+        self.final = final
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        """Follow none: a token goes to no other address than the one that was asked for."""
+
+
+def renewed(url: str, client: str, refresh: str | None) -> dict[str, Any]:
+    """Ask the vendor for new tokens and return its answer. Raises NotRenewed, which holds nothing of either."""
+    if not refresh:
+        raise NotRenewed("there is nothing to renew it with", final=True)
+    body = {"grant_type": "refresh_token", "refresh_token": refresh, "client_id": client}
+    headers = {"content-type": "application/json", "accept": "application/json", "user-agent": "acp-subagents"}
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310 - checked by who gave it
+    try:
+        with urllib.request.build_opener(_NoRedirect).open(request, timeout=SECONDS) as answer:
+            found = json.loads(answer.read(_BYTES))
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise NotRenewed(f"the vendor answered {error.code}", final=error.code in _REFUSED) from None
+    except OSError as error:
+        why = getattr(error, "reason", error)
+        why = getattr(why, "strerror", None) or type(why).__name__
+        raise NotRenewed(f"the vendor could not be asked ({why})", final=False) from None
+    except ValueError:
+        raise NotRenewed("the vendor's answer is no JSON", final=False) from None
+    if not isinstance(found, dict):
+        raise NotRenewed("the vendor's answer holds no token", final=False)
+    return found
+
+
+@contextmanager
+def locked(path: Path, name: str) -> Iterator[None]:
+    """Hold the lock of a file, which lies beside it. Raises Rejected (`key_unreadable`)."""
+    try:
+        descriptor = os.open(f"{path}.subagents-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise _unwritable(name, error) from error
+    try:
+        for turn in range(TURNS):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.2 if turn else 0.05)
+        else:
+            sentence = f"The login {name} is being renewed by another process that does not end; end it, or wait."
+            raise Rejected("key_unreadable", sentence)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, content: bytes, name: str) -> None:
+    """Put new content in the place of a file, with its mode. Raises Rejected (`key_unreadable`)."""
+    path = path.resolve()
+    new = path.with_name(f".{path.name}.subagents-{os.getpid()}")
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        new.unlink(missing_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        new.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            new.unlink()
+        raise _unwritable(name, error) from error
+
+
+def _unwritable(name: str, error: OSError) -> Rejected:
+    sentence = f"The login {name} cannot be written back: {error.strerror}; see that its folder is yours to change."
+    return Rejected("key_unreadable", sentence)

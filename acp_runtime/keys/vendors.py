@@ -1,0 +1,118 @@
+"""Where the command line of a vendor keeps the login of a subscription, and how it is read, renewed and sent.
+
+The formats are those of Claude Code 2.1 (`~/.claude/.credentials.json`) and Codex 0.166 (`~/.codex/auth.json`).
+The ids of clients are public, and the same on every machine. Of logins that cannot be used it is said why.
+"""
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+__all__ = ["IMPOSSIBLE", "VENDORS", "Tokens", "Vendor"]
+
+Document = Mapping[str, Any]
+
+IMPOSSIBLE: Final = {
+    "gemini": "Gemini's login is for an API that its agent does not speak at another address, and renewing it takes a "
+    "secret of its vendor; use an API key",
+    "copilot": "no agent kind of the catalogue speaks Copilot's API; use the API key of another provider",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a login consists of. `until` is in seconds of the wall clock; None where the vendor does not say it."""
+
+    access: str = field(repr=False)
+    refresh: str | None = field(repr=False)
+    until: float | None
+    beside: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """One vendor's way. `file` is below the folder that `variable` names, or below `folder` in the home.
+
+    `read` raises KeyError, TypeError and ValueError for a document that holds no login. `merged` puts the answer of a
+    renewal at a time into a document.
+    """
+
+    variable: str
+    folder: str
+    file: str
+    renewed_at: str
+    client: str
+    again: str
+    read: Callable[[Document], Tokens]
+    merged: Callable[[Document, Document, float], dict[str, Any]]
+
+
+def _read_claude(document: Document) -> Tokens:
+    found = document["claudeAiOauth"]
+    until = found.get("expiresAt")
+    beside = ((b"anthropic-beta", b"oauth-2025-04-20"),)
+    return Tokens(_text(found["accessToken"]), found.get("refreshToken"), until and float(until) / 1000, beside)
+
+
+def _merged_claude(document: Document, answer: Document, now: float) -> dict[str, Any]:
+    found = {**document["claudeAiOauth"], "accessToken": _text(answer["access_token"])}
+    found["expiresAt"] = int((now + float(answer["expires_in"])) * 1000)
+    found |= {"refreshToken": answer["refresh_token"]} if answer.get("refresh_token") else {}
+    return {**document, "claudeAiOauth": found}
+
+
+def _read_codex(document: Document) -> Tokens:
+    found = document["tokens"]
+    access = _text(found["access_token"])
+    account = found.get("account_id")
+    beside = ((b"chatgpt-account-id", _text(account).encode("ascii")),) if account else ()
+    return Tokens(access, found.get("refresh_token"), _expiry(access), beside)
+
+
+def _merged_codex(document: Document, answer: Document, now: float) -> dict[str, Any]:
+    given = {name: answer[name] for name in ("id_token", "refresh_token") if answer.get(name)}
+    tokens = {**document["tokens"], **given, "access_token": _text(answer["access_token"])}
+    when = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return {**document, "tokens": tokens, "last_refresh": when}
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("no text")
+    return value
+
+
+def _expiry(token: str) -> float | None:
+    """Return when a JSON web token expires by its own words."""
+    try:
+        body = token.split(".")[1]
+        return float(json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))["exp"])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return None
+
+
+VENDORS: Final = {
+    "claude": Vendor(
+        variable="CLAUDE_CONFIG_DIR",
+        folder=".claude",
+        file=".credentials.json",
+        renewed_at="https://platform.claude.com/v1/oauth/token",
+        client="9d1c250a-e61b-44d9-88ed-5944d1962f5e",
+        again="run `claude` and log in with /login",
+        read=_read_claude,
+        merged=_merged_claude,
+    ),
+    "codex": Vendor(
+        variable="CODEX_HOME",
+        folder=".codex",
+        file="auth.json",
+        renewed_at="https://auth.openai.com/oauth/token",
+        client="app_EMoamEEZ73f0CkXaXp7hrann",
+        again="run `codex login`",
+        read=_read_codex,
+        merged=_merged_codex,
+    ),
+}

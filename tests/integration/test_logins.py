@@ -1,0 +1,264 @@
+"""Logins of subscriptions in real files, renewed at a scripted provider; no vendor's own was ever asked."""
+
+import asyncio
+import json
+import stat
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h11
+import pytest
+
+from acp_runtime.core.errors import Rejected
+from acp_runtime.keys import LiveKey, Secret, key_source
+from tests.integration.http_ends import End, client, echo, forwarding, upstream
+from tests.integration.token_provider import TokenProvider, now, token
+
+REFRESH = "canary-refresh-0"
+FILES = {"claude": ".claude/.credentials.json", "codex": ".codex/auth.json"}
+ONE_OF_MANY = """
+import asyncio, sys
+from acp_runtime.keys import key_source
+source = key_source(sys.argv[1], {"HOME": sys.argv[2]})
+async def main():
+    return [each.reveal().decode() for each in await asyncio.gather(*(source.read() for _ in range(4)))]
+print(*asyncio.run(main()), sep="\\n")
+"""
+
+
+@pytest.fixture
+def provider() -> Iterator[TokenProvider]:
+    with TokenProvider() as made:
+        yield made
+
+
+def document(vendor: str, expires_in: float) -> dict[str, Any]:
+    access = token("old", expires_in=expires_in)
+    if vendor == "claude":
+        until = int((now() + expires_in) * 1000)
+        own = {"accessToken": access, "refreshToken": REFRESH, "expiresAt": until, "subscriptionType": "max"}
+        return {"claudeAiOauth": own, "other": 1}
+    tokens = {"access_token": access, "refresh_token": REFRESH, "id_token": "old-id", "account_id": "acc-1"}
+    return {"OPENAI_API_KEY": None, "tokens": tokens, "last_refresh": "2026-01-01T00:00:00.000000Z"}
+
+
+def log_in(home: Path, vendor: str, *, expires_in: float, mode: int = 0o600) -> Path:
+    path = home / FILES[vendor]
+    path.parent.mkdir(exist_ok=True)
+    path.touch(mode)
+    path.write_text(json.dumps(document(vendor, expires_in)))
+    path.chmod(mode)
+    return path
+
+
+def login(home: Path, vendor: str, provider: TokenProvider) -> Any:
+    return key_source(f"login:{vendor}@{provider.url}", {"HOME": str(home)})
+
+
+async def refused(source: Any, used: Secret | None = None) -> Rejected:
+    with pytest.raises(Rejected) as caught:
+        await source.read(used)
+    assert "canary" not in "".join(traceback.format_exception(caught.value)), "no token is told"
+    return caught.value
+
+
+@pytest.mark.requirement("D09.31")
+@pytest.mark.parametrize("vendor", FILES)
+async def test_a_login_is_renewed_before_it_expires_and_written_back_as_its_vendor_does(
+    tmp_path: Path, provider: TokenProvider, vendor: str
+) -> None:
+    path = log_in(tmp_path, vendor, expires_in=60, mode=0o400)
+    source = login(tmp_path, vendor, provider)
+    secret = await source.read()
+    assert secret.reveal().decode().endswith("canary-access-1")
+    assert secret.until is not None
+    assert 3200 < secret.until - now() < 3301
+    written, mode = json.loads(path.read_text()), stat.S_IMODE(path.stat().st_mode)
+    assert mode == 0o400
+    assert [body["refresh_token"] for body in provider.asked] == [REFRESH]
+    if vendor == "claude":
+        own = written["claudeAiOauth"]
+        assert (own["accessToken"], own["refreshToken"]) == (secret.reveal().decode(), "canary-refresh-1")
+        assert (own["subscriptionType"], written["other"], own["expiresAt"] > now() * 1000) == ("max", 1, True)
+        assert secret.beside == ((b"anthropic-beta", b"oauth-2025-04-20"),)
+    else:
+        assert written["tokens"] == {
+            "access_token": secret.reveal().decode(),
+            "refresh_token": "canary-refresh-1",
+            "id_token": "id",
+            "account_id": "acc-1",
+        }
+        assert written["last_refresh"] > "2026-01-02"
+        assert secret.beside == ((b"chatgpt-account-id", b"acc-1"),)
+    assert (await source.read()).reveal() == secret.reveal()
+    assert len(provider.asked) == 1, "what is valid is not renewed"
+    left = {each.name for each in path.parent.iterdir()}
+    assert left == {path.name, f"{path.name}.subagents-lock"}
+
+
+@pytest.mark.requirement("D09.31")
+async def test_a_login_is_renewed_once_however_many_processes_need_it(tmp_path: Path, provider: TokenProvider) -> None:
+    """The provider takes each refresh token once, and ends the login of who comes with an old one."""
+    log_in(tmp_path, "claude", expires_in=-60)
+    argv = (sys.executable, "-c", ONE_OF_MANY, f"login:claude@{provider.url}", str(tmp_path))
+    started = [await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE) for _ in range(3)]
+    async with asyncio.timeout(60):
+        told = [(await each.communicate())[0].decode().split() for each in started]
+    assert [len(each) for each in told] == [4, 4, 4]
+    assert len({each for many in told for each in many}) == 1
+    assert len(provider.asked) == 1
+
+
+@pytest.mark.requirement("D09.31")
+async def test_a_token_that_the_model_refused_is_renewed_though_it_is_not_due(
+    tmp_path: Path, provider: TokenProvider
+) -> None:
+    log_in(tmp_path, "codex", expires_in=3600)
+    source = login(tmp_path, "codex", provider)
+    secret = await source.read()
+    assert provider.asked == []
+    new = await source.read(secret)
+    assert new.reveal() != secret.reveal()
+    assert (await source.read(secret)).reveal() == new.reveal()
+    assert len(provider.asked) == 1, "another process had the same one refused: it finds the new one"
+
+
+@pytest.mark.requirement("D09.31")
+@pytest.mark.parametrize("status", [400, 401, 403])
+async def test_a_login_that_its_vendor_renews_no_more_is_expired(
+    tmp_path: Path, provider: TokenProvider, status: int
+) -> None:
+    path = log_in(tmp_path, "claude", expires_in=30)
+    before, provider.status = path.read_bytes(), status
+    error = await refused(login(tmp_path, "claude", provider))
+    assert error.kind == "login_expired"
+    assert f"login:claude was not renewed: the vendor answered {status}; run `claude`" in str(error)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("status", [307, 429, 500])
+async def test_a_vendor_that_cannot_be_asked_ends_nothing_before_the_token_does(
+    tmp_path: Path, provider: TokenProvider, status: int
+) -> None:
+    provider.status = status
+    for expires_in in (60, -1):
+        log_in(tmp_path, "claude", expires_in=expires_in)
+        source = login(tmp_path, "claude", provider)
+        if expires_in > 0:
+            secret = await source.read()
+            assert (secret.reveal().decode().endswith("canary-old"), secret.is_due) == (True, True)
+        else:
+            error = await refused(source)
+            assert (error.kind, f"the vendor answered {status}; try again" in str(error)) == ("key_unreadable", True)
+    assert len(provider.asked) == 2, "a redirection is followed by nobody"
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "words"),
+    [
+        (None, "key_missing", "is not there"),
+        ("{}", "key_missing", "there is no login of a subscription; run `claude`"),
+        ("[]", "key_missing", "no login"),
+        ('{"claudeAiOauth": {"accessToken": ""}, "x": "canary"}', "key_missing", "no login"),
+        ('{"claudeAiOauth": null', "key_missing", "no login"),
+        ('{"claudeAiOauth": {"accessToken": "a b"}}', "key_malformed", "cannot be sent"),
+    ],
+)
+async def test_a_file_without_a_login_is_told(
+    tmp_path: Path, provider: TokenProvider, content: str | None, kind: str, words: str
+) -> None:
+    path = log_in(tmp_path, "claude", expires_in=60)
+    path.unlink() if content is None else path.write_text(content)
+    error = await refused(login(tmp_path, "claude", provider))
+    assert (error.kind, words in str(error)) == (kind, True), str(error)
+
+
+async def test_a_login_that_others_may_read_is_refused(tmp_path: Path, provider: TokenProvider) -> None:
+    log_in(tmp_path, "claude", expires_in=3600, mode=0o644)
+    assert "(mode 0644); chmod 0600" in str(await refused(login(tmp_path, "claude", provider)))
+
+
+async def test_a_live_key_is_read_again_when_it_is_due_or_was_refused_and_not_at_each_request(
+    tmp_path: Path, provider: TokenProvider
+) -> None:
+    log_in(tmp_path, "claude", expires_in=60)
+    key = LiveKey(f"login:claude@{provider.url}", {"HOME": str(tmp_path)})
+    first = await key.current()
+    assert await key.current() is first
+    key.refuse(first)
+    second = await key.current()
+    assert second.reveal() != first.reveal()
+    key.refuse(first)
+    key.refuse(second)
+    assert await key.current() is second, "one renewal in twenty seconds"
+    assert len(provider.asked) == 2
+
+
+async def strict(end: End, request: h11.Request) -> None:
+    """Refuse what is old."""
+    await end.hear_body()
+    await end.answer(401 if b"old" in dict(request.headers)[b"authorization"] else 200, b"{}")
+
+
+@pytest.mark.requirement("D09.31")
+async def test_a_request_goes_with_the_token_of_a_login_and_with_another_once_that_was_refused(
+    tmp_path: Path, provider: TokenProvider
+) -> None:
+    log_in(tmp_path, "claude", expires_in=3600)
+    key = LiveKey(f"login:claude@{provider.url}", {"HOME": str(tmp_path)})
+
+    async with (
+        upstream(strict) as model,
+        forwarding(tmp_path, model.url, key=key, key_form="x-api-key") as forwarder,
+        client(forwarder.path) as agent,
+    ):
+        sent = [("x-api-key", "stand-in"), ("anthropic-beta", "mine")]
+        for status in (401, 200, 200):
+            answer, _ = await agent.exchange("POST", "/v1/messages", b"{}", sent)
+            assert answer.status_code == status
+    told = [[value for name, value in each.headers if name == b"authorization"] for each in model.requests]
+    assert [len(each) for each in told] == [1, 1, 1]
+    assert told[0] != told[1] == told[2]
+    for each in model.requests:
+        assert [v for n, v in each.headers if n == b"anthropic-beta"] == [b"mine", b"oauth-2025-04-20"]
+        assert b"x-api-key" not in dict(each.headers)
+    assert len(provider.asked) == 1
+
+
+@pytest.mark.requirement("D09.31")
+async def test_a_request_without_a_login_that_works_is_answered_in_the_form_of_its_api(
+    tmp_path: Path, provider: TokenProvider
+) -> None:
+    log_in(tmp_path, "claude", expires_in=-1)
+    key = LiveKey(f"login:claude@{provider.url}", {"HOME": str(tmp_path)})
+    async with (
+        upstream(echo) as model,
+        forwarding(tmp_path, model.url, key=key, key_form="x-api-key") as forwarder,
+    ):
+        for status, expected in ((500, 503), (400, 400)):
+            provider.status = status
+            async with client(forwarder.path) as agent:
+                answer, body = await agent.exchange("POST", "/v1/messages", b"{}", [("x-api-key", "stand-in")])
+            error = json.loads(body)["error"]
+            assert (answer.status_code, "login:claude was not renewed" in error["message"]) == (expected, True)
+            assert "canary" not in error["message"]
+    assert model.requests == []
+
+
+@pytest.mark.requirement("D09.5")
+async def test_a_key_that_was_rotated_is_found_once_the_old_one_was_refused(tmp_path: Path) -> None:
+    (tmp_path / "key").touch(0o600)
+    (tmp_path / "key").write_text("old-key")
+    key = LiveKey(f"file:{tmp_path}/key", {})
+    async with (
+        upstream(strict) as model,
+        forwarding(tmp_path, model.url, key=key) as forwarder,
+        client(forwarder.path) as agent,
+    ):
+        assert (await agent.exchange("POST", "/v1/x", b"{}"))[0].status_code == 401
+        (tmp_path / "key").write_text("new-key")
+        assert (await agent.exchange("POST", "/v1/x", b"{}"))[0].status_code == 200
+    assert [dict(each.headers)[b"authorization"] for each in model.requests] == [b"Bearer old-key", b"Bearer new-key"]
