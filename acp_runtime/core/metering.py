@@ -3,7 +3,7 @@
 Money is counted in whole nano-dollars (10^-9 USD), so that no sum depends on its order.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Final
 
@@ -51,6 +51,9 @@ class Usage:
     def total(self) -> int:
         return self.prompt + self.output
 
+    def plus(self, other: "Usage") -> "Usage":
+        return Usage(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -59,6 +62,7 @@ class Call:
     `usage` is None where the answer did not tell it, and a lower bound where that broke off. `estimate` is what a
     budget counts for what was not told, by the sizes of request and answer. `cost` and `estimate_cost` are those of
     `usage` and `estimate`; `cost` is None where nobody knows the price of `model`. `why` says what went wrong.
+    `times`: it stands for so many calls, which are summed in it.
     """
 
     subagent: str
@@ -70,11 +74,31 @@ class Call:
     cost: int | None = None
     estimate_cost: int = 0
     why: str = ""
+    times: int = 1
 
     @property
     def charged(self) -> bool:
         """Whether its provider heard of it and may charge for it."""
         return self.end in (CallEnd.ANSWERED, CallEnd.BROKEN)
+
+    @property
+    def sort(self) -> tuple[str, str, CallEnd, bool, bool]:
+        """What calls that may be summed have in common."""
+        return self.subagent, self.model, self.end, self.usage is None, self.cost is None
+
+    def with_another(self, other: "Call") -> "Call":
+        """Return the sum with a call of the same sort, as of this one's time."""
+        usage = self.usage
+        if usage is not None and other.usage is not None:
+            usage = usage.plus(other.usage)
+        return replace(
+            self,
+            usage=usage,
+            estimate=self.estimate + other.estimate,
+            cost=None if self.cost is None else self.cost + (other.cost or 0),
+            estimate_cost=self.estimate_cost + other.estimate_cost,
+            times=self.times + other.times,
+        )
 
     def on_top_of(self, used: Used) -> Used:
         """Return what was used with it."""

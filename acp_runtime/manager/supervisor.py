@@ -66,6 +66,7 @@ class Supervisor:
         self._keep = keep
         self._progress = progress
         self._bookkeeper = bookkeeper
+        self._told: dict[str, set[str]] = {}  # of each subagent: bounds, and tasks with a refused call
         self._actors: dict[str, Actor] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._admitting: set[asyncio.Task[None]] = set()
@@ -174,6 +175,7 @@ class Supervisor:
         finally:
             self._actors.pop(subagent, None)
             self._tasks.pop(subagent, None)
+            self._told.pop(subagent, None)
 
     async def _bury(self, subagent: str) -> None:
         """Write down the end of a subagent whose actor failed: its parent must not wait for ever for a bug of ours."""
@@ -217,9 +219,13 @@ class Supervisor:
         actor = self._actors.get(call.subagent)
         if actor is None:
             return
-        used, budget = self._bookkeeper.used(call.subagent), actor.state.order.budget
-        refused = call.why if call.end is CallEnd.OVER_BUDGET else ""
-        if refused or not set(budget.reached(used)) <= set(actor.state.reached):
+        used, task = self._bookkeeper.used(call.subagent), actor.state.active
+        refused = call.why if call.end is CallEnd.OVER_BUDGET and task is not None else ""
+        told = self._told.setdefault(call.subagent, set())
+        news = {*actor.state.order.budget.reached(used), *((task.id,) if task is not None and refused else ())} - told
+        # Once each: an agent may go on to ask, and an actor that waits for the store must not be given more and more.
+        if news:
+            told |= news
             actor.tell(ModelUsed(used, refused))
 
     async def discard(self, subagent: str) -> bool:

@@ -29,6 +29,9 @@ USED: Final = (
     "FROM spent GROUP BY subagent"
 )
 
+# The names of models under which each subagent has calls.
+MODELS: Final = "SELECT DISTINCT subagent, model FROM spent"
+
 Append = Callable[[sqlite3.Connection, str, ModelCalled], Row]
 
 
@@ -75,11 +78,11 @@ def spent_by(call: Call) -> Spent:
     usage = call.usage
     known = usage is not None and call.end is not CallEnd.BROKEN
     counts = Spent(
-        calls=1,
-        refused=int(call.end in (CallEnd.REFUSED, CallEnd.OVER_BUDGET)),
-        failed=int(call.end is CallEnd.FAILED),
-        unknown=int(call.charged and not known),
-        unpriced=int(call.charged and call.cost is None),
+        calls=call.times,
+        refused=call.times if call.end in (CallEnd.REFUSED, CallEnd.OVER_BUDGET) else 0,
+        failed=call.times if call.end is CallEnd.FAILED else 0,
+        unknown=call.times if call.charged and not known else 0,
+        unpriced=call.times if call.charged and call.cost is None else 0,
         estimate=call.estimate,
         cost=call.cost or 0,
         estimate_cost=call.estimate_cost,

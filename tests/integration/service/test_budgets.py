@@ -33,11 +33,15 @@ async def test_a_budget_is_told_when_it_is_reached_and_a_refused_call_fails_its_
         tell = ground.asked[-1].on_call
         tell(a_call(view.id))
         tell(a_call(view.id, usage=Usage(input=1_000)))
-        tell(a_call(view.id, end=CallEnd.OVER_BUDGET, usage=None, cost=None, why=WHY))
+        for end in (CallEnd.OVER_BUDGET, CallEnd.REFUSED) * 500:
+            tell(a_call(view.id, end=end, usage=None, cost=None, why=WHY))
+        actor = runtime._supervisor.actor(view.id)
+        assert actor is not None
+        assert len(actor._inbox) <= 3, "an agent that goes on to ask fills no memory"
         await runtime.answer(PARENT, view.id, view.requests[0].id, "opt-0")
         view = await until(runtime, view.id, lambda each: each.settled)
         assert (view.newest.state, view.newest.cause) == (TaskState.FAILED, WHY)
-        assert view.newest.spent.refused_calls == 1
+        assert view.newest.spent.refused_calls == 1_000
         told = [each for each in await kinds(runtime, view.id) if each[0] != "needs_permission"]
         assert told == [
             ("budget", "the soft budget of 150 tokens is used up (200 used)"),

@@ -9,7 +9,7 @@ from acp_runtime.callers import OPERATOR
 from acp_runtime.clock import SystemClock
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.metering import Call, CallEnd, Usage
-from acp_runtime.manager.bookkeeper import MOST_WAITING, Bookkeeper
+from acp_runtime.manager.bookkeeper import MOST_MODELS, MOST_WAITING, Bookkeeper
 from acp_runtime.store.store import Store
 from acp_runtime.views import Spending, UsageView
 from tests.histories import spawn
@@ -98,6 +98,22 @@ async def test_calls_that_could_not_be_booked_at_once_are_booked_before_the_end_
         await runtime.answer(PARENT, view.id, view.requests[0].id, "opt-0")
         view = await until(runtime, view.id, lambda each: each.settled)
         assert view.newest.spent == SPENT
+
+
+async def test_a_flood_of_calls_and_of_invented_models_fills_no_disk(ground: Ground) -> None:
+    async with Store.open(ground.path, ground.clock) as store:
+        line = await Line.begin(store, ground.clock, spawn())
+        keeper = Bookkeeper(store)
+        for number in range(500):
+            keeper.take(a_call(line.id, model=f"invented-{number}", end=CallEnd.FAILED, usage=None, cost=None))
+        for _ in range(400):
+            keeper.take(a_call(line.id, cost=3))
+        await keeper.settled()
+        rows = await store.query("SELECT model, calls, failed, input, cost FROM spent ORDER BY calls DESC")
+        assert len(rows) == MOST_MODELS + 1
+        assert rows[0] == {"model": "", "calls": 850, "failed": 450, "input": 40_000, "cost": 1_200}
+        (events,) = await store.query("SELECT count(*) AS calls FROM event WHERE kind = 'model_called'")
+        assert events["calls"] == MOST_MODELS + 2
 
 
 async def test_what_waits_is_bounded_and_what_is_lost_is_told(ground: Ground) -> None:
