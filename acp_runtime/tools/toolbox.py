@@ -1,15 +1,16 @@
 """The tools of one parent: what a model is shown, and what becomes of its calls.
 
-A call never raises: whatever goes wrong is an answer with `success: false`, one sentence and a kind.
+A call never raises: whatever goes wrong is an answer with `success: false`, one sentence and a kind. No answer holds a
+character that a model reads and a person who looks on does not see.
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from acp_runtime.callers import admitted
-from acp_runtime.core.plaintext import one_line
+from acp_runtime.core.plaintext import one_line, printable
 from acp_runtime.tools import answers
 from acp_runtime.tools.background import BACKGROUND
 from acp_runtime.tools.delegation import DELEGATION
@@ -45,11 +46,25 @@ class Toolbox:
         try:
             admitted(self._desk.parent)
             given = tool.model.model_validate(dict(arguments))
-            return await tool.handler(self._desk, given)
+            answer = await tool.handler(self._desk, given)
         except ValidationError as error:
-            return answers.failure(_sentence(tool, error), "invalid")
+            answer = answers.failure(_sentence(tool, error), "invalid")
         except Exception as error:  # noqa: BLE001 - it is told, and logged where nobody foresaw it
-            return answers.trouble(tool.name, error)
+            answer = answers.trouble(tool.name, error)
+        return {name: _plain(value) for name, value in answer.items()}
+
+
+def _plain(answer: Any) -> Any:
+    """Return an answer whose texts are as `printable` leaves them."""
+    match answer:
+        case str():
+            return printable(answer)
+        case dict():
+            return {key: _plain(value) for key, value in answer.items()}
+        case list() | tuple():
+            return [_plain(value) for value in answer]
+        case _:
+            return answer
 
 
 def _shown(value: object) -> str:
