@@ -14,6 +14,7 @@ EXPECTED_SKIPS = (
     "no libfaketime:",
     "no history:",
     "no installer:",
+    "no foreign suite:",
 )
 
 
