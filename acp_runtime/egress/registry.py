@@ -95,14 +95,14 @@ class Asked:
         return f"{self.place.address.path}{self.place.instead.get(self.path, self.path)}".encode()
 
     def rewriting(self, here: str) -> Rewriting:
-        """Return how the answer's addresses are made to lead back here."""
+        """Return how the answer's addresses are made to lead back here; where two places are at one, to the first."""
         beginnings: dict[bytes, bytes] = {}
         for place in self.registry.places:
             inside = f"{self.registry.inside(here)}{place.at}".encode()
             for end in (b"/", b'"', b"'"):
                 for scheme in ("https", "http"):
                     outside = f"{scheme}://{place.address.authority}{place.address.path}".encode()
-                    beginnings[outside + end] = inside + end
+                    beginnings.setdefault(outside + end, inside + end)
         body = self.place.rewritten is not None and self.place.rewritten.fullmatch(self.path) is not None
         origin = f"{self.place.address.scheme}://{self.place.address.authority}".encode()
         return Rewriting(beginnings, origin, body=body)

@@ -157,6 +157,21 @@ def test_a_registry_is_moved_by_its_parts():
     assert str(moved.places[1].address) == "https://files.pythonhosted.org"
 
 
+def test_a_mirror_with_lists_and_packages_at_one_address_works():
+    mirror = "https://mirror.example.org/pypi"
+    moved = builtin_registries()["pip"].moved({"index": mirror, "files": mirror}, private=False)
+    found = moved.below("/simple/x/")
+    assert found is not None
+    stream = RewritingStream(found.rewriting(HERE).beginnings)
+    told = stream.feed(f'"{mirror}/packages/x.whl" "{mirror}/simple/y/"'.encode()) + stream.finish()
+    assert told == b'"http://127.0.0.1:8791/pip/packages/x.whl" "http://127.0.0.1:8791/pip/simple/y/"'
+    for path in ("/packages/x.whl", "/simple/y/"):
+        asked_for = moved.below(path)
+        assert asked_for is not None
+        asked_for.place.admit(b"GET", asked_for.path)
+        assert asked_for.target == f"/pypi{path}".encode()
+
+
 def test_the_patterns_are_of_a_kind_that_no_path_makes_slow():
     for registry in builtin_registries().values():
         for place in registry.places:
