@@ -44,6 +44,8 @@ class Tunnel:
         try:
             hello = await self._judged_hello(early)
             await self._carry(hello)
+            self._writer.close()  # in order: what is still buffered is sent
+            await self._closed()
         except HelloRefused:
             with contextlib.suppress(OSError):
                 self._client.writer.write(_DENIED)
@@ -58,6 +60,9 @@ class Tunnel:
     async def close(self) -> None:
         """Cut the connection to the host. Raises nothing; may be called again."""
         self._writer.transport.abort()
+        await self._closed()
+
+    async def _closed(self) -> None:
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(_CLOSE_BOUND):
                 await self._writer.wait_closed()

@@ -64,6 +64,31 @@ async def test_a_tunnel_carries_much_both_ways_and_an_end_of_each_way_by_itself(
     assert contact.bytes_up == len(b"".join(place.host.heard))
 
 
+async def test_what_a_client_said_arrives_whole_at_a_host_that_has_nothing_to_say(tmp_path):
+    piece, count, heard, over = bytes(1 << 20), 32, 0, asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal heard
+        writer.write_eof()
+        with contextlib.suppress(OSError):
+            while data := await reader.read(4096):
+                heard += len(data)
+        writer.close()
+        over.set()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0, limit=4096) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with site(tmp_path, [f"unsafe_private:{HOST}:{port}"]) as place:
+            place.host.port, own = port, place.host.port
+            async with place.tunnel(HOST) as (reader, writer):
+                writer.write(hello(HOST) + piece * count)
+                writer.write_eof()
+                assert await reader.read() == b""
+            await over.wait()
+            place.host.port = own
+    assert heard == place.contacts[0].bytes_up > len(piece) * count
+
+
 def hello_of(heard: list[bytes]) -> bytes:
     head = b"".join(heard)[:5]
     return b"".join(heard)[: 5 + int.from_bytes(head[3:], "big")]
