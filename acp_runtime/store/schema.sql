@@ -30,9 +30,6 @@ CREATE TABLE subagent (
     workspace TEXT NOT NULL,
     cwd TEXT NOT NULL,
     preset TEXT NOT NULL,
-    budget TEXT NOT NULL,
-    runtime TEXT NOT NULL,
-    unsafe TEXT NOT NULL,
     keep INTEGER NOT NULL,
     one_shot INTEGER NOT NULL,
     output_file TEXT,
@@ -54,7 +51,11 @@ CREATE TABLE subagent (
     created_seq INTEGER NOT NULL,
     created_wall TEXT NOT NULL,
     updated_seq INTEGER NOT NULL,
-    updated_wall TEXT NOT NULL
+    updated_wall TEXT NOT NULL,
+    budget TEXT NOT NULL
+    DEFAULT '{"tokens": null, "cost": null, "soft_tokens": null, "soft_cost": null}',
+    runtime TEXT NOT NULL DEFAULT '',
+    unsafe TEXT NOT NULL DEFAULT '[]'
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX subagent_parent ON subagent (parent, created_seq);

@@ -1,5 +1,7 @@
 """The schema: what the migrations make is written down, and every hot query finds what it wants by an index."""
 
+import hashlib
+import re
 import sqlite3
 from importlib.resources import files
 from pathlib import Path
@@ -20,21 +22,21 @@ from tests.histories import REJECT, spawn
 from tests.integration.store.conftest import Line, look
 
 SCHEMA = (files("acp_runtime.store") / "schema.sql").read_text(encoding="utf-8")
+FIRST = "ca15dc58a4a0cd348321f81804de454207e52ffc44b348b39d3c80f7a46b38bc"
 LIST = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name"
 
 
 def plain(sql: str) -> str:
     """Return SQL without its comments and its layout."""
-    return " ".join(line for line in sql.splitlines() if not line.lstrip().startswith("--"))
+    lines = (line for line in sql.splitlines() if not line.lstrip().startswith("--"))
+    return re.sub(r" ?([,()]) ?", r"\1", " ".join(" ".join(lines).split()))
 
 
 def test_the_migrations_in_order_make_the_schema_that_is_written_down() -> None:
     migrated, written = sqlite3.connect(":memory:"), sqlite3.connect(":memory:")
     migrate(migrated)
     written.executescript(SCHEMA)
-    made, told = (
-        [(name, " ".join(plain(sql).split())) for name, sql in each.execute(LIST)] for each in (migrated, written)
-    )
+    made, told = ([(name, plain(sql)) for name, sql in each.execute(LIST)] for each in (migrated, written))
     migrated.close()
     written.close()
     assert made == told
@@ -51,6 +53,22 @@ async def test_a_new_store_has_that_schema(store: Store, path: Path) -> None:
 
 def test_migrations_are_numbered_without_a_gap_up_to_the_version() -> None:
     assert [version for version, _ in migrations()] == list(range(1, SCHEMA_VERSION + 1))
+
+
+def test_the_first_migration_is_as_it_was_when_the_first_stores_were_made() -> None:
+    """A store that has it never gets what is changed in it: whatever comes later is a migration of its own."""
+    first = (files("acp_runtime.store") / "migrations" / "0001_initial.sql").read_bytes()
+    assert hashlib.sha256(first).hexdigest() == FIRST
+
+
+async def test_what_a_later_migration_gives_to_rows_of_before_is_what_their_log_gives(store: Store, path: Path) -> None:
+    given = spawn("bg-0000000001", order=Order(agent="scripted", workspace="/w"))
+    await store.commit(given.id, None, 0, decide(None, given, 0)[0])
+    defaults = {name: value for _, name, _, _, value, _ in look(path, "PRAGMA table_info(subagent)") if value}
+    assert defaults
+    assert look(path, f"SELECT {', '.join(defaults)} FROM subagent") == look(
+        path, f"SELECT {', '.join(defaults.values())}"
+    )
 
 
 def test_a_migration_that_fails_leaves_the_store_as_it_was(tmp_path: Path) -> None:
@@ -71,6 +89,7 @@ def test_the_words_for_open_are_those_of_the_status() -> None:
 async def test_no_statement_reads_rows_that_it_does_not_want(store: Store, clock: ManualClock, path: Path) -> None:
     """All that runs for events, polls and turns seeks by an index; a page of the log is not sorted out of a stream."""
     seen: list[str] = []
+    await store.search("p", "word")  # its index reads its settings at the first use
     await store._database.read(lambda connection: connection.set_trace_callback(seen.append))
     line = await Line.begin(store, clock)
     await line.take(
