@@ -42,6 +42,9 @@ class LocalLauncher:
             raise LaunchError("mount_refused", sentence)
         if runtime := request.order.confinement.runtime:
             raise LaunchError("runtime_missing", f"a process of this machine has no runtime {runtime!r}; leave it out")
+        if bounds := str(request.order.budget):
+            sentence = f"nothing measures what a process of this machine asks its models, and its budget is {bounds}"
+            raise LaunchError("budget_unmeasured", f"{sentence}; leave it out, or run the agent in a container")
         home = self._home(request)
         made = request.resume is None
         if not made and not (home / "workspace").is_dir():

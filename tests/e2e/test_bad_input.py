@@ -42,6 +42,8 @@ def refused(stage: Stage, *options: str, env: dict[str, str] | None = None, loca
         (("x", "--timeout", "1e9"), "at most 31536000 (a year)"),
         (("x", "--check", " "), "--check is empty"),
         (("x", "--image", "closure"), "--image and --unsafe-local exclude each other"),
+        (("x", "--budget-tokens", "5"), "--budget-tokens and --unsafe-local exclude each other"),
+        (("x", "--budget-cost", "0"), "--budget-cost and --unsafe-local exclude each other"),
         (("x", "--model", "a b"), "--model 'a b' is not a name"),
         (("x", "--model-url", "ftp://host/v1"), "--model-url: The model's base URL is not of the form http://"),
         (("x", "--model-url", "http://u:secret@host/v1"), "holds a user name or password"),

@@ -9,8 +9,12 @@ from acp_runtime.clock import SystemClock
 from acp_runtime.core.budget import Budget, Used, nanos
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.metering import CallEnd, Usage
-from acp_runtime.core.model import TaskState
+from acp_runtime.core.model import Order, TaskState
+from acp_runtime.manager.launcher import LaunchError, LaunchRequest
+from acp_runtime.manager.local_launcher import LocalLauncher
 from acp_runtime.service import Runtime
+from acp_runtime.session.observer import Observer
+from acp_runtime.session.session import AcpSession
 from tests.integration.manager.conftest import PARENT, Ground, until
 from tests.integration.service.test_usage import a_call
 
@@ -97,3 +101,20 @@ async def test_a_parent_gets_no_more_than_the_ceiling_and_the_operator_does(grou
         assert view.budget.tokens == 501
         with pytest.raises(Rejected, match="the soft budget is not below the hard one"):
             await runtime.spawn(PARENT, ground.request("[[say:x]]", budget=Budget(tokens=5, soft_tokens=5)))
+
+
+@pytest.mark.requirement("D09.16")
+async def test_an_agent_whose_calls_nothing_measures_is_not_started_with_a_budget(ground: Ground) -> None:
+    launcher = LocalLauncher(ground.folder / "agents", {})
+    order = Order(agent="scripted", workspace=str(ground.folder), budget=Budget(tokens=5))
+    kind = ground.kinds["scripted"]
+    request = LaunchRequest("store", "bg-0000000001", 1, kind, order, ground.folder, print, print, "token")
+
+    async def heard(*_: object) -> int:
+        return 0
+
+    observer = Observer(heard=heard, asked=lambda *_: None, lost=lambda _: None, closed=lambda _: None)
+    with pytest.raises(LaunchError, match="and its budget is 5 tokens; leave it out") as refused:
+        await launcher.launch(request, AcpSession(1, observer))
+    assert refused.value.kind == "budget_unmeasured"
+    assert not (ground.folder / "agents").exists()
