@@ -85,7 +85,7 @@ def refuse_dangerous(
     refuse_workdir(str(settings.get("working_dir") or "/"))
     host: Mapping[str, Any] = settings.get("host_config", {})
     for name, value in host.items():
-        if not (name in _ALLOWED and _ALLOWED[name](value)) and not (unsafe_seccomp and _unfiltered(name, value)):
+        if not _is_allowed(name, value) and not (unsafe_seccomp and _unfiltered(name, value)):
             raise _refused(name, value)
     for name, due in REQUIRED.items():
         if name not in host:
@@ -119,7 +119,7 @@ def refuse_mounts(mounts: Iterable[Mapping[str, Any]], *, engine_root: str = "",
     gives_the_host = (*GIVES_THE_HOST, *(path for path in homes if path))
     closed = (*CLOSED_TREES, *((engine_root,) if engine_root else ()))
     for mount in mounts:
-        target, kind = str(mount["Target"]), mount.get("Type")
+        target, kind = str(mount.get("Target") or "/"), mount.get("Type")
         if kind not in MOUNT_KEYS:
             raise _refused("type of mount", kind)
         if more := sorted(mount.keys() - MOUNT_KEYS[kind]):
@@ -131,7 +131,7 @@ def refuse_mounts(mounts: Iterable[Mapping[str, Any]], *, engine_root: str = "",
         if (mount.get("BindOptions") or {"Propagation": "rprivate"}) != {"Propagation": "rprivate"}:
             raise _refused("options of the folder at", target)
         if kind == "bind":
-            _refuse_source(str(mount["Source"]), gives_the_host, closed)
+            _refuse_source(str(mount.get("Source") or "/"), gives_the_host, closed)
 
 
 def _refuse_source(source: str, gives_the_host: tuple[str, ...], closed: tuple[str, ...]) -> None:
@@ -142,6 +142,13 @@ def _refuse_source(source: str, gives_the_host: tuple[str, ...], closed: tuple[s
     for path in (_lexical(source), real):
         if path.endswith(".sock") or _within(path, closed) or any(_within(given, (path,)) for given in gives_the_host):
             raise _refused("mount of the host's", source)
+
+
+def _is_allowed(name: str, value: object) -> bool:
+    try:
+        return name in _ALLOWED and _ALLOWED[name](value)
+    except (TypeError, AttributeError, LookupError):  # it has not even the form of what may be
+        return False
 
 
 def _exactly(wanted: object) -> Callable[[Any], bool]:
@@ -179,7 +186,7 @@ def _runtime(value: object) -> bool:
 
 
 def _mounts(value: object) -> bool:
-    return isinstance(value, list)  # `refuse_mounts` looks at each
+    return isinstance(value, list) and all(isinstance(each, dict) for each in value)  # `refuse_mounts` looks at each
 
 
 _ALLOWED: Final[Mapping[str, Callable[[Any], bool]]] = {

@@ -92,7 +92,15 @@ def test_a_dangerous_setting_is_refused_and_told_why(host):
         *({"tmpfs": {"/tmp": option}} for option in ("suid", "dev", "rw,size=0", "uid=10001", "")),
         {"runtime": ""},
         {"runtime": "../runc"},
-        {"mounts": {}},
+        *({"mounts": value} for value in ({}, [None], "x")),
+        *(
+            {name: None}
+            for name in ("cap_drop", "cap_add", "security_opt", "read_only", "tmpfs", "ulimits", "mem_limit")
+        ),
+        {"cap_add": "KILL"},
+        {"tmpfs": ["/tmp"]},
+        {"ulimits": [{"Name": "core"}]},
+        {"ulimits": [{"Name": "core", "Soft": None, "Hard": 0}]},
     ],
     ids=str,
 )
@@ -193,6 +201,8 @@ def test_a_symbolic_link_to_what_is_refused_is_refused(tmp_path: Path):
         volume(VolumeOptions={"DriverConfig": {"Options": {"o": "bind", "device": "/"}}}),
         volume(VolumeOptions={"NoCopy": True, "Subpath": "../other"}),
         {"Source": "name", "Target": "/x"},
+        {"Type": "volume", "Source": "name"},
+        {"Type": "bind", "Target": "/x"},
         {"Type": "npipe", "Source": "x", "Target": "/x"},
         {"Type": "tmpfs", "Target": "/x"},
     ],
