@@ -51,10 +51,10 @@ async def reap_folders(
 ) -> list[Judgement]:
     """Remove what is left on this machine: folders of sockets, of probes, and of workspaces that were taken in.
 
-    A manager before may have had the store's sockets `elsewhere`: they go where that is a folder of this user alone.
+    A manager before may have had the store's sockets `elsewhere`. They go where that is a folder of this user alone.
     """
-    others = [each for each in elsewhere if each != config.runtime_dir and await asyncio.to_thread(_is_own, each)]
-    roots = (config.runtime_dir, *others)
+    named = dict.fromkeys((config.runtime_dir, *elsewhere))
+    roots = [each for each in named if await asyncio.to_thread(_is_own, each)]
     sockets = [each for root in roots for each in await reap_run_dirs(root, owner, log, dry_run=dry_run)]
     places = ((config.runtime_dir, FOLDER_PREFIX), (config.cache_dir / SCRATCH, SCRATCH_PREFIX))
     return sockets + await reap_claimed(places, dry_run=dry_run)

@@ -7,6 +7,7 @@ that was replaced, and wakes up in the middle of a start or an end, takes nothin
 
 import os
 import shutil
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -20,10 +21,17 @@ EPOCH: Final = "epoch"
 
 
 def make_private(folder: Path) -> Path:
-    """Make a folder that only this user enters. Raises `LaunchError` when somebody else owns it."""
+    """Make a folder that only this user enters, or close it to others. Raises `LaunchError` for one of somebody else's.
+
+    Its name may be one that anybody can take first: a link is none, wherever it leads.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if folder.stat().st_uid != os.getuid():
-        raise LaunchError("runtime_dir", f"{folder} belongs to another user; set XDG_RUNTIME_DIR to a folder of yours")
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        what = "is a link" if stat.S_ISLNK(found.st_mode) else "belongs to another user"
+        raise LaunchError("runtime_dir", f"{folder} {what}; remove it, or set XDG_RUNTIME_DIR to a folder of yours")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        folder.chmod(0o700)
     return folder
 
 

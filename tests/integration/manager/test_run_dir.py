@@ -23,6 +23,19 @@ def test_only_owner_and_group_enter_and_the_group_makes_sockets_in_one_place_onl
     assert modes == [0o750, 0o770]
 
 
+@pytest.mark.requirement("T18")
+def test_a_link_or_an_open_folder_in_its_place_is_not_used_as_it_is(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "linked").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(LaunchError, match=r"linked is a link; remove it, or set XDG_RUNTIME_DIR"):
+        make_run_dir(tmp_path / "linked", "store", "s1", 1)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    make_run_dir(tmp_path / "open", "store", "s1", 1)
+    assert stat.S_IMODE((tmp_path / "open").stat().st_mode) == 0o700
+
+
 def test_a_folder_is_made_anew_or_kept_with_what_is_in_it(tmp_path):
     first = make_run_dir(tmp_path, "store", "s1", 1)
     (first / HOLDER / "holder.sock").touch()

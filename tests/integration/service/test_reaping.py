@@ -219,6 +219,23 @@ async def test_folders_of_sockets_go_from_where_an_earlier_manager_had_them_if_t
     assert sorted(each.name for each in (elsewhere[2] / "store").iterdir()) == ["lives", "over"]
 
 
+@pytest.mark.requirement("T18")
+async def test_a_link_in_the_place_of_the_folder_of_sockets_costs_nothing_where_it_leads(tmp_path: Path) -> None:
+    """Where there is no folder of the login, its name is one in /tmp, which anybody may have taken first."""
+    config = load(None, {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": ""})
+    config = replace(config, runtime_dir=tmp_path / "run", cache_dir=tmp_path / "cache")
+    for kept in ("evil", "home/papers"):
+        (tmp_path / kept).mkdir(parents=True)
+    config.runtime_dir.symlink_to(tmp_path / "evil")
+    (tmp_path / "evil" / OWNER.store).symlink_to(tmp_path / "home")
+
+    async def log(_subagents: frozenset[str]) -> Mapping[str, Standing]:
+        return {}
+
+    assert await reap_folders(config, OWNER, log, dry_run=False) == []
+    assert (tmp_path / "home" / "papers").is_dir()
+
+
 @pytest.mark.requirement("D09.1")
 def test_an_earlier_manager_may_have_had_another_environment(tmp_path: Path) -> None:
     found = runtime_dirs({"XDG_RUNTIME_DIR": str(tmp_path)})
