@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acp_runtime.core.budget import Budget
 from acp_runtime.core.confinement import Confinement, Egress, Mount
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Permissions
@@ -47,6 +48,7 @@ PRESETS = st.builds(
         st.lists(st.sampled_from(RULES), max_size=2).map(tuple),
         st.lists(st.sampled_from(["pip", "npm"]), max_size=2).map(tuple),
     ),
+    st.builds(Budget, st.none() | st.integers(1, 3), st.none() | st.integers(1, 3), st.none() | st.integers(1, 3)),
 )
 
 
@@ -81,6 +83,8 @@ def within(preset: Preset, ceiling: Preset) -> bool:
         and NETWORKS.index(preset.network) <= NETWORKS.index(ceiling.network)
         and reached(preset) <= reached(ceiling)
         and set(preset.egress.registries) <= set(ceiling.egress.registries)
+        and (preset.budget.tokens or 9) <= (ceiling.budget.tokens or 9)
+        and (preset.budget.cost or 9) <= (ceiling.budget.cost or 9)
     )
 
 

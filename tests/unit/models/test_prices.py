@@ -1,6 +1,9 @@
 """The table of prices, and how the price of a model is found in it."""
 
+import tomllib
+from datetime import date
 from decimal import Decimal
+from importlib.resources import files
 
 import pytest
 
@@ -61,6 +64,13 @@ def test_the_table_is_consistent():
         assert 0 < row.cached_input <= row.input < row.output, row
         assert row.input <= row.cache_write <= row.cache_write_hour <= 2 * row.input, row
         assert row.prompt_over == 0 or any(each.model == row.model and not each.prompt_over for each in rows), row
+
+
+def test_every_price_has_a_date_and_a_place_where_it_was_looked_up():
+    text = (files("acp_runtime.models") / "prices.toml").read_text(encoding="utf-8")
+    for source in tomllib.loads(text)["source"]:
+        assert isinstance(source["as_of"], date), source["name"]
+        assert source["where"].startswith("https://"), source["name"]
 
 
 def test_real_names_of_models_are_found():
