@@ -91,7 +91,8 @@ class Onward:
     """What one request becomes: its target at the upstream, and the headers that are added for it there.
 
     `secret` is taken out of the answer, wherever it stands in it. `rewriting` changes the answer's addresses.
-    `answered` hears the status before the client does, and returns at once.
+    `answered` hears the status before the client does; it returns at once, or raises Refusal for what the client is to
+    get instead.
     """
 
     upstream: Upstream

@@ -8,13 +8,14 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final, Protocol
 
+from acp_runtime.core.errors import Rejected
 from acp_runtime.keys.secret import Secret
 from acp_runtime.keys.source import KeySource, key_source
 from acp_runtime.keys.variable import KeyVariable
 
 __all__ = ["Key", "LiveKey", "key_in_use"]
 
-PAUSE: Final = 20.0  # seconds between two readings for refusals: a key that is wrong is not asked for at each request
+PAUSE: Final = 20.0  # seconds between two readings where the first was no use: a key that is wrong is asked for seldom
 
 
 class Key(Protocol):
@@ -27,8 +28,8 @@ class Key(Protocol):
         """Return what the next request is given. Raises Rejected as its source does."""
         ...
 
-    def refuse(self, secret: Secret) -> None:
-        """Hear that the model did not take a secret."""
+    def refuse(self, secret: Secret) -> bool:
+        """Hear that the model did not take a secret; return whether `current` may give another one now."""
         ...
 
 
@@ -41,7 +42,8 @@ class LiveKey:
         self._source: KeySource = key_source(text, environ)
         self._held: Secret | None = None
         self._refused: Secret | None = None
-        self._renewed = float("-inf")
+        self._renewed = self._failed = float("-inf")
+        self._failure: Rejected | None = None
         self._reading = asyncio.Lock()
 
     @property
@@ -50,16 +52,28 @@ class LiveKey:
 
     async def current(self) -> Secret:
         async with self._reading:
-            if self._held is None or self._held.is_due:
-                self._held = await self._source.read()
-            elif self._refused is self._held:
-                self._held = await self._source.read(self._refused)
-                self._refused, self._renewed = None, asyncio.get_running_loop().time()
+            if self._held is None or self._held.is_due or self._refused is self._held:
+                self._held = await self._read()
             return self._held
 
-    def refuse(self, secret: Secret) -> None:
+    async def _read(self) -> Secret:
+        """Read the source; what it failed with a moment ago, it fails with."""
+        loop = asyncio.get_running_loop()
+        if self._failure is not None and loop.time() < self._failed + PAUSE:
+            raise Rejected(self._failure.kind, str(self._failure))
+        try:
+            secret = await self._source.read(self._refused)
+        except Rejected as error:
+            self._failure, self._failed = error, loop.time()
+            raise
+        if self._refused is not None:
+            self._refused, self._renewed = None, loop.time()
+        return secret
+
+    def refuse(self, secret: Secret) -> bool:
         if secret is self._held and asyncio.get_running_loop().time() >= self._renewed + PAUSE:
             self._refused = secret
+        return self._held is not secret or self._refused is secret
 
 
 async def key_in_use(text: str, environ: Mapping[str, str]) -> Key:

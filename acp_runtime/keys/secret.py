@@ -62,8 +62,9 @@ class Secret:
     async def current(self) -> "Secret":
         return self
 
-    def refuse(self, secret: "Secret") -> None:
-        """There is nothing else that could be given."""
+    def refuse(self, secret: "Secret") -> bool:  # noqa: ARG002 - the protocol's signature
+        """Return that there is nothing else to be given."""
+        return False
 
     def __repr__(self) -> str:
         return f"<secret {self.name}>"

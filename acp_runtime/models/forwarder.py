@@ -80,8 +80,9 @@ class ModelForwarder:
             raise without_key(target, error.kind, str(error)) from error
 
         def answered(status: int) -> None:
-            if status == UNAUTHORIZED:
-                key.refuse(secret)
+            if status == UNAUTHORIZED and key.refuse(secret):
+                why = f"The model refused the key {key.name}, which is read again now: ask once more."
+                raise without_key(target, "key_refused", why)
 
         return Onward(self._upstream, target, self.route.credentials(secret), secret.reveal(), answered=answered)
 

@@ -14,6 +14,7 @@ __all__ = ["over_budget", "without_key"]
 
 _STATUS: Final = 400
 _AGAIN: Final = 503
+_PASSING: Final = frozenset(("key_unreadable", "key_refused"))
 _MESSAGES: Final = re.compile(rb"/messages$")
 _GEMINI: Final = re.compile(rb":(?:stream)?[gG]enerateContent$")
 
@@ -38,11 +39,9 @@ def over_budget(target: bytes, why: str) -> Refusal:
 def without_key(target: bytes, code: str, sentence: str) -> Refusal:
     """Return the refusal of a request to `target` for which there is no key.
 
-    Where it could not be read now, which may pass, clients are to ask again.
+    Where it could not be read now, or may be another one at the next request, clients are to ask again.
     """
-    return _refusal(
-        target, _AGAIN if code == "key_unreadable" else _STATUS, code, sentence, kind="authentication_error"
-    )
+    return _refusal(target, _AGAIN if code in _PASSING else _STATUS, code, sentence, kind="authentication_error")
 
 
 def _refusal(target: bytes, status: int, code: str, sentence: str, *, kind: str) -> Refusal:
