@@ -292,6 +292,31 @@ _EGRESS: Final = Area(
             "have the client speak TLS with the host's name, and without ECH"),
     ),
 )
+_GATEWAY: Final = Area(
+    "The gateway",
+    "Told where an agent's way to its model could not be opened, and in the manager's log.",
+    (
+        Trouble("gateway_unreachable", "the gateway of the store cannot be started or does not answer",
+            "no room for its files beside the store, or it hangs; the sentence says more",
+            "look at `log` in the `.gateway` folder beside the store; it is tried again by itself"),
+        Trouble("gateway_silent", "the gateway did not answer in time", "it hangs, or the machine is very busy",
+            "nothing: one that stays silent is ended, and another one started"),
+        Trouble("gateway_ending", "the gateway is about to end", "it hands over to another version",
+            "nothing: the next one is asked"),
+        Trouble("store_refused", "the gateway found is another store's", "one store was put in the place of another",
+            "end the other store's manager first"),
+        Trouble("attempt_over", "a later attempt of the subagent has an account already",
+            "a manager that was replaced goes on", "nothing: the later attempt goes on"),
+        Trouble("epoch_refused", "a later manager of the store has the gateway", "a manager that was replaced goes on",
+            "nothing: the later one goes on"),
+        Trouble("too_many_accounts", "the gateway has as many accounts as it takes", "very many agents",
+            "stop some of them"),
+        Trouble("bad_account", "the gateway could not read what it was asked to open", "a manager of another version",
+            "restart the daemon"),
+        Trouble("bad_line", "the gateway could not read what it was told", "a program that is no manager of ours",
+            "look what connects to the gateway's socket"),
+    ),
+)
 _ENDED: Final = Area(
     "Why a subagent ended",
     "In `reason` of its status, and in its nudge where somebody else than the parent ended it.",
@@ -363,5 +388,5 @@ _DAEMON: Final = Area(
 )
 # fmt: on
 
-AREAS: Final = (_ASKING, _CONFIGURATION, _STARTING, _SANDBOX, _MODEL, _EGRESS, _ENDED, _STORE, _DAEMON)
+AREAS: Final = (_ASKING, _CONFIGURATION, _STARTING, _SANDBOX, _MODEL, _EGRESS, _GATEWAY, _ENDED, _STORE, _DAEMON)
 TROUBLES: Final = {row.kind: row for area in AREAS for row in area.rows}

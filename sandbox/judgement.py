@@ -31,6 +31,7 @@ class Kind(StrEnum):
     VOLUME = "volume"
     FOLDER = "folder"
     WORK = "work"  # what was taken out of a workspace
+    GATEWAY = "gateway"
 
 
 class Action(StrEnum):

@@ -138,19 +138,38 @@ class Exchange:
                 filters.append(RewritingStream(rewriting.beginnings))
         head = h11.Response(status_code=head.status_code, headers=headers, reason=head.reason)
         self._observer.on_answer(head)
-        await self._send_client(head)
+        down: list[h11.Event] = [head]
         count = 0
-        while not isinstance(event := await self._receive_body(upstream, count), h11.EndOfMessage):
+        while not isinstance(event := await self._next_of_body(upstream, down, count), h11.EndOfMessage):
             count += len(event.data)
-            await self._pass_down(_filtered(filters, bytes(event.data)))
-        await self._pass_down(_filtered(filters, b"", last=True))
+            self._hear(_filtered(filters, bytes(event.data)), down)
+        self._hear(_filtered(filters, b"", last=True), down)
         self._end(Ending("answered", self._status, self._bad_status()))
-        await self._send_client(h11.EndOfMessage())
+        await self._pass_down([*down, h11.EndOfMessage()])
 
-    async def _pass_down(self, data: bytes) -> None:
+    def _hear(self, data: bytes, down: list[h11.Event]) -> None:
         if data:
             self._observer.on_answer_body(data)
-            await self._send_client(h11.Data(data=data))
+            down.append(h11.Data(data=data))
+
+    async def _next_of_body(self, upstream: HttpPeer, down: list[h11.Event], count: int) -> h11.Data | h11.EndOfMessage:
+        """Return what comes next, after all in `down` was passed on: but for the last piece of an answer.
+
+        A client that knows the length takes the answer for over as soon as it has that piece.
+        """
+        try:
+            event = upstream.at_hand()
+        except h11.RemoteProtocolError:
+            event = h11.NEED_DATA  # it is raised again below
+        if isinstance(event, h11.EndOfMessage):
+            return event
+        await self._pass_down(down)
+        down.clear()
+        return event if isinstance(event, h11.Data) else await self._receive_body(upstream, count)
+
+    async def _pass_down(self, events: list[h11.Event]) -> None:
+        for each in events:
+            await self._send_client(each)
 
     def _refuse_encoded(self, head: h11.Response) -> None:
         encodings = {value.lower() for name, value in head.headers if name == b"content-encoding"}

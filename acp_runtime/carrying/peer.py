@@ -37,6 +37,10 @@ class HttpPeer:
             self.http.receive_data(await self.read())
         return event
 
+    def at_hand(self) -> Event:
+        """Return the next event if all of it has come, or else NEED_DATA. Raises h11.RemoteProtocolError."""
+        return self.http.next_event()
+
     async def read(self) -> bytes:
         """Return the next bytes without looking at them; none at the end. Raises OSError and TimeoutError."""
         async with asyncio.timeout(self.idle):

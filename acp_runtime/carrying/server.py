@@ -37,33 +37,53 @@ class Carrier(Protocol):
 
 
 class HttpServer:
-    """`path` is the socket: mode 0660 for the group `gid`."""
+    """`path` is the socket: mode 0660 for the group `gid`.
+
+    `carrier` may be exchanged: another one carries the requests that come from then on. `running` counts requests that
+    are being carried.
+    """
 
     def __init__(self, path: Path, gid: int, carrier: Carrier, limits: CarryingLimits) -> None:
         self.path = path
+        self.carrier = carrier
+        self.running = 0
         self._gid = gid
-        self._carrier = carrier
         self._limits = limits
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = False
+        self._listeners: list[UnixListener] = []
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         """Listen. Raises Rejected (`socket_refused`); then nothing is left."""
-        async with contextlib.AsyncExitStack() as stack:
-            listener = UnixListener(self.path, self._gid)
-            stack.callback(listener.close)
-            stack.push_async_callback(self._end_connections)
-            server = await asyncio.start_unix_server(self._accept, sock=listener.socket, limit=CHUNK)
-            stack.callback(server.close)
-            self._stack = stack.pop_all()
-            self._open = True
+        self._stack.push_async_callback(self._end_connections)
+        await self._listen()
+        self._open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._stack.aclose()
+
+    def withdraw(self) -> None:
+        """Have nobody new find the socket; who has found it is still served."""
+        for each in self._listeners:
+            each.withdraw()
+
+    async def stay_found(self) -> None:
+        """Listen anew where somebody has removed the socket. Raises Rejected (`socket_refused`)."""
+        if not self._listeners[-1].found:
+            await self._listen()
+
+    async def _listen(self) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            listener = UnixListener(self.path, self._gid)
+            stack.callback(listener.close)
+            server = await asyncio.start_unix_server(self._accept, sock=listener.socket, limit=CHUNK)
+            stack.callback(server.close)
+            self._listeners.append(listener)
+            self._stack.push_async_exit(stack.pop_all())
 
     async def _end_connections(self) -> None:
         self._open = False
@@ -81,7 +101,7 @@ class HttpServer:
         if len(self._tasks) >= self._limits.connections:
             bound = self._limits.connections
             refusal = Refusal(503, "too_many_connections", f"At most {bound} connections are served.")
-            self._carrier.on_refused(refusal)
+            self.carrier.on_refused(refusal)
             writer.write(b"".join(http.send(event) or b"" for event in _answer(refusal, head_only=False)))
             writer.close()
             return
@@ -108,9 +128,13 @@ class HttpServer:
                 head_only = request.method == b"HEAD"
                 _check(request, self._limits)
             except Refusal as refusal:
-                self._carrier.on_refused(refusal)
+                self.carrier.on_refused(refusal)
                 raise
-            await self._carrier.carry(client, request)
+            self.running += 1
+            try:
+                await self.carrier.carry(client, request)
+            finally:
+                self.running -= 1
         except (ClientGone, BrokenAnswer):
             return False
         except Refusal as refusal:

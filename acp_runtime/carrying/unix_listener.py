@@ -18,6 +18,7 @@ __all__ = ["UnixListener"]
 _GROUPS = (0o750, 0o660, 0o027)
 _OWNERS = (0o700, 0o600, 0o077)
 _MAX_ADDRESS = 107
+_NEW = ".new"
 _BACKLOG = 128
 
 
@@ -92,18 +93,23 @@ class UnixListener:
     def _bind(self, path: Path, gid: int | None) -> None:
         # Through the open folder the address is short, however long the path is.
         address = f"/proc/self/fd/{self._folder}/{self._name}"
-        if len(os.fsencode(address)) > _MAX_ADDRESS:
+        if len(os.fsencode(address)) + len(_NEW) > _MAX_ADDRESS:
             raise _refused(path, "its last part is too long for a socket's address; choose a name of up to 64 bytes")
         self._check_folder(path)
         self._make_way(path, address)
+        new = f"{self._name}{_NEW}"
         try:
-            self.socket.bind(address)
-            os.chown(self._name, -1, -1 if gid is None else gid, dir_fd=self._folder, follow_symlinks=False)
-            os.chmod(self._name, self._socket_mode, dir_fd=self._folder)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(new, dir_fd=self._folder)
+            self.socket.bind(address + _NEW)
+            os.chown(new, -1, -1 if gid is None else gid, dir_fd=self._folder, follow_symlinks=False)
+            os.chmod(new, self._socket_mode, dir_fd=self._folder)
             self.socket.listen(_BACKLOG)
+            # Who waits for the socket is not to find one that it may not use yet.
+            os.rename(new, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         except OSError as error:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._name, dir_fd=self._folder)
+                os.unlink(new, dir_fd=self._folder)
             raise _refused(path, f"{error.strerror} (group {gid}); use a group that this user is in") from error
 
     def _check_folder(self, path: Path) -> None:

@@ -1,10 +1,9 @@
-"""A process in the background: the right to start one, how it gets there, what it says on the way, and its log."""
+"""The daemon in the background: the right to start one, its log, and its end."""
 
 import contextlib
 import fcntl
 import logging
 import os
-import select
 import stat
 import time
 from collections.abc import Iterator
@@ -19,7 +18,6 @@ LOG: Final = "daemon.log"
 READY_SECONDS: Final = 75.0
 LOCK_TRIES: Final = 900
 TRY_SECONDS: Final = 0.1
-_GOOD: Final = b"\0"
 
 
 @contextlib.contextmanager
@@ -70,62 +68,6 @@ class StartLock:
         self._descriptor = -1
 
 
-class Report:
-    """One word from a process that starts in the background to the one that waits for it."""
-
-    def __init__(self) -> None:
-        self._reader, self._writer = os.pipe()
-
-    def good(self) -> None:
-        """Say that all is well."""
-        self._say(_GOOD)
-
-    def bad(self, sentence: str) -> None:
-        """Say what went wrong."""
-        logging.getLogger(__name__).error("%s", sentence)
-        self._say(sentence.encode())
-
-    def read(self, seconds: float) -> str:
-        """Return what went wrong within the bound, or nothing. Called by the one that waits."""
-        os.close(self._writer)
-        said = b""
-        poll = select.poll()
-        poll.register(self._reader, select.POLLIN | select.POLLHUP)
-        while poll.poll(seconds * 1000):
-            piece = os.read(self._reader, 4096)
-            said += piece
-            if not piece or said == _GOOD:
-                os.close(self._reader)
-                return (
-                    "" if said == _GOOD else said.decode("utf-8", "replace") or "it ended without a word; see its log"
-                )
-        os.close(self._reader)
-        return f"the daemon has not come up within {seconds:g} s; see its log"
-
-    def _say(self, word: bytes) -> None:
-        with contextlib.suppress(OSError):  # nobody waits any more, or it was said already
-            os.write(self._writer, word)
-            os.close(self._writer)
-
-
-def detach() -> bool:
-    """Fork a process that belongs to no terminal, session or parent; return whether this is it."""
-    child = os.fork()
-    if child:
-        os.waitpid(child, 0)
-        return False
-    os.setsid()
-    if os.fork():
-        os._exit(0)
-    os.chdir("/")
-    os.umask(0o077)
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in (0, 1, 2):
-        os.dup2(null, number)
-    os.close(null)
-    return True
-
-
 def log_to_file(folder: Path, size: int, files: int) -> None:
     """Log to a file in `folder`, 0600; what is written to standard error goes there too.
 
@@ -151,20 +93,6 @@ class _RotatingLog(RotatingFileHandler):
         stream = super()._open()
         os.dup2(stream.fileno(), 2)
         return stream
-
-
-def wait_for_end(pid: int, seconds: float) -> bool:
-    """Return whether the process of this user has ended within the bound."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
-    finally:
-        os.close(descriptor)
 
 
 def _make_private(folder: Path) -> None:

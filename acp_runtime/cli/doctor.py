@@ -24,6 +24,7 @@ from acp_runtime.cli.redaction import redacted
 from acp_runtime.cli.stdout import put
 from acp_runtime.cli.talk import Talk
 from acp_runtime.config import Config, ConfigError, load
+from acp_runtime.gateway.onlooker import look
 from acp_runtime.keys.login import KeyLogin
 from acp_runtime.keys.vendors import IMPOSSIBLE, VENDORS
 from acp_runtime.places import environment, runtime_dir, state_dir
@@ -65,6 +66,7 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     yield from asyncio.run(_engine(None if isinstance(config, Finding) else config))
     yield from _disk()
     yield _daemon()
+    yield from _gateways()
     yield _logins()
 
 
@@ -168,6 +170,15 @@ def _logins() -> Finding:
     usable = ", ".join(f"login:{name} ({'there' if found else 'not logged in'})" for name, found in there.items())
     impossible = "".join(f"; not {name}: {why}" for name, why in IMPOSSIBLE.items())
     return Finding(Mark.GOOD, "logins", f"{usable}{impossible}")
+
+
+def _gateways() -> Iterator[Finding]:
+    """Tell of the gateways of this user's stores; those of a store whose manager has gone end by themselves."""
+    for each in asyncio.run(look(runtime_dir(environment()))):
+        if each.pid is None:
+            yield Finding(Mark.WARN, "gateway", f"{each.socket} was left by a dead one; `subagents reap` removes it")
+        else:
+            yield Finding(Mark.GOOD if each.alone is None else Mark.WARN, "gateway", each.words)
 
 
 def _write(path: Path, text: str) -> None:

@@ -85,10 +85,12 @@ async def _pass(config: "Config", wish: dict[str, Any]) -> "Reaped":
     from acp_runtime.service.reaping import Reaping  # noqa: PLC0415
     from acp_runtime.store.store import Store  # noqa: PLC0415
 
-    async with Store.open(config.state_dir / STORE, SystemClock()) as store:
+    path = config.state_dir / STORE
+    async with Store.open(path, SystemClock()) as store:
         launcher = DockerLauncher(config, environment())
-        launcher.own(store.id, store.epoch)
-        work = (config.state_dir / STORE).with_name("work")
-        return await Reaping(store, launcher, work).run(
-            dry_run=wish["dry_run"], volumes_of=frozenset(wish["volumes_of"])
-        )
+        launcher.own(store.id, store.epoch, path)
+        reaping = Reaping(store, launcher, path.with_name("work"))
+        try:
+            return await reaping.run(dry_run=wish["dry_run"], volumes_of=frozenset(wish["volumes_of"]))
+        finally:
+            await launcher.close()

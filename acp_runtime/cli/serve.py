@@ -17,11 +17,12 @@ from acp_runtime import __version__
 from acp_runtime.api.errors import DaemonError
 from acp_runtime.api.unix_client import UnixClient
 from acp_runtime.api.unix_socket import NAME, folder_word, other_folder
-from acp_runtime.cli.background import READY_SECONDS, Report, detach, log_to_file, start_lock, wait_for_end
+from acp_runtime.cli.background import READY_SECONDS, log_to_file, start_lock
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.talk import Talk
 from acp_runtime.config import Config, ConfigError, load
 from acp_runtime.core.errors import StoreOwned, SubagentsError
+from acp_runtime.detached import Report, detach, wait_for_end
 from acp_runtime.manager.launcher import Launcher
 from acp_runtime.places import environment
 from acp_runtime.undumped import leave_no_core

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from acp_runtime.core.errors import Rejected
+from acp_runtime.keys.program import passed
 from acp_runtime.keys.secret import Secret
 from acp_runtime.keys.source import KeySource, key_source
 from acp_runtime.keys.variable import KeyVariable
+from acp_runtime.keys.vendors import VENDORS
 
 __all__ = ["Key", "LiveKey", "key_in_use"]
 
@@ -34,11 +36,16 @@ class Key(Protocol):
 
 
 class LiveKey:
-    """A key with its source, of which `text` is what people wrote. Nothing is read before it is asked for."""
+    """A key with its source, of which `text` is what people wrote. Nothing is read before it is asked for.
+
+    `environ` is all that the source needs of the variables, but for a key in one of them.
+    """
 
     def __init__(self, text: str, environ: Mapping[str, str]) -> None:
         """Take a source. Raises Rejected (`bad_key_source`)."""
         self.text = text
+        folders = {vendor.variable for vendor in VENDORS.values()}
+        self.environ = passed(environ) | {name: environ[name] for name in folders if name in environ}
         self._source: KeySource = key_source(text, environ)
         self._held: Secret | None = None
         self._refused: Secret | None = None

@@ -16,7 +16,7 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.core.plaintext import one_line
 from acp_runtime.keys.secret import LONGEST
 
-__all__ = ["SECONDS", "printed"]
+__all__ = ["SECONDS", "passed", "printed"]
 
 SECONDS: Final = 60.0  # somebody may have to unlock a keychain first
 _STDOUT: Final = 2 * LONGEST  # bytes, room for white space around the key
@@ -35,6 +35,11 @@ _PASSED: Final = frozenset(
 _PASSED_FAMILIES: Final = ("LC_", "XDG_")
 
 
+def passed(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that say who and where a program runs for; none of them is a key."""
+    return {each: value for each, value in environ.items() if each in _PASSED or each.startswith(_PASSED_FAMILIES)}
+
+
 async def printed(
     argv: Sequence[str], environ: Mapping[str, str], *, name: str, remedy: str, seconds: float = SECONDS
 ) -> str:
@@ -42,8 +47,7 @@ async def printed(
 
     It runs in `/`. Characters that are not ASCII come out as ones that no key has.
     """
-    env = {each: value for each, value in environ.items() if each in _PASSED or each.startswith(_PASSED_FAMILIES)}
-    transport, output = await _started(argv, env, name)
+    transport, output = await _started(argv, passed(environ), name)
     try:
         async with asyncio.timeout(seconds):
             await output.exited.wait()

@@ -7,24 +7,26 @@ cannot be opened its relay holds them, and that is tried again until this side i
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from acp_runtime.config import Config
 from acp_runtime.core.errors import Rejected
+from acp_runtime.gateway.errors import GatewayError
 from acp_runtime.manager.launcher import LaunchRequest
-from acp_runtime.manager.model_way import HOLD, RUN, Ways, route_of, ways_of
+from acp_runtime.manager.model_way import HOLD, RUN, route_of
+from acp_runtime.models.route import Route
 from acp_runtime.session.backoff import Backoff
 from sandbox.container import Sandbox
 from sandbox.engine import Engine, Json
-from sandbox.errors import SandboxError, SandboxGone
+from sandbox.errors import SandboxGone
 from sandbox.probe import ProbeResult
 from sandbox.spec import LABEL, SandboxSpec
 
 log = logging.getLogger(__name__)
 
-OpenWay = Callable[[Ways], AbstractAsyncContextManager[None]]
+OpenWays = Callable[[Route | None], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,36 +71,34 @@ def _as_made(engine: Engine, spec: SandboxSpec, probed: ProbeResult, run_dir: Pa
 
 @asynccontextmanager
 async def opened_in_time(
-    request: LaunchRequest, config: Config, environ: Mapping[str, str], open_way: OpenWay
+    request: LaunchRequest, environ: Mapping[str, str], open_ways: OpenWays
 ) -> AsyncIterator[None]:
-    """Have the ways out of an agent's sandbox opened meanwhile, and close them afterwards. Raises nothing of its own.
+    """Have the ways out of an agent's sandbox opened meanwhile. Raises nothing of its own.
 
-    What hinders it is a warning, told again when it changes.
+    What hinders it is a warning, told again when it changes; what an earlier manager opened stays as it is then.
     """
     try:
         route = await route_of(request, environ)
     except Rejected as error:
-        log.warning("%s goes on without a way to its model: %s", request.subagent, error)
+        log.warning("%s goes on with the way to its model that it has, if it has one: %s", request.subagent, error)
         route = None
-    ways = ways_of(request, config, route)
-    async with AsyncExitStack() as held:
-        opening = asyncio.create_task(_open(request.subagent, lambda: held.enter_async_context(open_way(ways))))
-        try:
-            yield
-        finally:
-            opening.cancel()
-            await asyncio.wait([opening])
+    opening = asyncio.create_task(_open(request.subagent, partial(open_ways, route)))
+    try:
+        yield
+    finally:
+        opening.cancel()
+        await asyncio.wait([opening])
 
 
-async def _open(subagent: str, enter: Callable[[], Awaitable[None]]) -> None:
-    """Try until it is open, or there is nothing any more to open it for."""
+async def _open(subagent: str, open_ways: Callable[[], Awaitable[None]]) -> None:
+    """Try until they are open, or there is nothing any more to open them for."""
     backoff, told = Backoff(), ""
     while True:
         try:
-            return await enter()
-        except SandboxGone:
-            return None
-        except (SandboxError, Rejected, OSError) as error:
+            return await open_ways()
+        except GatewayError as error:
+            if error.kind == SandboxGone.kind:
+                return None
             if told != str(error):
                 told = str(error)
                 log.warning("the ways out of %s are not open yet: %s", subagent, error)

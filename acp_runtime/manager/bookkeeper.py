@@ -1,43 +1,46 @@
-"""Writes down what calls of models used: takes each as it ends, and books them together in the background.
+"""Writes down what calls of models used: reads them from the ledger of the gateway, and books them in the background.
 
-Promises that who tells a call never waits; that what was told is booked before `settled` returns, or is told in the log
-of the manager as lost; that no more than `MOST_WAITING` wait while the store cannot be written; and that an agent that
-floods its model, or invents names of models, fills no disk: calls of one sort are summed for `PAUSE_SECONDS`, and names
-beyond `MOST_MODELS` of a subagent are left out.
+Promises that each call is booked once, also over the deaths of managers: how far was read is kept in the transaction of
+the calls; that what the gateway wrote is booked before `settled` returns, where the store can be written; that what
+waits takes no memory; and that an agent that floods its model, or invents names of models, fills no disk: calls of one
+sort that are read together are summed, and names beyond `MOST_MODELS` of a subagent are left out.
 """
 
 import asyncio
 import logging
-from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Iterable
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from acp_runtime.core.budget import Used
 from acp_runtime.core.errors import StoreError, StoreOwned
 from acp_runtime.core.metering import Call
-from acp_runtime.store.books import MODELS, USED
+from acp_runtime.gateway import ledger
+from acp_runtime.gateway.place import folder_beside
+from acp_runtime.gateway.records import call_of
+from acp_runtime.store.books import MODELS, PLACE, USED
 from acp_runtime.store.store import Store
 
 log = logging.getLogger(__name__)
 
-MOST_WAITING: Final = 10_000
-AT_ONCE: Final = 1_000
+LOOK_SECONDS: Final = 0.5
 AGAIN_SECONDS: Final = 1.0
-PAUSE_SECONDS: Final = 0.2
 MOST_MODELS: Final = 50
 
 
 class Bookkeeper:
-    """Of one store."""
+    """Of the store at `path`. `hear` is told each call once it is booked."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, path: Path) -> None:
+        self.hear: Callable[[Call], None] = lambda _: None
         self._store = store
-        self._waiting: deque[Call] = deque()
-        self._arrived = asyncio.Event()
+        self._folder = folder_beside(path)
         self._writing = asyncio.Lock()
-        self._lost = 0
+        self._told = ""
+        self._place: ledger.Place | None = None
         self._used: dict[str, Used] = {}
         self._models: defaultdict[str, set[str]] = defaultdict(set)
 
@@ -57,55 +60,52 @@ class Bookkeeper:
             await self.settled()
 
     def used(self, subagent: str) -> Used:
-        """Return what counts against a subagent's budget, with what is not booked yet."""
+        """Return what counts against a subagent's budget: what is booked."""
         return self._used.get(subagent, Used())
 
-    def take(self, call: Call) -> None:
-        """Have a call booked. Returns at once."""
-        self._used[call.subagent] = call.on_top_of(self.used(call.subagent))
-        if len(self._waiting) >= MOST_WAITING:
-            self._lost += 1
-            if self._lost == 1:
-                log.error("calls of models cannot be booked and %d wait already; more are lost", MOST_WAITING)
-            return
-        names = self._models[call.subagent]
-        if call.model not in names and len(names) >= MOST_MODELS:
-            call = replace(call, model="")
-        names.add(call.model)
-        self._waiting.append(call)
-        self._arrived.set()
-
     async def settled(self) -> None:
-        """Book what was taken so far. Raises nothing: what cannot be booked now is tried again later."""
+        """Book what was written so far. Raises nothing: what cannot be booked now is tried again later."""
         try:
             await self._write()
-        except StoreError as error:
+        except (StoreError, OSError) as error:
             log.warning("calls of models could not be booked: %s", error)
 
     async def _run(self) -> None:
         while True:
-            await self._arrived.wait()
-            self._arrived.clear()
             try:
                 await self._write()
-                await asyncio.sleep(PAUSE_SECONDS)
+                self._told = ""
             except StoreOwned:
                 return
-            except StoreError as error:
-                log.warning("calls of models could not be booked yet: %s", error)
+            except (StoreError, OSError) as error:
+                if self._told != str(error):
+                    self._told = str(error)
+                    log.warning("calls of models could not be booked yet: %s", error)
                 await asyncio.sleep(AGAIN_SECONDS)
-                self._arrived.set()
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _write(self) -> None:
         async with self._writing:
-            while self._waiting:
-                some = [self._waiting[number] for number in range(min(AT_ONCE, len(self._waiting)))]
-                await self._store.book(summed(some))
-                for _ in some:
-                    self._waiting.popleft()
-            if self._lost:
-                log.error("%d calls of models were lost while they could not be booked", self._lost)
-                self._lost = 0
+            if self._place is None:
+                found = await self._store.query(PLACE)
+                self._place = ledger.Place.parse(found[0]["value"]) if found else ledger.Place()
+            while True:
+                records, behind = await asyncio.to_thread(ledger.read, self._folder, self._place)
+                if behind == self._place:
+                    return
+                calls = [call for call in map(call_of, records) if call is not None]
+                await self._store.book(summed(map(self._named, calls)), str(behind))
+                self._place = behind
+                for call in calls:
+                    self._used[call.subagent] = call.on_top_of(self.used(call.subagent))
+                    self.hear(call)
+
+    def _named(self, call: Call) -> Call:
+        names = self._models[call.subagent]
+        if call.model not in names and len(names) >= MOST_MODELS:
+            return replace(call, model="")
+        names.add(call.model)
+        return call
 
 
 def summed(calls: Iterable[Call]) -> list[Call]:

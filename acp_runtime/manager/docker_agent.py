@@ -44,7 +44,7 @@ ASK_SECONDS: Final = 1.0
 class DockerAgent:
     """One agent in its sandbox. `end` removes the container, exports the work and then removes the volumes.
 
-    `host_side` holds what stands on this side for it while this manager owns it: the forwarder of its requests.
+    `host_side` holds what is done on this side for it while this manager owns it.
     """
 
     request: LaunchRequest
@@ -244,6 +244,7 @@ class DockerAgent:
 
     async def leave(self) -> bool:
         await self.release()
+        await self.launcher.close_ways(self.request)
         removed = await self.sandbox.remove()
         if removed:
             self.launcher.remove_run_dir(self.request)
@@ -254,6 +255,7 @@ class DockerAgent:
     async def release(self) -> None:
         await self.channel.close()
         await self.host_side.aclose()
+        self.launcher.gateway.release(self.request.subagent)
 
 
 def hold_in(sandbox: Sandbox, probed: ProbeResult, run_dir: Path) -> Hold:

@@ -7,7 +7,7 @@ manager; a launch that fails leaves nothing.
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -15,16 +15,19 @@ from pathlib import Path
 from typing import Final
 
 from acp_runtime.config import Config
-from acp_runtime.core.errors import Rejected
-from acp_runtime.manager.adoption import OpenWay, find, opened_in_time
+from acp_runtime.gateway.place import GatewayPlace
+from acp_runtime.manager.adoption import find, opened_in_time
 from acp_runtime.manager.confinement import host_mounts, sandbox_limits
 from acp_runtime.manager.docker_agent import DockerAgent, hold_in, look_for_folder
+from acp_runtime.manager.gateway_link import GatewayLink
 from acp_runtime.manager.launcher import Ended, Judgement, LaunchError, LaunchRequest, Log
-from acp_runtime.manager.model_way import group, relay_command, route_of, run_mounts, told, ways_of, ways_out
+from acp_runtime.manager.mishaps import in_launch, surely
+from acp_runtime.manager.model_way import account_of, group, relay_command, route_of, run_mounts, told
 from acp_runtime.manager.reaping import Reaping
-from acp_runtime.manager.run_dir import make_private, make_run_dir, remove_run_dir, unusable
+from acp_runtime.manager.run_dir import make_private, make_run_dir, remove_run_dir
 from acp_runtime.manager.work import forget_removal, note_removal, removal_noted
 from acp_runtime.manager.workspace import SCRATCH, export, nothing_kept, snapshot, tell_kept
+from acp_runtime.models.route import Route
 from acp_runtime.session.channel import Receiver
 from sandbox.container import Sandbox
 from sandbox.engine import Engine
@@ -68,7 +71,7 @@ class DockerLauncher:
         self._environ = environ
         self._reaping = Reaping(config, environ)
         self._more_labels = labels or {}
-        self._owner = Owner.of_this_process("unowned", 0)
+        self.own("unowned", 0, config.state_dir / "unowned")
         self._ground: _Ground | None = None
         self._failed = False
         self._preparing = asyncio.Lock()
@@ -76,9 +79,11 @@ class DockerLauncher:
         self._slots = asyncio.Semaphore(2 * (os.cpu_count() or 1))
         self._exports = asyncio.Semaphore(EXPORTS)
 
-    def own(self, store: str, epoch: int) -> None:
-        """Say as which owner of which store it acts from now on."""
+    def own(self, store: str, epoch: int, path: Path) -> None:
+        """See `Launcher.own`."""
         self._owner = Owner.of_this_process(store, epoch)
+        place = GatewayPlace.of_store(store, path, self._config.runtime_dir)
+        self.gateway = GatewayLink(place, epoch, self._config.orphan_ttl, self._environ)
 
     @property
     def _labels(self) -> Mapping[str, str]:
@@ -86,15 +91,11 @@ class DockerLauncher:
 
     async def launch(self, request: LaunchRequest, receiver: Receiver) -> DockerAgent:
         """Start the agent in a container of its own. Raises `LaunchError`; whatever was made is gone then."""
-        try:
+        with in_launch():
             async with self._slots, AsyncExitStack() as undo:
                 agent = await self._launch(request, receiver, undo)
                 undo.pop_all()
                 return agent
-        except (SandboxError, Rejected) as error:
-            raise LaunchError(error.kind, str(error)) from error
-        except OSError as error:
-            raise unusable(error) from error
 
     async def _launch(self, request: LaunchRequest, receiver: Receiver, undo: AsyncExitStack) -> DockerAgent:
         route = await route_of(request, self._environ)
@@ -110,11 +111,11 @@ class DockerLauncher:
         request.progress("creating the container")
         spec = self._spec(request, image, ground.probed, (*mounts, *run_mounts(ground.probed, run_dir)))
         if request.resume is None:
-            undo.push_async_callback(_surely, self.remove_volumes, request)
+            undo.push_async_callback(surely, self.remove_volumes, request)
         sandbox = await Sandbox.create(ground.engine, spec)
-        undo.push_async_callback(_surely, sandbox.remove)
-        ways = ways_of(request, self._config, route)
-        await host_side.enter_async_context(self._way(request, sandbox, ground.probed, run_dir)(ways))
+        undo.push_async_callback(surely, sandbox.remove)
+        undo.push_async_callback(surely, self.close_ways, request)
+        await self._open_ways(request, sandbox, ground.probed, run_dir, route)
         if request.resume is None:
             await self._bring_in(request)
         if request.attempt > 1:
@@ -147,27 +148,34 @@ class DockerLauncher:
 
     async def adopt(self, request: LaunchRequest, receiver: Receiver, output_from: int) -> DockerAgent | None:
         """Find what an earlier manager left of the attempt. Raises `LaunchError`."""
-        try:
+        with in_launch():
             ground = await self._prepared(request)
-            own = self._config.runtime_dir / request.store / request.subagent
-            spec = self._spec(request, ground.base, ground.probed, ())
-            found = await find(ground.engine, spec, ground.probed, own)
+            root, spec = self._config.runtime_dir, self._spec(request, ground.base, ground.probed, ())
+            found = await find(ground.engine, spec, ground.probed, root / request.store / request.subagent)
             if found is None:
                 return None
-            make_run_dir(self._config.runtime_dir, request.store, request.subagent, self._owner.epoch, keep=True)
+            make_run_dir(root, request.store, request.subagent, self._owner.epoch, keep=True)
             host_side = AsyncExitStack()
             if found.alive:
-                way = self._way(request, found.sandbox, found.probed, found.run_dir)
-                await host_side.enter_async_context(opened_in_time(request, self._config, self._environ, way))
+                ways = partial(self._open_ways, request, found.sandbox, found.probed, found.run_dir)
+                await host_side.enter_async_context(opened_in_time(request, self._environ, ways))
             hold = hold_in(found.sandbox, found.probed, found.run_dir)
             return self._agent(request, hold, receiver, host_side, output_from=output_from)
-        except (SandboxError, Rejected) as error:
-            raise LaunchError(error.kind, str(error)) from error
-        except OSError as error:
-            raise unusable(error) from error
 
-    def _way(self, request: LaunchRequest, sandbox: Sandbox, probed: ProbeResult, run_dir: Path) -> OpenWay:
-        return partial(ways_out, sandbox, probed, run_dir, token=request.token, epoch=self._owner.epoch)
+    async def _open_ways(
+        self, request: LaunchRequest, sandbox: Sandbox, probed: ProbeResult, run_dir: Path, route: Route | None
+    ) -> None:
+        """Have the gateway carry what comes out of the sandbox. Raises GatewayError."""
+        made = partial(
+            account_of, request, sandbox=sandbox, probed=probed, run_dir=run_dir, route=route, config=self._config,
+            environ=self._environ,
+        )  # fmt: skip
+        if route is not None or request.order.egress is not None:
+            await self.gateway.open(made)
+
+    async def close_ways(self, request: LaunchRequest) -> None:
+        """Have the gateway carry nothing more of this attempt, or an earlier one. Raises nothing."""
+        await self.gateway.close_account(request.subagent, request.attempt)
 
     def remove_run_dir(self, request: LaunchRequest, root: Path | None = None) -> None:
         remove_run_dir(root or self._config.runtime_dir, request.store, request.subagent, self._owner.epoch)
@@ -278,7 +286,7 @@ class DockerLauncher:
         try:
             yield Guest(sandbox, WorkspaceLimits(), base=BASE, work=WORKSPACE)
         finally:
-            await _surely(sandbox.remove)
+            await surely(sandbox.remove)
 
     def _guest_spec(self, ground: _Ground, request: LaunchRequest) -> SandboxSpec:
         return SandboxSpec(
@@ -346,6 +354,7 @@ class DockerLauncher:
 
     async def reap(self, request: LaunchRequest) -> bool:
         """Remove the containers that an earlier manager left."""
+        await self.close_ways(request)
         if self._failed and not self._preparing.locked():
             self._failed = False
             return False  # a launch could not reach the engine a moment ago: it does not wait for that twice
@@ -377,23 +386,15 @@ class DockerLauncher:
         self, log: Log, *, dry_run: bool = False, volumes_of: frozenset[str] = frozenset()
     ) -> list[Judgement]:
         """See `Launcher.reap_all`."""
-        return await self._reaping.run(self._owner, log, dry_run=dry_run, volumes_of=volumes_of)
+        accounts = await self.gateway.prune(log, dry_run=dry_run)
+        return accounts + await self._reaping.run(self._owner, log, dry_run=dry_run, volumes_of=volumes_of)
 
     def _own(self, request: LaunchRequest) -> dict[str, str]:
         return {f"{LABEL}store": request.store, f"{LABEL}subagent": request.subagent}
 
     async def close(self) -> None:
-        """Give up the connection to the engine. Idempotent."""
+        """Give up the connections to the engine and to the gateway. Idempotent."""
+        await self.gateway.close()
         ground, self._ground = self._ground, None
         if ground is not None:
             await ground.engine.close()
-
-
-async def _surely(verb: Callable[..., Awaitable[object]], *args: object) -> None:
-    """Run a bounded clean-up to its end also when the caller is cancelled meanwhile."""
-    task = asyncio.ensure_future(verb(*args))
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise

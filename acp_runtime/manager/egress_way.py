@@ -1,24 +1,23 @@
-"""What an order allows beyond its model: the proxy that serves it, and what programs in the sandbox are told of it.
+"""What an order allows beyond its model, and what programs in the sandbox are told of it.
 
 Promises: what is allowed comes from the order and this side's configuration alone, never from a workspace or an image.
 """
 
 import logging
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
-from acp_runtime.carrying.limits import CarryingLimits
 from acp_runtime.config import Config
 from acp_runtime.core.confinement import Egress
-from acp_runtime.egress.contact import Contact
-from acp_runtime.egress.proxy import EgressProxy, Policy
 from acp_runtime.egress.registry import Registry
 from acp_runtime.egress.rules import Rules
+from acp_runtime.gateway.account import EgressWay
 from acp_runtime.manager.launcher import LaunchRequest
 from sandbox.container import Sandbox
 from sandbox.spec import HOME
 
-__all__ = ["EGRESS_PORT", "egress_environment", "egress_proxy", "environment_for", "put_home_files"]
+__all__ = ["EGRESS_PORT", "egress_environment", "egress_way", "environment_for", "put_home_files"]
 
 log = logging.getLogger(__name__)
 
@@ -29,17 +28,12 @@ PUT_SECONDS: Final = 30.0
 _PUT: Final = 'test -e "$1" || { mkdir -p "${1%/*}" && printf %s "$2" > "$1"; }'
 
 
-def egress_proxy(request: LaunchRequest, config: Config) -> EgressProxy | None:
-    """Return the proxy of an order, None for one that has none."""
+def egress_way(request: LaunchRequest, config: Config, socket: Path) -> EgressWay | None:
+    """Return what the gateway is to let through for an order, None for one that has no proxy."""
     egress = request.order.egress
     if egress is None:
         return None
-
-    def tell(contact: Contact) -> None:
-        log.info("%s: %s", request.subagent, contact)
-
-    policy = Policy(Rules.parse(egress.rules), registries_of(egress, config))
-    return EgressProxy(policy, tell, here=HERE, carrying=CarryingLimits())
+    return EgressWay(EGRESS_PORT, socket, Rules.parse(egress.rules), registries_of(egress, config))
 
 
 def registries_of(egress: Egress, config: Config) -> tuple[Registry, ...]:

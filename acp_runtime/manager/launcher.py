@@ -5,12 +5,11 @@ tests and development).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from acp_runtime.core.budget import Used
-from acp_runtime.core.metering import Call
 from acp_runtime.core.model import Order
 from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.session.channel import Channel, Receiver
@@ -18,11 +17,10 @@ from sandbox.judgement import Action, Judgement, Kind, Log, Standing
 
 __all__ = [
     "Action", "CheckResult", "Drained", "Ended", "Fate", "Judgement", "Kind", "LaunchError", "LaunchRequest",
-    "Launched", "Launcher", "Log", "OnCall", "Progress", "Standing", "Work",
+    "Launched", "Launcher", "Log", "Progress", "Standing", "Work",
 ]  # fmt: skip
 
 Progress = Callable[[str], None]
-OnCall = Callable[[Call], None]
 
 
 class LaunchError(Exception):
@@ -39,8 +37,7 @@ class LaunchRequest:
 
     `resume` is the session of an earlier attempt: the home and the work that it left are gone on with. Without it
     everything is made anew, and what an earlier attempt left is cleared away first. `token` is the secret by which
-    managers of this store reach the agent of this attempt. `on_call` is told each call of a model when it is over;
-    `used` is what counts against the order's budget by now.
+    managers of this store reach the agent of this attempt. `used` tells what counts against the order's budget by now.
     """
 
     store: str
@@ -50,9 +47,8 @@ class LaunchRequest:
     order: Order
     keep: Path
     progress: Progress
-    on_call: OnCall
     token: str
-    used: Used = field(default_factory=Used)
+    used: Callable[[], Used] = Used
     resume: str | None = None
 
 
@@ -194,8 +190,11 @@ class Launcher(Protocol):
         """How it runs them: `docker` or `local`."""
         ...
 
-    def own(self, store: str, epoch: int) -> None:
-        """Say, before anything else is asked of it, as which owner of which store it acts."""
+    def own(self, store: str, epoch: int, path: Path) -> None:
+        """Say, before anything else is asked of it, as which owner of which store it acts.
+
+        `path` is the store's: what the launcher keeps for it lies beside it.
+        """
         ...
 
     async def launch(self, request: LaunchRequest, receiver: Receiver) -> Launched:

@@ -32,7 +32,7 @@ class LocalLauncher:
         self._root = root
         self._environ = environ
 
-    def own(self, store: str, epoch: int) -> None:
+    def own(self, store: str, epoch: int, path: Path) -> None:
         """Nothing outlives a process of this machine that another manager could mistake for its own."""
 
     async def launch(self, request: LaunchRequest, receiver: Receiver) -> "LocalAgent":

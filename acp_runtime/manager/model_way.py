@@ -1,56 +1,35 @@
-"""The ways out of a sandbox: from loopback ports in it to the forwarder of its model and to its proxy on this side.
+"""The ways out of a sandbox: from loopback ports in it to the gateway on this side.
 
-Where engine and manager share sockets, the relay connects to the forwarder's own, in the agent's run directory, which
-is mounted. Elsewhere nothing of this machine can be mounted: the relay's connections come over an exec of
-`relay attach`. Promises: a sandbox is made the same for both but for what this module says; while the way is broken the
-relay holds new connections, and `RelayLink` mends it; after `async with` nothing is left on this side.
+Where engine and manager share sockets, the relay connects to the gateway's, in the agent's run directory, which is
+mounted. Elsewhere nothing of this machine can be mounted: the gateway has the relay's connections over an exec of
+`relay attach`. A sandbox is made the same for both but for what this module says; while the way is broken the relay
+holds new connections.
 """
 
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from acp_runtime.carrying.limits import CarryingLimits
-from acp_runtime.carrying.server import Carrier, HttpServer
-from acp_runtime.clock import SystemClock
 from acp_runtime.config import Config
-from acp_runtime.egress.proxy import EgressProxy
+from acp_runtime.gateway.account import ENGINE_VARIABLES, Account, ModelWay, RelayWay
 from acp_runtime.keys import key_in_use
-from acp_runtime.manager.egress_way import EGRESS_PORT, egress_environment, egress_proxy, put_home_files
+from acp_runtime.manager.egress_way import EGRESS_PORT, egress_environment, egress_way, put_home_files
 from acp_runtime.manager.launcher import LaunchRequest
 from acp_runtime.manager.run_dir import EGRESS_SOCKET, HOLDER, SOCKET
-from acp_runtime.models.forwarder import ModelForwarder
-from acp_runtime.models.meter import Metering
-from acp_runtime.models.prices import builtin_prices
-from acp_runtime.models.purse import Purse
 from acp_runtime.models.route import Route
-from sandbox.channel import ExecChannel, Receiver
 from sandbox.container import Sandbox
 from sandbox.probe import ProbeResult
 from sandbox.programs_volume import RELAY
-from sandbox.relay.link import RelayLink
 from sandbox.spec import HostMount
 
-__all__ = ["HOLD", "PORT", "RUN", "Ways", "group", "relay_command", "run_mounts", "told", "ways_of", "ways_out"]
+__all__ = ["HOLD", "PORT", "RUN", "account_of", "group", "relay_command", "route_of", "run_mounts", "told"]
 
 PORT: Final = 8790
 RUN: Final = "/run/subagents"
 HOLD: Final = "/run/holder"
-LIMITS: Final = CarryingLimits()
 ATTACH_SOCKET: Final = "/run/relay.sock"  # in a tmpfs of the sandbox, for its root alone
-
-
-@dataclass(frozen=True, slots=True)
-class Ways:
-    """What serves a sandbox on this side: the way to its model, measured, and its proxy; None where it has none."""
-
-    route: Route | None
-    metering: Metering
-    proxy: EgressProxy | None = None
 
 
 def relay_command(probed: ProbeResult, *, proxied: bool = False) -> tuple[str, ...]:
@@ -74,43 +53,31 @@ def group(probed: ProbeResult) -> int:
     return probed.gid if probed.sockets_shared else 0
 
 
-@asynccontextmanager
-async def ways_out(
-    sandbox: Sandbox, probed: ProbeResult, run_dir: Path, ways: Ways, *, token: str, epoch: int
-) -> AsyncIterator[None]:
-    """Serve the requests of a sandbox that was made with `relay_command`, also one that was made long ago.
+def account_of(
+    request: LaunchRequest,
+    *,
+    sandbox: Sandbox,
+    probed: ProbeResult,
+    run_dir: Path,
+    route: Route | None,
+    config: Config,
+    environ: Mapping[str, str],
+) -> Account:
+    """Return what the gateway is to do for a sandbox made with `relay_command`, also one that was made long ago.
 
-    `token` is the same for each attempt of an agent whichever manager comes, `epoch` that of this manager. Raises
-    Rejected (`socket_refused`), RelayError, SandboxGone, EngineError; nothing is left then.
+    `route` is where its model is, None where it has none.
     """
-
-    async def attach(receiver: Receiver) -> ExecChannel:
+    model = None
+    if route is not None:
+        budget, used = request.order.budget, request.used()
+        model = ModelWay(PORT, run_dir / SOCKET, route, tuple(config.prices), budget, used)
+    relay = None
+    if not probed.sockets_shared:
+        engine = {name: environ[name] for name in ENGINE_VARIABLES if name in environ}
         argv, user = (RELAY, "attach", ATTACH_SOCKET), f"0:{sandbox.spec.gid}"
-        return await sandbox.open_channel(argv, cwd="/", env={}, receiver=receiver, user=user)
-
-    targets: dict[int, Path] = {}
-    async with AsyncExitStack() as held:
-        for port, name, carrier in _served(ways):
-            server = await held.enter_async_context(HttpServer(run_dir / name, os.getgid(), carrier, LIMITS))
-            targets[port] = server.path
-        if targets and not probed.sockets_shared:
-            await held.enter_async_context(RelayLink(attach, targets, token=token, epoch=epoch))
-        yield
-
-
-def _served(ways: Ways) -> Iterator[tuple[int, str, Carrier]]:
-    if ways.route is not None:
-        yield PORT, SOCKET, ModelForwarder(ways.route, metering=ways.metering, limits=LIMITS)
-    if ways.proxy is not None:
-        yield EGRESS_PORT, EGRESS_SOCKET, ways.proxy
-
-
-def ways_of(request: LaunchRequest, config: Config, route: Route | None) -> Ways:
-    """Return the ways of an order whose model is at the end of `route`."""
-    clock = SystemClock()
-    prices, purse = builtin_prices().with_own(config.prices), Purse(request.order.budget, request.used)
-    metering = Metering(request.subagent, prices, purse, lambda: int(clock.wall().timestamp() * 1000), request.on_call)
-    return Ways(route, metering, egress_proxy(request, config))
+        relay = RelayWay(sandbox.id, argv, user, engine, request.token)
+    egress = egress_way(request, config, run_dir / EGRESS_SOCKET)
+    return Account(request.subagent, request.attempt, os.getgid(), model, egress, relay)
 
 
 async def told(sandbox: Sandbox, request: LaunchRequest, route: Route | None, config: Config) -> dict[str, str]:

@@ -153,6 +153,7 @@ class Performer:
             return
         self._attempt = attempt
         self._gate.set()
+        await around.settled()  # what earlier attempts used counts against the budget of this one
         session = self._session = AcpSession(around.epoch, self._observer(attempt))
         request = around.request(attempt)
         try:

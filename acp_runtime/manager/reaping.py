@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from acp_runtime.config import Config
+from acp_runtime.gateway.onlooker import look
 from acp_runtime.manager.launcher import LaunchError
 from acp_runtime.manager.run_dir import epoch_of_run_dir, remove_run_dir
 from acp_runtime.manager.workspace import SCRATCH, SCRATCH_PREFIX
@@ -55,9 +56,10 @@ async def reap_folders(
     """
     named = dict.fromkeys((config.runtime_dir, *elsewhere))
     roots = [each for each in named if await asyncio.to_thread(_is_own, each)]
+    gateways = [each for root in roots for each in await reap_gateways(root, dry_run=dry_run)]
     sockets = [each for root in roots for each in await reap_run_dirs(root, owner, log, dry_run=dry_run)]
     places = ((config.runtime_dir, FOLDER_PREFIX), (config.cache_dir / SCRATCH, SCRATCH_PREFIX))
-    return sockets + await reap_claimed(places, dry_run=dry_run)
+    return gateways + sockets + await reap_claimed(places, dry_run=dry_run)
 
 
 async def reap_run_dirs(root: Path, owner: Owner, log: Log, *, dry_run: bool) -> list[Judgement]:
@@ -79,6 +81,19 @@ async def reap_run_dirs(root: Path, owner: Owner, log: Log, *, dry_run: bool) ->
                 await asyncio.to_thread(remove_run_dir, root, store, name, epoch)
         path = str(root / store / name)
         judgements.append(Judgement(Kind.FOLDER, path, path, action, why))
+    return judgements
+
+
+async def reap_gateways(root: Path, *, dry_run: bool) -> list[Judgement]:
+    """Remove the sockets that dead gateways left, and tell of those that live: they end by themselves."""
+    judgements = []
+    for each in await look(root):
+        action, why = Action.KEEP, each.words
+        if each.pid is None:
+            action, why = (Action.REMOVE if dry_run else Action.REMOVED), "the gateway that listened there is dead"
+            if not dry_run:
+                await asyncio.to_thread(each.socket.unlink, missing_ok=True)
+        judgements.append(Judgement(Kind.GATEWAY, str(each.socket), str(each.socket), action, why))
     return judgements
 
 

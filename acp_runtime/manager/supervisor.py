@@ -67,6 +67,7 @@ class Supervisor:
         self._progress = progress
         self._bookkeeper = bookkeeper
         self._told: dict[str, set[str]] = {}  # of each subagent: bounds, and tasks with a refused call
+        bookkeeper.hear = self._called
         self._actors: dict[str, Actor] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._admitting: set[asyncio.Task[None]] = set()
@@ -138,7 +139,7 @@ class Supervisor:
         rows = await self._store.query("SELECT id FROM subagent WHERE lifecycle NOT IN ('stopped', 'failed')")
         for row in rows:
             if (committed := await self._store.load(row["id"])) is not None:
-                self._start(await self._inherit(committed))
+                self._reckon(self._start(await self._inherit(committed)))  # calls may have been booked meanwhile
 
     async def _inherit(self, committed: Committed) -> Committed:
         """Write down what the end of its manager means: a session is lost with it, and no start is begun unasked."""
@@ -207,21 +208,21 @@ class Supervisor:
             order=state.order,
             keep=self._keep,
             progress=self._progress,
-            on_call=self._called,
-            used=self._bookkeeper.used(state.id),
+            used=lambda: self._bookkeeper.used(state.id),
             token=self._key.token(state.id, attempt),
             resume=state.session_id,
         )
 
     def _called(self, call: Call) -> None:
-        """Have a call booked, and its subagent know where that brings it, or what was refused."""
-        self._bookkeeper.take(call)
+        """Have the subagent of a call that was booked know where that brings it, or what was refused."""
         actor = self._actors.get(call.subagent)
-        if actor is None:
-            return
-        used, task = self._bookkeeper.used(call.subagent), actor.state.active
-        refused = call.why if call.end is CallEnd.OVER_BUDGET and task is not None else ""
-        told = self._told.setdefault(call.subagent, set())
+        if actor is not None:
+            self._reckon(actor, call.why if call.end is CallEnd.OVER_BUDGET else "")
+
+    def _reckon(self, actor: Actor, refused: str = "") -> None:
+        used, task = self._bookkeeper.used(actor.state.id), actor.state.active
+        refused = refused if task is not None else ""
+        told = self._told.setdefault(actor.state.id, set())
         news = {*actor.state.order.budget.reached(used), *((task.id,) if task is not None and refused else ())} - told
         # Once each: an agent may go on to ask, and an actor that waits for the store must not be given more and more.
         if news:

@@ -5,6 +5,7 @@ Promises that the key is in no log, error, representation or answer.
 
 import contextlib
 import ssl
+from collections.abc import Callable
 from typing import Final
 
 import h11
@@ -14,7 +15,6 @@ from acp_runtime.carrying.limits import CarryingLimits
 from acp_runtime.carrying.observer import Ending, Observer
 from acp_runtime.carrying.peer import HttpPeer
 from acp_runtime.carrying.refusal import Refusal
-from acp_runtime.carrying.tally import Tally
 from acp_runtime.carrying.upstream import Onward, Upstream
 from acp_runtime.core.errors import Rejected
 from acp_runtime.models.formats.refusals import without_key
@@ -29,15 +29,22 @@ UNAUTHORIZED: Final = 401
 class ModelForwarder:
     """A carrier. `trust` is the TLS context for https upstreams (default: the system's authorities).
 
-    `tally` may be read at any time; `metering` says what may be asked, and is told each call when it is over.
+    `metering` says what may be asked, and is told each call when it is over. `observe` gives who is to hear of an
+    exchange, right behind it; what is turned away before it could be one is heard as its end alone.
     """
 
     def __init__(
-        self, route: Route, *, metering: Metering, trust: ssl.SSLContext | None = None, limits: CarryingLimits
+        self,
+        route: Route,
+        *,
+        metering: Metering,
+        observe: Callable[[], Observer],
+        trust: ssl.SSLContext | None = None,
+        limits: CarryingLimits,
     ) -> None:
         self.route = route
         self._metering = metering
-        self.tally = Tally()
+        self._observe = observe
         self._limits = limits
         tls = (trust or ssl.create_default_context()) if route.scheme == "https" else None
         self._upstream = Upstream(route.host, route.port, tls, "model")
@@ -55,10 +62,10 @@ class ModelForwarder:
                 raise
             return onward
 
-        await Exchange(client, where_to, self._limits, _Both(self.tally, meter)).run(request)
+        await Exchange(client, where_to, self._limits, _Both(meter, self._observe())).run(request)
 
     def on_refused(self, refusal: Refusal) -> None:
-        self.tally.on_end(Ending.refused(refusal))
+        self._observe().on_end(Ending.refused(refusal))
 
     async def _take_the_rest(self, client: HttpPeer) -> None:
         """Read what a client still sends, within its bound: one that cannot send all of it may not read the answer."""

@@ -50,6 +50,11 @@ class Route:
         """Host and port as they stand in a `Host` header."""
         return authority(self.scheme, self.host, self.port)
 
+    @property
+    def url(self) -> str:
+        """The base URL, as `parse` takes it."""
+        return f"{self.scheme}://{self.authority}{self.path}"
+
     def inside(self, port: int) -> str:
         """Return the base URL for a client in the sandbox, where a relay listens on the loopback port `port`."""
         return f"http://127.0.0.1:{port}{self.path}"

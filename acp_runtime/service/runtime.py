@@ -84,9 +84,9 @@ class Runtime(Reapable, Accountable):
         rules = replace(config.nudges, quiet=config.one_shot.idle)
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(Store.open(path, clock, rules, supplant=supplant))
-            launcher.own(store.id, store.epoch)
+            launcher.own(store.id, store.epoch, path)
             await stack.enter_async_context(OutputFiles.kept(store))
-            bookkeeper = await stack.enter_async_context(Bookkeeper(store).open())
+            bookkeeper = await stack.enter_async_context(Bookkeeper(store, path).open())
             key = HolderKey.beside(path)
             supervisor = await stack.enter_async_context(
                 Supervisor(

@@ -28,6 +28,7 @@ USED: Final = (
     "sum(cost + estimate_cost) AS cost, max(iif(unpriced, iif(model = '', '?', model), '')) AS unpriced "
     "FROM spent GROUP BY subagent"
 )
+PLACE: Final = "SELECT value FROM meta WHERE key = 'ledger'"
 
 # The names of models under which each subagent has calls.
 MODELS: Final = "SELECT DISTINCT subagent, model FROM spent"
@@ -40,8 +41,12 @@ def stream_of(subagent: str) -> str:
     return PREFIX + subagent
 
 
-def book(connection: sqlite3.Connection, calls: Iterable[Call], append: Append, now: int) -> None:
-    """Charge tasks and subagents with calls. One of a subagent that the store does not know any more is dropped."""
+def book(connection: sqlite3.Connection, calls: Iterable[Call], place: str, append: Append, now: int) -> None:
+    """Charge tasks and subagents with calls. One of a subagent that the store does not know any more is dropped.
+
+    `place` is how far the ledger was read for them; it is what `PLACE` finds.
+    """
+    connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('ledger', ?)", (place,))
     for call in calls:
         known = connection.execute("SELECT 1 FROM subagent WHERE id = ?", (call.subagent,)).fetchone()
         if known is not None:

@@ -351,10 +351,10 @@ class Store:
 
     # ---- calls of models
 
-    async def book(self, calls: Sequence[Call]) -> None:
-        """Charge tasks and subagents with what calls of models used. Wakes nobody: it is no news."""
+    async def book(self, calls: Sequence[Call], place: str) -> None:
+        """Charge tasks and subagents with calls of models, up to a place in the ledger. Wakes nobody: it is no news."""
         now = self._clock.now()
-        await self._database.write(lambda connection: books.book(connection, calls, self._append_alone, now))
+        await self._database.write(lambda connection: books.book(connection, calls, place, self._append_alone, now))
 
     # ---- the rest
 

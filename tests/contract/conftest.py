@@ -151,16 +151,25 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def assert_nothing_left(root: Path, *, on_the_engine: bool) -> None:
     """Fail when a process, a container, a volume or a run directory of a test outlives it."""
-    processes = []
-    for environ in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):
-            if f"{root}/".encode() in environ.read_bytes():
-                processes.append(environ.parent.name)
+    processes = processes_of(root)
     assert processes == [], f"processes are left: {processes}"
     if on_the_engine:
         left = docker_left(mark(root))
         assert left == [], f"left on the engine: {left}"
         assert not (root / "run").exists() or not any((root / "run").iterdir()), "a run directory is left"
+
+
+def processes_of(root: Path) -> list[int]:
+    """Return the processes that name this folder, or one in it, in an argument or a variable."""
+    return [int(each.name) for each in Path("/proc").glob("[0-9]*") if _names(each, f"{root}/".encode())]
+
+
+def _names(process: Path, wanted: bytes) -> bool:
+    for each in ("environ", "cmdline"):
+        with suppress(OSError):
+            if int(process.name) != os.getpid() and wanted in (process / each).read_bytes():
+                return True
+    return False
 
 
 def label(root: Path) -> dict[str, str]:

@@ -121,9 +121,9 @@ async def test_an_engine_that_is_back_is_used_for_all_again(place: Place, first:
         pytest.skip("the engine is not on a unix socket")
     endpoint = place.root / "engine.sock"
     launcher = DockerLauncher(place.config, {**os.environ, "DOCKER_HOST": f"unix://{endpoint}"})
-    launcher.own("aaaabbbb", 1)
+    launcher.own("aaaabbbb", 1, place.root / "other.db")
     kind, order = AgentKind("none", ("none",)), Order(agent="none", workspace=str(place.workspace))
-    request = LaunchRequest("aaaabbbb", "bg-0000000001", 1, kind, order, place.root / "keep", str, print, "t" * 48)
+    request = LaunchRequest("aaaabbbb", "bg-0000000001", 1, kind, order, place.root / "keep", str, "t" * 48)
     session = AcpSession(1, OBSERVER)
     try:
         with pytest.raises(LaunchError):
@@ -151,7 +151,7 @@ async def test_a_manager_that_wakes_up_in_the_middle_of_a_start_takes_nothing_fr
         await place.until(runtime, view.id, lambda each: each.newest.result == "one")
         folder = next(path.parent for path in (place.root / "run").glob(f"*/{view.id}/{SOCKET}"))
         sockets = sorted(path for path in folder.rglob("*") if path.is_socket())
-        stale.own(folder.parent.name, 0)
+        stale.own(folder.parent.name, 0, place.root / "store" / "store.db")
         kind, order = AgentKind("scripted", ("true",)), Order(agent="scripted", workspace=str(place.workspace))
         request = LaunchRequest(folder.parent.name, view.id, 1, kind, order, place.root / "keep", str, "t" * 48)
         try:

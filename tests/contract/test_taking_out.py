@@ -67,14 +67,13 @@ async def test_a_removal_that_was_cut_short_is_finished_and_the_work_stays_as_it
 async def swept(place: Place, store: str, **fields: Any) -> Ended:
     """Have the manager after the one before take up what is left of an agent."""
     launcher = DockerLauncher(place.config, os.environ, labels=label(place.root))
-    launcher.own(store, 9)
+    launcher.own(store, 9, place.root / "other.db")
     request = LaunchRequest(
         store=store,
         attempt=1,
         kind=AgentKind("scripted", ()),
         order=Order(agent="scripted", workspace=str(place.workspace)),
         progress=lambda _: None,
-        on_call=print,
         token="",
         **fields,
     )

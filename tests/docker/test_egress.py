@@ -1,28 +1,31 @@
 """The way out of a container without a network: what its rules allow is reached, ten other places are not."""
 
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from acp_runtime.carrying import CarryingLimits
+from acp_runtime.carrying import CarryingLimits, HttpServer
 from acp_runtime.egress.contact import Contact
 from acp_runtime.egress.proxy import EgressProxy, Policy
 from acp_runtime.egress.registry import builtin_registries
 from acp_runtime.egress.resolving import Resolver
 from acp_runtime.egress.rules import Rules
-from acp_runtime.manager.egress_way import environment_for
-from acp_runtime.manager.model_way import Ways, group, relay_command, run_mounts, ways_out
-from acp_runtime.manager.run_dir import make_run_dir
-from acp_runtime.models import Metering
+from acp_runtime.manager.egress_way import EGRESS_PORT, environment_for
+from acp_runtime.manager.model_way import ATTACH_SOCKET, group, relay_command, run_mounts
+from acp_runtime.manager.run_dir import EGRESS_SOCKET, make_run_dir
+from sandbox.channel import ExecChannel, Receiver
 from sandbox.container import Sandbox
 from sandbox.engine import Engine
-from sandbox.programs_volume import PROGRAMS_MOUNT, ensure_programs
+from sandbox.probe import ProbeResult
+from sandbox.programs_volume import PROGRAMS_MOUNT, RELAY, ensure_programs
+from sandbox.relay.link import RelayLink
 from sandbox.spec import VolumeMount
-from tests.docker.test_model_way import PROBED, TOKEN
+from tests.docker.test_model_way import PROBED
 from tests.integration.egress_site import BOUND, HERE, listening, tls_of_a_host
-from tests.integration.http_ends import MOMENT, PRICES
 
 pytestmark = pytest.mark.docker
 
@@ -60,7 +63,6 @@ print(json.dumps({
 }))
 """
 
-METERING = Metering("bg-0000000001", PRICES, lambda: MOMENT, lambda _: None)
 MakeSandbox = Callable[[str, dict[str, str]], Awaitable[tuple[Sandbox, Path]]]
 
 
@@ -82,6 +84,21 @@ async def make_proxied(engine: Engine, make_spec, image: str, tmp_path: Path) ->
 
 
 @pytest.mark.requirement("T7")
+@asynccontextmanager
+async def served(sandbox: Sandbox, probed: ProbeResult, socket: Path, proxy: EgressProxy) -> AsyncIterator[None]:
+    """Have a proxy of this process serve the sandbox, as a gateway does."""
+
+    async def attach(receiver: Receiver) -> ExecChannel:
+        argv = (RELAY, "attach", ATTACH_SOCKET)
+        return await sandbox.open_channel(argv, cwd="/", env={}, receiver=receiver, user=f"0:{sandbox.spec.gid}")
+
+    async with AsyncExitStack() as held:
+        await held.enter_async_context(HttpServer(socket, os.getgid(), proxy, CarryingLimits()))
+        if not probed.sockets_shared:
+            await held.enter_async_context(RelayLink(attach, {EGRESS_PORT: socket}, token="t" * 48, epoch=1))
+        yield
+
+
 @pytest.mark.parametrize("way", PROBED)
 async def test_from_a_container_the_allowed_host_and_registry_are_reached_and_nothing_else(
     make_proxied: MakeSandbox, way: str
@@ -95,7 +112,7 @@ async def test_from_a_container_the_allowed_host_and_registry_are_reached_and_no
         resolver = Resolver(lambda _, __: ["127.0.0.1"])
         proxy = EgressProxy(policy, contacts.append, here=HERE, carrying=CarryingLimits(), resolver=resolver)
         sandbox, folder = await make_proxied(way, environment_for((pip,)))
-        async with ways_out(sandbox, PROBED[way], folder, Ways(None, METERING, proxy), token=TOKEN, epoch=1):
+        async with served(sandbox, PROBED[way], folder / EGRESS_SOCKET, proxy):
             argv = ("python3", "-c", TRY, str(plain.port), str(tls.port))
             done = await sandbox.run(argv, cwd="/", limit_bytes=1 << 20, timeout=BOUND)
     assert (done.exit_code, done.stderr.decode()) == (0, "")

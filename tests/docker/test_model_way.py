@@ -4,29 +4,35 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from acp_runtime.core.budget import Budget, Used
-from acp_runtime.core.metering import Call
+from acp_runtime.config import load
+from acp_runtime.core.model import Order
+from acp_runtime.gateway import ledger
+from acp_runtime.gateway.errors import GatewayError
+from acp_runtime.gateway.place import GatewayPlace
 from acp_runtime.keys import Secret
-from acp_runtime.manager.model_way import PORT, Ways, group, relay_command, run_mounts, ways_out
+from acp_runtime.manager.gateway_link import GatewayLink
+from acp_runtime.manager.launcher import LaunchRequest
+from acp_runtime.manager.model_way import PORT, account_of, group, relay_command, run_mounts
 from acp_runtime.manager.run_dir import make_run_dir
-from acp_runtime.models import Metering, Purse, Route
+from acp_runtime.models import Route
+from acp_runtime.session.catalogue import AgentKind
 from sandbox.container import Sandbox
 from sandbox.engine import Engine
 from sandbox.probe import ProbeResult
 from sandbox.programs_volume import PROGRAMS_MOUNT, RELAY, ensure_programs
-from sandbox.relay.frames import RelayError
 from sandbox.spec import VolumeMount
 from tests.docker.proxies import sealed
 from tests.docker.test_transports import CERTIFICATES
 from tests.faults.storm.own_engine import own_engine
-from tests.integration.http_ends import BOUND, KEY, MOMENT, PRICES, upstream
+from tests.integration.http_ends import BOUND, KEY, upstream
 
 pytestmark = pytest.mark.docker
 
@@ -34,7 +40,8 @@ PROBED = {
     "shared": ProbeResult(sockets_shared=True, gid=os.getgid(), uid=os.getuid(), why=""),
     "exec": ProbeResult(sockets_shared=False, gid=-1, uid=-1, why="a test says so"),
 }
-TOKEN = "t" * 32
+KIND, ORDER = AgentKind("none", ("none",)), Order(agent="none", workspace="/")
+REQUEST = LaunchRequest("aaaabbbb", "one", 1, KIND, ORDER, Path("/nowhere"), str, "t" * 48)
 ASK = f"""
 import http.client
 line = http.client.HTTPConnection("127.0.0.1", {PORT}, timeout=60)
@@ -70,42 +77,63 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
 
 @dataclass
 class Placed:
-    """A sandbox with its relay, and the way out of it."""
+    """A sandbox with its relay, and the gateway that is the way out of it."""
 
     sandbox: Sandbox
     folder: Path
     probed: ProbeResult
-    calls: list[Call] = field(default_factory=list)
+    environ: Mapping[str, str]
+    links: list[GatewayLink] = field(default_factory=list)
 
-    def open(self, url: str, *, epoch: int = 1) -> AbstractAsyncContextManager[None]:
+    @property
+    def place(self) -> GatewayPlace:
+        return GatewayPlace.of_store("aaaabbbb", self.folder.parents[2] / "store.db", self.folder.parents[1])
+
+    @asynccontextmanager
+    async def open(self, url: str, *, epoch: int = 1) -> AsyncIterator[GatewayLink]:
+        """Have the way served inside the block."""
         route = Route.parse(url, key=Secret(KEY, name="MODEL_KEY"))
-        metering = Metering("bg-0000000001", PRICES, Purse(Budget(), Used()), lambda: MOMENT, self.calls.append)
-        ways = Ways(route, metering)
-        return ways_out(self.sandbox, self.probed, self.folder, ways, token=TOKEN, epoch=epoch)
+        link = GatewayLink(self.place, epoch, 60, self.environ)
+        self.links.append(link)
+        given = {"sandbox": self.sandbox, "probed": self.probed, "run_dir": self.folder, "environ": self.environ}
+        made = account_of(REQUEST, route=route, config=load(None, {"HOME": "/nowhere"}), **given)
+        await link.open(lambda: made)
+        yield link
+        await link.close_account("one", 1)
 
     async def python(self, script: str, user: str = "10001:10001") -> str:
         done = await self.sandbox.run(("python3", "-c", script), cwd="/", limit_bytes=1 << 20, timeout=BOUND, user=user)
         assert (done.exit_code, done.stderr.decode()) == (0, "")
         return done.stdout.decode().strip()
 
+    def records(self) -> list[dict[str, Any]]:
+        return ledger.read(self.place.folder, ledger.Place())[0]
 
-MakePlaced = Callable[[Engine, str], Awaitable[Placed]]
+    async def close(self) -> None:
+        for link in reversed(self.links):
+            await link.close()
+        assert not self.place.held
+
+
+MakePlaced = Callable[..., Awaitable[Placed]]
 
 
 @pytest.fixture
 async def make_placed(engine: Engine, make_spec, image: str, tmp_path: Path) -> AsyncIterator[MakePlaced]:
-    made: list[Sandbox] = []
+    made: list[Placed] = []
 
-    async def make(by: Engine, way: str) -> Placed:
+    async def make(by: Engine, way: str, **environ: str) -> Placed:
         folder, probed = make_run_dir(tmp_path / "run", "store", "one", 1), PROBED[way]
         mounts = (VolumeMount(await ensure_programs(by, image), PROGRAMS_MOUNT), *run_mounts(probed, folder))
         spec = make_spec(command=relay_command(probed), gid=group(probed), mounts=mounts, work=False, home=False)
-        made.append(await Sandbox.create(by, spec))
-        return Placed(made[-1], folder, probed)
+        sandbox = await Sandbox.create(by, spec)
+        made.append(Placed(sandbox, folder, probed, {**os.environ, **environ}))
+        return made[-1]
 
     yield make
-    for sandbox in made:
-        assert await Sandbox(engine, sandbox.spec, sandbox.id).remove()
+    for placed in made:
+        assert await Sandbox(engine, placed.sandbox.spec, placed.sandbox.id).remove()
+        await placed.close()
 
 
 async def with_the_key(end, request):
@@ -129,10 +157,9 @@ async def test_a_model_request_from_inside_arrives_with_the_key_and_one_that_cam
         again = asyncio.ensure_future(placed.python(ASK))
         async with placed.open(model.url, epoch=2):
             assert await again == "200 300000"
-        if way == "exec":
-            with pytest.raises(RelayError, match="later manager"):
-                async with placed.open(model.url, epoch=1):
-                    raise AssertionError("an earlier manager was let in")
+        with pytest.raises(GatewayError, match="later manager"):
+            async with placed.open(model.url, epoch=1):
+                raise AssertionError("an earlier manager was let in")
 
 
 @pytest.mark.requirement("D08.9")
@@ -175,9 +202,10 @@ async def test_the_way_over_an_engine_behind_tls(engine: Engine, make_placed: Ma
             "DOCKER_CERT_PATH": str(CERTIFICATES),
         }
         remote = await Engine.connect(environ)
-        placed = await make_placed(remote, "exec")
+        placed = await make_placed(remote, "exec", **environ)
         async with upstream(with_the_key) as model, placed.open(model.url):
             assert await asyncio.gather(*(placed.python(ASK) for _ in range(4))) == ["200 300000"] * 4
+        await placed.close()
         await remote.close()
 
 
@@ -222,7 +250,7 @@ async def test_the_way_comes_back_after_a_restart_of_the_engine(
 
     with own_engine(image, live_restore=True) as own:
         remote = await Engine.connect({"DOCKER_HOST": own.host})
-        placed = await make_placed(remote, "exec")
+        placed = await make_placed(remote, "exec", DOCKER_HOST=own.host)
         async with upstream(never_read) as model, placed.open(model.url):
             assert await placed.python(ASK) == "200 300000"
             await placed.python(UPLOAD)

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from acp_runtime.api.unix_client import UnixClient
-from acp_runtime.cli.background import LOG, wait_for_end
-from tests.contract.conftest import assert_nothing_left, make_repo
+from acp_runtime.cli.background import LOG
+from acp_runtime.detached import wait_for_end
+from acp_runtime.gateway.place import GatewayPlace
+from tests.contract.conftest import assert_nothing_left, make_repo, processes_of
 
 SCRIPT = Path(__file__).parents[1] / "agents" / "scripted_agent.py"
 TREE = Path(__file__).parents[2]
@@ -93,6 +95,12 @@ class DaemonSite:
     def pid(self) -> int:
         return int(self.client.hello()["pid"])
 
+    @property
+    def gateway(self) -> int | None:
+        """The process id of the store's gateway, if one lives."""
+        holder = GatewayPlace.of_store("", self.store, self.root).holder()
+        return None if holder is None else holder.pid
+
     def log(self) -> str:
         with suppress(FileNotFoundError):
             return (self.state / LOG).read_text(encoding="utf-8")
@@ -120,22 +128,12 @@ class DaemonSite:
                 if stream is not None:
                     stream.close()
         owner = self.store.with_name("store.db.lock")
-        if owner.exists() and (pid := owner.read_text().strip()) and _is_ours(int(pid), self.root):
+        if owner.exists() and (pid := owner.read_text().strip()) and int(pid) in processes_of(self.root):
             self.end(int(pid), signal.SIGKILL)
+        if (gateway := self.gateway) is not None:
+            self.end(gateway, signal.SIGKILL)  # it would wait for the next daemon
         for left in processes_of(self.root):
             assert wait_for_end(left, BOUND), f"process {left} outlives its daemon"
-
-
-def processes_of(root: Path) -> list[int]:
-    """Return what still lives of a site; agents see the end of their input when their daemon is gone."""
-    pids = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
-    return [pid for pid in pids if _is_ours(pid, root)]
-
-
-def _is_ours(pid: int, root: Path) -> bool:
-    with suppress(OSError):
-        return f"{root}/".encode() in Path(f"/proc/{pid}/environ").read_bytes()
-    return False
 
 
 @contextmanager

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from acp_runtime.callers import OPERATOR
-from acp_runtime.cli.background import wait_for_end
 from acp_runtime.cli.codes import Exit
 from acp_runtime.clock import SystemClock
 from acp_runtime.core.model import Limits
+from acp_runtime.detached import wait_for_end
 from tests.e2e.daemon_site import BOUND, MODULE, DaemonSite, daemon_site, line_of
 
 PARENT = "parent"

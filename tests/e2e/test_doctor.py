@@ -1,5 +1,6 @@
 """The doctor: names what would keep every agent from starting, and writes a report that may be sent to others."""
 
+import socket
 import stat
 import sys
 from collections.abc import Iterator
@@ -51,6 +52,15 @@ def test_the_doctor_says_which_folder_cannot_be_used(site: DaemonSite) -> None:
     done = site.run("doctor")
     assert f"bad  disk           {site.state} cannot be used: {site.state} is no folder" in done.stdout
     assert done.returncode != 0
+
+
+def test_the_doctor_names_what_a_dead_gateway_left(site: DaemonSite) -> None:
+    folder = site.socket.parent
+    folder.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(folder / "gateway-aaaabbbb.sock"))
+    done = site.run("doctor")
+    assert "gateway-aaaabbbb.sock was left by a dead one; `subagents reap` removes it" in done.stdout
 
 
 @pytest.mark.requirement("D10.11")

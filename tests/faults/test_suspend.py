@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from acp_runtime.cli.background import wait_for_end
 from acp_runtime.clock import ManualClock, SystemClock
+from acp_runtime.detached import wait_for_end
 from tests.e2e.daemon_site import BOUND, DaemonSite, daemon_site, processes_of
 from tests.integration.store.conftest import look
 

@@ -121,10 +121,7 @@ class Forwarding:
     forwarder: ModelForwarder
     server: HttpServer
     calls: list[Call]
-
-    @property
-    def tally(self) -> Tally:
-        return self.forwarder.tally
+    tally: Tally
 
 
 @contextlib.asynccontextmanager
@@ -147,13 +144,14 @@ async def forwarding(
     purse = Purse(budget, Used())
     metering = Metering("bg-0000000001", PRICES, purse, lambda: MOMENT, calls.append)
     route = Route.parse(url, key=secret, key_form=key_form)
-    forwarder = ModelForwarder(route, metering=metering, trust=trust, limits=limited)
+    tally = Tally()
+    forwarder = ModelForwarder(route, metering=metering, observe=lambda: tally, trust=trust, limits=limited)
     async with HttpServer(path, path.parent.stat().st_gid, forwarder, limited) as server:
-        yield Forwarding(path, forwarder, server, calls)
+        yield Forwarding(path, forwarder, server, calls, tally)
     assert not path.exists()
     assert [task for task in asyncio.all_tasks() - before if "_accept_connection" in repr(task)] == []
     assert [task for task in asyncio.all_tasks() - before if "HttpServer" in repr(task)] == []
-    assert KEY not in repr(vars(forwarder)) + repr(vars(server)) + str(forwarder.tally)
+    assert KEY not in repr(vars(forwarder)) + repr(vars(server)) + str(tally)
 
 
 @contextlib.asynccontextmanager

@@ -15,6 +15,7 @@ from tests.integration.http_ends import End, client, upstream
 from tests.integration.http_ends import Upstream as Scripted
 
 LIMITS = CarryingLimits()
+GONE = "The store closed the connection, or did not answer in HTTP."
 
 
 class Carrier:
@@ -85,7 +86,7 @@ async def carrying(folder: Path, model: Scripted) -> AsyncIterator[tuple[Carrier
         ("/secret", [200, ("down", b"****!"), Ending("answered", 200)]),
         ("/bad", [500, ("down", b"hush!"), Ending("answered", 500, "the store answered 500")]),
         ("/broken", [200, ("down", b"half"), Ending("broken", 200, "the store's answer broke off after 4 bytes")]),
-        ("/nothing", [Ending("refused", 502, "The store closed the connection, or did not answer in HTTP.")]),
+        ("/nothing", [Ending("refused", 502, GONE, "upstream_broken")]),
     ],
 )
 async def test_an_observer_hears_each_piece_and_the_end_before_the_client_does(tmp_path, target, heard):
@@ -103,7 +104,11 @@ async def test_an_observer_hears_of_a_request_that_goes_nowhere_and_of_what_is_n
         async with client(path) as agent:
             agent.writer.write(b"nonsense\r\n\r\n")
             await agent.reader.read()
-    assert carrier.heard == [b"/refused", Ending("refused", 403, "The test refuses this."), "bad_request"]
+    assert carrier.heard == [
+        b"/refused",
+        Ending("refused", 403, "The test refuses this.", "test_refused"),
+        "bad_request",
+    ]
     assert model.requests == []
 
 

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 CARRIERS = {
     "Rejected": 0,
     "LaunchError": 0,
+    "GatewayError": 0,
     "DaemonError": 0,
     "Refusal": 1,
     "NameRefused": 0,

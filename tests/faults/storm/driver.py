@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from acp_runtime.callers import OPERATOR
-from acp_runtime.cli.background import wait_for_end
 from acp_runtime.core.errors import Rejected
+from acp_runtime.detached import wait_for_end
 from tests.docker.closure import closure_image
 from tests.e2e.daemon_site import BOUND, processes_of
 from tests.faults.storm.bystanders import Bystanders, bystanders

@@ -18,7 +18,7 @@ from pathlib import Path
 import docker
 import docker.errors
 
-from acp_runtime.cli.background import wait_for_end
+from acp_runtime.detached import wait_for_end
 
 START_SECONDS = 60.0
 END_SECONDS = 60.0

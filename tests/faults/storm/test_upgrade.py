@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from acp_runtime.cli.background import wait_for_end
+from acp_runtime.detached import wait_for_end
 from sandbox.programs_volume import HOLDER
 from tests import engine
 from tests.e2e.daemon_site import BOUND

@@ -16,7 +16,7 @@ import docker.errors
 
 from acp_runtime.api.errors import DaemonError
 from acp_runtime.api.unix_client import UnixClient
-from acp_runtime.cli.background import wait_for_end
+from acp_runtime.detached import wait_for_end
 from acp_runtime.manager.model_way import HOLD
 from tests import engine
 from tests.faults.storm.journal_disk import is_full

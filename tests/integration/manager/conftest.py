@@ -15,6 +15,7 @@ import pytest
 
 from acp_runtime.clock import ManualClock
 from acp_runtime.config import load
+from acp_runtime.core.budget import Used
 from acp_runtime.manager.launcher import CheckResult, Drained, Ended, Fate, Judgement, LaunchRequest, Log
 from acp_runtime.manager.local_channel import LocalChannel
 from acp_runtime.service import Runtime, SpawnRequest
@@ -101,6 +102,7 @@ class Ground:
     clock: Any = field(default_factory=lambda: ManualClock(now=1_000))
     told: list[str] = field(default_factory=list)
     asked: list[LaunchRequest] = field(default_factory=list)
+    used: Used = field(default_factory=Used)
     kinds: dict[str, AgentKind] = field(default_factory=dict)
     swept: bool = True
     count_fails: Exception | None = None
@@ -124,12 +126,13 @@ class Ground:
 
     name = "local"
 
-    def own(self, store: str, epoch: int) -> None:
+    def own(self, store: str, epoch: int, path: Path) -> None:
         """Nothing is labelled."""
 
     async def launch(self, request: LaunchRequest, receiver: Receiver) -> BareAgent:
         self.told.append("launch")
         self.asked.append(request)
+        self.used = request.used()
         self.begun.set()
         if self.launch_fails is not None:
             raise self.launch_fails

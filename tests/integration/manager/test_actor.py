@@ -43,7 +43,7 @@ class Stage:
         def request(attempt: int) -> LaunchRequest:
             order = Order(agent="scripted", workspace=str(ground.folder))
             return LaunchRequest(
-                "store", actor.state.id, attempt, kind, order, ground.folder, lambda _sentence: None, print, "token"
+                "store", actor.state.id, attempt, kind, order, ground.folder, lambda _sentence: None, "token"
             )
 
         self.around = Surroundings(
@@ -52,7 +52,7 @@ class Stage:
             state=lambda: actor.state,
             tell=actor.tell,
             store=actor.ask,
-            settled=Bookkeeper(store).settled,
+            settled=Bookkeeper(store, ground.path).settled,
             epoch=store.epoch,
             version="test",
         )

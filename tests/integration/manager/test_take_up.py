@@ -138,7 +138,14 @@ async def lifetimes(ground: Ground, subagent: str) -> tuple[int, int]:
     async with Store.open(ground.path, ground.clock) as store:
         key, kinds = HolderKey.beside(ground.path), Catalogue({}, "test")
         manager = Supervisor(
-            store, ground.clock, ground, kinds, key, keep=ground.folder, progress=print, bookkeeper=Bookkeeper(store)
+            store,
+            ground.clock,
+            ground,
+            kinds,
+            key,
+            keep=ground.folder,
+            progress=print,
+            bookkeeper=Bookkeeper(store, ground.path),
         )
         left = await store.load(subagent)
         assert left is not None

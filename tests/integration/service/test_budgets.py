@@ -16,7 +16,7 @@ from acp_runtime.service import Runtime
 from acp_runtime.session.observer import Observer
 from acp_runtime.session.session import AcpSession
 from tests.integration.manager.conftest import PARENT, Ground, until
-from tests.integration.service.test_usage import a_call
+from tests.integration.service.test_usage import a_call, settled, written
 
 SOFT_AND_HARD = Budget(tokens=1_000, soft_tokens=150)
 WHY = "the budget of 1,000 tokens is used up (1,200 used)"
@@ -34,11 +34,16 @@ async def test_a_budget_is_told_when_it_is_reached_and_a_refused_call_fails_its_
         view = await runtime.spawn(PARENT, ground.request("[[ask]]", budget=SOFT_AND_HARD))
         assert view.budget == SOFT_AND_HARD
         view = await until(runtime, view.id, lambda each: bool(each.requests))
-        tell = ground.asked[-1].on_call
-        tell(a_call(view.id))
-        tell(a_call(view.id, usage=Usage(input=1_000)))
-        for end in (CallEnd.OVER_BUDGET, CallEnd.REFUSED) * 500:
-            tell(a_call(view.id, end=end, usage=None, cost=None, why=WHY))
+        written(
+            ground,
+            a_call(view.id),
+            a_call(view.id, usage=Usage(input=1_000)),
+            *(
+                a_call(view.id, end=end, usage=None, cost=None, why=WHY)
+                for end in (CallEnd.OVER_BUDGET, CallEnd.REFUSED) * 500
+            ),
+        )
+        await settled(runtime)
         actor = runtime._supervisor.actor(view.id)
         assert actor is not None
         assert len(actor._inbox) <= 3, "an agent that goes on to ask fills no memory"
@@ -61,19 +66,21 @@ async def test_what_was_used_counts_for_the_next_attempt_and_the_next_manager(gr
     async with ground.runtime() as runtime:
         view = await runtime.spawn(PARENT, ground.request("[[say:x]]", keep=True, budget=SOFT_AND_HARD))
         view = await until(runtime, view.id, lambda each: each.settled)
-        assert ground.asked[-1].used == Used()
-        tell = ground.asked[-1].on_call
-        tell(a_call(view.id, usage=None, cost=0, estimate=40, estimate_cost=2))
-        tell(a_call(view.id, cost=None, model="new-1"))
+        assert ground.used == Used()
+        written(
+            ground,
+            a_call(view.id, usage=None, cost=0, estimate=40, estimate_cost=2),
+            a_call(view.id, cost=None, model="new-1"),
+        )
         await runtime.stop(PARENT, view.id)
         used = Used(240, 2, "new-1")
         await runtime.resume(PARENT, view.id, "[[say:y]]")
         view = await until(runtime, view.id, lambda each: each.settled)
-        assert ground.asked[-1].used == used
+        assert ground.used == used
     async with ground.runtime() as runtime:
         await runtime.resume(PARENT, view.id, "[[say:z]]")
         await until(runtime, view.id, lambda each: each.settled)
-        assert ground.asked[-1].used == used
+        assert ground.used == used
 
 
 @pytest.mark.requirement("D09.16")

@@ -51,7 +51,7 @@ async def test_a_call_is_charged_to_the_task_that_ran_when_it_began(store: Store
     await line.take(PromptAnswered(1, f"{line.id}.t2", "end_turn", 1))
     clock.advance(1_000)
     moments = (starting, first, still_first, second, now(clock))
-    await store.book([call(line, moment) for moment in moments])
+    await store.book([call(line, moment) for moment in moments], "1 0")
     assert await charged(store) == {"": 2, "t1": 2, "t2": 1}
 
 
@@ -65,7 +65,7 @@ async def test_a_task_that_was_put_back_is_charged_with_the_calls_of_each_start(
     await line.take(PromptBroke(1, f"{line.id}.t1", "the model answered 503"))
     clock.advance(60_000)
     await line.take(DeadlinePassed())
-    await store.book([call(line, first), call(line, now(clock))])
+    await store.book([call(line, first), call(line, now(clock))], "1 0")
     assert await charged(store) == {"t1": 2}
 
 
@@ -95,7 +95,7 @@ async def test_the_sums_say_what_they_do_not_hold(
     store: Store, clock: ManualClock, fields: dict[str, object], sums: dict[str, int]
 ) -> None:
     line = await Line.begin(store, clock)
-    await store.book([call(line, now(clock), **fields)])
+    await store.book([call(line, now(clock), **fields)], "1 0")
     (row,) = await store.query("SELECT * FROM spent")
     assert {name: row[name] for name in sums} == sums
 
@@ -103,7 +103,7 @@ async def test_the_sums_say_what_they_do_not_hold(
 async def test_calls_are_no_news_for_the_readers_of_their_subagent(store: Store, clock: ManualClock) -> None:
     line = await Line.begin(store, clock)
     tick, before = store.tick, await store.events(line.id, 0, None)
-    await store.book([call(line, now(clock), usage=USAGE)])
+    await store.book([call(line, now(clock), usage=USAGE)], "1 0")
     assert (store.tick, await store.events(line.id, 0, None)) == (tick, before)
 
 
@@ -111,12 +111,12 @@ async def test_what_was_used_is_deleted_with_its_subagent_and_a_late_call_is_dro
     store: Store, clock: ManualClock
 ) -> None:
     line = await Line.begin(store, clock)
-    await store.book([call(line, now(clock), usage=USAGE)])
+    await store.book([call(line, now(clock), usage=USAGE)], "1 0")
     await line.take(StopSubagent(Reason.STOPPED_BY_PARENT, "parent", "enough"), Halted(1, confirmed=True))
     turn = await store.begin_turn(PARENT, "mcp", "t")
     await store.commit_turn(turn.token)
     await store.remove(line.id, by="parent")
-    await store.book([call(line, now(clock), usage=USAGE)])
+    await store.book([call(line, now(clock), usage=USAGE)], "1 0")
     assert await store.query("SELECT * FROM spent") == []
     assert await store.query("SELECT * FROM event WHERE stream LIKE '%' || ?", line.id) == []
     live = await dump(store)

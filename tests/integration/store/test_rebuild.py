@@ -73,7 +73,9 @@ async def rich_history(store: Store, clock: ManualClock, random: Random) -> None
         if await anext(life, None) is None:
             running.remove(life)
         if random.random() < 0.3:
-            await store.book([a_call(random, f"bg-{random.randrange(9):010x}") for _ in range(random.randrange(3))])
+            await store.book(
+                [a_call(random, f"bg-{random.randrange(9):010x}") for _ in range(random.randrange(3))], "1 0"
+            )
 
 
 @pytest.mark.parametrize("seed", [1, 3, 4])

@@ -1,0 +1,48 @@
+"""What stands in the ledger: a record for each exchange, tunnel and refusal. The gateway writes it, managers read.
+
+at        the time of day at its end, in UTC
+subagent  whose it was, with attempt
+way       model, or as `egress.contact` has it
+host, port, method, path    where it was to go, the path without its query
+status, up, down, ms, end   what became of it: bytes of bodies, or of a tunnel; `end` as in `carrying.observer`
+why, code, rule             one sentence where something failed, the code of a refusal of ours, what allowed it
+call      a call of a model: tokens and cost
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+from acp_runtime.core.metering import Call, CallEnd, Usage
+from acp_runtime.gateway.lines import Json
+
+__all__ = ["call_of", "call_record"]
+
+
+def call_record(call: Call) -> Json:
+    """Return the part of a record that a call is."""
+    told = asdict(call)
+    del told["subagent"]
+    return told
+
+
+def call_of(record: Mapping[str, Any]) -> Call | None:
+    """Return the call of a record; None where it has none, or none that this version can read."""
+    told = record.get("call")
+    if not isinstance(told, dict):
+        return None
+    with suppress(KeyError, TypeError, ValueError):
+        usage = told["usage"]
+        return Call(
+            subagent=str(record["subagent"]),
+            began=int(told["began"]),
+            model=str(told["model"]),
+            end=CallEnd(told["end"]),
+            usage=None if usage is None else Usage(**usage),
+            estimate=int(told["estimate"]),
+            cost=None if told["cost"] is None else int(told["cost"]),
+            estimate_cost=int(told["estimate_cost"]),
+            why=str(told["why"]),
+        )
+    return None
