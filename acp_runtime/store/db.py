@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 
 from acp_runtime.core.errors import StoreConflict, StoreError, StoreOwned, StoreTooNew
 from acp_runtime.store.disk import trouble
-from acp_runtime.store.ownership import BUSY_SECONDS, Reading, own
+from acp_runtime.store.ownership import BUSY_SECONDS, Reading, own, sync_names
 
 T = TypeVar("T")
 SCHEMA_VERSION: Final = 3
@@ -54,6 +54,7 @@ class Database:
         self = cls(path, connection, lock, worker)
         try:
             self.epoch, self.store_id = await self.write(_take_over, fenced=False)
+            await self._submit(_keep_names, path)
         except BaseException:
             await self.close()
             raise
@@ -135,6 +136,14 @@ def _connect(path: Path) -> sqlite3.Connection:
             raise trouble(path, "cannot be opened", error) from error
         raise
     return connection
+
+
+def _keep_names(path: Path) -> None:
+    """Make the names of the store's files safe. SQLite tries it once, for its log, and passes over it when it fails."""
+    try:
+        sync_names(path.parent)
+    except OSError as error:
+        raise trouble(path, "cannot be kept", error) from error
 
 
 def migrations() -> list[tuple[int, str]]:

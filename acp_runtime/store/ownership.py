@@ -49,12 +49,23 @@ def _make(folder: Path) -> None:
     """Make a folder that a power cut does not take away again, with all that was committed in it."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for each in missing:
-        parent = os.open(each.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(parent)
-        finally:
-            os.close(parent)
+    try:
+        for each in missing:
+            sync_names(each.parent)
+    except OSError:
+        for each in missing:  # else the next try finds them, and takes them for safe
+            with contextlib.suppress(OSError):
+                each.rmdir()
+        raise
+
+
+def sync_names(folder: Path) -> None:
+    """Have the names in a folder survive a power cut. Raises OSError."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def put_lease(connection: sqlite3.Connection, until: Reading) -> None:

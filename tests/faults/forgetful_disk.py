@@ -11,6 +11,7 @@ Reads commands on standard input and answers each with one line:
     off                 cut it now, if it is not off yet
     fail COUNT ERROR    answer the COUNT-th change from now on with an error (EIO, ENOSPC); what a failed sync was to
                         make safe is taken for safe by every later one, as Linux does
+    fail-names COUNT ERROR  the same with the COUNT-th sync of a folder from now on
     export FOLDER       write what is left into a folder of a real disk
 """
 
@@ -125,6 +126,7 @@ class Disk:
         self.left: int | None = None
         self.keep = 0.0
         self.failing: tuple[int, int] | None = None
+        self.failable = CHANGES
         self.verbs: dict[int, Callable[[int, memoryview], bytes]] = {
             LOOKUP: self.lookup, GETATTR: self.getattr, SETATTR: self.setattr, MKDIR: self.mkdir,
             UNLINK: self.unlink, RMDIR: self.unlink, RENAME: self.rename, RENAME2: self.rename2, OPEN: self.opened,
@@ -181,7 +183,7 @@ class Disk:
                 print("off", flush=True)
                 return
         try:
-            if code in CHANGES:
+            if code in self.failable:
                 self.fail(code, node)
             number, answer = 0, self.verbs.get(code, self.unknown)(node, memoryview(request)[40:])
         except Refused as refused:
@@ -317,8 +319,9 @@ def obey(disk: Disk, words: list[str]) -> None:
             disk.mount(folder)
         case ["cut", count, keep]:
             disk.left, disk.keep = int(count), float(keep)
-        case ["fail", count, name]:
+        case ["fail" | "fail-names", count, name]:
             disk.failing = int(count), getattr(errno, name)
+            disk.failable = CHANGES if words[0] == "fail" else {FSYNCDIR}
         case ["off"]:
             disk.cut()
         case ["export", folder]:

@@ -100,12 +100,12 @@ class Machine:
         self.disk.tell(f"export {left}")
         return acknowledged, left / STORE if (left / STORE).exists() else None
 
-    def fail(self, count: int, error: str) -> tuple[int, Path | None]:
+    def fail(self, count: int, error: str, what: str = "fail") -> tuple[int, Path | None]:
         """Let one change fail under a committer, see it told and the work go on, and cut the power some time later."""
         self.cuts += 1
         mount, left = self.folder / "mount", self.folder / f"after-{self.cuts}"
         self.disk.tell(f"mount {mount}")
-        self.disk.tell(f"fail {count} {error}")
+        self.disk.tell(f"{what} {count} {error}")
         self.committers.say(str(mount / STORE))
         pid = acknowledged = failed = more = 0
         while more < 3:
@@ -158,11 +158,11 @@ async def test_no_acknowledged_commit_is_lost_by_a_power_cut_at_any_write(tmp_pa
         await cut_again_and_again(machine, 8)
 
 
-async def fail_again_and_again(machine: Machine, counts: Iterable[int]) -> None:
+async def fail_again_and_again(machine: Machine, counts: Iterable[int], what: str = "fail") -> None:
     reached = 0
     for count in counts:
         for error in ("EIO", "ENOSPC"):
-            acknowledged, path = machine.fail(count, error)
+            acknowledged, path = machine.fail(count, error, what)
             reached = max(reached, acknowledged)
             there = await kept(path) if path is not None else 0
             assert there >= reached, f"{error} at change {count}: {there} kept of {reached} acknowledged"
@@ -173,6 +173,12 @@ async def fail_again_and_again(machine: Machine, counts: Iterable[int]) -> None:
 async def test_a_write_or_a_sync_that_fails_is_told_and_costs_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     with Machine.on(tmp_path, 5, "stubborn") as machine:
         await fail_again_and_again(machine, range(0, 40, 4))
+
+
+@pytest.mark.requirement("D05.9")
+async def test_a_sync_of_the_folder_that_fails_costs_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    with Machine.on(tmp_path, 6, "stubborn") as machine:
+        await fail_again_and_again(machine, range(4), "fail-names")
 
 
 @pytest.mark.long

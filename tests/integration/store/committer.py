@@ -24,6 +24,11 @@ from tests.histories import spawn
 SUBAGENT = "bg-0000000000"
 
 
+def say(words: str) -> None:
+    """Say a line in one write, which a kill cannot divide, however Python buffers its output."""
+    os.write(sys.stdout.fileno(), f"{words}\n".encode())
+
+
 async def commit_for_ever(path: Path, how: str) -> None:
     random = Random(os.getpid())
     async with Store.open(path, ManualClock()) as store:
@@ -34,20 +39,20 @@ async def commit_for_ever(path: Path, how: str) -> None:
             committed = await store.commit(SUBAGENT, None, 0, decide(None, spawn(SUBAGENT), 0)[0])
             state, version = committed.state, committed.version
             committed = await store.commit(SUBAGENT, state, version, decide(state, SessionReady(1, "s", "", ""), 0)[0])
-        print(f"ready {committed.version}", flush=True)
+        say(f"ready {committed.version}")
         while True:
             entries = [MessageEntry("agent", "x" * random.randrange(1, 2048)) for _ in range(random.randrange(1, 30))]
             events, _ = decide(committed.state, Heard(1, tuple(entries)), 0)
             if how == "too-early":
-                print(f"acknowledged {committed.version + len(events)}", flush=True)
+                say(f"acknowledged {committed.version + len(events)}")
             try:
                 committed = await store.commit(SUBAGENT, committed.state, committed.version, events)
             except StoreError:
                 if how != "stubborn":
                     raise
-                print(f"failed {committed.version}", flush=True)
+                say(f"failed {committed.version}")
                 continue
-            print(f"acknowledged {committed.version}", flush=True)
+            say(f"acknowledged {committed.version}")
 
 
 def work(path: Path, how: str) -> None:
@@ -57,16 +62,16 @@ def work(path: Path, how: str) -> None:
         except StoreError:
             if how != "stubborn":
                 raise
-            print("failed 0", flush=True)
+            say("failed 0")
 
 
 def main() -> None:
     for line in sys.stdin:
         if (pid := os.fork()) == 0:
             work(Path(line.strip()), sys.argv[1])
-        print(f"pid {pid}", flush=True)
+        say(f"pid {pid}")
         os.waitpid(pid, 0)
-        print("ended", flush=True)
+        say("ended")
 
 
 if __name__ == "__main__":
