@@ -19,7 +19,7 @@ from acp_runtime.api.unix_client import UnixClient
 from acp_runtime.api.unix_socket import other_folder, usual_folder
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.finding import Finding, Mark
-from acp_runtime.cli.isolation import about_engine, about_presets
+from acp_runtime.cli.isolation import about_engine, about_presets, about_registries
 from acp_runtime.cli.redaction import redacted
 from acp_runtime.cli.stdout import put
 from acp_runtime.cli.talk import Talk
@@ -63,6 +63,7 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     yield _git()
     config = _config(options)
     yield config if isinstance(config, Finding) else Finding(Mark.GOOD, "configuration", "is right")
+    yield from () if isinstance(config, Finding) else about_registries(config.registries)
     yield from asyncio.run(_engine(None if isinstance(config, Finding) else config))
     yield from _disk()
     yield _daemon()

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from acp_runtime.cli.escapes import open_escapes
 from acp_runtime.cli.finding import Finding, Mark
+from acp_runtime.egress.registry import Registry
 from acp_runtime.presets import Preset
 from sandbox.engine_facts import EngineFacts
 from sandbox.programs import ARCHITECTURES
@@ -46,3 +47,11 @@ def about_presets(presets: Mapping[str, Preset], facts: EngineFacts | None) -> I
         if facts is not None and runtime not in facts.runtimes:
             has = ", ".join(facts.runtimes)
             yield Finding(Mark.BAD, "runtime", f"the engine has no {runtime}, which is configured; it has: {has}")
+
+
+def about_registries(registries: Mapping[str, Registry]) -> Iterator[Finding]:
+    """Name the package registries that may be without TLS or on a private network."""
+    for name, registry in registries.items():
+        if registry.private:
+            where = ", ".join(sorted({str(place.address) for place in registry.places}))
+            yield Finding(Mark.WARN, "registry", f"{name} is unsafe_private: sandboxes that are given it reach {where}")

@@ -6,9 +6,10 @@ import pytest
 
 from acp_runtime.cli.escapes import open_escapes
 from acp_runtime.cli.finding import Finding, Mark
-from acp_runtime.cli.isolation import about_engine, about_presets
+from acp_runtime.cli.isolation import about_engine, about_presets, about_registries
 from acp_runtime.cli.redaction import redacted
 from acp_runtime.core.confinement import Confinement, Mount
+from acp_runtime.egress.registry import builtin_registries
 from acp_runtime.presets import Preset, builtin_presets
 from sandbox.engine_facts import EngineFacts
 
@@ -95,6 +96,14 @@ def test_presets_that_weaken_and_runtimes_that_are_not_there_are_named() -> None
     assert list(about_presets(presets, FACTS)) == [warning, missing]
     assert list(about_presets(presets, None)) == [warning]
     assert list(about_presets(builtin_presets(), FACTS)) == []
+
+
+def test_registries_on_private_networks_are_named() -> None:
+    known = builtin_registries()
+    assert list(about_registries(known)) == []
+    pip = known["pip"].moved({"index": "http://mirror.lan", "files": "http://mirror.lan"}, private=True)
+    sentence = "pip is unsafe_private: sandboxes that are given it reach http://mirror.lan"
+    assert list(about_registries({**known, "pip": pip})) == [Finding(Mark.WARN, "registry", sentence)]
 
 
 SECRETS = {
