@@ -7,7 +7,7 @@ import h11
 
 from acp_runtime.carrying.refusal import Refusal
 
-__all__ = ["Ending", "Observer"]
+__all__ = ["Ending", "How", "Observer"]
 
 How = Literal["answered", "refused", "broken", "left", "cut"]
 

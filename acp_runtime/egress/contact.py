@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from acp_runtime.carrying.observer import How
+
 __all__ = ["Contact", "Tell", "Way"]
 
 Way = Literal["tunnel", "http", "registry", "none"]
@@ -13,13 +15,14 @@ Way = Literal["tunnel", "http", "registry", "none"]
 class Contact:
     """One connection or request that is over, or that was refused.
 
-    `host` is canonical, empty where none could be read, and nothing that a sandbox could have put words into stands
-    here but `path`, which is printable ASCII and cut. `allowed_by` is a rule's text or `registry NAME`; `refused` the
-    code of the refusal and `why` its sentence; both are empty where all went well. Bytes are those of the tunnel, or
-    those of bodies.
+    `end` is as of an exchange, see `Ending`. `host` is canonical, empty where none could be read. `allowed_by` is a
+    rule's text or `registry NAME`; `refused` the code of the refusal and `why` its sentence, empty where all went well.
+    Nothing that a sandbox could have put words into stands here but `path`, which is printable ASCII and cut. Bytes are
+    those of the tunnel, or those of bodies.
     """
 
     way: Way
+    end: How
     host: str = ""
     port: int = 0
     method: str = ""

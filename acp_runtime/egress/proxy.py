@@ -87,7 +87,9 @@ class EgressProxy:
         await Exchange(client, partial(self._where_to, report), self._carrying, report).run(request)
 
     def on_refused(self, refusal: Refusal) -> None:
-        self._tell(Contact("none", refused=refusal.code, why=refusal.sentence.rstrip("."), status=refusal.status))
+        self._tell(
+            Contact("none", "refused", refused=refusal.code, why=refusal.sentence.rstrip("."), status=refusal.status)
+        )
 
     # ---- requests
 
@@ -169,17 +171,16 @@ class EgressProxy:
     @contextlib.asynccontextmanager
     async def _reporting(self, tunnel: Tunnel, report: Report) -> AsyncIterator[None]:
         """Tell how a tunnel ended. Nothing that befell it is raised: its client knows."""
-        ending = Ending("cut", 200)
+        ending: Ending | None = None
         try:
             yield
-            ending = Ending("answered", 200)
         except HelloRefused as refused:
             ending = Ending("refused", 200, f"The client of the tunnel was cut off: {refused}", "hello_refused")
         except TunnelBroken as broken:
-            ending = Ending("broken", 200, str(broken))
+            ending = Ending(broken.how, 200, str(broken))
         finally:
             report.bytes_up, report.bytes_down = tunnel.bytes_up, tunnel.bytes_down
-            report.on_end(ending)
+            report.on_end(ending or Ending("answered" if tunnel.over else "cut", 200))
 
     # ---- hosts
 

@@ -46,7 +46,7 @@ class Report:
         if tell is None:
             return
         contact = Contact(
-            self.way, self.host, self.port, self._method, self.path[:_PATH_SHOWN], self.allowed_by,
+            self.way, ending.how, self.host, self.port, self._method, self.path[:_PATH_SHOWN], self.allowed_by,
             refused=ending.code or "", why=(ending.why or "").rstrip("."), status=ending.status,
             bytes_up=self.bytes_up, bytes_down=self.bytes_down,
         )  # fmt: skip

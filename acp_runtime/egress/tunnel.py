@@ -6,8 +6,9 @@ bound and few chunks of each direction are held; after `run` the connection to t
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+from acp_runtime.carrying.observer import How
 from acp_runtime.carrying.peer import CHUNK, HttpPeer
 from acp_runtime.carrying.upstream import Streams
 from acp_runtime.egress.client_hello import HelloRefused, read_server_name
@@ -21,13 +22,18 @@ _CLOSE_BOUND = 5.0  # seconds
 
 
 class TunnelBroken(Exception):  # noqa: N818 - reads as what happened
-    """One side broke the connection, or nothing moved for too long. The sentence says which."""
+    """One side broke the connection, or nothing moved for too long. `how`: whose doing it was."""
+
+    def __init__(self, how: How, sentence: str) -> None:
+        super().__init__(sentence)
+        self.how = how
 
 
 class Tunnel:
     """`seconds` bound the wait for the hello, `idle` the time in which not a byte moves in either direction."""
 
     def __init__(self, client: HttpPeer, upstream: Streams, host: str, *, seconds: float, idle: float) -> None:
+        self.over = False  # both sides have ended
         self.bytes_up = 0
         self.bytes_down = 0
         self._client = client
@@ -44,6 +50,7 @@ class Tunnel:
         try:
             hello = await self._judged_hello(early)
             await self._carry(hello)
+            self.over = True
             self._writer.close()  # in order: what is still buffered is sent
             await self._closed()
         except HelloRefused:
@@ -51,9 +58,7 @@ class Tunnel:
                 self._client.writer.write(_DENIED)
             raise
         except TimeoutError as error:
-            raise TunnelBroken(f"nothing moved in the tunnel for {self._idle:g} s") from error
-        except OSError as error:
-            raise TunnelBroken(f"the tunnel broke: {error.strerror or error}") from error
+            raise TunnelBroken("broken", f"nothing moved in the tunnel for {self._idle:g} s") from error
         finally:
             await self.close()
 
@@ -71,7 +76,9 @@ class Tunnel:
         try:
             async with asyncio.timeout(self._seconds):
                 while (name := read_server_name(data)) is None:
-                    if not (more := await self._client.reader.read(CHUNK)):
+                    with _failing("left"):
+                        more = await self._client.reader.read(CHUNK)
+                    if not more:
                         raise HelloRefused("it said no TLS hello")
                     data += more
         except TimeoutError as error:
@@ -105,20 +112,35 @@ class Tunnel:
 
     async def _up(self, data: bytes, moved: Callable[[], None]) -> None:
         while data:
-            await _pass(self._writer, data)
+            with _failing("broken"):
+                self._writer.write(data)
+                await self._writer.drain()
             self.bytes_up += len(data)
             moved()
-            data = await self._client.reader.read(CHUNK)
-        self._writer.write_eof()
+            with _failing("left"):
+                data = await self._client.reader.read(CHUNK)
+        with _failing("broken"):
+            self._writer.write_eof()
 
     async def _down(self, moved: Callable[[], None]) -> None:
-        while data := await self._reader.read(CHUNK):
-            await _pass(self._client.writer, data)
+        while True:
+            with _failing("broken"):
+                data = await self._reader.read(CHUNK)
+            with _failing("left"):
+                if not data:
+                    self._client.writer.write_eof()
+                    return
+                self._client.writer.write(data)
+                await self._client.writer.drain()
             self.bytes_down += len(data)
             moved()
-        self._client.writer.write_eof()
 
 
-async def _pass(writer: asyncio.StreamWriter, data: bytes) -> None:
-    writer.write(data)
-    await writer.drain()
+@contextlib.contextmanager
+def _failing(how: How) -> Iterator[None]:
+    """Say whose doing it is that the connection breaks off meanwhile."""
+    try:
+        yield
+    except OSError as error:
+        whose = "client" if how == "left" else "host"
+        raise TunnelBroken(how, f"the {whose} broke the tunnel off: {error.strerror or error}") from error

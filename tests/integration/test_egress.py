@@ -207,6 +207,7 @@ async def test_a_list_of_packages_leads_back_to_the_proxy_and_a_package_comes_as
         ("registry", "registry.example.org", "registry pip")
     }
     assert [each.path for each in place.contacts] == ["/simple/x/", "/packages/x.whl", "/simple/x/"]
+    assert {each.end for each in place.contacts} == {"answered"}
 
 
 async def test_a_list_in_an_encoding_that_nobody_asked_for_is_refused(tmp_path):
