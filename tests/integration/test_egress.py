@@ -159,7 +159,7 @@ async def test_an_address_that_is_silent_leaves_time_for_the_next(tmp_path):
             waiting.connect_ex(silent.getsockname())
         answering = stack.enter_context(socket.create_server(("127.9.9.7", port)))
         names = {HOST: ["127.9.9.8", "127.9.9.7"]}
-        async with site(tmp_path, [f"unsafe_private:{HOST}:{port}"], names=names, connect_seconds=1.0) as place:
+        async with site(tmp_path, [f"unsafe_private:{HOST}:{port}"], names=names, connect_seconds=4.0) as place:
             said = b"CONNECT %s:%d HTTP/1.1\r\nhost: %s:%d\r\n\r\n" % (HOST.encode(), port, HOST.encode(), port)
             assert (await place.say(said + hello("evil.net"))).startswith(b"HTTP/1.1 200 ")
         answering.accept()[0].close()
