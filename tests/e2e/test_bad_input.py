@@ -42,6 +42,9 @@ def refused(stage: Stage, *options: str, env: dict[str, str] | None = None, loca
         (("x", "--timeout", "1e9"), "at most 31536000 (a year)"),
         (("x", "--check", " "), "--check is empty"),
         (("x", "--image", "closure"), "--image and --unsafe-local exclude each other"),
+        (("x", "--memory", "64"), "--memory and --unsafe-local exclude each other"),
+        (("x", "--runtime", "runsc"), "--runtime and --unsafe-local exclude each other"),
+        (("x", "--pids", "many"), "argument --pids: invalid int value: 'many'"),
         (("x", "--budget-tokens", "5"), "--budget-tokens and --unsafe-local exclude each other"),
         (("x", "--budget-cost", "0"), "--budget-cost and --unsafe-local exclude each other"),
         (("x", "--model", "a b"), "--model 'a b' is not a name"),
@@ -128,7 +131,7 @@ TOLD = """\
 :8: limits.queue: input should be a valid integer
 :9: limits.taks: unknown key; allowed: authenticate, backoff, cancel_grace, idle, initialize
 :12: sandbox.image: string should have at least 1 character (it is '')
-:14: unknown: unknown key; allowed: admission, agents, ceiling, daemon
+:14: unknown: unknown key; allowed: admission, agents, budget, ceiling, daemon
 :16: agents.Big Name: string should match pattern '^[a-z0-9][a-z0-9._-]{0,39}$' (it is 'Big Name')
 :20: agents.a.argv: list should have at least 1 item
 :23: agents.b.argv.0: a NUL character cannot be passed to a program; remove it

@@ -34,7 +34,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonSite]:
 @pytest.mark.docker
 @pytest.mark.requirement("D10.11")
 def test_the_doctor_says_what_is_missing_on_the_engine(site: DaemonSite) -> None:
-    site.config.write_text('[sandbox]\nimage = "acp-subagents-test/nowhere:1"\n')
+    site.config.write_text('[sandbox]\nimage = "acp-subagents-test/nowhere:1"\nruntime = "warp"\n')
     done = site.run("doctor", code=WITHOUT_PROGRAMS)
     found = {line.split()[1]: line for line in done.stdout.splitlines()}
     assert done.returncode == 1, done.stderr
@@ -43,6 +43,8 @@ def test_the_doctor_says_what_is_missing_on_the_engine(site: DaemonSite) -> None
         assert "run `python sandbox/programs/build.py`" in found[name]
     assert found["image"].startswith("warn image          acp-subagents-test/nowhere:1 is not on the engine yet")
     assert "agents" in found
+    assert "bad  runtime        the engine has no warp, which is configured; it has: " in done.stdout
+    assert "isolation" in found
 
 
 @pytest.mark.requirement("D10.11")

@@ -22,6 +22,7 @@ OFFERS = OutboxRules().offers
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonSite]:
     with daemon_site(tmp_path_factory.mktemp("v", numbered=True)) as site:
+        site.config.write_text(f"{site.config.read_text()}\n[presets.weak]\nunsafe_seccomp = true\n")
         site.serve()
         yield site
 
@@ -369,6 +370,14 @@ def test_a_person_types_cancels_and_leaves_and_the_agent_goes_on(site: DaemonSit
         os.close(person)
     view = json.loads(ask(site, "show", idle, "--json").stdout)
     assert (view["status"], view["tasks"][-1]["state"]) == ("idle", "cancelled")
+
+
+@pytest.mark.requirement("D09.22")
+def test_what_weakens_a_sandbox_is_shown_and_named_by_the_doctor(site: DaemonSite) -> None:
+    subagent = spawned(site, "[[say:done]]", "--preset", "weak")
+    assert "  unsafe            unsafe_seccomp\n" in ask(site, "show", subagent).stdout
+    assert "warn preset         weak weakens its sandboxes: unsafe_seccomp\n" in site.run("doctor").stdout
+    ask(site, "rm", "--force", subagent)
 
 
 def test_the_doctor_says_what_is_there_and_leaves_secrets_out_of_its_report(site: DaemonSite) -> None:
