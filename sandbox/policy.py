@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sandbox import seccomp
 from sandbox.errors import RuntimeMissing, SameUser, SettingRefused
-from sandbox.spec import AGENT_UID, AGENT_USER, KEPT_CAPABILITIES, NO_FILTER
+from sandbox.spec import AGENT_UID, AGENT_USER, KEPT_CAPABILITIES, NO_FILTER, OPEN_FILES
 
 # What a container has when nobody says otherwise would be too much: these are to be said.
 REQUIRED: Final = {"network_mode": "none", "cap_drop": ["ALL"]}
@@ -42,7 +42,9 @@ SETTINGS: Final = frozenset(
 )
 TMPFS_PLACES: Final = ("/tmp", "/run")  # noqa: S108 - a path inside a container
 TMPFS_OPTIONS: Final = re.compile(r"rw|exec|noexec|nosuid|nodev|size=[1-9][0-9]*|mode=[0-7]{3,4}")
+NO_CHECK: Final = {"test": ["NONE"]}
 USER: Final = re.compile(rf"0:[0-9]+|{AGENT_USER}")
+VOLUME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,199}")
 RUNTIME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
 
 # A mount whose source is one of these, or contains one of them, gives the host away.
@@ -82,6 +84,8 @@ def refuse_dangerous(
     user = str(settings.get("user", AGENT_USER))
     if not USER.fullmatch(user):
         raise _refused("user", user)
+    if settings.get("healthcheck", NO_CHECK) != NO_CHECK:
+        raise _refused("healthcheck", settings["healthcheck"])
     refuse_workdir(str(settings.get("working_dir") or "/"))
     host: Mapping[str, Any] = settings.get("host_config", {})
     for name, value in host.items():
@@ -130,6 +134,8 @@ def refuse_mounts(mounts: Iterable[Mapping[str, Any]], *, engine_root: str = "",
             raise _refused("options of the volume at", target)
         if (mount.get("BindOptions") or {"Propagation": "rprivate"}) != {"Propagation": "rprivate"}:
             raise _refused("options of the folder at", target)
+        if kind == "volume" and not VOLUME.fullmatch(str(mount.get("Source") or "")):
+            raise _refused("name of the volume", mount.get("Source"))
         if kind == "bind":
             _refuse_source(str(mount.get("Source") or "/"), gives_the_host, closed)
 
@@ -178,7 +184,8 @@ def _tmpfs(value: Any) -> bool:
 
 
 def _ulimits(value: Any) -> bool:
-    return all(each["Name"] in {"nofile", "core"} and 0 <= each["Soft"] <= each["Hard"] for each in value)
+    most = {"nofile": OPEN_FILES, "core": 0}
+    return all(0 <= each["Soft"] <= each["Hard"] <= most.get(each["Name"], -1) for each in value)
 
 
 def _runtime(value: object) -> bool:
