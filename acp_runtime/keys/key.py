@@ -50,7 +50,7 @@ class LiveKey:
         self._held: Secret | None = None
         self._refused: Secret | None = None
         self._renewed = self._failed = float("-inf")
-        self._failure: Rejected | None = None
+        self._failure: tuple[str, str] | None = None  # kind and sentence
         self._reading = asyncio.Lock()
 
     @property
@@ -66,13 +66,14 @@ class LiveKey:
     async def _read(self) -> Secret:
         """Read the source; what it failed with a moment ago, it fails with."""
         loop = asyncio.get_running_loop()
-        if self._failure is not None and loop.time() < self._failed + PAUSE:
-            raise Rejected(self._failure.kind, str(self._failure))
+        if self._failure and loop.time() < self._failed + PAUSE:
+            raise Rejected(*self._failure)
         try:
             secret = await self._source.read(self._refused)
         except Rejected as error:
-            self._failure, self._failed = error, loop.time()
+            self._failure, self._failed = (error.kind, str(error)), loop.time()
             raise
+        self._failure = None
         if self._refused is not None:
             self._refused, self._renewed = None, loop.time()
         return secret

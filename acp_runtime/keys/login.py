@@ -23,6 +23,7 @@ from acp_runtime.keys.vendors import IMPOSSIBLE, VENDORS, Tokens, Vendor
 __all__ = ["KeyLogin"]
 
 EARLY: Final = 300.0  # seconds before its end in which a token is renewed: a request may last that long
+AGAIN: Final = 20.0  # seconds until a vendor that could not be asked is asked again, while a token is valid
 _BYTES: Final = 262_144
 _PLACE: Final = re.compile(r"https://[!-~]+|http://127\.0\.0\.1(:\d+)?/[!-~]*")
 
@@ -68,7 +69,7 @@ class KeyLogin:
                 document, tokens = self._stored()
                 if self._is_due(tokens, refused):  # nobody else has renewed it meanwhile
                     tokens = self._renew(document, tokens, refused)
-        until = None if tokens.until is None else tokens.until - EARLY
+        until = None if tokens.until is None else max(tokens.until - EARLY, _now() + AGAIN)
         return Secret(tokens.access, name=self.name, remedy=self._vendor.again, beside=tokens.beside, until=until)
 
     def _stored(self) -> tuple[Mapping[str, Any], Tokens]:

@@ -109,13 +109,15 @@ async def _started(
 
 
 async def _end(transport: asyncio.SubprocessTransport, output: _Output) -> None:
-    if not output.exited.is_set():
-        with suppress(ProcessLookupError):
-            os.killpg(transport.get_pid(), signal.SIGKILL)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_REAP):
-                await output.exited.wait()
-    transport.close()
+    try:
+        if not output.exited.is_set():
+            with suppress(ProcessLookupError):
+                os.killpg(transport.get_pid(), signal.SIGKILL)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_REAP):
+                    await output.exited.wait()
+    finally:
+        transport.close()
 
 
 def _failed(name: str, what: str, remedy: str, output: _Output) -> Rejected:

@@ -149,6 +149,7 @@ async def test_a_program_is_ended_with_its_family_when_nobody_waits_for_it_any_m
         assert await held.readexactly(2) == b"xx"
         reading.cancel()
         assert await held.read() == b"", "the last of them has closed it"
+        await asyncio.wait([reading])
     pipe.close()
 
 
