@@ -106,16 +106,18 @@ class GatewayLink:
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.wait([self._keeping])
-        if self._client is None and not await self._lives():
-            return
-        with contextlib.suppress(GatewayError, OSError):
-            client = await self._reached()
-            if not await client.ask("list", CLOSE_SECONDS):
-                await client.ask("end", CLOSE_SECONDS, grace=0)
-                await asyncio.to_thread(wait_for_end, int(client.hello["pid"]), END_SECONDS)
+        if await self._lives():
+            with contextlib.suppress(GatewayError, OSError):
+                client = await self._reached()
+                if not await client.ask("list", CLOSE_SECONDS):
+                    await client.ask("end", CLOSE_SECONDS, grace=0)
+                    await asyncio.to_thread(wait_for_end, int(client.hello["pid"]), END_SECONDS)
         if self._client is not None:
             await self._client.close()
             self._client = None
+        if not await self._lives():
+            with contextlib.suppress(OSError):  # of one that was killed
+                await asyncio.to_thread(self._place.socket.unlink)
 
     async def _keep(self) -> None:
         """Open all accounts again whenever the gateway has gone."""

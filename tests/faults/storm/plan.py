@@ -19,6 +19,8 @@ WEIGHTS = {
     "runtime-move": 1.5,
     "transport": 1.5,
     "model-key": 1.5,
+    "gateway-kill": 3,
+    "gateway-freeze": 1.5,
     "journal-disk": 3,
     "agent-kill": 8,
     "agent-stdout": 3,

@@ -129,6 +129,26 @@ def freeze_manager(storm: "Storm", _: str) -> str | None:
     return ""
 
 
+def kill_gateway(storm: "Storm", _: str) -> str | None:
+    """Kill the gateway: no agent ends with it, and its manager has another one."""
+    gateway = storm.site.gateway
+    if gateway is None:
+        return None
+    storm.site.end(gateway, signal.SIGKILL)
+    return ""
+
+
+def freeze_gateway(storm: "Storm", _: str) -> str | None:
+    gateway = storm.site.gateway
+    if gateway is None:
+        return None
+    with suppress(ProcessLookupError):
+        os.kill(gateway, signal.SIGSTOP)
+        time.sleep(MOMENT)
+        os.kill(gateway, signal.SIGCONT)
+    return ""
+
+
 def replace_manager(storm: "Storm", _: str) -> str | None:
     storm.start_manager("--replace")
     return ""
@@ -274,6 +294,8 @@ def restart_host(storm: "Storm", _: str) -> str | None:
     for name in storm.parents:
         storm.end_parent(name)
     storm.site.end(storm.manager, signal.SIGKILL)
+    if (gateway := storm.site.gateway) is not None:
+        storm.site.end(gateway, signal.SIGKILL)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(_kill_container, storm.site.containers()))
     if storm.engine is not None:
@@ -327,6 +349,8 @@ FAULTS: dict[str, Fault] = {
     "runtime-move": while_away(move_runtime),
     "transport": change_transport,
     "model-key": take_key_away,
+    "gateway-kill": kill_gateway,
+    "gateway-freeze": freeze_gateway,
     "journal-disk": fill_journals,
     "agent-stdout": close_stdout,
     "agent-kill": kill_agent,

@@ -58,3 +58,14 @@ async def test_where_no_gateway_lives_none_is_started_to_close_something(site: G
     assert not site.place.held
     with contextlib.suppress(FileNotFoundError):
         assert list(site.place.folder.iterdir()) == []
+
+
+async def test_the_socket_of_a_gateway_that_was_killed_goes_with_its_manager(site: GatewaySite):
+    link = site.link()
+    await link.open(partial(site.account, URL))
+    link.release("bg-1")
+    link._keeping.cancel()  # so that it is not started again
+    await site.ended(site.kill())
+    assert site.place.socket.exists()
+    await link.close()
+    assert not site.place.socket.exists()
