@@ -66,14 +66,14 @@ class Bookkeeper:
     async def settled(self) -> None:
         """Book what was written so far. Raises nothing: what cannot be booked now is tried again later."""
         try:
-            await self._write()
+            await self._booked()
         except (StoreError, OSError) as error:
             log.warning("calls of models could not be booked: %s", error)
 
     async def _run(self) -> None:
         while True:
             try:
-                await self._write()
+                await self._booked()
                 self._told = ""
             except StoreOwned:
                 return
@@ -83,6 +83,12 @@ class Bookkeeper:
                     log.warning("calls of models could not be booked yet: %s", error)
                 await asyncio.sleep(AGAIN_SECONDS)
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _booked(self) -> None:
+        """Book, to the end also when nobody waits for it any more: what is in the store must be known to be there."""
+        booking = asyncio.create_task(self._write())
+        booking.add_done_callback(lambda done: done.cancelled() or done.exception())  # told to who waits, if anybody
+        await asyncio.shield(booking)
 
     async def _write(self) -> None:
         async with self._writing:

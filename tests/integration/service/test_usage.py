@@ -144,6 +144,23 @@ async def test_a_call_is_booked_once_whichever_manager_reads_it(ground: Ground) 
             assert [row["calls"] for row in await store.query("SELECT calls FROM spent")] == [count]
 
 
+async def test_a_call_is_booked_once_though_who_waits_for_it_is_cancelled_at_any_moment(ground: Ground) -> None:
+    async with Store.open(ground.path, ground.clock) as store:
+        line = await Line.begin(store, ground.clock, spawn())
+        keeper = Bookkeeper(store, ground.path)
+        heard: list[Call] = []
+        keeper.hear = heard.append
+        for moment in range(60):
+            written(ground, a_call(line.id))
+            waiting = asyncio.create_task(keeper.settled())
+            await asyncio.wait({waiting}, timeout=moment * 0.0001)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+        await keeper.settled()
+        assert [row["calls"] for row in await store.query("SELECT calls FROM spent")] == [60]
+        assert len(heard) == 60
+
+
 async def test_what_is_no_record_of_a_call_is_passed_over(ground: Ground) -> None:
     async with Store.open(ground.path, ground.clock) as store:
         line = await Line.begin(store, ground.clock, spawn())
