@@ -53,3 +53,15 @@ def named(parent: str) -> str:
 def word_of(caller: Caller) -> str:
     """Return `parent` or `operator`: who did it, in the words of the log."""
     return "operator" if isinstance(caller, Operator) else "parent"
+
+
+def turning_parent(what: str, caller: Caller) -> str:
+    """Return the parent whose turn or wake-up is meant. Raises `Rejected` (no_turns, invalid)."""
+    if isinstance(caller, Operator):
+        raise Rejected("no_turns", f"the operator has no turns; name the parent whose {what} is meant")
+    return named(caller)
+
+
+def owner_of(caller: Caller) -> str | None:
+    """Return whose records are meant; None for all."""
+    return None if isinstance(caller, Operator) else caller

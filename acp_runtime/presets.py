@@ -14,7 +14,7 @@ from acp_runtime.core.confinement import RUNTIME, Confinement, Egress, Mount
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Permissions
 from acp_runtime.core.plaintext import one_line
-from acp_runtime.egress.rules import Rules
+from acp_runtime.egress.rules import Rule, Rules
 
 NO_EGRESS: Final = Egress()
 
@@ -92,6 +92,11 @@ def narrow(preset: Preset, ceiling: Preset) -> Preset:
         sentence = f"the preset {preset.name!r} goes beyond {ceiling.name!r}: {told}. Choose a narrower one"
         raise Rejected("beyond_ceiling", f"{sentence}, or have the operator raise the ceiling.", {"wider": wider})
     return preset
+
+
+def reaches(preset: Preset, rule: Rule) -> bool:
+    """Tell whether a preset lets its sandboxes reach all that a rule allows."""
+    return preset.network is Network.EGRESS and Rules.parse(preset.egress.rules).covers(rule)
 
 
 def with_permissions(preset: Preset, wanted: Permissions) -> Preset:

@@ -74,7 +74,10 @@ class OptionView:
 
 @dataclass(frozen=True, slots=True)
 class RequestView:
-    """An open question. `kind` says who asks: the agent for a permission, or the manager for a decision."""
+    """An open question. `kind` says who asks: the agent for a permission, or the manager for a decision.
+
+    With `egress` nobody waits: the agent was refused what it wanted to reach, and goes on without it.
+    """
 
     id: str
     task: str
@@ -92,7 +95,7 @@ class SubagentView:
     `unsafe` names what weakens its sandbox. `steering`: the agent takes messages while it works. `keep`: home and work
     outlast its end. `resumable`: it ended, and can be started again with what was kept. `exported` is False when its
     work could not be taken out. `spent` is of all its tasks, and of what it called outside of one;
-    `budget` is what it may use, costs in nano-dollars.
+    `budget` is what it may use, costs in nano-dollars. `granted`: what its task may reach beside its preset, as rules.
     """
 
     id: str
@@ -133,6 +136,7 @@ class SubagentView:
     seq: int
     tasks: tuple[TaskView, ...]
     requests: tuple[RequestView, ...]
+    granted: tuple[str, ...] = ()
     spent: Spending = Spending()
     budget: Budget = field(default_factory=Budget)
 
@@ -140,6 +144,11 @@ class SubagentView:
     def newest(self) -> TaskView:
         """The newest task; there is always one."""
         return self.tasks[-1]
+
+    @property
+    def held(self) -> tuple[RequestView, ...]:
+        """The open questions for whose answers the agent or its queue waits."""
+        return tuple(each for each in self.requests if each.kind is not RequestKind.EGRESS)
 
     @property
     def settled(self) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from random import Random
 
 from acp_runtime.core.budget import Budget, Used
+from acp_runtime.core.confinement import Egress
 from acp_runtime.core.decide import decide
 from acp_runtime.core.effects import Effect
 from acp_runtime.core.errors import Rejected
@@ -17,6 +18,7 @@ from acp_runtime.core.inputs import (
     ChannelClosed,
     DeadlinePassed,
     DeathProven,
+    Denied,
     Halted,
     Heard,
     Input,
@@ -43,15 +45,20 @@ from acp_runtime.core.model import (
     Order,
     Permissions,
     Reason,
+    RequestKind,
     Steering,
     Step,
     Subagent,
 )
 from acp_runtime.core.timers import next_deadline
 from acp_runtime.core.transcript import Entry, MessageEntry, OtherEntry, PlanEntry, PlanItem, ToolEntry
+from acp_runtime.core.wishes import ALLOW as ALLOW_IT
+from acp_runtime.core.wishes import ALWAYS, REFUSE
 
 MAX_TASKS = 5
 MAX_ATTEMPTS = 6
+REACHING = Order(agent="scripted", workspace="/w", keep=True, egress=Egress())
+RULES = ("a.example.org:443", "b.example.org:443", "b.example.org:80")
 ALLOW, REJECT = Option("a", "Allow", "allow_always"), Option("r", "Reject", "reject_once")
 ENTRIES: tuple[Entry, ...] = (
     MessageEntry("agent", "so far so good. "),
@@ -120,6 +127,8 @@ def moves(state: Subagent, random: Random) -> list[Input]:
     task = random.choice([f"{state.id}.t{number}" for number in range(1, state.task_count + 2)])
     request = random.choice([each.id for each in state.open_requests] or ["1-0"])
     option = random.choice(["continue", "drop"] if state.question is not None else ["a", "r"])
+    if any(each.id == request and each.kind is RequestKind.EGRESS for each in state.open_requests):
+        option = random.choice([ALLOW_IT, ALWAYS, REFUSE])
     steer = random.choice([each.id for each in state.steers] or [f"{state.id}.s1"])
     reason = random.choice(["end_turn"] * 5 + ["refusal", "max_tokens", "cancelled", "made_up"])
     found: list[Input] = [
@@ -128,6 +137,7 @@ def moves(state: Subagent, random: Random) -> list[Input]:
         StartBroke(attempt, "broke", random.choice(["start_failed", "manager_ended"])),
         Heard(attempt, tuple(random.choices(ENTRIES, k=random.randrange(1, 4)))),
         Asked(attempt, f"{attempt}-{random.randrange(1_000_000)}", "may I", random.choice([(ALLOW,), (REJECT,), ()])),
+        Denied(attempt, random.choice(RULES)),
         PromptAnswered(attempt, task, reason, random.choice([None, 0, 2]), "", random.choice([0, 0, 0, 1])),
         PromptBroke(attempt, task, random.choice(["error", "429 slow down"])),
         PromptLaid(attempt, task, random.randrange(1, 100), random.randrange(1_000)),

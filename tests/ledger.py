@@ -121,7 +121,7 @@ def _check_requests(events: Sequence[Event], state: Subagent) -> None:
                 "answered with what nobody offered"
             )
     active = state.active
-    asked = {each.task_id for each in state.open_requests if each.kind is RequestKind.PERMISSION}
+    asked = {each.task_id for each in state.open_requests if each.kind is not RequestKind.QUESTION}
     assert asked <= ({active.id} if active else set())
     assert state.question is None or state.queued, "a question about an empty queue"
     steers = Counter(event.steer_id for event in events if isinstance(event, SteerEnded))

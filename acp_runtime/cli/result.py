@@ -25,8 +25,8 @@ class Result:
     def sentence(self) -> str:
         """The outcome on one line."""
         task = self.view.newest
-        if self.view.requests:
-            return f"{self.view.name}: nobody is here to answer: {self.view.requests[0].title}"
+        if self.view.held:
+            return f"{self.view.name}: nobody is here to answer: {self.view.held[0].title}"
         return f"{self.view.name}: {task.headline}: {task.cause}"
 
     @property
@@ -41,13 +41,13 @@ class Result:
             "subagent": view.id,
             "name": view.name,
             "task": task.id,
-            "state": "waiting" if view.requests else task.state,
+            "state": "waiting" if view.held else task.state,
             "verdict": task.verdict,
             "cause": task.cause,
             "error_kind": view.error_kind,
             "stop_reason": task.stop_reason,
             "message": task.result,
-            "question": view.requests[0].title if view.requests else None,
+            "question": view.held[0].title if view.held else None,
             "tools": {"completed": task.tools_completed, "failed": task.tools_failed},
             "spent": asdict(view.spent),
             "stderr": task.stderr_tail,

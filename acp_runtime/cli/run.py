@@ -166,7 +166,7 @@ class _Run:
             tick = runtime.tick
             await self._drain(runtime, subagent)
             view = await runtime.status(PARENT, subagent)
-            if view.newest.state.over or view.requests:
+            if view.newest.state.over or view.held:
                 return view
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WAIT_SECONDS):

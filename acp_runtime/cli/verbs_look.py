@@ -21,7 +21,7 @@ MIB: Final = 1024 * 1024
 _FACTS: Final = (
     "id", "parent", "status", "cause", "purpose", "agent", "model", "preset", "runtime", "unsafe", "workspace", "cwd",
     "container", "attempt", "opening", "started_at", "last_activity_at", "idle_timeout_at", "max_lifetime_at", "queued",
-    "unread",
+    "unread", "granted",
 )  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def show(options: argparse.Namespace) -> int:
     put(view["name"])
     for name in _FACTS:
         if view[name] not in (None, "", 0, []):
-            shown = ", ".join(view[name]) if name == "unsafe" else str(view[name])
+            shown = ", ".join(view[name]) if name in ("unsafe", "granted") else str(view[name])
             put(f"  {name.replace('_', ' '):<17} {one_line(shown, 400)}")
     put(f"  {'used':<17} {told(view['spent'])}")
     if bounds := str(Budget(**view["budget"])):

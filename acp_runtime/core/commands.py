@@ -6,9 +6,15 @@ from acp_runtime.core.events import RequestClosed, SteerRequested
 from acp_runtime.core.inputs import AnswerRequest, CancelTask, ResumeSubagent, Send, SteerTask, StopSubagent
 from acp_runtime.core.model import Lifecycle, Option, Reason, Request, RequestKind, Step, TaskState
 from acp_runtime.core.plaintext import quiet
+from acp_runtime.core.wishes import ALLOW, ALWAYS, REFUSE
 
 CONTINUE = Option("continue", "Go on with the queued tasks in the new session", "allow_once")
 DROP = Option("drop", "Cancel the queued tasks", "reject_once")
+WISH_OPTIONS = (
+    Option(ALLOW, "Allow it for this task", "allow_once"),
+    Option(REFUSE, "Refuse it for this task", "reject_once"),
+    Option(ALWAYS, "Allow it for good, to all of this preset: the operator alone may", "allow_always"),
+)
 
 
 def send(draft: Draft, given: Send) -> None:
@@ -87,7 +93,7 @@ def stop(draft: Draft, given: StopSubagent) -> None:
 
 
 def answer(draft: Draft, given: AnswerRequest) -> None:
-    """Answer an open question with one of its options. Kinds: request_closed, option_unknown."""
+    """Answer an open question with one of its options. Kinds: request_closed, option_unknown, needs_operator."""
     request = next((each for each in draft.state.open_requests if each.id == given.request_id), None)
     if request is None:
         raise Rejected("request_closed", f"request {given.request_id} is not open any more; nothing was answered")
@@ -95,6 +101,9 @@ def answer(draft: Draft, given: AnswerRequest) -> None:
         # The ids are the agent's words, and this sentence is read by a model as ours.
         offered = ", ".join(f'"{quiet(option.id, 60)}"' for option in request.options) or "none"
         raise Rejected("option_unknown", f"option {given.option_id!r} was not offered; offered: {offered}")
+    if request.kind is RequestKind.EGRESS and given.option_id == ALWAYS and given.by != "operator":
+        sentence = f"only the operator may allow {request.rule} for good; allow it for this task with {ALLOW!r}"
+        raise Rejected("needs_operator", sentence)
     close(draft, request, given.option_id, by=given.by)
 
 

@@ -58,6 +58,17 @@ class Steer(Effect):
 
 
 @dataclass(frozen=True, slots=True)
+class Permit(Effect):
+    """Have the sandbox reach what its order allows and what these rules do, and nothing else.
+
+    Before the next prompt: what was allowed for one task is not for the next.
+    """
+
+    attempt: int
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Inspect(Effect):
     """Find out whether the agent is dead; report `DeathProven` when it is."""
 

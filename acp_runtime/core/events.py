@@ -235,7 +235,8 @@ class TaskEnded(Event):
 class RequestOpened(Event):
     """`wire` is the id of the agent's request as JSON, so that a later manager can answer it; empty for ours.
 
-    `upto`: all of the agent's output before this offset is in the log; 0 where its output is not kept for us.
+    `upto`: all of the agent's output before this offset is in the log; 0 where its output is not kept for us. `rule`:
+    the egress rule that is asked for.
     """
 
     request_id: str
@@ -246,6 +247,7 @@ class RequestOpened(Event):
     kind: RequestKind = RequestKind.PERMISSION
     wire: str = ""
     upto: int = 0
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,7 @@ from acp_runtime.core.model import (
 from acp_runtime.core.tables import LIFECYCLE_EVENTS, TaskEvent, lifecycle_after, task_after
 from acp_runtime.core.timers import milliseconds, moved
 from acp_runtime.core.transcript import OUTPUT_LOST, MessageEntry, OtherEntry, ToolEntry
+from acp_runtime.core.wishes import Wish, answered
 
 INTERRUPTED: Final = (
     "(Note from the manager: your last task was interrupted because your process or the channel to it ended. How far "
@@ -285,16 +286,36 @@ def _put(state: Subagent, new: Task) -> Subagent:
 def _request(state: Subagent, event: RequestOpened | RequestClosed) -> Subagent:
     if isinstance(event, RequestOpened):
         opened = Request(event.request_id, event.task_id, event.title, event.options, event.deadline, kind=event.kind)
-        opened = replace(opened, wire=event.wire)
+        opened = replace(opened, wire=event.wire, rule=event.rule)
+        if event.kind is RequestKind.EGRESS:
+            return _wished(replace(state, requests=(*state.requests, opened)), opened)
         if event.kind is RequestKind.PERMISSION:
             state = replace(state, asked=max(state.asked, request_number(event.request_id)))
             state = replace(state, heard=max(state.heard, event.upto))
         # Answered ones have been sent by now; a task that asks a thousand times must not carry them all along.
         return _pause(replace(state, requests=(*state.open_requests, opened)), event.at)
+    if any(each.id == event.request_id and each.kind is RequestKind.EGRESS for each in state.requests):
+        return _wish_answered(state, event)
     requests = tuple(
         replace(each, answer=event.answer) if each.id == event.request_id else each for each in state.requests
     )
     return _unpause(replace(state, requests=requests), event.at)
+
+
+def _wished(state: Subagent, opened: Request) -> Subagent:
+    state, task = replace(state, wish_count=state.wish_count + 1), state.task(opened.task_id)
+    if task is None:
+        return state
+    return _put(state, replace(task, wishes=(*task.wishes, Wish(opened.id, opened.rule))))
+
+
+def _wish_answered(state: Subagent, event: RequestClosed) -> Subagent:
+    """Note the answer. Nobody is to be sent it, so the request is not needed any more."""
+    state = replace(state, requests=tuple(each for each in state.requests if each.id != event.request_id))
+    for task in state.tasks:
+        if any(each.request_id == event.request_id for each in task.wishes):
+            return _put(state, replace(task, wishes=answered(task.wishes, event.request_id, event.answer)))
+    return state
 
 
 def _pause(state: Subagent, at: int) -> Subagent:
@@ -307,7 +328,7 @@ def _pause(state: Subagent, at: int) -> Subagent:
 
 def _unpause(state: Subagent, at: int) -> Subagent:
     task = state.active
-    if task is None or task.remaining is None or state.open_requests:
+    if task is None or task.remaining is None or state.holding:
         return state
     return _put(state, replace(task, deadline=at + task.remaining, remaining=None))
 

@@ -139,6 +139,14 @@ class Asked(Observation):
 
 
 @dataclass(frozen=True, slots=True)
+class Denied(Observation):
+    """What the agent wanted to reach was refused; `rule` is the narrowest that would have let it through."""
+
+    attempt: int
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
 class PromptLaid(Observation):
     """The prompt will be written as JSON-RPC request `request` at `offset` of the input, once this is durable."""
 

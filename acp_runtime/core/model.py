@@ -10,6 +10,7 @@ from typing import Final
 
 from acp_runtime.core.budget import Bound, Budget
 from acp_runtime.core.confinement import Confinement, Egress
+from acp_runtime.core.wishes import Wish
 
 MAX_RESULT_CHARS: Final = 65_536
 MAX_TOOLS_COUNTED: Final = 4_096
@@ -109,10 +110,11 @@ class Opening(StrEnum):
 
 
 class RequestKind(StrEnum):
-    """Who asks: the agent for a permission, or the manager for a decision."""
+    """Who asks: the agent for a permission, the manager for a decision, or for what the agent may not reach yet."""
 
     PERMISSION = "permission"
     QUESTION = "question"
+    EGRESS = "egress"
 
 
 class Steering(StrEnum):
@@ -163,13 +165,8 @@ class Limits:
                 raise ValueError(f"limits.{each.name} is {value}; it must be positive, and a hundred years at most")
 
     def for_step(self, step: Step) -> float:
-        return {
-            Step.BACKOFF: self.backoff,
-            Step.SANDBOX: self.sandbox,
-            Step.INITIALIZE: self.initialize,
-            Step.AUTHENTICATE: self.authenticate,
-            Step.SESSION: self.session,
-        }[step]
+        each = (self.backoff, self.sandbox, self.initialize, self.authenticate, self.session)
+        return dict(zip(Step, each, strict=True))[step]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +211,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A question of the agent. `answer` is the chosen option id, empty for the outcome `cancelled`, None while open."""
+    """A question. `answer`: the id of an option, "" for the outcome `cancelled`, None while open. `rule`: as asked."""
 
     id: str
     task_id: str
@@ -224,6 +221,7 @@ class Request:
     answer: str | None = None
     kind: RequestKind = RequestKind.PERMISSION
     wire: str = ""
+    rule: str = ""
 
     @property
     def open(self) -> bool:
@@ -272,7 +270,7 @@ class Task:
     `prompt` is the JSON-RPC id of its prompt and the offset of the agent's input at which that was to be written.
     `over_budget`: why a call of a model was refused in it.
     `put_off`: its deadline came in a loss or right behind one, and was moved for that; only another manager moves it
-    again.
+    again. `wishes`: what it was refused to reach, and asked for.
     """
 
     id: str
@@ -292,6 +290,7 @@ class Task:
     retry_at: int | None = None
     prompt: tuple[int, int] | None = None
     over_budget: str = ""
+    wishes: tuple[Wish, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +357,7 @@ class Subagent:
     asked: int = 0
     refused: str = ""
     reached: tuple[Bound, ...] = ()
+    wish_count: int = 0
 
     @property
     def active(self) -> Task | None:
@@ -371,6 +371,11 @@ class Subagent:
     @property
     def open_requests(self) -> tuple[Request, ...]:
         return tuple(request for request in self.requests if request.open)
+
+    @property
+    def holding(self) -> tuple[Request, ...]:
+        """The open requests for whose answers somebody waits."""
+        return tuple(each for each in self.open_requests if each.kind is not RequestKind.EGRESS)
 
     @property
     def question(self) -> Request | None:

@@ -171,8 +171,8 @@ def _task(state: Subagent, event: TaskEnded) -> Nudge | None:
 
 
 def _request(state: Subagent, event: RequestOpened) -> Nudge | None:
-    permission = event.kind is RequestKind.PERMISSION
-    if permission and _answers_itself(state, event.options):
+    permission = event.kind is not RequestKind.QUESTION
+    if event.kind is RequestKind.PERMISSION and _answers_itself(state, event.options):
         return None
     kind = NudgeKind.NEEDS_PERMISSION if permission else NudgeKind.NEEDS_INPUT
     return Nudge(
@@ -186,7 +186,7 @@ def _request(state: Subagent, event: RequestOpened) -> Nudge | None:
         headline="needs permission" if permission else "needs an answer",
         cause=event.title,
         result="; ".join(f"{option.id} ({_kind(option)}) = {option.name}" for option in event.options),
-        reason=kind,
+        reason=event.kind if event.kind is RequestKind.EGRESS else kind,
     )
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from acp_runtime.core.commands import CONTINUE, DROP
+from acp_runtime.core.commands import CONTINUE, DROP, WISH_OPTIONS
 from acp_runtime.core.draft import Draft
 from acp_runtime.core.due import deadline_passed
 from acp_runtime.core.ending import finish
@@ -29,6 +29,7 @@ from acp_runtime.core.inputs import (
     ChannelClosed,
     DeadlinePassed,
     DeathProven,
+    Denied,
     Halted,
     Heard,
     ModelUsed,
@@ -43,10 +44,11 @@ from acp_runtime.core.inputs import (
     SteerAnswered,
     StepBegan,
 )
-from acp_runtime.core.model import Lifecycle, Opening, Reason, RequestKind, Steering, Step, Task, TaskState
+from acp_runtime.core.model import Lifecycle, Opening, Permissions, Reason, RequestKind, Steering, Step, Task, TaskState
 from acp_runtime.core.outcome import Judgement, judge, worth_retrying
 from acp_runtime.core.permission import choose
 from acp_runtime.core.timers import milliseconds
+from acp_runtime.core.wishes import may_ask, title
 
 MANAGER_ENDED = "manager_ended"
 ENGINE_AWAY = ("engine_unreachable", "engine_timeout")
@@ -175,6 +177,33 @@ def asked(draft: Draft, given: Asked) -> None:
     chosen = choose(given.options, state.permissions) if wanted else ""
     if chosen is not None:
         draft.emit(RequestClosed(at=draft.now, request_id=given.request_id, answer=chosen, by="policy"))
+
+
+def denied(draft: Draft, given: Denied) -> None:
+    """Ask whether the task may reach what it was refused: once, and where the sandbox has a way that could be opened.
+
+    `permissions` does not answer this: an agent's own question can be answered with yes because the sandbox bounds it,
+    and this widens the sandbox. With `deny` nobody is asked anything.
+    """
+    state = draft.state
+    task, at_work = state.active, state.lifecycle in (Lifecycle.READY, Lifecycle.LOST)
+    if given.attempt != state.attempt or not at_work or task is None or task.state is not TaskState.RUNNING:
+        return
+    shut = state.order.egress is None or state.permissions is Permissions.DENY
+    if shut or not may_ask(task.wishes, given.rule):
+        return
+    draft.emit(
+        RequestOpened(
+            at=draft.now,
+            request_id=f"e{state.wish_count + 1}",
+            task_id=task.id,
+            title=title(given.rule),
+            options=WISH_OPTIONS,
+            deadline=draft.after(state.limits.request),
+            kind=RequestKind.EGRESS,
+            rule=given.rule,
+        )
+    )
 
 
 def steer_answered(draft: Draft, given: SteerAnswered) -> None:

@@ -27,7 +27,7 @@ _TIMEOUTS = frozenset({Reason.START_TIMEOUT, Reason.IDLE_TIMEOUT, Reason.LIFETIM
 
 
 def status(state: Subagent) -> Status:
-    """Return the derived status. `waiting`: a question is open, of the agent at work or about what it is to do next."""
+    """Return the derived status. `waiting`: somebody waits for an answer, the agent at work or its queue."""
     match state.lifecycle:
         case Lifecycle.REQUESTED | Lifecycle.STARTING:
             return Status.STARTING
@@ -41,7 +41,7 @@ def status(state: Subagent) -> Status:
 
 def _ready(state: Subagent) -> Status:
     task = state.active
-    if state.open_requests and (task is None or task.state is TaskState.RUNNING):
+    if state.holding and (task is None or task.state is TaskState.RUNNING):
         return Status.WAITING
     return Status.IDLE if task is None and not state.queued else Status.RUNNING
 

@@ -123,7 +123,8 @@ def _ended(event: TaskEnded) -> Told:
 
 def _asked(event: RequestOpened) -> Told:
     options = [{"id": each.id, "name": each.name, "kind": each.kind} for each in event.options]
-    return Told("request_opened", event.title, event.task_id, {"request": event.request_id, "options": options})
+    data = {"request": event.request_id, "options": options} | ({"rule": event.rule} if event.rule else {})
+    return Told("request_opened", event.title, event.task_id, data)
 
 
 def _answered(event: RequestClosed) -> Told:

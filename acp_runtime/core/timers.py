@@ -7,8 +7,9 @@ milliseconds.
 from dataclasses import replace
 from typing import Literal
 
-from acp_runtime.core.effects import Answer, Cancel, Effect, Halt, Inspect, Launch, Prompt, Steer
+from acp_runtime.core.effects import Answer, Cancel, Effect, Halt, Inspect, Launch, Permit, Prompt, Steer
 from acp_runtime.core.model import Lifecycle, RequestKind, Step, Subagent, TaskState
+from acp_runtime.core.wishes import granted
 
 Timer = Literal["stop", "lifetime", "start", "lost", "loss", "request", "task", "cancel", "steer", "retry", "idle"]
 
@@ -116,6 +117,8 @@ def outstanding(state: Subagent) -> tuple[Effect, ...]:
         for request in state.requests
         if request.answer is not None and request.kind is RequestKind.PERMISSION
     ]
+    if state.order.egress is not None:
+        effects.append(Permit(state.attempt, granted(state.active)))
     effects += [Steer(state.attempt, each.id) for each in state.open_steers]
     task = state.active
     if task is not None:

@@ -34,6 +34,7 @@ from acp_runtime.egress.tunnel import Tunnel, TunnelBroken
 __all__ = ["EgressLimits", "EgressProxy", "Policy"]
 
 _WHO_DECIDES = "The operator of this sandbox decides; tell whoever gave you the task"
+_ASKED = "Whoever gave you the task is told, and may allow it: go on without it, and try again after a while"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class EgressLimits:
 
 
 class EgressProxy:
-    """A carrier for one sandbox, which reaches it at `here`, as `127.0.0.1:PORT`. `policy` may be replaced at any time.
+    """A carrier for one sandbox, which reaches it at `here`, as `127.0.0.1:PORT`.
 
     `trust` is for registries (default: the system's authorities).
     """
@@ -76,6 +77,14 @@ class EgressProxy:
         self._limits = limits or EgressLimits()
         self._resolver = resolver or Resolver()
         self._trust = trust
+        self._tunnels: dict[Tunnel, tuple[str, int]] = {}
+
+    def change(self, policy: Policy) -> None:
+        """Judge by another policy from now on; a tunnel to what it does not allow is cut."""
+        self.policy = policy
+        for tunnel, (host, port) in self._tunnels.items():
+            if policy.rules.find(host, port) is None:
+                tunnel.cut()
 
     async def carry(self, client: HttpPeer, request: h11.Request) -> None:
         """See `Carrier`."""
@@ -172,6 +181,7 @@ class EgressProxy:
     async def _reporting(self, tunnel: Tunnel, report: Report) -> AsyncIterator[None]:
         """Tell how a tunnel ended. Nothing that befell it is raised: its client knows."""
         ending: Ending | None = None
+        self._tunnels[tunnel] = report.host, report.port
         try:
             yield
         except HelloRefused as refused:
@@ -179,6 +189,7 @@ class EgressProxy:
         except TunnelBroken as broken:
             ending = Ending(broken.how, 200, str(broken))
         finally:
+            del self._tunnels[tunnel]
             report.bytes_up, report.bytes_down = tunnel.bytes_up, tunnel.bytes_down
             report.on_end(ending or Ending("answered" if tunnel.over else "cut", 200))
 
@@ -190,9 +201,9 @@ class EgressProxy:
         if rule is None:
             rule_text = needed(host, port)
             sentence = f"{host}:{port} is not among what this sandbox may reach."
-            how = f"the rule {rule_text} in the egress of its preset, or --egress {rule_text}, would allow it."
-            phrase = f"Denied by the sandbox; the operator would allow it by the egress rule {rule_text}"
-            raise Refusal(403, "egress_denied", f"{sentence} {_WHO_DECIDES}: {how}", phrase=phrase)
+            how = f"The rule {rule_text} in the egress of its preset, or --egress {rule_text}, would allow it for good."
+            phrase = f"Denied by the sandbox; your task's giver may allow the egress rule {rule_text}: try again later"
+            raise Refusal(403, "egress_denied", f"{sentence} {_ASKED}. {how}", phrase=phrase)
         report.allowed_by = str(rule)
         return Upstream(host, port, None, "host", await self._resolve(host, port, private=rule.private))
 

@@ -62,6 +62,11 @@ class Tunnel:
         finally:
             await self.close()
 
+    def cut(self) -> None:
+        """End it now: what it leads to is not allowed any more."""
+        self._writer.transport.abort()
+        self._client.writer.transport.abort()
+
     async def close(self) -> None:
         """Cut the connection to the host. Raises nothing; may be called again."""
         self._writer.transport.abort()

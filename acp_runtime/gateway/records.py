@@ -11,13 +11,34 @@ call      a call of a model: tokens and cost
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from acp_runtime.core.errors import Rejected
 from acp_runtime.core.metering import Call, CallEnd, Usage
+from acp_runtime.egress.rules import Rule, needed
 from acp_runtime.gateway.lines import Json
 
-__all__ = ["call_of", "call_record"]
+__all__ = ["Denial", "call_of", "call_record", "denial_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """What an attempt of a subagent was refused to reach, as the narrowest rule that would have let it through."""
+
+    subagent: str
+    attempt: int
+    rule: str
+
+
+def denial_of(record: Mapping[str, Any]) -> Denial | None:
+    """Return the denial of a record; None where no rule would have helped, but one into networks of this machine."""
+    if record.get("code") != "egress_denied" or not record.get("host"):
+        return None
+    with suppress(KeyError, TypeError, ValueError, Rejected):
+        rule = Rule.parse(needed(str(record["host"]), int(record["port"])))
+        return None if rule.private else Denial(str(record["subagent"]), int(record["attempt"]), str(rule))
+    return None
 
 
 def call_record(call: Call) -> Json:

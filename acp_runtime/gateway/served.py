@@ -60,6 +60,7 @@ class Served:
         self._means = means
         self._books = Books(account.subagent, account.attempt, means.ledger, means.clock)
         self._servers: dict[int, HttpServer] = {}
+        self._proxy: EgressProxy | None = None
         self._targets: dict[int, Path] = {}
         self._link: RelayLink | None = None
         self._purse: Purse | None = None
@@ -125,8 +126,13 @@ class Served:
         for way, was in ((account.model, before and before.model), (account.egress, before and before.egress)):
             if way is None or (was is not None and way.message() == was.message()):
                 continue
-            carrier = self._forwarder(way) if isinstance(way, ModelWay) else self._proxy(way)
-            await self._serve(way.port, way.socket, carrier)
+            if isinstance(way, ModelWay):
+                await self._serve(way.port, way.socket, self._forwarder(way))
+            elif self._proxy is None:
+                self._proxy = self._made_proxy(way)
+                await self._serve(way.port, way.socket, self._proxy)
+            else:
+                self._proxy.change(Policy(way.rules, way.registries))
 
     async def _serve(self, port: int, socket: Path, carrier: Carrier) -> None:
         if (server := self._servers.get(port)) is not None:
@@ -144,7 +150,7 @@ class Served:
         recording = partial(Recording, self._books, way.route)
         return ModelForwarder(way.route, metering=metering, observe=recording, limits=LIMITS)
 
-    def _proxy(self, way: EgressWay) -> EgressProxy:
+    def _made_proxy(self, way: EgressWay) -> EgressProxy:
         policy, here = Policy(way.rules, way.registries), f"127.0.0.1:{way.port}"
         return EgressProxy(policy, self._books.tell, here=here, carrying=LIMITS)
 

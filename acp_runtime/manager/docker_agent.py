@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from acp_runtime.manager.launcher import CheckResult, Drained, Ended, Fate, LaunchError, LaunchRequest
+from acp_runtime.manager.mishaps import in_launch
 from acp_runtime.manager.model_way import HOLD
 from acp_runtime.manager.run_dir import HOLDER
 from acp_runtime.manager.shortage import Shortages, memory_limit
@@ -215,6 +216,10 @@ class DockerAgent:
             return ""
         newly, self._told = counted.since(self._told), counted
         return newly.describe(self.request.order.confinement)
+
+    async def permit(self) -> None:
+        with in_launch():
+            await self.launcher.gateway.refresh(self.request.subagent)
 
     async def changed_files(self) -> int | None:
         self.exported = False

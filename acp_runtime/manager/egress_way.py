@@ -29,8 +29,8 @@ _PUT: Final = 'test -e "$1" || { mkdir -p "${1%/*}" && printf %s "$2" > "$1"; }'
 
 
 def egress_way(request: LaunchRequest, config: Config, socket: Path) -> EgressWay | None:
-    """Return what the gateway is to let through for an order, None for one that has no proxy."""
-    egress = request.order.egress
+    """Return what the gateway is to let through for a request by now, None for one that has no proxy."""
+    egress = request.egress()
     if egress is None:
         return None
     return EgressWay(EGRESS_PORT, socket, Rules.parse(egress.rules), registries_of(egress, config))

@@ -64,6 +64,13 @@ class GatewayLink:
         if self._keeping is None:
             self._keeping = asyncio.create_task(self._keep(), name="gateway")
 
+    async def refresh(self, subagent: str) -> None:
+        """Have the account of a subagent served as it is by now. Raises GatewayError, also while it is not open yet."""
+        if (made := self._accounts.get(subagent)) is None:
+            raise GatewayError("gateway_unreachable", f"The gateway has no account of {subagent} yet.")
+        client = await self._reached()
+        await client.ask("open", **made().message())
+
     def release(self, subagent: str) -> None:
         """Leave the account of a subagent to the gateway and to the next manager. Idempotent."""
         self._accounts.pop(subagent, None)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from acp_runtime.core.budget import Used
+from acp_runtime.core.confinement import Egress
 from acp_runtime.core.model import Order
 from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.session.channel import Channel, Receiver
@@ -37,7 +38,8 @@ class LaunchRequest:
 
     `resume` is the session of an earlier attempt: the home and the work that it left are gone on with. Without it
     everything is made anew, and what an earlier attempt left is cleared away first. `token` is the secret by which
-    managers of this store reach the agent of this attempt. `used` tells what counts against the order's budget by now.
+    managers of this store reach the agent of this attempt. `used` tells what counts against the order's budget by now,
+    `egress` what the sandbox may reach by now beside its model, None where it has no proxy.
     """
 
     store: str
@@ -50,6 +52,7 @@ class LaunchRequest:
     token: str
     used: Callable[[], Used] = Used
     resume: str | None = None
+    egress: Callable[[], Egress | None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,13 @@ class Launched(Protocol):
         """Return in one sentence what has run out in its sandbox since the last call, empty for nothing.
 
         The first call of who took the agent up tells of all since its start. Bounded; never raises.
+        """
+        ...
+
+    async def permit(self) -> None:
+        """Have its sandbox reach what its request's `egress` says by now, and nothing else. Raises `LaunchError`.
+
+        A tunnel to what it may not reach any more is cut.
         """
         ...
 

@@ -168,6 +168,9 @@ class LocalAgent:
     async def shortage(self) -> str:
         return ""  # nothing is limited
 
+    async def permit(self) -> None:
+        """Nothing: no sandbox is around it, and it reaches what this machine does."""
+
     async def changed_files(self) -> int | None:
         self.exported = False
         try:

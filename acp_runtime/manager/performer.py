@@ -5,21 +5,18 @@ fails is told, and the core says what follows.
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Final
 
-from acp_runtime.core.effects import Answer, Cancel, Effect, Halt, Inspect, Launch, Prompt, Steer
-from acp_runtime.core.ids import request_id, request_number
+from acp_runtime.core.effects import Answer, Cancel, Effect, Halt, Inspect, Launch, Permit, Prompt, Steer
+from acp_runtime.core.ids import request_number
 from acp_runtime.core.inputs import (
-    Asked,
     ChannelClosed,
     DeathProven,
     Halted,
-    Heard,
     PromptAnswered,
     PromptBroke,
     PromptLaid,
@@ -31,9 +28,10 @@ from acp_runtime.core.inputs import (
     StepBegan,
 )
 from acp_runtime.core.observations import MANAGER_ENDED
-from acp_runtime.core.transcript import Entry
 from acp_runtime.manager.delivery import MEASURE_SECONDS, aftermath, explained, kind_of, prompt_of
+from acp_runtime.manager.hearing import observer_of
 from acp_runtime.manager.launcher import Drained, Ended, Launched, LaunchError
+from acp_runtime.manager.permitting import Permitting
 from acp_runtime.manager.recovery import (
     LOOK_SECONDS,
     adopted,
@@ -41,14 +39,12 @@ from acp_runtime.manager.recovery import (
     hearing_seconds,
     insist,
     never_delivered,
-    output_from,
     regain,
     unheard,
 )
 from acp_runtime.manager.surroundings import Surroundings
 from acp_runtime.session.errors import AgentError, SessionClosedError, SessionError
-from acp_runtime.session.observer import Observer, Place
-from acp_runtime.session.questions import Question
+from acp_runtime.session.observer import Observer
 from acp_runtime.session.session import AcpSession
 
 log = logging.getLogger(__name__)
@@ -74,6 +70,7 @@ class Performer:
         self._cancelled = asyncio.Event()
         self._deferred: ChannelClosed | None = None
         self._over = False
+        self._permitting = Permitting()
 
     @property
     def launched(self) -> Launched | None:
@@ -101,10 +98,17 @@ class Performer:
                 self._with_session(lambda session: session.answer(request_number(request), option))
             case Steer():
                 self._begin(effect, lambda: self._steer(effect))
+            case Permit():
+                self._begin(effect, self.permit)
             case Inspect():
                 self._begin(effect, lambda: insist(lambda: self._inspect(effect)))
             case Halt():
                 self._begin(effect, lambda: self._halt(effect))
+
+    async def permit(self) -> None:
+        """Have the agent's sandbox reach what it may by now."""
+        if self._around.state().order.egress is not None:
+            await self._permitting.settle(lambda: self._launched)
 
     async def close(self) -> None:
         """End everything that is under way and the agent with it. Idempotent.
@@ -207,31 +211,14 @@ class Performer:
         return launched is None or await launched.leave()
 
     def _observer(self, attempt: int) -> Observer:
-        around = self._around
-
-        async def heard(entries: tuple[Entry, ...], place: Place) -> int:
-            await around.store(Heard(attempt, entries, *place))
-            return output_from(around.state())
-
-        def asked(before: tuple[Entry, ...], place: Place, question: Question) -> None:
-            if before:
-                around.tell(Heard(attempt, before, *place))
-            ident, wire = request_id(attempt, question.number), json.dumps(question.wire)
-            around.tell(Asked(attempt, ident, question.title, question.options, wire, question.upto))
-
         def closed(reason: str) -> None:
             observation = ChannelClosed(attempt, reason)
             if self._measuring:
                 self._deferred = observation
             else:
-                around.tell(observation)
+                self._around.tell(observation)
 
-        return Observer(
-            heard=heard,
-            asked=asked,
-            lost=lambda reason: around.tell(ChannelClosed(attempt, reason)),
-            closed=closed,
-        )
+        return observer_of(self._around, attempt, closed)
 
     async def _prompt(self, effect: Prompt, *, counted: bool = True) -> None:
         session, around = self._session, self._around
@@ -244,6 +231,8 @@ class Performer:
         async def laid(request: int, offset: int) -> None:
             await around.store(PromptLaid(effect.attempt, effect.task_id, request, offset))
 
+        if not session.inherits:
+            await self.permit()  # not with what was allowed for the task before
         self._measuring = True
         try:
             text, meta = prompt_of(around.state(), effect.task_id)

@@ -4,16 +4,19 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from acp_runtime.clock import Clock
 from acp_runtime.core.admission import Admission
 from acp_runtime.core.decide import decide
+from acp_runtime.core.effects import Permit
 from acp_runtime.core.errors import Rejected, StoreOwned
 from acp_runtime.core.events import Event
 from acp_runtime.core.inputs import (
     ChannelClosed,
+    Denied,
     Halted,
     Input,
     ModelUsed,
@@ -27,10 +30,13 @@ from acp_runtime.core.metering import Call, CallEnd
 from acp_runtime.core.model import Lifecycle, Reason, Subagent
 from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.core.timers import taken_over
+from acp_runtime.core.wishes import MOST_UNMET, granted, may_ask
+from acp_runtime.gateway.records import Denial
 from acp_runtime.manager.actor import Actor
 from acp_runtime.manager.bookkeeper import Bookkeeper
 from acp_runtime.manager.holder_key import HolderKey
 from acp_runtime.manager.launcher import Launcher, LaunchRequest, Progress
+from acp_runtime.manager.policy import Policy, Standing
 from acp_runtime.manager.surroundings import Surroundings
 from acp_runtime.session.catalogue import AgentKind, Catalogue
 from acp_runtime.store.store import Committed, Store
@@ -54,6 +60,7 @@ class Supervisor:
         catalogue: Catalogue,
         key: HolderKey,
         *,
+        policy: Policy,
         keep: Path,
         progress: Progress,
         bookkeeper: Bookkeeper,
@@ -67,7 +74,9 @@ class Supervisor:
         self._progress = progress
         self._bookkeeper = bookkeeper
         self._told: dict[str, set[str]] = {}  # of each subagent: bounds, and tasks with a refused call
-        bookkeeper.hear = self._called
+        bookkeeper.hear, bookkeeper.denied = self._called, self._denied
+        self._policy = policy
+        self._wished: dict[str, set[str]] = {}  # of each subagent: rules that are about to be asked for
         self._actors: dict[str, Actor] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._admitting: set[asyncio.Task[None]] = set()
@@ -177,6 +186,7 @@ class Supervisor:
             self._actors.pop(subagent, None)
             self._tasks.pop(subagent, None)
             self._told.pop(subagent, None)
+            self._wished.pop(subagent, None)
 
     async def _bury(self, subagent: str) -> None:
         """Write down the end of a subagent whose actor failed: its parent must not wait for ever for a bug of ours."""
@@ -209,9 +219,14 @@ class Supervisor:
             keep=self._keep,
             progress=self._progress,
             used=lambda: self._bookkeeper.used(state.id),
+            egress=lambda: self._policy.egress_of(self._newest(state)),
             token=self._key.token(state.id, attempt),
             resume=state.session_id,
         )
+
+    def _newest(self, state: Subagent) -> Subagent:
+        actor = self._actors.get(state.id)
+        return state if actor is None else actor.state
 
     def _called(self, call: Call) -> None:
         """Have the subagent of a call that was booked know where that brings it, or what was refused."""
@@ -228,6 +243,31 @@ class Supervisor:
         if news:
             told |= news
             actor.tell(ModelUsed(used, refused))
+
+    def _denied(self, denial: Denial) -> None:
+        """Have a subagent ask for what it was refused to reach.
+
+        An agent may go on to try, and an actor that waits for the store must not be given more and more.
+        """
+        actor, waiting = self._actors.get(denial.subagent), self._wished.setdefault(denial.subagent, set())
+        task = actor.state.active if actor is not None else None
+        if actor is None or task is None or not may_ask(task.wishes, denial.rule):
+            return
+        if denial.rule not in waiting and len(waiting) < MOST_UNMET:
+            waiting.add(denial.rule)
+            asking = asyncio.create_task(actor.ask(Denied(denial.attempt, denial.rule)))
+            asking.add_done_callback(partial(_settled, waiting, denial.rule))
+
+    async def allow_for_good(self, wanted: Standing) -> None:
+        """Have all subagents of a preset reach what a rule allows, from now on and after a restart. Raises OSError."""
+        await asyncio.to_thread(self._policy.allow, wanted)
+        self._permit_all()
+
+    def _permit_all(self) -> None:
+        """Have every sandbox reach what it may by now: the policy has changed."""
+        for actor in self._actors.values():
+            if actor.performer is not None:
+                actor.performer.perform(Permit(actor.state.attempt, granted(actor.state.active)))
 
     async def discard(self, subagent: str) -> bool:
         """Remove what was kept of an ended subagent but its exported work. Return whether all is gone for certain."""
@@ -261,3 +301,10 @@ class Supervisor:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+
+
+def _settled(waiting: set[str], rule: str, asking: asyncio.Task[tuple[Event, ...]]) -> None:
+    """Let a rule be asked for again. What came between is in the log of the actor."""
+    waiting.discard(rule)
+    if not asking.cancelled():
+        asking.exception()

@@ -16,6 +16,7 @@ from acp_runtime.core.model import Opening, RequestKind, Subagent, TaskState, Ve
 from acp_runtime.core.plaintext import one_line
 from acp_runtime.core.status import Status
 from acp_runtime.core.timers import milliseconds
+from acp_runtime.core.wishes import granted
 from acp_runtime.service.spending import SUMS, spending
 from acp_runtime.store.outbox import OPEN
 from acp_runtime.store.parents import OWNER
@@ -165,6 +166,7 @@ class Reading:
             seq=row["updated_seq"],
             tasks=tuple(_task(task, [each for each in spent if each["task"] == task["id"]]) for task in tasks),
             requests=tuple(_request(each) for each in requests),
+            granted=granted(live.active) if live else (),
             spent=spending(*spent),
             budget=Budget(**json.loads(row["budget"])),
         )

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acp_runtime.callers import Caller, Operator, admitted, named, word_of
+from acp_runtime.callers import Caller, Operator, admitted, owner_of, turning_parent, word_of
 from acp_runtime.clock import Clock, SystemClock
 from acp_runtime.config import Config
 from acp_runtime.core.admission import Admission
@@ -25,9 +25,11 @@ from acp_runtime.manager.bookkeeper import Bookkeeper
 from acp_runtime.manager.holder_key import HolderKey
 from acp_runtime.manager.launcher import CheckResult, Launcher, Work
 from acp_runtime.manager.output_file import OutputFiles
+from acp_runtime.manager.policy import Policy
 from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.manager.work import read_work
 from acp_runtime.service.accounts import Accountable
+from acp_runtime.service.answering import vetted
 from acp_runtime.service.bounds import cursor, duration
 from acp_runtime.service.cellar import Cellar
 from acp_runtime.service.facade import SendMode, WaitMode
@@ -86,13 +88,12 @@ class Runtime(Reapable, Accountable):
             store = await stack.enter_async_context(Store.open(path, clock, rules, supplant=supplant))
             launcher.own(store.id, store.epoch, path)
             await stack.enter_async_context(OutputFiles.kept(store))
-            bookkeeper = await stack.enter_async_context(Bookkeeper(store, path).open())
-            key = HolderKey.beside(path)
-            supervisor = await stack.enter_async_context(
-                Supervisor(
-                    store, clock, launcher, catalogue, key, keep=keep, progress=progress, bookkeeper=bookkeeper
-                ).open()
+            books = await stack.enter_async_context(Bookkeeper(store, path).open())
+            key, policy = HolderKey.beside(path), Policy.beside(path)
+            made = Supervisor(
+                store, clock, launcher, catalogue, key, policy=policy, keep=keep, progress=progress, bookkeeper=books
             )
+            supervisor = await stack.enter_async_context(made.open())
             reaping = await stack.enter_async_context(Reaping.kept(store, launcher, keep, clock, config.daemon.reap))
             yield cls(store, supervisor, config, keep, clock, reaping=reaping)
 
@@ -158,8 +159,17 @@ class Runtime(Reapable, Accountable):
         return await self._ask(caller, subagent, given)
 
     async def answer(self, caller: Caller, subagent: str, request: str, option: str) -> SubagentView:
-        """Answer an open question. Raises `Rejected` (unknown_subagent, request_closed, option_unknown)."""
-        return await self._ask(caller, subagent, AnswerRequest(request, option, word_of(caller)))
+        """Answer an open question.
+
+        Raises `Rejected` (unknown_subagent, request_closed, option_unknown; needs_operator, and beyond_ceiling where a
+        parent would allow its subagent to reach more than the ceiling).
+        """
+        await self.status(caller, subagent)
+        wanted = vetted(self._config, caller, self._living(subagent), request, option)
+        view = await self._ask(caller, subagent, AnswerRequest(request, option, word_of(caller)))
+        if wanted is not None:
+            await self._supervisor.allow_for_good(wanted)
+        return view
 
     async def stop(self, caller: Caller, subagent: str, *, reason: str = "", finished: bool = False) -> SubagentView:
         """Stop a subagent and wait until it has ended. Idempotent. `finished` says that its work was done."""
@@ -239,7 +249,7 @@ class Runtime(Reapable, Accountable):
         Raises `Rejected` (unknown_subagent, invalid).
         """
         since = None if since is None else cursor("since", since)
-        if await self._store.forgotten(_owner(caller), subagent):
+        if await self._store.forgotten(owner_of(caller), subagent):
             return Page((), since or 0, 0, expired=True)
         view = await self.status(caller, subagent)
         begin = await self._store.read_up_to(view.parent, subagent) if since is None else since
@@ -266,7 +276,7 @@ class Runtime(Reapable, Accountable):
 
     async def search(self, caller: Caller, query: str, *, limit: int = 20) -> list[Hit]:
         """Return the tasks in which the words stand, best first: in the task, its result or its transcript."""
-        found = await self._store.search(_owner(caller), query, limit=limit)
+        found = await self._store.search(owner_of(caller), query, limit=limit)
         return [
             Hit(each.subagent, each.name, each.task, each.where, each.snippet, each.seq, f"{each.wall}Z")
             for each in found
@@ -317,7 +327,7 @@ class Runtime(Reapable, Accountable):
         `origin` says who began the turn: its user, or a wake-up. A turn that the disk refuses tells nothing. Raises
         `Rejected` (no_turns) for the operator.
         """
-        parent = _parent("turn", caller)
+        parent = turning_parent("turn", caller)
         return await begun(parent, self._store.begin_turn(parent, door, turn_id, origin=origin, form=form))
 
     async def commit_turn(self, token: str, *, only: tuple[str, ...] | None = None) -> None:
@@ -339,7 +349,7 @@ class Runtime(Reapable, Accountable):
         Nothing is said any more after too many turns in a row that wake-ups began (`OutboxRules.wakes`), until the
         parent's user begins one. What is not read here is told at the parent's next turn all the same.
         """
-        async with aclosing(wakeups(self._store, self._clock, _parent("wake-up", caller))) as told:
+        async with aclosing(wakeups(self._store, self._clock, turning_parent("wake-up", caller))) as told:
             async for wakeup in told:
                 yield wakeup
 
@@ -351,7 +361,7 @@ class Runtime(Reapable, Accountable):
 
     async def revive(self, caller: Caller, nudge: str) -> None:
         """Offer a dead letter again. Raises `Rejected` (not_dead)."""
-        await self._store.revive(_owner(caller), nudge)
+        await self._store.revive(owner_of(caller), nudge)
 
     async def alias(self, parent: str, alias: str) -> None:
         """Let a parent be called by another name too: its host has given its session a new id. Idempotent.
@@ -370,11 +380,11 @@ class Runtime(Reapable, Accountable):
         """
         cellar = Cellar(self._store, self._supervisor, self._keep)
         older_than = duration("older_than", older_than)
-        return await cellar.prune(_owner(caller), older_than=older_than, dry_run=dry_run)
+        return await cellar.prune(owner_of(caller), older_than=older_than, dry_run=dry_run)
 
     async def disk(self, caller: Caller) -> Disk:
         """Return what the store holds and how much disk it takes."""
-        return await Cellar(self._store, self._supervisor, self._keep).disk(_owner(caller))
+        return await Cellar(self._store, self._supervisor, self._keep).disk(owner_of(caller))
 
     def _admission(self, *, one_shot: bool) -> Admission:
         return self._config.one_shot.admission if one_shot else self._config.admission
@@ -387,14 +397,3 @@ class Runtime(Reapable, Accountable):
         await self.status(caller, subagent)
         await self._supervisor.ask(subagent, given)
         return await self.status(caller, subagent)
-
-
-def _parent(what: str, caller: Caller) -> str:
-    if isinstance(caller, Operator):
-        raise Rejected("no_turns", f"the operator has no turns; name the parent whose {what} is meant")
-    return named(caller)
-
-
-def _owner(caller: Caller) -> str | None:
-    """Return whose records are meant; None for all."""
-    return None if isinstance(caller, Operator) else caller

@@ -41,7 +41,8 @@ class Waiting:
 
         `any_change`: something other than talk happened after the cursor `since` (by default: after the call), or
         nothing can happen any more. `all` and `first`: every one, or at least one, has no open task. With `since`, what
-        an earlier wait returned for counts no more: `first` needs an end, and a question an opening, after it.
+        an earlier wait returned for counts no more: `first` needs an end, and a question an opening, after it. So does
+        a question that holds nobody up, in any wait.
         Raises `Rejected` (unknown_subagent, invalid).
         """
         seconds = duration("seconds", seconds)
@@ -67,7 +68,8 @@ class Waiting:
 
     async def _reason(self, views: tuple[SubagentView, ...], cursor: int) -> WaitReason:
         asking = [view for view in views if view.requests]
-        if asking and (not self._goes_on or await self._happened(_OPENED, asking, cursor)):
+        held = not self._goes_on and any(view.held for view in asking)
+        if held or (asking and await self._happened(_OPENED, asking, cursor)):
             return WaitReason.QUESTION
         settled = [view for view in views if view.settled]
         if len(settled) == len(views):

@@ -64,6 +64,8 @@ def summary(view: SubagentView) -> Answer:
     }
     if view.requests:
         told["requests"] = requests(view)
+    if view.granted:
+        told["granted"] = list(view.granted)
     if view.output_file:
         told["output_file"] = view.output_file
     return told
@@ -135,8 +137,11 @@ def holds_result(view: SubagentView, rows: Sequence[EventView]) -> bool:
 
 def ending(view: SubagentView, offset: int = 0) -> Answer:
     """Return what an answer says beside its facts when nothing goes on: the result, and that polling is over."""
-    if view.requests:
+    if view.held:
         return {"requests": requests(view), "note": "It waits for an answer: use answer_background_subagent."}
+    if view.requests:
+        note = "It was refused what it wanted to reach, and goes on without: answer_background_subagent may allow it."
+        return {"requests": requests(view), "note": note}
     task = latest(view)
     if not view.settled or task is None:
         return {}

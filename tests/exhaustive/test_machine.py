@@ -4,236 +4,46 @@ There are six walks, each with one thing that the others leave out: together the
 comes of the things mixed is wandered through at random in `tests/property`.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
 
 import pytest
 
-from acp_runtime.core.budget import Budget, Used
 from acp_runtime.core.decide import decide
-from acp_runtime.core.errors import Rejected
-from acp_runtime.core.events import Event, SubagentRequested, TaskEnded, TaskQueued, TaskRetried
+from acp_runtime.core.effects import Permit
+from acp_runtime.core.events import (
+    RequestClosed,
+    SubagentRequested,
+    TaskEnded,
+    TaskQueued,
+    TaskRetried,
+    TaskStarted,
+)
 from acp_runtime.core.evolve import evolve
 from acp_runtime.core.inputs import (
     AnswerRequest,
     Asked,
-    CancelTask,
-    ChannelClosed,
-    Command,
     DeadlinePassed,
-    DeathProven,
     Halted,
-    Heard,
-    Input,
-    ModelUsed,
     PromptAnswered,
     PromptBroke,
-    PromptLaid,
     Reattached,
-    Refused,
     ResumeSubagent,
     Send,
     SessionReady,
-    Spawn,
-    StartBroke,
-    SteerAnswered,
-    SteerTask,
-    StepBegan,
     StopSubagent,
 )
 from acp_runtime.core.model import (
     Lifecycle,
-    Limits,
-    Opening,
     Option,
-    Order,
-    Permissions,
     Reason,
     RequestKind,
-    Steering,
-    Step,
-    Subagent,
     TaskState,
 )
-from acp_runtime.core.observations import MANAGER_ENDED
+from acp_runtime.core.status import Status, status
 from acp_runtime.core.tables import LIFECYCLE, TASK, task_trigger
 from acp_runtime.core.timers import next_deadline, outstanding, timers
-from acp_runtime.core.transcript import MessageEntry, ToolEntry
-
-MAX_TASKS = 2
-MAX_ATTEMPTS = 2
-STOP_REASONS = ("end_turn", "refusal", "max_tokens", "cancelled", "made_up")
-TASK_EVENTS = ("TaskStarted", "TaskRetried", "CancelRequested", "TaskEnded")
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What one walk may do beside starting, working on tasks, being cancelled and being stopped."""
-
-    name: str
-    asks: bool = False
-    restarts: int = 0
-    retries: int = 0
-    steers: int = 0
-    attempts: int = 1
-    budget: int | None = None
-
-    @property
-    def limits(self) -> Limits:
-        return Limits(idle=50.0, lifetime=100_000.0, restarts=self.restarts, retries=self.retries)
-
-
-GROUNDS = (
-    Ground("questions", asks=True),
-    Ground("restarts", restarts=1, attempts=2),
-    Ground("retries", retries=1),
-    Ground("steering", steers=1),
-    Ground("resumed", attempts=2),
-    Ground("budget", retries=1, budget=10),
-)
-
-
-def spawn(permissions: Permissions = Permissions.ALLOW, ground: Ground = GROUNDS[0]) -> Spawn:
-    return Spawn(
-        id="bg-0000000000",
-        parent="p",
-        name="amber-fox",
-        purpose="walk",
-        order=Order(agent="scripted", workspace="/w", keep=True, budget=Budget(tokens=ground.budget)),
-        permissions=permissions,
-        limits=ground.limits,
-        task="first",
-    )
-
-
-def observations(state: Subagent, attempt: int, ground: Ground) -> Iterator[Input]:
-    ids = [task.id for task in state.tasks] or ["none"]
-    allow, reject = Option("a", "Allow", "allow_always"), Option("r", "Reject", "reject_once")
-    yield from (StepBegan(attempt, step) for step in (Step if ground.asks else (Step.BACKOFF, Step.SESSION)))
-    yield SessionReady(attempt, "s", "agent", "1", steering=ground.steers > 0)
-    if ground.attempts > 1:
-        yield SessionReady(attempt, "s", "agent", "1", opening=Opening.LOST)
-    yield StartBroke(attempt, "broke")
-    if ground.restarts and state.attempt < MAX_ATTEMPTS:
-        yield StartBroke(attempt, "gone", MANAGER_ENDED)
-        yield StartBroke(attempt, "away", "engine_unreachable")
-        yield DeathProven(attempt, None, "gone", MANAGER_ENDED)
-    if ground.restarts:
-        yield DeathProven(attempt, 137, "killed", kept=True, accepted=0)
-        yield Reattached(attempt, adopted=True, undelivered=True)
-    yield Heard(attempt, (MessageEntry("agent", "hi"), ToolEntry("t1", status="completed")))
-    if ground.asks:
-        yield Asked(attempt, f"{attempt}-1", "may I", (allow, reject))
-        yield Asked(attempt, f"{attempt}-2", "may I", (reject,))
-    for task in ids:
-        yield PromptLaid(attempt, task, 7, 0)
-        yield PromptBroke(attempt, task, "error")
-        if ground.retries:
-            yield PromptBroke(attempt, task, "429 too many requests")
-        for reason in STOP_REASONS if ground.asks else STOP_REASONS[:1]:
-            yield PromptAnswered(attempt, task, reason, files_changed=1)
-    yield ChannelClosed(attempt, "eof")
-    yield Reattached(attempt)
-    if ground.steers:
-        yield Reattached(attempt, adopted=True)
-        yield Refused(attempt, "its holder refused this manager")
-    yield DeathProven(attempt, 137, "killed")
-    yield Halted(attempt, confirmed=True)
-    yield Halted(attempt, confirmed=False)
-    for steer in state.steers:
-        yield SteerAnswered(attempt, steer.id, Steering.INJECTED)
-        yield SteerAnswered(attempt, steer.id, Steering.QUEUED)
-
-
-def calls(ground: Ground) -> Iterator[Input]:
-    if ground.budget is not None:
-        yield ModelUsed(Used(tokens=ground.budget))
-        yield ModelUsed(Used(tokens=ground.budget), refused="its budget is used up")
-
-
-def commands(state: Subagent, ground: Ground) -> Iterator[Input]:
-    if state.task_count < MAX_TASKS:
-        yield Send("second")
-        if state.attempt < ground.attempts:
-            yield ResumeSubagent("again", "parent")
-    if state.steer_count < ground.steers and state.task_count < MAX_TASKS:
-        yield SteerTask("left, please", "parent")
-    yield CancelTask(f"{state.id}.t1", "parent", "enough")
-    yield CancelTask(f"{state.id}.t2", "parent", "enough")
-    yield StopSubagent(Reason.STOPPED_BY_PARENT, "parent", "enough")
-    if ground.asks:
-        yield StopSubagent(Reason.FINISHED, "manager", "done")
-    if ground.asks:
-        yield AnswerRequest(f"{state.attempt}-1", "a", "parent")
-        yield AnswerRequest(f"{state.attempt}-2", "r", "operator")
-    yield AnswerRequest(f"q{state.attempt}", "continue", "parent")
-    yield AnswerRequest(f"q{state.attempt}", "drop", "parent")
-
-
-def moves(state: Subagent, ground: Ground) -> Iterator[tuple[Input, int]]:
-    now = 0
-    for each in (*observations(state, state.attempt, ground), *calls(ground), *commands(state, ground)):
-        yield each, now
-    for _, moment in timers(state):
-        yield DeadlinePassed(), moment
-
-
-def key(state: Subagent) -> tuple[object, ...]:
-    """A state without its clock readings: which timers are armed is what matters."""
-    tasks = tuple((t.state, t.goal, t.remaining is not None, t.cancelled_by) for t in state.tasks)
-    requests = tuple((r.id, r.answer) for r in state.requests)
-    more = (state.attempt, state.restarts, state.opening is Opening.LOST, bool(state.note), state.loss_told)
-    more = (*more, bool(state.refused), state.reached, tuple(bool(t.over_budget) for t in state.tasks))
-    more = (*more, tuple(s.outcome for s in state.steers), tuple(t.retries for t in state.tasks))
-    stop = (state.stop.reason, state.stop.by, state.stop.failed) if state.stop else None
-    armed = tuple(name for name, _ in timers(state))
-    return state.lifecycle, state.step, tasks, requests, stop, state.confirmed, armed, state.task_count, more
-
-
-def fold(state: Subagent | None, events: tuple[Event, ...]) -> Subagent:
-    for event in events:
-        state = evolve(state, event)
-    assert state is not None
-    return state
-
-
-class Walk:
-    """Breadth first over all reachable states; keeps what was seen."""
-
-    def __init__(self, ground: Ground) -> None:
-        self.ground = ground
-        self.states: dict[tuple[object, ...], Subagent] = {}
-        self.edges: list[tuple[Subagent, Input, tuple[Event, ...], Subagent]] = []
-        frontier: list[Subagent] = []
-        for policy in (Permissions.ALLOW, Permissions.ASK) if ground.asks else (Permissions.ALLOW,):
-            events, _ = decide(None, spawn(policy, ground), 0)
-            start = fold(None, events)
-            self.states[(policy, key(start))] = start
-            frontier.append(start)
-        while frontier:
-            state = frontier.pop()
-            for given, now in moves(state, ground):
-                frontier.extend(self.step(state, given, now))
-
-    def step(self, state: Subagent, given: Input, now: int) -> Iterator[Subagent]:
-        try:
-            events, effects = decide(state, given, now)
-        except Rejected:
-            assert isinstance(given, Command), f"an observation was rejected: {given}"
-            return
-        after = fold(state, events)
-        assert set(effects) <= set(outstanding(after)), "an effect that the new state does not call for"
-        self.edges.append((state, given, events, after))
-        name = (state.permissions, key(after))
-        if name not in self.states:
-            self.states[name] = after
-            yield after
-
-
-@cache
-def walk_over(ground: Ground) -> Walk:
-    return Walk(ground)
+from acp_runtime.core.wishes import ALLOW, granted
+from tests.exhaustive.walk import GROUNDS, TASK_EVENTS, Walk, fold, key, observations, spawn, walk_over
 
 
 @pytest.fixture(params=GROUNDS, ids=lambda ground: ground.name)
@@ -330,6 +140,31 @@ def test_no_question_outlives_the_running_of_the_task_that_asked(walk: Walk) -> 
         for request in state.open_requests:
             task = state.task(request.task_id)
             assert request.kind is RequestKind.QUESTION or (task and task.state is TaskState.RUNNING), key(state)
+
+
+@pytest.mark.requirement("D09.32")
+def test_what_was_allowed_for_a_task_is_reached_in_it_alone(walk: Walk) -> None:
+    """Whatever ends the task takes it back, and the sandbox is to be told."""
+    for state, given, events, after in walk.edges:
+        if granted(after.active) and not granted(state.active):
+            allowed = any(isinstance(event, RequestClosed) and event.answer == ALLOW for event in events)
+            again = any(isinstance(event, TaskStarted) and state.task(event.task_id) for event in events)
+            assert allowed or again, f"{given} allows what nobody allowed"
+        ended = {event.task_id for event in events if isinstance(event, TaskEnded)}
+        assert state.active is None or state.active.id not in ended or not granted(after.active), (
+            "a task left it behind"
+        )
+        if after.lifecycle is Lifecycle.READY and after.order.egress is not None:
+            assert Permit(after.attempt, granted(after.active)) in outstanding(after)
+
+
+def test_who_is_refused_a_host_neither_waits_nor_has_its_deadline_put_off(walk: Walk) -> None:
+    for state in walk.states.values():
+        asking = [each for each in state.open_requests if each.kind is RequestKind.EGRESS]
+        if asking and len(asking) == len(state.open_requests):
+            assert status(state) is not Status.WAITING
+            assert state.active is not None
+            assert state.active.remaining is None
 
 
 def test_observations_of_an_older_attempt_change_nothing(walk: Walk) -> None:

@@ -241,8 +241,8 @@ async def test_a_refusal_says_who_decides_and_which_rule_is_needed(tmp_path):
         registry = await place.say(get(b"/pip/simple/x/", host=HERE.encode()))
     status, _, rest = answer.partition(b"\r\n")
     rule = b"registry.example.org:443"
-    assert status.endswith(b"the operator would allow it by the egress rule " + rule)
+    assert status.endswith(b"your task's giver may allow the egress rule " + rule + b": try again later")
     message = json.loads(rest.partition(b"\r\n\r\n")[2])["error"]["message"]
     assert "--egress registry.example.org:443" in message
-    assert "tell whoever gave you the task" in message
+    assert "Whoever gave you the task is told, and may allow it" in message
     assert b"--registry pip" in registry

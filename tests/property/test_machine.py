@@ -23,7 +23,7 @@ from acp_runtime.core.inputs import (
 )
 from acp_runtime.core.model import Lifecycle, Limits, Permissions, Subagent
 from acp_runtime.core.timers import next_deadline, outstanding, timers
-from tests.histories import after, fold, moves, spawn, walk
+from tests.histories import REACHING, after, fold, moves, spawn, walk
 from tests.ledger import check_log
 
 LIMITS = (
@@ -47,13 +47,13 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(limits=st.sampled_from(LIMITS), policy=st.sampled_from(Permissions))
     def begin(self, limits: Limits, policy: Permissions) -> None:
-        events, effects = decide(None, spawn(limits=limits, permissions=policy), self.now)
+        events, effects = decide(None, spawn(limits=limits, permissions=policy, order=REACHING), self.now)
         self.log.extend(events)
         self.effects.update(effects)
         self.state = fold(None, events)
         assert effects == (Launch(1),)
 
-    @rule(seed=st.integers(0, 2**16), kind=st.integers(0, 18), wait=st.integers(0, 2_000))
+    @rule(seed=st.integers(0, 2**16), kind=st.integers(0, 19), wait=st.integers(0, 2_000))
     def something_happens(self, seed: int, kind: int, wait: int) -> None:
         self.now += wait
         options = moves(self.state, Random(seed))
@@ -131,7 +131,7 @@ TestMachine = Machine.TestCase
 @settings(max_examples=150, deadline=None)
 def test_a_long_way_gives_a_legal_log(seed: int) -> None:
     random = Random(seed)
-    first = spawn(limits=random.choice(LIMITS), permissions=random.choice(list(Permissions)))
+    first = spawn(limits=random.choice(LIMITS), permissions=random.choice(list(Permissions)), order=REACHING)
     events, _ = decide(None, first, 0)
     log = list(events)
     for step in walk(random, first, 120):

@@ -18,6 +18,7 @@ from acp_runtime.config import load
 from acp_runtime.core.budget import Used
 from acp_runtime.manager.launcher import CheckResult, Drained, Ended, Fate, Judgement, LaunchRequest, Log
 from acp_runtime.manager.local_channel import LocalChannel
+from acp_runtime.presets import Preset
 from acp_runtime.service import Runtime, SpawnRequest
 from acp_runtime.session.catalogue import AgentKind, Catalogue
 from acp_runtime.session.channel import Receiver
@@ -36,6 +37,7 @@ class BareAgent:
     channel: Any
     container: str = ""
     receiver: Receiver | None = None
+    permitted: Callable[[], None] = lambda: None
 
     @property
     def cwd(self) -> str:
@@ -50,6 +52,9 @@ class BareAgent:
 
     async def shortage(self) -> str:
         return ""
+
+    async def permit(self) -> None:
+        self.permitted()
 
     async def changed_files(self) -> int | None:
         if self.ground.count_fails is not None:
@@ -116,6 +121,8 @@ class Ground:
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     counting: asyncio.Event = field(default_factory=asyncio.Event)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
+    way_of: Callable[[LaunchRequest], Callable[[], None]] = lambda _: lambda: None
+    presets: tuple[Preset, ...] = ()
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -146,7 +153,7 @@ class Ground:
                 raise
         env = {"PATH": os.environ["PATH"]}
         channel = await LocalChannel.open(request.kind.argv, cwd=self.folder, env=env, receiver=receiver)
-        return BareAgent(self, channel)
+        return BareAgent(self, channel, permitted=self.way_of(request))
 
     async def adopt(self, _request: LaunchRequest, receiver: Receiver, _output_from: int) -> BareAgent | None:
         if self.adopted is not None:
@@ -179,6 +186,9 @@ class Ground:
     async def runtime(self) -> AsyncIterator[Runtime]:
         config = load(None, {"HOME": str(self.folder), "XDG_RUNTIME_DIR": ""})
         config = replace(config, catalogue=Catalogue(self.kinds, "test"), limits=replace(config.limits, restarts=0))
+        presets = {**config.presets, **{preset.name: preset for preset in self.presets}}
+        ceiling = self.presets[-1].name if self.presets else config.ceiling
+        config = replace(config, presets=presets, ceiling=ceiling)
         async with Runtime.open(self.path, launcher=self, config=config, clock=self.clock) as runtime:
             yield runtime
 

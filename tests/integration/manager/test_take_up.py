@@ -25,6 +25,7 @@ from acp_runtime.core.status import Status
 from acp_runtime.core.timers import timers
 from acp_runtime.manager.bookkeeper import Bookkeeper
 from acp_runtime.manager.holder_key import HolderKey
+from acp_runtime.manager.policy import Policy
 from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.session.catalogue import Catalogue
 from acp_runtime.store.store import Store
@@ -136,13 +137,14 @@ async def test_a_lifetime_of_another_boot_is_not_taken_for_over(ground: Ground) 
 async def lifetimes(ground: Ground, subagent: str) -> tuple[int, int]:
     """Take a subagent up as a manager that is killed at once; return when its lifetime ends there, and by the log."""
     async with Store.open(ground.path, ground.clock) as store:
-        key, kinds = HolderKey.beside(ground.path), Catalogue({}, "test")
+        key, kinds, policy = HolderKey.beside(ground.path), Catalogue({}, "test"), Policy.beside(ground.path)
         manager = Supervisor(
             store,
             ground.clock,
             ground,
             kinds,
             key,
+            policy=policy,
             keep=ground.folder,
             progress=print,
             bookkeeper=Bookkeeper(store, ground.path),

@@ -1,0 +1,30 @@
+"""Which answers a caller may give: a parent opens no way out of a sandbox beyond the ceiling."""
+
+from acp_runtime.callers import Caller, Operator
+from acp_runtime.config import Config
+from acp_runtime.core.errors import Rejected
+from acp_runtime.core.model import RequestKind, Subagent
+from acp_runtime.core.wishes import ALLOW, ALWAYS
+from acp_runtime.egress.rules import Rule
+from acp_runtime.manager.policy import Standing
+from acp_runtime.presets import find_preset, reaches
+
+__all__ = ["vetted"]
+
+
+def vetted(config: Config, caller: Caller, asked: Subagent | None, request_id: str, option: str) -> Standing | None:
+    """Return what an answer allows for good, None where that is nothing. Raises `Rejected` (beyond_ceiling).
+
+    A parent allows no more than the ceiling of now: what was narrowed since the question was asked stays shut.
+    """
+    open_ones = asked.open_requests if asked is not None else ()
+    request = next((each for each in open_ones if each.id == request_id), None)
+    if asked is None or request is None or request.kind is not RequestKind.EGRESS:
+        return None
+    if isinstance(caller, Operator):
+        return Standing(asked.order.preset, request.rule) if option == ALWAYS else None
+    if option == ALLOW and not reaches(find_preset(config.presets, config.ceiling), Rule.parse(request.rule)):
+        sentence = f"the ceiling {config.ceiling!r} does not reach {request.rule}, so no parent may allow it"
+        command = f"subagents answer {asked.id} {ALLOW} --request {request.id}"
+        raise Rejected("beyond_ceiling", f"{sentence}. The operator may: {command}", {"rule": request.rule})
+    return None
