@@ -33,6 +33,9 @@ async def main():
     channel = await LocalChannel.open(["true"], cwd=Path("/"), env={"PATH": os.environ["PATH"]}, receiver=heard)
     before = start_time(channel.pid)
     await heard.closed.wait()
+    async with asyncio.timeout(30):
+        while channel.exit_code is None:  # its outputs end before its id is free
+            await asyncio.sleep(0)
     other = innocent(channel.pid)
     await channel.close()
     print(other.poll() is None, start_time(channel.pid) not in (before, None))
