@@ -36,6 +36,7 @@ TERM_SECONDS: Final = 4.0
 STARTS: Final = 3
 LOOKS, LOOK_SECONDS = 100, 0.1
 CLOSE_SECONDS: Final = 5.0
+GONE: Final = {"gateway_unreachable", "gateway_ending"}
 FINAL: Final = {"epoch_refused", "store_refused"}
 
 
@@ -57,9 +58,15 @@ class GatewayLink:
 
         Raises GatewayError with the gateway's own reason, or `gateway_unreachable`.
         """
-        client = await self._reached()
         account = made()
-        await client.ask("open", **account.message())
+        for last in (False, True):
+            client = await self._reached()
+            try:
+                await client.ask("open", **account.message())
+                break
+            except GatewayError as error:
+                if last or error.kind not in GONE:  # one that goes away in between is followed by another
+                    raise
         self._accounts[account.subagent] = made
         if self._keeping is None:
             self._keeping = asyncio.create_task(self._keep(), name="gateway")

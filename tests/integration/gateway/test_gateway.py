@@ -188,6 +188,17 @@ async def test_what_comes_while_the_gateway_is_killed_is_held_and_served_by_the_
     assert [each["end"] for each in site.records()] == ["answered"]
 
 
+async def test_an_account_that_is_opened_while_the_gateway_dies_is_opened_by_the_next(site: GatewaySite):
+    async with upstream(echo) as model:
+        link = site.link()
+        await link.open(partial(site.account, model.url))
+        first = site.kill()
+        await link.open(partial(site.account, model.url, subagent="bg-2"))
+        assert site.pid != first
+        async with client(site.socket.with_name("bg-2.sock")) as agent:
+            assert (await agent.exchange("GET", "/v1/x"))[0].status_code == 200
+
+
 @contextlib.asynccontextmanager
 async def client_of(port: int):
     end = End(h11.CLIENT, *await asyncio.open_connection("127.0.0.1", port))
