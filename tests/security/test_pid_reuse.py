@@ -30,7 +30,8 @@ def innocent(pid):
 
 async def main():
     heard = Deaf()
-    channel = await LocalChannel.open(["true"], cwd=Path("/"), env={"PATH": os.environ["PATH"]}, receiver=heard)
+    # It lives for several ticks of the clock by which the moment of a start is told: ids do not come round within one.
+    channel = await LocalChannel.open(["sleep", "0.1"], cwd=Path("/"), env={"PATH": os.environ["PATH"]}, receiver=heard)
     before = start_time(channel.pid)
     await heard.closed.wait()
     async with asyncio.timeout(30):
