@@ -37,6 +37,7 @@ from acp_runtime.views import (
     NudgeView,
     Page,
     Pruned,
+    Reached,
     Reaped,
     Sent,
     SubagentView,
@@ -271,6 +272,18 @@ class RemoteRuntime:
     async def usage(self, caller: Caller, *, by: UsageBy = "subagent", subagent: str | None = None) -> list[UsageView]:
         """See `Runtime.usage`."""
         return await self._call("usage", caller, by=by, subagent=subagent)
+
+    async def reached(
+        self,
+        caller: Caller,
+        *,
+        subagent: str | None = None,
+        host: str | None = None,
+        refused: bool = False,
+        limit: int = 500,
+    ) -> list[Reached]:
+        """See `Runtime.reached`."""
+        return await self._call("reached", caller, subagent=subagent, host=host, refused=refused, limit=limit)
 
     # ---- the way there
 

@@ -30,6 +30,7 @@ from acp_runtime.views import (
     NudgeView,
     Page,
     Pruned,
+    Reached,
     Reaped,
     Sent,
     SubagentView,
@@ -246,6 +247,18 @@ class SyncRuntime:
     def usage(self, caller: Caller, *, by: UsageBy = "subagent", subagent: str | None = None) -> list[UsageView]:
         """See `Runtime.usage`."""
         return self._do(self._runtime.usage(caller, by=by, subagent=subagent))
+
+    def reached(
+        self,
+        caller: Caller,
+        *,
+        subagent: str | None = None,
+        host: str | None = None,
+        refused: bool = False,
+        limit: int = 500,
+    ) -> list[Reached]:
+        """See `Runtime.reached`."""
+        return self._do(self._runtime.reached(caller, subagent=subagent, host=host, refused=refused, limit=limit))
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         try:

@@ -312,6 +312,31 @@ class Disk:
     disk_free_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """One exchange, tunnel or refusal of a sandbox. `way` is `model`, `tunnel`, `http`, `registry`, or `none`.
+
+    `end` is `answered`, `refused` (by us, with `code`), `broken`, `left` or `cut`; `allowed_by` the rule or registry
+    that let it through; bytes are those of bodies, or of a tunnel. What is not known is empty.
+    """
+
+    at: str
+    subagent: str
+    attempt: int
+    way: str
+    host: str
+    port: int
+    method: str
+    path: str
+    status: int | None
+    end: str
+    allowed_by: str
+    code: str
+    why: str
+    bytes_up: int
+    bytes_down: int
+
+
 UsageBy = Literal["task", "subagent", "parent", "model"]
 
 

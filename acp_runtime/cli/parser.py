@@ -196,6 +196,12 @@ def _add_looks(verbs: "Verbs[Parser]") -> None:
     usage = _add(verbs, "usage", "show what calls of models used: tokens and cost", "json")
     usage.add_argument("id", nargs="?", help="of this subagent only")
     usage.add_argument("--by", choices=("task", "agent", "parent", "model"), default="agent", help="default: agent")
+    reached = _add(verbs, "reached", "show what sandboxes reached, and what was refused them", "json")
+    reached.add_argument("id", nargs="?", help="by this subagent")
+    reached.add_argument("--all", action="store_true", help="by every subagent, also deleted ones")
+    reached.add_argument("--host", metavar="HOST", help="that host and those below it only")
+    reached.add_argument("--refused", action="store_true", help="what was refused only")
+    reached.add_argument("--limit", type=int, default=500, metavar="N", help="the newest N (default: 500)")
     _add(verbs, "df", "show what the store holds and takes", "json")
 
 

@@ -11,6 +11,7 @@ _MODULES: Final = {
     "verbs_act": ("spawn", "send", "resume", "answer", "stop", "rm", "prune", "turn"),
     "verbs_wait": ("wait",),
     "usage": ("usage",),
+    "reached": ("reached",),
     "reap": ("reap",),
     "logs": ("logs",),
     "verbs_config": ("config",),

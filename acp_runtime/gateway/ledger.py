@@ -7,18 +7,20 @@ most `SEGMENTS` files of about `SEGMENT_BYTES` are kept, the oldest goes first; 
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-__all__ = ["Ledger", "Place", "read"]
+__all__ = ["Ledger", "Place", "Record", "newest", "read"]
 
 log = logging.getLogger(__name__)
 
 SEGMENT_BYTES: Final = 4 * 1024 * 1024
 SEGMENTS: Final = 16
 AT_ONCE: Final = 256 * 1024  # bytes
+Record = dict[str, Any]
 _PREFIX, _SUFFIX, _DIGITS = "ledger-", ".jsonl", 8
 
 
@@ -60,6 +62,18 @@ def read(folder: Path, place: Place) -> tuple[list[dict[str, Any]], Place]:
     if not whole and place.segment < numbers[-1]:
         return read(folder, Place(place.segment + 1))
     return [each for each in map(_record, whole.splitlines()) if each], Place(place.segment, place.offset + len(whole))
+
+
+def newest(folder: Path, wanted: Callable[[Record], bool], most: int) -> list[Record]:
+    """Return the newest records that are wanted, oldest first and at most so many. Raises OSError."""
+    found: deque[Record] = deque(maxlen=most)
+    place = Place()
+    while True:
+        records, behind = read(folder, place)
+        if behind == place:
+            return list(found)
+        found.extend(filter(wanted, records))
+        place = behind
 
 
 def _record(line: bytes) -> dict[str, Any]:

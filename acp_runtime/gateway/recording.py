@@ -57,12 +57,11 @@ class Books:
 
     def tell(self, contact: Contact) -> None:
         """Take what became of a request to the egress proxy."""
-        ended = "refused" if contact.refused else "broken" if contact.why else "answered"
         self.write(
             {
                 "way": contact.way, "host": contact.host, "port": contact.port, "method": contact.method,
                 "path": contact.path, "status": contact.status, "up": contact.bytes_up, "down": contact.bytes_down,
-                "end": ended, "code": contact.refused or None, "rule": contact.allowed_by or None,
+                "end": contact.end, "code": contact.refused or None, "rule": contact.allowed_by or None,
             },
             why=contact.why or None,
         )  # fmt: skip

@@ -71,6 +71,10 @@ class Bookkeeper:
         except (StoreError, OSError) as error:
             log.warning("calls of models could not be booked: %s", error)
 
+    async def newest(self, wanted: Callable[[ledger.Record], bool], most: int) -> list[ledger.Record]:
+        """Return the newest records that are wanted, oldest first and at most so many. Raises OSError."""
+        return await asyncio.to_thread(ledger.newest, self._folder, wanted, most)
+
     async def _run(self) -> None:
         while True:
             try:

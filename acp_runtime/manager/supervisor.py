@@ -72,11 +72,11 @@ class Supervisor:
         self._key = key
         self._keep = keep
         self._progress = progress
-        self._bookkeeper = bookkeeper
         self._told: dict[str, set[str]] = {}  # of each subagent: bounds, and tasks with a refused call
         bookkeeper.hear, bookkeeper.denied = self._called, self._denied
         self._policy = policy
         self._wished: dict[str, set[str]] = {}  # of each subagent: rules that are about to be asked for
+        self.bookkeeper = bookkeeper
         self._actors: dict[str, Actor] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._admitting: set[asyncio.Task[None]] = set()
@@ -218,7 +218,7 @@ class Supervisor:
             order=state.order,
             keep=self._keep,
             progress=self._progress,
-            used=lambda: self._bookkeeper.used(state.id),
+            used=lambda: self.bookkeeper.used(state.id),
             egress=lambda: self._policy.egress_of(self._newest(state)),
             token=self._key.token(state.id, attempt),
             resume=state.session_id,
@@ -235,7 +235,7 @@ class Supervisor:
             self._reckon(actor, call.why if call.end is CallEnd.OVER_BUDGET else "")
 
     def _reckon(self, actor: Actor, refused: str = "") -> None:
-        used, task = self._bookkeeper.used(actor.state.id), actor.state.active
+        used, task = self.bookkeeper.used(actor.state.id), actor.state.active
         refused = refused if task is not None else ""
         told = self._told.setdefault(actor.state.id, set())
         news = {*actor.state.order.budget.reached(used), *((task.id,) if task is not None and refused else ())} - told
@@ -283,7 +283,7 @@ class Supervisor:
             state=lambda: actor.state,
             tell=actor.tell,
             store=actor.ask,
-            settled=self._bookkeeper.settled,
+            settled=self.bookkeeper.settled,
             epoch=self._store.epoch,
             version=self._catalogue.version,
         )

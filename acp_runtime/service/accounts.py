@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from acp_runtime.callers import Caller
+from acp_runtime.service.reached import Watchable
 from acp_runtime.service.reading import Reading, scope_of
 from acp_runtime.service.spending import SUMS, spending
 from acp_runtime.store.store import Store
@@ -23,8 +24,8 @@ _GROUPS: Final[Mapping[UsageBy, str]] = {
 }
 
 
-class Accountable:
-    """The part of a `Runtime` that tells what was used."""
+class Accountable(Watchable):
+    """The part of a `Runtime` that tells what was used, and what was reached."""
 
     _store: Store
     _reading: Reading

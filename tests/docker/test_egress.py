@@ -83,7 +83,6 @@ async def make_proxied(engine: Engine, make_spec, image: str, tmp_path: Path) ->
         assert await sandbox.remove()
 
 
-@pytest.mark.requirement("T7")
 @asynccontextmanager
 async def served(sandbox: Sandbox, probed: ProbeResult, socket: Path, proxy: EgressProxy) -> AsyncIterator[None]:
     """Have a proxy of this process serve the sandbox, as a gateway does."""
@@ -99,6 +98,7 @@ async def served(sandbox: Sandbox, probed: ProbeResult, socket: Path, proxy: Egr
         yield
 
 
+@pytest.mark.requirement("T7")
 @pytest.mark.parametrize("way", PROBED)
 async def test_from_a_container_the_allowed_host_and_registry_are_reached_and_nothing_else(
     make_proxied: MakeSandbox, way: str

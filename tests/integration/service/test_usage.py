@@ -97,7 +97,7 @@ async def until_settled(runtime, view) -> None:
 
 
 async def settled(runtime) -> None:
-    await runtime._supervisor._bookkeeper.settled()
+    await runtime._supervisor.bookkeeper.settled()
 
 
 async def test_calls_that_could_not_be_booked_at_once_are_booked_before_the_end_of_their_task_is_told(
