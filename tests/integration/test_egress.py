@@ -114,6 +114,22 @@ async def test_a_client_that_says_no_hello_in_time_is_cut_off(tmp_path):
     assert "within 0.2 s" in contact.why
 
 
+@pytest.mark.requirement("D09.32")
+async def test_a_tunnel_to_what_is_allowed_no_longer_is_cut_and_the_others_go_on(tmp_path):
+    other = "other.example.org"
+    async with site(tmp_path, [*RULES, f"unsafe_private:{other}:{{p}}"]) as place:
+        async with place.tunnel(HOST) as (reader, writer), place.tunnel(other) as (kept, kept_writer):
+            for name, each in ((HOST, writer), (other, kept_writer)):
+                each.write(hello(name))
+            assert await reader.readuntil(b"ok") == await kept.readuntil(b"ok")
+            place.proxy.change(Policy(Rules.parse([f"unsafe_private:{other}:{place.host.port}"])))
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+            kept_writer.write(b"more")
+            assert await kept.readuntil(b"ok") == place.host.answer
+        assert (await place.say(b"CONNECT allowed.example.org:{p} HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 403 ")
+
+
 async def test_a_host_that_speaks_first_is_not_heard_before_the_client_was_judged(tmp_path):
     async with site(tmp_path, RULES) as place, place.tunnel(HOST) as (reader, writer):
         writer.write(b"EHLO x\r\n")

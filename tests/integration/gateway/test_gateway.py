@@ -91,15 +91,18 @@ async def test_what_rules_allow_goes_out_through_the_gateway_and_what_they_do_no
         rules = Rules.parse([f"unsafe_private:localhost:{host.port}"])
         socket = site.socket.with_name("egress.sock")
         way = EgressWay(8791, socket, rules, (builtin_registries()["pip"],))
-        link = site.link()
-        await link.open(lambda: Account("bg-1", 1, os.getgid(), egress=way))
+        link, ways = site.link(), [way]
+        with pytest.raises(GatewayError, match="no account of bg-1 yet"):
+            await link.refresh("bg-1")
+        await link.open(lambda: Account("bg-1", 1, os.getgid(), egress=ways[-1]))
         url = f"http://localhost:{host.port}/x?secret=1"
         async with client(socket) as agent:
             headers = [("host", f"localhost:{host.port}")]
             await agent.say(h11.Request(method="GET", target=url, headers=headers), h11.EndOfMessage())
             assert (await agent.hear()).status_code == 200
             assert await agent.hear_body() == b"GET /x?secret=1 "
-        await link.open(lambda: Account("bg-1", 1, os.getgid(), egress=replace(way, rules=Rules())))
+        ways.append(replace(way, rules=Rules()))
+        await link.refresh("bg-1")
         async with client(socket) as agent:
             await agent.say(h11.Request(method="GET", target=url, headers=headers), h11.EndOfMessage())
             assert (await agent.hear()).status_code == 403

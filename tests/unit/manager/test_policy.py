@@ -1,0 +1,52 @@
+"""What the operator allowed for good: a file that people may edit, of which only whole and good lines count."""
+
+from pathlib import Path
+
+import pytest
+
+from acp_runtime.core.confinement import Egress
+from acp_runtime.core.inputs import AnswerRequest, Denied
+from acp_runtime.core.model import Order, Subagent
+from acp_runtime.core.wishes import ALLOW
+from acp_runtime.manager.policy import Policy, Standing
+from tests.histories import after, ready, spawn
+
+A, B = Standing("web", "a.example.org:443"), Standing("web", "b.example.org:8443")
+
+
+def of_preset(preset: str, egress: Egress | None) -> Subagent:
+    return ready(spawn(order=Order(agent="scripted", workspace="/w", preset=preset, egress=egress)))
+
+
+def test_what_is_allowed_for_good_is_there_for_the_next_owner_and_can_be_taken_back(tmp_path: Path) -> None:
+    policy = Policy.beside(tmp_path / "store.db")
+    assert policy.standing() == ()
+    for standing in (A, B, A):
+        policy.allow(standing)
+    assert policy.standing() == (B, A)
+    assert (tmp_path / "store.egress").stat().st_mode & 0o777 == 0o600
+    assert Policy.beside(tmp_path / "store.db").revoke(B)
+    assert not policy.revoke(B)
+    assert policy.standing() == (A,)
+
+
+@pytest.mark.parametrize("line", ["web", "web *", "web a.example.org:443 more", "web http://a.example.org", " ", "\0"])
+def test_a_line_that_is_none_allows_nothing_and_costs_the_others_nothing(tmp_path: Path, line: str) -> None:
+    (tmp_path / "store.egress").write_text(f"{line}\nweb b.example.org:8443\n")
+    assert Policy.beside(tmp_path / "store.db").standing() == (B,)
+
+
+def test_a_file_that_cannot_be_read_allows_nothing(tmp_path: Path) -> None:
+    (tmp_path / "store.egress").mkdir()
+    assert Policy.beside(tmp_path / "store.db").standing() == ()
+
+
+def test_it_holds_for_subagents_of_the_preset_that_have_a_proxy(tmp_path: Path) -> None:
+    policy = Policy.beside(tmp_path / "store.db")
+    policy.allow(A)
+    own = Egress(("own.example.org:443",), ("pip",))
+    assert policy.egress_of(of_preset("web", own)) == Egress((*own.rules, A.rule), ("pip",))
+    assert policy.egress_of(of_preset("other", own)) == own
+    assert policy.egress_of(of_preset("web", None)) is None
+    asked = after(of_preset("other", own), Denied(1, B.rule), AnswerRequest("e1", ALLOW, "parent"))
+    assert policy.egress_of(asked) == Egress((*own.rules, B.rule), ("pip",))
