@@ -68,6 +68,14 @@ class Policy:
             self._tell(f"line {found.index(None) + 1} of {self._path} is not `PRESET RULE`; it allows nothing")
         return tuple(dict.fromkeys(each for each in found if each is not None))
 
+    def stamp(self) -> object:
+        """Return what differs once the file was changed by anybody."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
     def allow(self, standing: Standing) -> None:
         """Allow a rule for good. Idempotent. Raises OSError, and then nothing was changed."""
         self._write((*(each for each in self.standing() if each != standing), standing))

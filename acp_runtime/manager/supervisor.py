@@ -44,6 +44,7 @@ from acp_runtime.store.store import Committed, Store
 log = logging.getLogger(__name__)
 
 CLOSE_SECONDS: Final = 60.0
+LOOK_SECONDS: Final = 1.0
 
 
 class Supervisor:
@@ -88,14 +89,25 @@ class Supervisor:
 
         Raises `StoreError` (other_launcher: they are run by another kind of launcher; they are left as they are).
         """
+        watching = asyncio.create_task(self._watch_policy(), name="policy")
         try:
             await self._take_up()
             yield self
         finally:
+            watching.cancel()
             try:
                 await self._close()
             finally:
                 await self._launcher.close()
+
+    async def _watch_policy(self) -> None:
+        """Have what people change in the file of the policy hold at once."""
+        before = self._policy.stamp()
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if (now := self._policy.stamp()) != before:
+                before = now
+                self._permit_all()
 
     async def spawn(self, given: Spawn, admit: Admission | None = None) -> None:
         """Admit a subagent: durable when this returns, starting in the background.

@@ -161,7 +161,7 @@ async def test_what_the_operator_allows_for_good_holds_for_the_preset_at_once_an
     policy = standing.Policy.beside(ground.path)
     assert policy.standing() == (Standing("web", BEYOND),)
     assert policy.revoke(Standing("web", BEYOND))
-    assert policy.standing() == ()
+    await site.tried_until(other, BEYOND, DENIED)
 
 
 @pytest.mark.parametrize(
