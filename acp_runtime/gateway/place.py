@@ -64,8 +64,8 @@ class GatewayPlace:
 
     @classmethod
     def of_store(cls, store: str, path: Path, runtime_dir: Path) -> "GatewayPlace":
-        """Return where it is for the store at this path."""
-        return cls(store, folder_beside(path), runtime_dir / socket_name(store))
+        """Return where it is for the store at this path, for a process that runs in another folder too."""
+        return cls(store, folder_beside(path).absolute(), runtime_dir / socket_name(store))
 
     def take(self) -> int | None:
         """Lock it for this process and return the descriptor; None when another has it. Raises OSError."""
