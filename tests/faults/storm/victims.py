@@ -30,9 +30,10 @@ SOMETIMES = 0.4
 LOOK_SECONDS = 0.05
 REACH_SECONDS = 45.0
 IN_A_WRITE = "stands still in the middle of a write"
+# It says first whom it signals: the end of an agent can take the container away, and what would be said then with it.
 FIND = (
     'for p in /proc/[0-9]*; do case "$(cat $p/comm $p/cmdline 2>/dev/null)" in "$0\n"*"$2"*) '
-    "kill -$1 ${p#/proc/} && echo $p;; esac; done; true"
+    "echo $p; kill -$1 ${p#/proc/};; esac; done; true"
 )
 Fault = Callable[["Storm", str], str | None]
 
