@@ -80,13 +80,6 @@ class Policy:
         """Allow a rule for good. Idempotent. Raises OSError, and then nothing was changed."""
         self._write((*(each for each in self.standing() if each != standing), standing))
 
-    def revoke(self, standing: Standing) -> bool:
-        """Take back what was allowed for good. Return whether it was. Raises OSError, and then nothing was changed."""
-        before = self.standing()
-        if standing in before:
-            self._write(tuple(each for each in before if each != standing))
-        return standing in before
-
     def _write(self, found: tuple[Standing, ...]) -> None:
         new = self._path.with_name(f"{self._path.name}.new")
         try:
