@@ -32,6 +32,7 @@ from tests.agents.scripted_model import ScriptedModel
 from tests.bench.adoption import adoption
 from tests.bench.background import background
 from tests.bench.channels import exec_stream, floods, pipe, round_trips
+from tests.bench.gateway import calls
 from tests.bench.held import attachments, cold_starts, holding, memory
 from tests.bench.measure import Figure, Json, Place, busy, machine, table
 from tests.bench.runtime import BenchError, Stage, lives, scripted
@@ -59,6 +60,9 @@ class Counts:
     rosters: tuple[int, ...] = (1, 10, 1_000)
     tasks: int = 100
     adopted: int = 50
+    calls: int = 200
+    answers: int = 5
+    events: int = 200_000
 
 
 QUICK = Counts(
@@ -71,6 +75,9 @@ QUICK = Counts(
     commits=20,
     tasks=2,
     adopted=2,
+    calls=2,
+    answers=1,
+    events=100,
     rosters=(1,),
     idle=1,
     starts=1,
@@ -96,6 +103,8 @@ class Bench:
         figures = await commits(folder, counts.commits)
         figures += await tasks_in_the_log(folder, counts.tasks)
         figures += await rosters(folder, counts.rosters)
+        _say("calls of a model, with and without the gateway")
+        figures += await calls(folder, count=counts.calls, floods=counts.answers, events=counts.events)
         async with AsyncExitStack() as stack:
             ways, stages = [pipe()], [self._scripted("local", LocalLauncher(folder / "agents", os.environ))]
             if engine is not None:

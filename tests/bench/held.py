@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -18,6 +19,7 @@ from sandbox.programs_volume import HOLDER, PROGRAMS_MOUNT, ensure_programs
 from sandbox.spec import HostMount, SandboxSpec, VolumeMount
 from tests.bench.channels import LINE, REPLY_SECONDS, Echo, Way
 from tests.bench.measure import Figure
+from tests.engine import client
 
 INSIDE: Final = "/run/holder"
 TTL: Final = 600.0
@@ -144,9 +146,13 @@ def _private(pid: int) -> float | None:
 
 
 async def cold_starts(engine: Engine, image: str, folder: Path, labels: Mapping[str, str], count: int) -> list[Figure]:
-    """From nothing to the first answer of `cat` in a hardened container of its own, without workspace and home."""
-    loop, taken = asyncio.get_running_loop(), []
+    """From nothing to the first answer of `cat` in a hardened container of its own, without workspace and home.
+
+    In turns with it: the same for a container as the engine makes it by itself, and a program executed in it.
+    """
+    loop, taken, bare = asyncio.get_running_loop(), [], []
     for number in range(count):
+        bare.append(await asyncio.to_thread(_bare_start, image, labels))
         place = folder / f"cold-{number}"
         spec = replace(await _spec(engine, image, place, labels), subagent=f"cold{number}")
         begin = loop.time()
@@ -161,4 +167,19 @@ async def cold_starts(engine: Engine, image: str, folder: Path, labels: Mapping[
             async with asyncio.timeout(REPLY_SECONDS):
                 await echo.come()
             taken.append((loop.time() - begin) * 1000)
-    return [Figure("cold hardened container with a held echo, to its first answer", "ms", "container", tuple(taken))]
+    return [
+        Figure("cold bare container, to the first answer of a program in it", "ms", "container", tuple(bare)),
+        Figure("cold hardened container with a held echo, to its first answer", "ms", "container", tuple(taken)),
+    ]
+
+
+def _bare_start(image: str, labels: Mapping[str, str]) -> float:
+    with client() as docker:
+        begin = time.perf_counter()
+        container = docker.containers.create(image, ["sleep", "60"], labels=dict(labels))
+        try:
+            container.start()
+            assert container.exec_run(["echo", "ready"]).output == b"ready\n"
+            return (time.perf_counter() - begin) * 1000
+        finally:
+            container.remove(force=True)

@@ -12,6 +12,10 @@ from tests.bench.measure import Figure, table
 WITHOUT_AN_ENGINE = {
     "append and commit of one event",
     "a parent's turn with 1 subagents",
+    "a model's first byte, straight to its provider",
+    "a model's first byte, through the gateway",
+    "a model's long answer, straight to its provider",
+    "a model's long answer, through the gateway",
     "round trip of a small message",
     "updates stored, a second",
     "manager's CPU for one update",
