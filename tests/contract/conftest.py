@@ -89,14 +89,16 @@ class Place:
         view = await runtime.spawn(PARENT, self.request(task, **changes))
         return await self.ended(runtime, view.id)
 
-    async def until(self, runtime: Runtime, subagent: str, met: Callable[[SubagentView], bool]) -> SubagentView:
+    async def until(
+        self, runtime: Runtime, subagent: str, met: Callable[[SubagentView], bool], caller: str = PARENT
+    ) -> SubagentView:
         """Wait for a condition on the subagent."""
-        view = await runtime.status(PARENT, subagent)
+        view = await runtime.status(caller, subagent)
         try:
             async with asyncio.timeout(self.bound):
                 while not met(view):
                     tick = runtime.tick
-                    view = await runtime.status(PARENT, subagent)
+                    view = await runtime.status(caller, subagent)
                     if not met(view):
                         await runtime.changed(tick)
         except TimeoutError:

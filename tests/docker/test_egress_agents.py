@@ -10,7 +10,7 @@ from acp_runtime.callers import OPERATOR
 from acp_runtime.core.model import TaskState
 from tests.agents.scripted_model import ScriptedModel
 from tests.contract.conftest import apply_patch, assert_nothing_left
-from tests.docker.real_place import BOUND, CANARY, RealPlace, make_place
+from tests.docker.real_place import CANARY, RealPlace, make_place
 from tests.integration.egress_site import listening, tls_of_a_host
 
 pytestmark = [pytest.mark.docker, pytest.mark.real_agent, pytest.mark.timeout(600)]
@@ -77,7 +77,9 @@ async def test_a_real_agent_with_a_way_out_does_its_task_and_reaches_nothing_els
         rules = tuple(f"unsafe_private:localhost:{host.port}" for host in (plain, tls))
         task = f"[[shell:python3 try.py {plain.port} {tls.port}]][[text:All done.]]"
         view = await runtime.spawn(OPERATOR, real.request(task, egress=rules))
-        view = (await runtime.wait(OPERATOR, [view.id], seconds=BOUND)).views[0]
+        view = await real.until(
+            runtime, view.id, lambda each: each.settled, OPERATOR
+        )  # it asks for what it was refused
         assert (view.newest.state, view.newest.result) == (TaskState.COMPLETED, "All done."), view.newest.cause
         assert view.unsafe == rules
         await runtime.stop(OPERATOR, view.id, finished=True)

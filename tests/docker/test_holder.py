@@ -227,9 +227,11 @@ async def test_want_of_memory_is_told_with_the_end(placed: Placed):
 
 
 async def test_a_fork_bomb_is_counted_and_ended(placed: Placed):
-    bomb = "import os\nprint('armed', flush=True)\nwhile True:\n    try: os.fork()\n    except OSError: pass"
+    # It waits until somebody is there: no program can be executed in a container that is full of processes.
+    bomb = "import os\ninput()\nprint('armed', flush=True)\nwhile True:\n    try: os.fork()\n    except OSError: pass"
     await placed.start("python3", "-c", bomb)
     heard, channel = await placed.attach()
+    await channel.send(b"now\n")
     await heard.until(lambda: heard.stdout)
     async with asyncio.timeout(BOUND):
         while not (await channel.ask()).pids_denied:

@@ -92,6 +92,7 @@ def test_what_is_followed_goes_on_with_the_next_daemon(site: DaemonSite, number:
     attached.until("interrupted")
     assert waiting.end() == 7, waiting.error()
     assert json.loads(waiting.said)["id"] == subagent
+    log.until("The earlier session could not be had")  # what is queued before that waits for an answer
     attached.type("[[say:after the change]]\n")
     for following in (attached, log):
         following.until("\nafter the change\n")

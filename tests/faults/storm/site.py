@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from acp_runtime.manager.run_dir import EPOCH
 from acp_runtime.places import FOLDER
 from sandbox.ownership import Owner
 from sandbox.spec import LABEL
@@ -148,9 +149,9 @@ class StormSite(DaemonSite):
         # A probe's folder may stay where its manager was killed: it holds nothing of a subagent.
         there = (self.root / self.runtime / FOLDER).glob("*")
         found += [str(each) for each in there if each.name not in LOCKS and not is_probe(each)]
-        # What was killed elsewhere cannot remove its sockets, and who comes after it does not know of them.
+        # What was killed elsewhere cannot remove its folder, and who comes after it does not know of them.
         others = [path for each in RUNTIMES if each != self.runtime for path in (self.root / each / FOLDER).rglob("*")]
-        return found + [str(each) for each in others if each.is_file() and each.name not in (*LOCKS, "nonce")]
+        return found + [str(each) for each in others if each.is_file() and each.name not in (*LOCKS, "nonce", EPOCH)]
 
     def unowned(self) -> list[str]:
         """Return what of this site names no owner that a reaper could look for."""
