@@ -11,9 +11,16 @@ from acp_runtime.core.status import Status
 from acp_runtime.service import Runtime
 from acp_runtime.views import SubagentView
 from tests.agents.scripted_model import ScriptedModel
-from tests.contract.conftest import PARENT, apply_patch, assert_nothing_left
-from tests.docker.hostile_workspace import NOTE, WITNESSES, plant
-from tests.docker.real_place import BOUND, CANARY, RealPlace, inspect_all, make_place, remove_containers, stored
+from tests.contract.conftest import PARENT, assert_nothing_left
+from tests.docker.hostile_workspace import NOTE, plant
+from tests.docker.real_place import (
+    BOUND,
+    CANARY,
+    RealPlace,
+    do_in_hostile_repository,
+    make_place,
+    remove_containers,
+)
 
 pytestmark = [pytest.mark.docker, pytest.mark.real_agent, pytest.mark.timeout(600)]
 
@@ -39,20 +46,7 @@ async def then(runtime: Runtime, view: SubagentView, task: str) -> SubagentView:
 @pytest.mark.requirement("B20", "T21")
 async def test_claude_works_with_its_own_tools_and_its_work_comes_back(real: RealPlace, model: ScriptedModel) -> None:
     script = "[[write:made.txt|by claude]][[edit:greeting.txt|hello|good day]][[shell:cat made.txt]][[text:All done.]]"
-    plant(real.workspace, "claude")
-    async with real.runtime() as runtime:
-        view = await real.do(runtime, script)
-        assert (view.newest.state, view.newest.verdict) == (TaskState.COMPLETED, Verdict.FULL), view.newest.cause
-        assert (view.newest.result, view.newest.tools_completed, view.newest.files_changed) == ("All done.", 3, 2)
-        secrets = await runtime.check(PARENT, view.id, "cat /proc/*/environ 2>/dev/null; env", seconds=30)
-        witnesses = await runtime.check(PARENT, view.id, WITNESSES, seconds=30)
-        inspected = await asyncio.to_thread(inspect_all, real.root)
-        await runtime.stop(PARENT, view.id, finished=True)
-        work = await runtime.work(PARENT, view.id)
-    assert work is not None
-    apply_patch(real.workspace, work.patch)
-    assert (real.workspace / "made.txt").read_text() == "by claude"
-    assert (real.workspace / "greeting.txt").read_text() == "good day\n"
+    await do_in_hostile_repository(real, script, tools=3, made="by claude")
     for request in model.requests:
         assert request.headers["x-api-key"] == CANARY
         assert request.headers["anthropic-version"]
@@ -61,11 +55,7 @@ async def test_claude_works_with_its_own_tools_and_its_work_comes_back(real: Rea
         assert b"WebSearch" not in request.body, "what the provider would do for it is not offered"
     rounds = [request for request in model.requests if request.json()["tools"]]
     assert len(rounds) == 4, "three tools and the end; no request of its own but for the title, which has no tools"
-    for where, text in (("the sandbox", secrets.output), ("docker inspect", inspected), ("the store", stored(real))):
-        assert CANARY not in text, f"the model's key is in {where}"
     assert (NOTE.encode() in model.requests[-1].body, b"evil" in model.requests[-1].body) == (True, False)
-    assert witnesses.output == "", "what the repository configures was run"
-    assert "stand-in" in secrets.output, "the control: what the agent has instead of a key is found this way"
 
 
 @pytest.mark.requirement("B02", "A04", "T21")

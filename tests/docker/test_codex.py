@@ -7,14 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from acp_runtime.core.model import Limits, Opening, TaskState, Verdict
+from acp_runtime.core.model import Limits, Opening, TaskState
 from acp_runtime.service import Runtime
 from acp_runtime.views import SubagentView
 from tests.agents.scripted_model import ScriptedModel
-from tests.contract.conftest import PARENT, apply_patch, assert_nothing_left
+from tests.contract.conftest import PARENT, assert_nothing_left
 from tests.docker.closure import closure_image
-from tests.docker.hostile_workspace import NOTE, WITNESSES, plant
-from tests.docker.real_place import CANARY, RealPlace, inspect_all, make_place, remove_containers, stored
+from tests.docker.hostile_workspace import NOTE
+from tests.docker.real_place import (
+    CANARY,
+    RealPlace,
+    do_in_hostile_repository,
+    make_place,
+    remove_containers,
+)
 
 pytestmark = [pytest.mark.docker, pytest.mark.real_agent, pytest.mark.timeout(600)]
 
@@ -50,30 +56,15 @@ async def then(real: RealPlace, runtime: Runtime, view: SubagentView, task: str)
 
 @pytest.mark.requirement("B20", "T21")
 async def test_codex_works_with_its_own_tools_and_its_work_comes_back(real: RealPlace, model: ScriptedModel) -> None:
-    plant(real.workspace, "codex")
-    async with real.runtime() as runtime:
-        view = await real.do(runtime, f"[[shell:{PATCH}]][[shell:cat made.txt]][[text:All done.]]")
-        assert (view.newest.state, view.newest.verdict) == (TaskState.COMPLETED, Verdict.FULL), view.newest.cause
-        assert (view.newest.result, view.newest.tools_completed, view.newest.files_changed) == ("All done.", 2, 2)
-        secrets = await runtime.check(PARENT, view.id, "cat /proc/*/environ 2>/dev/null; env", seconds=30)
-        witnesses = await runtime.check(PARENT, view.id, WITNESSES, seconds=30)
-        inspected = await asyncio.to_thread(inspect_all, real.root)
-        await runtime.stop(PARENT, view.id, finished=True)
-        work = await runtime.work(PARENT, view.id)
-    assert work is not None
-    apply_patch(real.workspace, work.patch)
-    assert (real.workspace / "made.txt").read_text() == "by codex\n"
-    assert (real.workspace / "greeting.txt").read_text() == "good day\n"
+    await do_in_hostile_repository(
+        real, f"[[shell:{PATCH}]][[shell:cat made.txt]][[text:All done.]]", tools=2, made="by codex\n"
+    )
     assert len(model.requests) == 3, "one for each step: it asks for no titles and no suggestions"
     for request in model.requests:
         assert request.headers["authorization"] == f"Bearer {CANARY}"
         assert (request.path, request.json()["model"]) == ("/v1/responses", "scripted")
         assert "web_search" not in [tool["type"] for tool in request.json()["tools"]]
-    for where, text in (("the sandbox", secrets.output), ("docker inspect", inspected), ("the store", stored(real))):
-        assert CANARY not in text, f"the model's key is in {where}"
     assert (NOTE.encode() in model.requests[-1].body, b"evil" in model.requests[-1].body) == (True, False)
-    assert witnesses.output == "", "what the repository configures was run"
-    assert "stand-in" in secrets.output, "the control: what the agent has instead of a key is found this way"
 
 
 @pytest.mark.requirement("A04", "B03")

@@ -1,16 +1,15 @@
 """A real agent on a real engine: Gemini CLI in its container, with the scripted model behind the forwarder."""
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from acp_runtime.core.model import Limits, Permissions, TaskState, Verdict
+from acp_runtime.core.model import Limits, Permissions, TaskState
 from tests.agents.scripted_model import ScriptedModel
-from tests.contract.conftest import PARENT, apply_patch, assert_nothing_left
-from tests.docker.hostile_workspace import WITNESSES, plant
-from tests.docker.real_place import BOUND, CANARY, RealPlace, inspect_all, make_place, stored
+from tests.contract.conftest import PARENT, assert_nothing_left
+from tests.docker.hostile_workspace import plant
+from tests.docker.real_place import BOUND, CANARY, RealPlace, do_in_hostile_repository, make_place
 from tests.docker.test_claude import answer, then
 
 pytestmark = [pytest.mark.docker, pytest.mark.real_agent, pytest.mark.timeout(600)]
@@ -33,20 +32,7 @@ def real(tmp_path: Path, model: ScriptedModel) -> Iterator[RealPlace]:
 @pytest.mark.requirement("B20", "T21")
 async def test_gemini_works_with_its_own_tools_and_its_work_comes_back(real: RealPlace, model: ScriptedModel) -> None:
     script = "[[write:made.txt|by gemini]][[edit:greeting.txt|hello|good day]][[shell:cat made.txt]][[text:All done.]]"
-    plant(real.workspace, "gemini")
-    async with real.runtime() as runtime:
-        view = await real.do(runtime, script)
-        assert (view.newest.state, view.newest.verdict) == (TaskState.COMPLETED, Verdict.FULL), view.newest.cause
-        assert (view.newest.result, view.newest.tools_completed, view.newest.files_changed) == ("All done.", 3, 2)
-        secrets = await runtime.check(PARENT, view.id, "cat /proc/*/environ 2>/dev/null; env", seconds=30)
-        witnesses = await runtime.check(PARENT, view.id, WITNESSES, seconds=30)
-        inspected = await asyncio.to_thread(inspect_all, real.root)
-        await runtime.stop(PARENT, view.id, finished=True)
-        work = await runtime.work(PARENT, view.id)
-    assert work is not None
-    apply_patch(real.workspace, work.patch)
-    assert (real.workspace / "made.txt").read_text() == "by gemini"
-    assert (real.workspace / "greeting.txt").read_text() == "good day\n"
+    await do_in_hostile_repository(real, script, tools=3, made="by gemini")
     path = "/v1beta/models/scripted:streamGenerateContent"
     assert len(model.requests) == 4, "three tools and the end; no request of its own"
     for request in model.requests:
@@ -54,10 +40,6 @@ async def test_gemini_works_with_its_own_tools_and_its_work_comes_back(real: Rea
         assert "authorization" not in request.headers
         assert b"google_web_search" not in request.body, "what the provider would do for it is not offered"
         assert b"evil" not in request.body
-    for where, text in (("the sandbox", secrets.output), ("docker inspect", inspected), ("the store", stored(real))):
-        assert CANARY not in text, f"the model's key is in {where}"
-    assert witnesses.output == "", "what the repository configures was run"
-    assert "stand-in" in secrets.output, "the control: what the agent has instead of a key is found this way"
 
 
 @pytest.mark.requirement("B02", "B12", "D04.9", "T21")

@@ -7,11 +7,18 @@ from pathlib import Path
 import pytest
 
 from acp_runtime.core.budget import Budget
-from acp_runtime.core.model import Limits, Opening, TaskState, Verdict
+from acp_runtime.core.model import Limits, Opening, TaskState
 from tests.agents.scripted_model import ScriptedModel
-from tests.contract.conftest import PARENT, apply_patch, assert_nothing_left
-from tests.docker.hostile_workspace import NOTE, WITNESSES, plant
-from tests.docker.real_place import BOUND, CANARY, RealPlace, inspect_all, make_place, remove_containers, stored
+from tests.contract.conftest import PARENT, assert_nothing_left
+from tests.docker.hostile_workspace import NOTE
+from tests.docker.real_place import (
+    BOUND,
+    CANARY,
+    RealPlace,
+    do_in_hostile_repository,
+    make_place,
+    remove_containers,
+)
 
 pytestmark = [pytest.mark.docker, pytest.mark.real_agent, pytest.mark.timeout(600)]
 
@@ -33,26 +40,9 @@ async def test_opencode_edits_with_its_own_tools_and_the_work_comes_back(real: R
     script = (
         "[[write:made.txt|by opencode]][[edit:greeting.txt|hello|good day]][[shell:cat made.txt]][[text:All done.]]"
     )
-    plant(real.workspace, "opencode")
-    async with real.runtime() as runtime:
-        view = await real.do(runtime, script)
-        assert (view.newest.state, view.newest.verdict) == (TaskState.COMPLETED, Verdict.FULL), view.newest.cause
-        assert (view.newest.result, view.newest.tools_completed, view.newest.files_changed) == ("All done.", 3, 2)
-        secrets = await runtime.check(PARENT, view.id, "cat /proc/*/environ 2>/dev/null; env", seconds=30)
-        witnesses = await runtime.check(PARENT, view.id, WITNESSES, seconds=30)
-        inspected = await asyncio.to_thread(inspect_all, real.root)
-        await runtime.stop(PARENT, view.id, finished=True)
-        work = await runtime.work(PARENT, view.id)
-    assert work is not None
-    apply_patch(real.workspace, work.patch)
-    assert (real.workspace / "made.txt").read_text() == "by opencode"
-    assert (real.workspace / "greeting.txt").read_text() == "good day\n"
+    await do_in_hostile_repository(real, script, tools=3, made="by opencode")
     assert {request.headers.get("authorization") for request in model.requests} == {f"Bearer {CANARY}"}
-    for where, text in (("the sandbox", secrets.output), ("docker inspect", inspected), ("the store", stored(real))):
-        assert CANARY not in text, f"the model's key is in {where}"
     assert (NOTE.encode() in model.requests[-1].body, b"evil" in model.requests[-1].body) == (True, False)
-    assert witnesses.output == "", "what the repository configures was run"
-    assert "stand-in" in secrets.output, "the control: what the agent has instead of a key is found this way"
 
 
 @pytest.mark.parametrize(
