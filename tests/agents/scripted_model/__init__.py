@@ -15,6 +15,7 @@ The language. Directives stand anywhere in a user message and are played in orde
     [[write:PATH|TEXT]]        call the agent's tool that writes a file
     [[edit:PATH|OLD|NEW]]      call the agent's tool that replaces text in a file
     [[shell:CMD]]              call the agent's tool that runs a command
+    [[call:NAME|JSON]]         call the agent's tool of this name, with these arguments (`call` writes it)
     [[text:TEXT]]              say TEXT
     [[stream:N|MS]]            say N numbered words, MS milliseconds before each
     [[sleep:S]]                be silent for S seconds
@@ -26,11 +27,15 @@ round is found by counting the tool results after the newest user message that h
 `Done.` when the script gives it nothing to say. A fail decides its whole round; only a sleep before it still happens.
 TEXT and CMD may hold anything but `]]` (they may end with `]`); PATH and OLD also no `|`. PATH is passed on as it is.
 
+`{{N.key}}` anywhere in a script stands for the value of `key` in the N-th tool result after it, and `{{N}}` for all of
+that result: what a call answered can be said, or given to the next call.
+
 A request that offers no tools is an errand of the agent's own (a title, a summary): it gets a short plain text, and so
 does one without any directive. A script that cannot be played (no such tool offered, a number that is none) is answered
 with a text that says so, because agents hide and retry HTTP errors.
 """
 
+from .script import call
 from .server import Recorded, ScriptedModel
 
-__all__ = ["Recorded", "ScriptedModel"]
+__all__ = ["Recorded", "ScriptedModel", "call"]

@@ -13,15 +13,19 @@ class BadRequestError(ValueError):
 
 @dataclass(frozen=True)
 class Ask:
-    """What matters of a request: the script it carries (or ""), and how many tool results came after it."""
+    """What matters of a request: the script it carries (or ""), and the texts of the tool results after it."""
 
     model: str
     script: str
-    results: int
+    outputs: Sequence[str]
     offers: Sequence[Offer]
     streaming: bool
     wants_usage: bool
     prompt_tokens: int
+
+    @property
+    def results(self) -> int:
+        return len(self.outputs)
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ def read(body: object) -> Ask:
     """Read a decoded request body. Raises BadRequestError."""
     if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
         raise BadRequestError("The body is no object with a list of messages.")
-    script, results = _script([m for m in body["messages"] if isinstance(m, dict)])
+    script, outputs = _script([m for m in body["messages"] if isinstance(m, dict)])
     options = body.get("stream_options")
     return Ask(
         model=str(body.get("model", "scripted")),
         script=script,
-        results=results,
+        outputs=outputs,
         offers=[*_offers(body.get("tools"))],
         streaming=body.get("stream") is True,
         wants_usage=isinstance(options, dict) and options.get("include_usage") is True,
@@ -62,14 +62,14 @@ def failure(status: int, message: str) -> bytes:
     return json.dumps({"error": {"message": message, "type": kind, "param": None, "code": str(status)}}).encode()
 
 
-def _script(messages: Sequence[Mapping[str, Any]]) -> tuple[str, int]:
-    results = 0
+def _script(messages: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
+    outputs: list[str] = []
     for message in reversed(messages):
         if message.get("role") == "tool":
-            results += 1
+            outputs.insert(0, _text(message.get("content")))
         elif message.get("role") == "user" and holds_directive(text := _text(message.get("content"))):
-            return text, results
-    return "", 0
+            return text, outputs
+    return "", []
 
 
 def _text(content: object) -> str:

@@ -38,11 +38,11 @@ class Gemini:
         """Read a decoded request body. Raises BadRequestError."""
         if not isinstance(body, dict) or not isinstance(body.get("contents"), list):
             raise BadRequestError("The body is no object with a list of contents.")
-        script, results = _script([each for each in body["contents"] if isinstance(each, dict)])
+        script, outputs = _script([each for each in body["contents"] if isinstance(each, dict)])
         return Ask(
             model=self.model,
             script=script,
-            results=results,
+            outputs=outputs,
             offers=[*_offers(body.get("tools"))],
             streaming=self.streaming,
             wants_usage=True,
@@ -73,19 +73,19 @@ def at(path: str) -> Gemini | None:
     return Gemini(found[1], found[2] == "streamGenerateContent") if found else None
 
 
-def _script(contents: Sequence[Mapping[str, Any]]) -> tuple[str, int]:
+def _script(contents: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
     """Find the newest words of the user that hold a directive; results of tools are contents of the user too."""
-    results = 0
+    outputs: list[str] = []
     for content in reversed(contents):
         if content.get("role") == "model":
             continue
         for part in reversed([each for each in content.get("parts") or () if isinstance(each, dict)]):
             text = str(part.get("text", ""))
             if "functionResponse" in part:
-                results += 1
+                outputs.insert(0, json.dumps(part["functionResponse"]))
             elif holds_directive(text):
-                return text, results
-    return "", 0
+                return text, outputs
+    return "", []
 
 
 def _offers(tools: object) -> Iterator[Offer]:

@@ -25,11 +25,11 @@ def read(body: object) -> Ask:
     """Read a decoded request body. Raises BadRequestError."""
     if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
         raise BadRequestError("The body is no object with a list of messages.")
-    script, results = _script([m for m in body["messages"] if isinstance(m, dict)])
+    script, outputs = _script([m for m in body["messages"] if isinstance(m, dict)])
     return Ask(
         model=str(body.get("model", "scripted")),
         script=script,
-        results=results,
+        outputs=outputs,
         offers=[*_offers(body.get("tools"))],
         streaming=body.get("stream") is True,
         wants_usage=True,
@@ -72,23 +72,23 @@ def failure(status: int, message: str) -> bytes:
     return json.dumps({"type": "error", "error": {"type": kind, "message": message}}).encode()
 
 
-def _script(messages: Sequence[Mapping[str, Any]]) -> tuple[str, int]:
+def _script(messages: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
     """Find the newest words of the user that hold a directive.
 
     One message holds blocks of several origins: results, reminders, what was said into a running turn, and every prompt
     since the last answer when the model had failed in between.
     """
-    results = 0
+    outputs: list[str] = []
     for message in reversed(messages):
         if message.get("role") != "user":
             continue
         for block in reversed(_blocks(message.get("content"))):
             text = str(block.get("text", ""))
             if block.get("type") == "tool_result":
-                results += 1
+                outputs.insert(0, "\n".join(str(each.get("text", "")) for each in _blocks(block.get("content"))))
             elif holds_directive(text):
-                return text, results
-    return "", 0
+                return text, outputs
+    return "", []
 
 
 def _blocks(content: object) -> list[Mapping[str, Any]]:

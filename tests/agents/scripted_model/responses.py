@@ -27,11 +27,11 @@ def read(body: object) -> Ask:
     """Read a decoded request body. Raises BadRequestError."""
     if not isinstance(body, dict) or not isinstance(body.get("input"), str | list):
         raise BadRequestError("The body is no object with an input, a text or a list of items.")
-    script, results = _script(_items(body["input"]))
+    script, outputs = _script(_items(body["input"]))
     return Ask(
         model=str(body.get("model", "scripted")),
         script=script,
-        results=results,
+        outputs=outputs,
         offers=[*_offers(body.get("tools"))],
         streaming=body.get("stream") is True,
         wants_usage=True,
@@ -87,14 +87,14 @@ def _items(given: str | Sequence[Any]) -> list[Mapping[str, Any]]:
     return [item for item in given if isinstance(item, dict)]
 
 
-def _script(items: Sequence[Mapping[str, Any]]) -> tuple[str, int]:
-    results = 0
+def _script(items: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
+    outputs: list[str] = []
     for item in reversed(items):
         if item.get("type") in RESULTS:
-            results += 1
+            outputs.insert(0, _text(item.get("output")))
         elif item.get("role") == "user" and holds_directive(text := _text(item.get("content"))):
-            return text, results
-    return "", 0
+            return text, outputs
+    return "", []
 
 
 def _text(content: object) -> str:

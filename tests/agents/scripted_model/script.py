@@ -3,11 +3,17 @@
 Pure: no I/O, no clock, no wire format. The language itself is described in the package docstring.
 """
 
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-TOOL_STEPS = {"write": ("path", "content"), "edit": ("path", "old", "new"), "shell": ("command",)}
+TOOL_STEPS = {
+    "write": ("path", "content"),
+    "edit": ("path", "old", "new"),
+    "shell": ("command",),
+    "call": ("name", "arguments"),
+}
 OTHER_STEPS = ("text", "stream", "sleep", "fail")
 DIRECTIVE = re.compile(r"\[\[(" + "|".join((*TOOL_STEPS, *OTHER_STEPS)) + r"):(.*?)\]\](?!\])", re.DOTALL)
 DEFAULT_TEXT = "Done."
@@ -46,7 +52,7 @@ class Fail:
 
 @dataclass(frozen=True)
 class ToolStep:
-    """A tool the agent shall use: `kind` is write, edit or shell; `values` are its arguments by our own names."""
+    """A tool the agent shall use: `kind` is write, edit, shell or call; `values` are its arguments by our own names."""
 
     kind: str
     values: dict[str, str]
@@ -65,6 +71,21 @@ class Round:
 def holds_directive(text: str) -> bool:
     """Return whether a user message is a script."""
     return DIRECTIVE.search(text) is not None
+
+
+def call(name: str, **arguments: object) -> str:
+    """Return the directive that calls a tool; the arguments may hold directives, which are played by who gets them."""
+    marked = _each_text(arguments, lambda text: text.replace("[", "\1").replace("]", "\2"))
+    written = json.dumps(marked).replace("\\u0001", "\\u005b").replace("\\u0002", "\\u005d")
+    return f"[[call:{name}|{written.replace(']]', '] ]')}]]"
+
+
+def _each_text(value: object, change: Callable[[str], str]) -> object:
+    if isinstance(value, dict):
+        return {key: _each_text(each, change) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_each_text(each, change) for each in value]
+    return change(value) if isinstance(value, str) else value
 
 
 def rounds(text: str) -> list[Round]:

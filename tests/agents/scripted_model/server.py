@@ -22,6 +22,7 @@ from typing import Any, Self
 
 from . import chat_completions, gemini, messages, responses
 from .asked import Answer, Ask
+from .results import filled
 from .script import Fail, Pause, Round, Say, ScriptError, round_at
 from .tools import call_for
 
@@ -163,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, ask: Ask, body: bytes) -> None:
         try:
-            played = round_at(ask.script, ask.results) if ask.script and ask.offers else Round([Say(ERRAND_TEXT)])
+            played = round_at(filled(ask), ask.results) if ask.script and ask.offers else Round([Say(ERRAND_TEXT)])
             call = call_for(played.call, ask.offers) if played.call else None
         except ScriptError as error:
             played, call = Round([Say(str(error))]), None

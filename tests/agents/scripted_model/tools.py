@@ -3,6 +3,8 @@
 Agents name the same tool differently, so it is found by name first and by the names of its parameters second.
 """
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +52,8 @@ def call_for(step: ToolStep, offers: Sequence[Offer]) -> tuple[str, dict[str, ob
 
     Raises ScriptError when no offered tool can do it; the text lists what was offered.
     """
+    if step.kind == "call":
+        return _named_call(step, offers)
     known = NAMES[step.kind]
     named = sorted((o for o in offers if o.name.lower() in known), key=lambda o: known.index(o.name.lower()))
     for offer in named:
@@ -57,6 +61,21 @@ def call_for(step: ToolStep, offers: Sequence[Offer]) -> tuple[str, dict[str, ob
         if arguments is not None:
             return offer.name, arguments
     raise ScriptError(f"No offered tool can {step.kind}: {', '.join(o.name for o in offers) or 'none'}.")
+
+
+def _named_call(step: ToolStep, offers: Sequence[Offer]) -> tuple[str, dict[str, object]]:
+    """Find a tool by its own name; agents put the name of its server before it."""
+    name = step.values["name"]
+    found = next((offer for offer in offers if re.fullmatch(rf"(.*[^A-Za-z0-9])?{re.escape(name)}", offer.name)), None)
+    if found is None:
+        raise ScriptError(f"No offered tool is called {name}: {', '.join(o.name for o in offers) or 'none'}.")
+    try:
+        arguments = json.loads(step.values["arguments"])
+    except ValueError as error:
+        raise ScriptError(f"The arguments of [[call:{name}|...]] are no JSON: {error}.") from error
+    if not isinstance(arguments, dict):
+        raise ScriptError(f"The arguments of [[call:{name}|...]] are one object.")
+    return found.name, arguments
 
 
 def _arguments(step: ToolStep, offer: Offer) -> dict[str, object] | None:
