@@ -8,8 +8,9 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from acp_runtime.core.budget import Budget
-from acp_runtime.core.model import Opening, RequestKind, TaskState, Verdict
+from acp_runtime.core.model import Opening, TaskState, Verdict
 from acp_runtime.core.nudge import headline
+from acp_runtime.core.request import RequestKind
 from acp_runtime.core.status import Status
 from acp_runtime.manager.launcher import Judgement
 

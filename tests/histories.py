@@ -38,18 +38,8 @@ from acp_runtime.core.inputs import (
     StepBegan,
     StopSubagent,
 )
-from acp_runtime.core.model import (
-    Limits,
-    Opening,
-    Option,
-    Order,
-    Permissions,
-    Reason,
-    RequestKind,
-    Steering,
-    Step,
-    Subagent,
-)
+from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, Steering, Step, Subagent
+from acp_runtime.core.request import Option, RequestKind
 from acp_runtime.core.timers import next_deadline
 from acp_runtime.core.transcript import Entry, MessageEntry, OtherEntry, PlanEntry, PlanItem, ToolEntry
 from acp_runtime.core.wishes import ALLOW as ALLOW_IT

@@ -26,8 +26,9 @@ from acp_runtime.core.events import (
     TranscriptAdded,
 )
 from acp_runtime.core.evolve import evolve
-from acp_runtime.core.model import Lifecycle, RequestKind, Subagent, TaskState
+from acp_runtime.core.model import Lifecycle, Subagent, TaskState
 from acp_runtime.core.nudge import About, nudges_for
+from acp_runtime.core.request import RequestKind
 
 
 def check_log(events: Sequence[Event]) -> Subagent:

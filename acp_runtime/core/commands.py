@@ -4,8 +4,9 @@ from acp_runtime.core.draft import Draft
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.events import RequestClosed, SteerRequested
 from acp_runtime.core.inputs import AnswerRequest, CancelTask, ResumeSubagent, Send, SteerTask, StopSubagent
-from acp_runtime.core.model import Lifecycle, Option, Reason, Request, RequestKind, Step, TaskState
+from acp_runtime.core.model import Lifecycle, Reason, Step, TaskState
 from acp_runtime.core.plaintext import quiet
+from acp_runtime.core.request import Option, Request, RequestKind
 from acp_runtime.core.wishes import ALLOW, ALWAYS, REFUSE
 
 CONTINUE = Option("continue", "Go on with the queued tasks in the new session", "allow_once")

@@ -7,19 +7,8 @@ A field is added with a default, never renamed: old logs are read for ever.
 from dataclasses import dataclass
 
 from acp_runtime.core.budget import Bound
-from acp_runtime.core.model import (
-    Limits,
-    Opening,
-    Option,
-    Order,
-    Permissions,
-    Reason,
-    RequestKind,
-    Steering,
-    Step,
-    TaskState,
-    Verdict,
-)
+from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, Steering, Step, TaskState, Verdict
+from acp_runtime.core.request import Option, RequestKind
 from acp_runtime.core.transcript import Entry
 
 

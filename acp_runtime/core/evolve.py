@@ -40,8 +40,6 @@ from acp_runtime.core.model import (
     Evidence,
     Lifecycle,
     Opening,
-    Request,
-    RequestKind,
     Steer,
     Steering,
     Stop,
@@ -49,6 +47,7 @@ from acp_runtime.core.model import (
     Task,
     TaskState,
 )
+from acp_runtime.core.request import Request, RequestKind
 from acp_runtime.core.tables import LIFECYCLE_EVENTS, TaskEvent, lifecycle_after, task_after
 from acp_runtime.core.timers import milliseconds, moved
 from acp_runtime.core.transcript import OUTPUT_LOST, MessageEntry, OtherEntry, ToolEntry

@@ -6,7 +6,8 @@ Every observation of the agent carries its attempt; one of an older attempt is s
 from dataclasses import dataclass
 
 from acp_runtime.core.budget import Used
-from acp_runtime.core.model import Limits, Opening, Option, Order, Permissions, Reason, Steering, Step
+from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, Steering, Step
+from acp_runtime.core.request import Option
 from acp_runtime.core.transcript import Entry
 
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from acp_runtime.core.budget import Bound, Budget
 from acp_runtime.core.confinement import Confinement, Egress
+from acp_runtime.core.request import Request, RequestKind
 from acp_runtime.core.wishes import Wish
 
 MAX_RESULT_CHARS: Final = 65_536
@@ -109,14 +110,6 @@ class Opening(StrEnum):
     LOST = "lost"
 
 
-class RequestKind(StrEnum):
-    """Who asks: the agent for a permission, the manager for a decision, or for what the agent may not reach yet."""
-
-    PERMISSION = "permission"
-    QUESTION = "question"
-    EGRESS = "egress"
-
-
 class Steering(StrEnum):
     """What became of a message to a running task. `UNKNOWN`: the agent did not say whether it took it."""
 
@@ -198,34 +191,6 @@ class Order:
     def unsafe(self) -> tuple[str, ...]:
         """What weakens the sandbox, for people to see."""
         return (*self.confinement.unsafe, *(self.egress.unsafe if self.egress is not None else ()))
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One answer that the agent offers to its permission request."""
-
-    id: str
-    name: str
-    kind: str
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A question. `answer`: the id of an option, "" for the outcome `cancelled`, None while open. `rule`: as asked."""
-
-    id: str
-    task_id: str
-    title: str
-    options: tuple[Option, ...]
-    deadline: int
-    answer: str | None = None
-    kind: RequestKind = RequestKind.PERMISSION
-    wire: str = ""
-    rule: str = ""
-
-    @property
-    def open(self) -> bool:
-        return self.answer is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,17 +19,9 @@ from acp_runtime.core.events import (
     TaskEnded,
 )
 from acp_runtime.core.ids import nudge_id
-from acp_runtime.core.model import (
-    Lifecycle,
-    Opening,
-    Option,
-    Reason,
-    RequestKind,
-    Subagent,
-    TaskState,
-    Verdict,
-)
+from acp_runtime.core.model import Lifecycle, Opening, Reason, Subagent, TaskState, Verdict
 from acp_runtime.core.permission import KINDS, choose
+from acp_runtime.core.request import Option, RequestKind
 
 MAX_NUDGE_RESULT: Final = 400
 

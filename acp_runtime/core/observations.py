@@ -44,9 +44,10 @@ from acp_runtime.core.inputs import (
     SteerAnswered,
     StepBegan,
 )
-from acp_runtime.core.model import Lifecycle, Opening, Permissions, Reason, RequestKind, Steering, Step, Task, TaskState
+from acp_runtime.core.model import Lifecycle, Opening, Permissions, Reason, Steering, Step, Task, TaskState
 from acp_runtime.core.outcome import Judgement, judge, worth_retrying
 from acp_runtime.core.permission import choose
+from acp_runtime.core.request import RequestKind
 from acp_runtime.core.timers import milliseconds
 from acp_runtime.core.wishes import may_ask, title
 

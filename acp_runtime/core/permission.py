@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from acp_runtime.core.model import Option, Permissions
+from acp_runtime.core.model import Permissions
+from acp_runtime.core.request import Option
 
 _ALLOW: Final = ("allow_once", "allow_always")
 _REJECT: Final = ("reject_once", "reject_always")

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Literal
 
 from acp_runtime.core.effects import Answer, Cancel, Effect, Halt, Inspect, Launch, Permit, Prompt, Steer
-from acp_runtime.core.model import Lifecycle, RequestKind, Step, Subagent, TaskState
+from acp_runtime.core.model import Lifecycle, Step, Subagent, TaskState
+from acp_runtime.core.request import RequestKind
 from acp_runtime.core.wishes import granted
 
 Timer = Literal["stop", "lifetime", "start", "lost", "loss", "request", "task", "cancel", "steer", "retry", "idle"]

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from acp_runtime.core.ids import request_number
-from acp_runtime.core.model import Reason, RequestKind, Subagent
+from acp_runtime.core.model import Reason, Subagent
+from acp_runtime.core.request import RequestKind
 from acp_runtime.manager.launcher import Fate, Launched, LaunchError
 from acp_runtime.manager.surroundings import Surroundings
 from acp_runtime.session.backoff import LONGEST_SECONDS, Backoff

@@ -3,7 +3,8 @@
 from acp_runtime.callers import Caller, Operator
 from acp_runtime.config import Config
 from acp_runtime.core.errors import Rejected
-from acp_runtime.core.model import RequestKind, Subagent
+from acp_runtime.core.model import Subagent
+from acp_runtime.core.request import RequestKind
 from acp_runtime.core.wishes import ALLOW, ALWAYS
 from acp_runtime.egress.rules import Rule
 from acp_runtime.manager.policy import Standing

@@ -12,8 +12,9 @@ from acp_runtime.callers import Caller, Operator
 from acp_runtime.clock import Clock
 from acp_runtime.core.budget import Budget
 from acp_runtime.core.errors import Rejected
-from acp_runtime.core.model import Opening, RequestKind, Subagent, TaskState, Verdict
+from acp_runtime.core.model import Opening, Subagent, TaskState, Verdict
 from acp_runtime.core.plaintext import one_line
+from acp_runtime.core.request import RequestKind
 from acp_runtime.core.status import Status
 from acp_runtime.core.timers import milliseconds
 from acp_runtime.core.wishes import granted

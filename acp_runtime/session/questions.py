@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from acp_runtime.core.model import Option
 from acp_runtime.core.plaintext import one_line
+from acp_runtime.core.request import Option
 from acp_runtime.session.content import label
 from acp_runtime.wire import acp
 from acp_runtime.wire.jsonrpc import Request

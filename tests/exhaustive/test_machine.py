@@ -32,13 +32,8 @@ from acp_runtime.core.inputs import (
     SessionReady,
     StopSubagent,
 )
-from acp_runtime.core.model import (
-    Lifecycle,
-    Option,
-    Reason,
-    RequestKind,
-    TaskState,
-)
+from acp_runtime.core.model import Lifecycle, Reason, TaskState
+from acp_runtime.core.request import Option, RequestKind
 from acp_runtime.core.status import Status, status
 from acp_runtime.core.tables import LIFECYCLE, TASK, task_trigger
 from acp_runtime.core.timers import next_deadline, outstanding, timers

@@ -43,18 +43,9 @@ from acp_runtime.core.inputs import (
     StepBegan,
     StopSubagent,
 )
-from acp_runtime.core.model import (
-    Limits,
-    Opening,
-    Option,
-    Order,
-    Permissions,
-    Reason,
-    Steering,
-    Step,
-    Subagent,
-)
+from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, Steering, Step, Subagent
 from acp_runtime.core.observations import MANAGER_ENDED
+from acp_runtime.core.request import Option
 from acp_runtime.core.timers import outstanding, timers
 from acp_runtime.core.transcript import MessageEntry, ToolEntry
 from acp_runtime.core.wishes import ALLOW, REFUSE

@@ -10,7 +10,8 @@ import pytest
 from acp_runtime.core import events as facts
 from acp_runtime.core.budget import Bound
 from acp_runtime.core.errors import Rejected
-from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, RequestKind, Steering, Step, TaskState
+from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, Steering, Step, TaskState
+from acp_runtime.core.request import RequestKind
 from acp_runtime.core.telling import MEANINGS, tell
 from acp_runtime.core.transcript import STRAY_MESSAGES, MessageEntry, OtherEntry, PlanEntry, ToolEntry
 from acp_runtime.tools import TOOLSETS

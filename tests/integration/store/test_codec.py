@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from acp_runtime.core.errors import StoreError
 from acp_runtime.core.events import SUBAGENT_EVENTS, Event, RequestOpened, TaskEnded, TranscriptAdded
 from acp_runtime.core.metering import METER_EVENTS
-from acp_runtime.core.model import Limits, Option, TaskState
+from acp_runtime.core.model import Limits, TaskState
+from acp_runtime.core.request import Option
 from acp_runtime.core.transcript import MessageEntry
 from acp_runtime.core.turns import PARENT_EVENTS
 from acp_runtime.store.codec import decode, encode, kind_of

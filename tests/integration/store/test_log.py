@@ -11,7 +11,8 @@ from acp_runtime.clock import ManualClock
 from acp_runtime.core.errors import StoreError
 from acp_runtime.core.events import RequestClosed, RequestOpened, SessionOpened, TaskQueued, TranscriptAdded
 from acp_runtime.core.inputs import Asked, ChannelClosed, Heard, PromptAnswered, Send, SessionReady
-from acp_runtime.core.model import Option, Order
+from acp_runtime.core.model import Order
+from acp_runtime.core.request import Option
 from acp_runtime.core.transcript import MessageEntry
 from acp_runtime.store.store import Store
 from tests.histories import REJECT, spawn

@@ -18,9 +18,10 @@ from acp_runtime.core.events import (
 )
 from acp_runtime.core.evolve import evolve
 from acp_runtime.core.inputs import Asked, CancelTask, DeathProven, PromptAnswered
-from acp_runtime.core.model import Opening, Option, Permissions, Reason, RequestKind, Step, Subagent, TaskState
+from acp_runtime.core.model import Opening, Permissions, Reason, Step, Subagent, TaskState
 from acp_runtime.core.nudge import About, Nudge, NudgeKind, nudges_for, superseded
 from acp_runtime.core.nudge_line import age, nudge_line, parse_nudge, render_line
+from acp_runtime.core.request import Option, RequestKind
 from tests.histories import ALLOW, REJECT, after, ready, spawn
 
 ALLOWED, DENIED, ASKED = (

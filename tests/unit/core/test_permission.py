@@ -2,8 +2,9 @@
 
 import pytest
 
-from acp_runtime.core.model import Option, Permissions
+from acp_runtime.core.model import Permissions
 from acp_runtime.core.permission import choose, reject
+from acp_runtime.core.request import Option
 
 
 def offered(*kinds: str) -> tuple[Option, ...]:

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from acp_runtime.core.model import Lifecycle, Option, Reason, Request, Stop, Subagent, Task, TaskState
+from acp_runtime.core.model import Lifecycle, Reason, Stop, Subagent, Task, TaskState
+from acp_runtime.core.request import Option, Request
 from acp_runtime.core.status import Status, status
 from tests.histories import born
 

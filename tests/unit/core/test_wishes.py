@@ -20,8 +20,9 @@ from acp_runtime.core.inputs import (
     Send,
     SessionReady,
 )
-from acp_runtime.core.model import Order, Permissions, RequestKind, Subagent
+from acp_runtime.core.model import Order, Permissions, Subagent
 from acp_runtime.core.nudge import NudgeKind, nudges_for
+from acp_runtime.core.request import RequestKind
 from acp_runtime.core.status import Status, status
 from acp_runtime.core.timers import outstanding, timers
 from acp_runtime.core.wishes import ALLOW, ALWAYS, MOST_UNMET, REFUSE, granted
