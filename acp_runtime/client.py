@@ -25,6 +25,7 @@ from acp_runtime.clock import SystemClock
 from acp_runtime.core.errors import Rejected, StoreConflict, StoreError, StoreOwned, StoreTooNew, SubagentsError
 from acp_runtime.core.turns import Form, Origin
 from acp_runtime.manager.launcher import CheckResult, LaunchError, Work
+from acp_runtime.manager.policy import Standing
 from acp_runtime.service import SpawnRequest
 from acp_runtime.service.bounds import duration
 from acp_runtime.service.facade import SendMode, WaitMode
@@ -264,6 +265,18 @@ class RemoteRuntime:
     async def reap(self, caller: Caller, *, dry_run: bool = False, volumes_of: tuple[str, ...] = ()) -> Reaped:
         """See `Runtime.reap`."""
         return await self._call("reap", caller, dry_run=dry_run, volumes_of=volumes_of)
+
+    async def allowed(self, caller: Caller) -> list[Standing]:
+        """See `Runtime.allowed`."""
+        return await self._call("allowed", caller)
+
+    async def allow(self, caller: Caller, rule: str, *, preset: str) -> Standing:
+        """See `Runtime.allow`."""
+        return await self._call("allow", caller, rule=rule, preset=preset)
+
+    async def disallow(self, caller: Caller, rule: str, *, preset: str | None = None) -> list[Standing]:
+        """See `Runtime.disallow`."""
+        return await self._call("disallow", caller, rule=rule, preset=preset)
 
     async def disk(self, caller: Caller) -> Disk:
         """See `Runtime.disk`."""

@@ -20,6 +20,7 @@ from acp_runtime.config import Config
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.turns import Form, Origin
 from acp_runtime.manager.launcher import CheckResult, Launcher, Work
+from acp_runtime.manager.policy import Standing
 from acp_runtime.service import Runtime, SpawnRequest
 from acp_runtime.service.facade import SendMode, WaitMode
 from acp_runtime.service.turning import acknowledging
@@ -239,6 +240,18 @@ class SyncRuntime:
     def reap(self, caller: Caller, *, dry_run: bool = False, volumes_of: tuple[str, ...] = ()) -> Reaped:
         """See `Runtime.reap`."""
         return self._do(self._runtime.reap(caller, dry_run=dry_run, volumes_of=volumes_of))
+
+    def allowed(self, caller: Caller) -> list[Standing]:
+        """See `Runtime.allowed`."""
+        return self._do(self._runtime.allowed(caller))
+
+    def allow(self, caller: Caller, rule: str, *, preset: str) -> Standing:
+        """See `Runtime.allow`."""
+        return self._do(self._runtime.allow(caller, rule, preset=preset))
+
+    def disallow(self, caller: Caller, rule: str, *, preset: str | None = None) -> list[Standing]:
+        """See `Runtime.disallow`."""
+        return self._do(self._runtime.disallow(caller, rule, preset=preset))
 
     def disk(self, caller: Caller) -> Disk:
         """See `Runtime.disk`."""

@@ -202,6 +202,12 @@ def _add_looks(verbs: "Verbs[Parser]") -> None:
     reached.add_argument("--host", metavar="HOST", help="that host and those below it only")
     reached.add_argument("--refused", action="store_true", help="what was refused only")
     reached.add_argument("--limit", type=int, default=500, metavar="N", help="the newest N (default: 500)")
+    about = "show what the sandboxes of a preset may reach for good, add to it, or take it back"
+    allowed = _add(verbs, "allowed", about, "json", "quiet")
+    change = allowed.add_mutually_exclusive_group()
+    change.add_argument("--add", metavar="RULE", help="allow this rule to all subagents of --preset")
+    change.add_argument("--revoke", metavar="RULE", help="take this rule back, from --preset or all that have it")
+    allowed.add_argument("--preset", metavar="NAME", help="the preset that is meant")
     _add(verbs, "df", "show what the store holds and takes", "json")
 
 

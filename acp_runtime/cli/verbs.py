@@ -12,6 +12,7 @@ _MODULES: Final = {
     "verbs_wait": ("wait",),
     "usage": ("usage",),
     "reached": ("reached",),
+    "allowed": ("allowed",),
     "reap": ("reap",),
     "logs": ("logs",),
     "verbs_config": ("config",),

@@ -1,11 +1,14 @@
 """What subagents may reach at the moment: by their orders, by what was allowed for their tasks, and for good.
 
 What the operator allowed for good stands in a file beside the store, one `PRESET RULE` a line, so that people can read
-it and take it back; it holds for every subagent of that preset that has a proxy. It is read whenever it is needed.
+and edit it; it holds for every subagent of that preset that has a proxy. It is read whenever it is needed.
 """
 
+import errno
 import logging
 import os
+import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,11 +36,12 @@ class Standing:
 
 
 class Policy:
-    """Of one store. Its file is written by the owner of the store alone."""
+    """Of one store. Its file is written by the owner of the store alone, from any of its threads."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._told = ""
+        self._editing = threading.Lock()
 
     @classmethod
     def beside(cls, store: Path) -> Self:
@@ -56,10 +60,7 @@ class Policy:
     def standing(self) -> tuple[Standing, ...]:
         """Return what was allowed for good. A line that is none allows nothing; a file that cannot be read, neither."""
         try:
-            with self._path.open(encoding="utf-8", errors="replace") as file:
-                lines = file.read(LARGEST).splitlines()
-        except FileNotFoundError:
-            return ()
+            lines = self._lines()
         except OSError as error:
             self._tell(f"{self._path} cannot be read, so nothing is allowed for good: {error.strerror}")
             return ()
@@ -76,16 +77,56 @@ class Policy:
             return None
         return found.st_ino, found.st_mtime_ns, found.st_size
 
-    def allow(self, standing: Standing) -> None:
-        """Allow a rule for good. Idempotent. Raises OSError, and then nothing was changed."""
-        self._write((*(each for each in self.standing() if each != standing), standing))
+    def allow(self, wanted: Standing) -> None:
+        """Allow a rule for good. Idempotent. Raises `Rejected` (policy_unwritable), and then nothing was changed."""
+        self._edit(lambda line: _standing(line) != wanted, f"{wanted.preset} {wanted.rule}")
 
-    def _write(self, found: tuple[Standing, ...]) -> None:
+    def revoke(self, rule: str, preset: str | None) -> tuple[Standing, ...]:
+        """Take a rule back, from one preset or from all; return what was taken back.
+
+        Raises `Rejected` (policy_unwritable), and then nothing was changed.
+        """
+
+        def stays(line: str) -> bool:
+            found = _standing(line)
+            return found is None or found.rule != rule or preset not in (None, found.preset)
+
+        gone = (_standing(line) for line in self._edit(stays))
+        return tuple(dict.fromkeys(each for each in gone if each is not None))
+
+    def _edit(self, stays: Callable[[str], bool], *more: str) -> list[str]:
+        """Keep the lines that stay, those that are no rule among them, and add some; return the lines that are gone."""
+        with self._editing:
+            try:
+                lines = self._lines()
+                kept = [line for line in lines if stays(line)]
+                if [*kept, *more] != lines:
+                    self._write([*kept, *more])
+            except OSError as error:
+                sentence = f"{self._path} could not be changed: {error.strerror}; nothing was allowed or taken back"
+                raise Rejected("policy_unwritable", sentence) from error
+            return [line for line in lines if not stays(line)]
+
+    def _lines(self) -> list[str]:
+        """Return the lines of the file, whole. Raises OSError, also for one that is larger than it may be."""
+        try:
+            with self._path.open("rb") as file:
+                held = file.read(LARGEST + 1)
+        except FileNotFoundError:
+            return []
+        if len(held) > LARGEST:
+            raise OSError(errno.EFBIG, f"it is larger than {LARGEST} bytes")
+        return held.decode("utf-8", "replace").splitlines()
+
+    def _write(self, lines: list[str]) -> None:
+        text = "".join(f"{line}\n" for line in lines)
+        if len(text.encode()) > LARGEST:
+            raise OSError(errno.EFBIG, f"it would be larger than {LARGEST} bytes; take back what is not needed")
         new = self._path.with_name(f"{self._path.name}.new")
         try:
             descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.writelines(f"{each.preset} {each.rule}\n" for each in found)
+                file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(self._path)

@@ -270,10 +270,23 @@ class Supervisor:
             asking = asyncio.create_task(actor.ask(Denied(denial.attempt, denial.rule)))
             asking.add_done_callback(partial(_settled, waiting, denial.rule))
 
+    async def standing(self) -> tuple[Standing, ...]:
+        """Return what was allowed for good."""
+        return await asyncio.to_thread(self._policy.standing)
+
     async def allow_for_good(self, wanted: Standing) -> None:
-        """Have all subagents of a preset reach what a rule allows, from now on and after a restart. Raises OSError."""
+        """Have all subagents of a preset reach what a rule allows, from now on and after a restart.
+
+        Raises `Rejected` (policy_unwritable).
+        """
         await asyncio.to_thread(self._policy.allow, wanted)
         self._permit_all()
+
+    async def revoke(self, rule: str, preset: str | None) -> tuple[Standing, ...]:
+        """Take back what was allowed for good, from what runs too. Raises `Rejected` (policy_unwritable)."""
+        gone = await asyncio.to_thread(self._policy.revoke, rule, preset)
+        self._permit_all()
+        return gone
 
     def _permit_all(self) -> None:
         """Have every sandbox reach what it may by now: the policy has changed."""

@@ -35,6 +35,7 @@ from acp_runtime.service.cellar import Cellar
 from acp_runtime.service.facade import SendMode, WaitMode
 from acp_runtime.service.order import SpawnRequest, spawn_input, text_of
 from acp_runtime.service.paging import read_page, read_transcript
+from acp_runtime.service.policing import Policed
 from acp_runtime.service.reading import Reading
 from acp_runtime.service.reaping import Reapable, Reaping
 from acp_runtime.service.sending import Sending, with_remedy
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from acp_runtime.client import RemoteRuntime
 
 
-class Runtime(Reapable, Accountable):
+class Runtime(Reapable, Accountable, Policed):
     """Owns one store and the subagents in it. Use `async with Runtime.open(...)`."""
 
     def __init__(
