@@ -25,6 +25,7 @@ from acp_runtime.service import Runtime, SpawnRequest
 from acp_runtime.service.facade import SendMode, WaitMode
 from acp_runtime.service.turning import acknowledging
 from acp_runtime.store.outbox import TurnContext
+from acp_runtime.tools import Answer, Defaults, Desk, Toolbox
 from acp_runtime.views import (
     Disk,
     Hit,
@@ -282,6 +283,35 @@ class SyncRuntime:
         return _result(future)
 
 
+class SyncToolbox:
+    """The tools of one parent without `await`: see `Toolbox` and `Desk`. Calls may come from any thread.
+
+    Nothing bounds here how long a tool waits but what it is asked for: a program may wait.
+    """
+
+    def __init__(
+        self,
+        runtime: SyncRuntime,
+        *,
+        parent: str,
+        workspace: Path,
+        defaults: Defaults = Defaults(),  # noqa: B008 - frozen
+        sets: tuple[str, ...] = ("background",),
+        enabled: bool = True,
+    ) -> None:
+        desk = Desk(runtime._runtime, parent, workspace, defaults, enabled, longest_wait=None)  # noqa: SLF001 - its other half
+        self._runtime = runtime
+        self._toolbox = Toolbox(desk, sets)
+
+    def schemas(self) -> list[Answer]:
+        """See `Toolbox.schemas`."""
+        return self._toolbox.schemas()
+
+    def call(self, name: object, arguments: object = None) -> Answer:
+        """See `Toolbox.call`; raises `Rejected` (closing) once the block of the runtime was left."""
+        return self._runtime._do(self._toolbox.call(name, arguments))  # noqa: SLF001 - its other half
+
+
 def _result(future: "Future[T]") -> T:
     """Return what comes of it; a wait that is interrupted cancels it and sees it end."""
     try:
@@ -317,7 +347,8 @@ def _in_thread(
         else:
             ended.set_result(None)
 
-    thread = threading.Thread(target=run, name="subagents")
+    # A host may keep it open for as long as it lives, and close it at its exit: it must come to that.
+    thread = threading.Thread(target=run, name="subagents", daemon=True)
     thread.start()
     try:
         runtime, loop, _ = ready.result()
