@@ -6,13 +6,13 @@ A subagent that belongs to another parent answers exactly like one that does not
 import asyncio
 import secrets
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acp_runtime.callers import Caller, Operator, admitted, owner_of, turning_parent, word_of
+from acp_runtime.callers import Caller, Operator, owner_of, word_of
 from acp_runtime.clock import Clock, SystemClock
 from acp_runtime.config import Config
 from acp_runtime.core.admission import Admission
@@ -20,7 +20,6 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.core.ids import subagent_id
 from acp_runtime.core.inputs import AnswerRequest, CancelTask, Input, ResumeSubagent, StopSubagent
 from acp_runtime.core.model import Reason, Subagent
-from acp_runtime.core.turns import Form, Origin
 from acp_runtime.manager.bookkeeper import Bookkeeper
 from acp_runtime.manager.holder_key import HolderKey
 from acp_runtime.manager.launcher import CheckResult, Launcher, Work
@@ -39,19 +38,17 @@ from acp_runtime.service.policing import Policed
 from acp_runtime.service.reading import Reading
 from acp_runtime.service.reaping import Reapable, Reaping
 from acp_runtime.service.sending import Sending, with_remedy
-from acp_runtime.service.turning import UNTOLD, acknowledging, begun
+from acp_runtime.service.turning import Turnable, acknowledging
 from acp_runtime.service.waiting import Waiting
-from acp_runtime.service.waking import wakeups
-from acp_runtime.store.outbox import TurnContext
 from acp_runtime.store.projections import Row
 from acp_runtime.store.store import Store
-from acp_runtime.views import Disk, Hit, NudgeView, Page, Pruned, Sent, SubagentView, Tail, Transcript, Waited, Wakeup
+from acp_runtime.views import Disk, Hit, Page, Pruned, Sent, SubagentView, Tail, Transcript, Waited
 
 if TYPE_CHECKING:
     from acp_runtime.client import RemoteRuntime
 
 
-class Runtime(Reapable, Accountable, Policed):
+class Runtime(Reapable, Accountable, Policed, Turnable):
     """Owns one store and the subagents in it. Use `async with Runtime.open(...)`."""
 
     def __init__(
@@ -311,65 +308,6 @@ class Runtime(Reapable, Accountable, Policed):
     def forget_work(self) -> None:
         """Delete the exported work of this store: for callers that have taken all of it."""
         shutil.rmtree(self._keep, ignore_errors=True)
-
-    # ---- turns of the parent
-
-    async def begin_turn(
-        self,
-        caller: Caller,
-        door: str,
-        turn_id: str,
-        *,
-        origin: Origin = Origin.USER,
-        form: Form = Form.BLOCK,
-    ) -> TurnContext:
-        """Return the roster and the nudges for one turn of a parent; the same turn id gives the same bytes.
-
-        `origin` says who began the turn: its user, or a wake-up. A turn that the disk refuses tells nothing. Raises
-        `Rejected` (no_turns) for the operator.
-        """
-        parent = turning_parent("turn", caller)
-        return await begun(parent, self._store.begin_turn(parent, door, turn_id, origin=origin, form=form))
-
-    async def commit_turn(self, token: str, *, only: tuple[str, ...] | None = None) -> None:
-        """Acknowledge a turn, or `only` some of its nudges. Idempotent. Raises `Rejected` (unknown_turn)."""
-        if token != UNTOLD:
-            await self._store.commit_turn(token, only=only)
-
-    @asynccontextmanager
-    async def turn(self, caller: Caller, door: str = "python") -> AsyncIterator[TurnContext]:
-        """One turn of a parent: commits on a clean exit; after an exception the nudges are offered again."""
-        context = await self.begin_turn(caller, door, secrets.token_hex(8))
-        yield context
-        with acknowledging("a turn"):
-            await self.commit_turn(context.token)
-
-    async def wakeups(self, caller: Caller) -> AsyncGenerator[Wakeup]:
-        """Say each time that there is something new to tell an idle parent; goes on until its reader leaves.
-
-        Nothing is said any more after too many turns in a row that wake-ups began (`OutboxRules.wakes`), until the
-        parent's user begins one. What is not read here is told at the parent's next turn all the same.
-        """
-        async with aclosing(wakeups(self._store, self._clock, turning_parent("wake-up", caller))) as told:
-            async for wakeup in told:
-                yield wakeup
-
-    async def nudges(
-        self, caller: Caller, *, state: str | None = None, limit: int = 100, ids: tuple[str, ...] | None = None
-    ) -> list[NudgeView]:
-        """Return nudges, of `ids` where given, and how far they got, newest first; the operator sees all parents'."""
-        return await self._reading.nudges(caller, state=state, limit=limit, ids=ids)
-
-    async def revive(self, caller: Caller, nudge: str) -> None:
-        """Offer a dead letter again. Raises `Rejected` (not_dead)."""
-        await self._store.revive(owner_of(caller), nudge)
-
-    async def alias(self, parent: str, alias: str) -> None:
-        """Let a parent be called by another name too: its host has given its session a new id. Idempotent.
-
-        Raises `Rejected` (alias_taken) for a name that another parent has as its alias.
-        """
-        await self._store.alias(admitted(parent), admitted(alias))
 
     # ---- the store
 
