@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - a script beside the pages it writes, no package
-"""The page troubleshooting.md, made from the table in `acp_runtime/troubles.py`.
+"""The page troubleshooting.md, made from the table in `acp_runtime/troubles`.
 
 `python -m docs.troubles` writes it. A test compares the two.
 """
@@ -13,7 +13,7 @@ PAGE = Path(__file__).with_name("troubleshooting.md")
 HEAD = """\
 # Troubleshooting
 
-<!-- made by docs/troubles.py from acp_runtime/troubles.py: change it there -->
+<!-- made by docs/troubles.py from acp_runtime/troubles: change it there -->
 
 Every error is one sentence that says what happened, which value, and what to do next, and a *kind*, which is what
 programs branch on. Kinds do not change; sentences do. Here is every kind. `subagents doctor` looks for what is missing

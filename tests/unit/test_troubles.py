@@ -8,7 +8,7 @@ from tests.unit.kinds import kinds
 
 def test_every_kind_that_can_be_raised_or_returned_has_a_row() -> None:
     missing = {kind: places for kind, places in kinds().items() if kind not in TROUBLES}
-    assert missing == {}, "add rows to acp_runtime/troubles.py"
+    assert missing == {}, "add rows to acp_runtime/troubles"
 
 
 def test_no_row_tells_of_a_kind_that_nothing_raises() -> None:
