@@ -182,6 +182,8 @@ class _Connection:
         verb = message.get("verb")
         if verb == "list":
             return self._gateway.accounts()
+        if verb == "about":
+            return self._gateway.about()
         if self._epoch is None or verb not in ("open", "close", "end"):
             raise GatewayError("bad_line", "The gateway does not know this verb, or it is for managers alone.")
         if verb == "open":

@@ -41,6 +41,7 @@ class Gateway:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._managers: set[object] = set()
         self._alone_since = clock.now()
+        self._since = clock.wall()
 
     # ---- managers
 
@@ -119,6 +120,16 @@ class Gateway:
     def accounts(self) -> list[Json]:
         """Return what others may know of each."""
         return [each.status() for each in self._served.values()]
+
+    def about(self) -> Json:
+        """Return since when it runs, what is open and under way, and when its newest record was written."""
+        last = self._means.ledger.written
+        return {
+            "since": self._since.isoformat(timespec="seconds"),
+            "accounts": len(self._served),
+            "running": sum(each.running for each in self._served.values()),
+            "last_record": None if last is None else last.isoformat(timespec="milliseconds"),
+        }
 
     async def _close(self, served: Served) -> None:
         del self._served[served.account.subagent]

@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -121,6 +122,12 @@ class Ledger:
             self._failed = True
         else:
             self._failed = False
+
+    @property
+    def written(self) -> datetime | None:
+        """When the newest record of the newest segment was written, None while there is none in it."""
+        found = os.fstat(self._file)
+        return datetime.fromtimestamp(found.st_mtime, UTC) if found.st_size else None
 
     def close(self) -> None:
         os.close(self._file)

@@ -1,26 +1,24 @@
 """A manager's hold on the gateway of its store: found or started at the first need, and again whenever it is gone.
 
-Promises: an account that was opened is opened again by a gateway that had to be started anew, until it is released;
-a gateway of another version is asked to end, and the next one is started; the gateway gets none of this process's
-variables but those in `PASSED_ON`. A manager that a later one replaced starts nothing and opens nothing any more.
+Promises: an account that was opened is opened again by a gateway that had to be started anew, until it is released; a
+gateway that hangs is noticed, ended and replaced while an account is open. A manager that a later one replaced starts
+nothing and opens nothing any more.
 """
 
 import asyncio
 import contextlib
 import logging
-import os
-import signal
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Final
 
-from acp_runtime import __version__
+from acp_runtime.clock import SystemClock
 from acp_runtime.detached import wait_for_end
 from acp_runtime.gateway.account import Account
 from acp_runtime.gateway.client import GatewayClient
 from acp_runtime.gateway.errors import GatewayError
-from acp_runtime.gateway.place import GatewayPlace, Holder
+from acp_runtime.gateway.place import GatewayPlace
+from acp_runtime.manager.gateway_finder import END_SECONDS, GatewayFinder
+from acp_runtime.manager.gateway_watch import GatewayWatch, Standing
 from acp_runtime.manager.launcher import Action, Judgement, Kind, Log
 from acp_runtime.session.backoff import Backoff
 
@@ -28,32 +26,27 @@ __all__ = ["GatewayLink"]
 
 log = logging.getLogger(__name__)
 
-PASSED_ON: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONWARNINGS", "TZ")
-START_SECONDS: Final = 30.0
-HAND_OVER_SECONDS: Final = 20.0
-END_SECONDS: Final = 10.0
-TERM_SECONDS: Final = 4.0
-STARTS: Final = 3
-LOOKS, LOOK_SECONDS = 100, 0.1
 CLOSE_SECONDS: Final = 5.0
 GONE: Final = {"gateway_unreachable", "gateway_ending"}
 FINAL: Final = {"epoch_refused", "store_refused"}
+Made = Callable[[], Account]
 
 
 class GatewayLink:
     """See the module. Owner: the launcher; `close` ends it, and the gateway with it when that has no account."""
 
-    def __init__(self, place: GatewayPlace, epoch: int, ttl: float, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, place: GatewayPlace, epoch: int, ttl: float, environ: Mapping[str, str], watch: GatewayWatch | None = None
+    ) -> None:
         self._place = place
-        self._epoch = epoch
-        self._ttl = ttl
-        self._environ = {name: environ[name] for name in PASSED_ON if name in environ}
+        self._watch = watch or GatewayWatch(SystemClock())
+        self._finder = GatewayFinder(place, epoch, ttl, environ, self._watch.clock)
         self._turn = asyncio.Lock()
         self._client: GatewayClient | None = None
-        self._accounts: dict[str, Callable[[], Account]] = {}
+        self._accounts: dict[str, Made] = {}
         self._keeping: asyncio.Task[None] | None = None
 
-    async def open(self, made: Callable[[], Account]) -> None:
+    async def open(self, made: Made) -> None:
         """Have an account served, and go on having it served until it is released; `made` gives it as it is by then.
 
         Raises GatewayError with the gateway's own reason, or `gateway_unreachable`.
@@ -85,7 +78,7 @@ class GatewayLink:
     async def close_account(self, subagent: str, attempt: int) -> None:
         """End the account of this attempt or an earlier one, if a gateway has one. Raises nothing."""
         self.release(subagent)
-        if self._client is None and not await self._lives():
+        if self._client is None and not await self._finder.lives():
             return
         try:
             client = await self._reached()
@@ -95,7 +88,7 @@ class GatewayLink:
 
     async def prune(self, log_of: Log, *, dry_run: bool) -> list[Judgement]:
         """Close the accounts of attempts that do not live. Raises nothing: what cannot be asked has none to close."""
-        if not await self._lives():
+        if not await self._finder.lives():
             return []
         try:
             client = await self._reached()
@@ -120,7 +113,7 @@ class GatewayLink:
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.wait([self._keeping])
-        if await self._lives():
+        if await self._finder.lives():
             with contextlib.suppress(GatewayError, OSError):
                 client = await self._reached()
                 if not await client.ask("list", CLOSE_SECONDS):
@@ -129,20 +122,18 @@ class GatewayLink:
         if self._client is not None:
             await self._client.close()
             self._client = None
-        if not await self._lives():
+        if not await self._finder.lives():
             with contextlib.suppress(OSError):  # of one that was killed
                 await asyncio.to_thread(self._place.socket.unlink)
 
     async def _keep(self) -> None:
-        """Open all accounts again whenever the gateway has gone."""
+        """Open all accounts again whenever the gateway has gone, and replace one that is there and does not answer."""
         backoff = Backoff()
         while True:
             try:
                 client = await self._reached()
-                await self._open_again(client)
+                await self._stay(client)
                 backoff = Backoff()
-                await client.lost.wait()
-                log.warning("the gateway has gone; it is started again")
             except GatewayError as error:
                 if error.kind in FINAL:
                     log.warning("the gateway is another manager's: %s", error)
@@ -153,8 +144,22 @@ class GatewayLink:
                 log.exception("the gateway could not be looked after; it is tried again")
                 await backoff.pause()
 
-    async def _open_again(self, client: GatewayClient) -> None:
-        for subagent, made in list(self._accounts.items()):
+    async def _stay(self, client: GatewayClient) -> None:
+        """Have a gateway serve all accounts until it is of no use; one that cannot be served is tried now and then."""
+        shut = await self._open_again(client, self._accounts)
+        while (standing := await self._watch.look(client)) is Standing.GOOD:
+            shut = await self._open_again(client, shut)
+        if standing is Standing.SILENT:
+            pid = int(client.hello["pid"])
+            log.warning("the gateway (process %d) does not answer any more; it is ended", pid)
+            await self._finder.end(pid)
+            await client.close()
+        log.warning("the gateway has gone; it is started again")
+
+    async def _open_again(self, client: GatewayClient, accounts: Mapping[str, Made]) -> Mapping[str, Made]:
+        """Return those of the accounts that could not be opened. Raises GatewayError when none can."""
+        shut = {}
+        for subagent, made in list(accounts.items()):
             if self._accounts.get(subagent) is not made:
                 continue
             try:
@@ -163,8 +168,8 @@ class GatewayLink:
                 if client.lost.is_set() or error.kind in FINAL:
                     raise
                 log.warning("the account of %s could not be opened again: %s", subagent, error)
-
-    # ---- finding and starting
+                shut[subagent] = made
+        return shut
 
     async def _reached(self) -> GatewayClient:
         """Return a connection to a gateway of this version. Raises GatewayError."""
@@ -173,99 +178,5 @@ class GatewayLink:
                 if self._client is not None:
                     await self._client.close()
                 self._client = None
-                self._client = await self._find()
+                self._client = await self._finder.find()
             return self._client
-
-    async def _lives(self) -> bool:
-        return await asyncio.to_thread(lambda: self._place.held)
-
-    async def _find(self) -> GatewayClient:
-        """Look until there is one that answers; one that has just been started says soon where it listens."""
-        starts = looks = 0
-        while looks < 2 * LOOKS:
-            holder = await asyncio.to_thread(self._place.holder)
-            if holder is not None and (client := await self._taken(holder)) is not None:
-                return client
-            if holder is None and not await self._lives():
-                starts += 1
-                if starts > STARTS:
-                    break
-                await self._start()
-                continue
-            looks += 1
-            if holder is not None and looks == LOOKS:
-                log.warning("the gateway (process %d) cannot be reached; it is ended", holder.pid)
-                await asyncio.to_thread(_ended, holder)
-            await asyncio.sleep(LOOK_SECONDS)
-        raise GatewayError("gateway_unreachable", f"The gateway of store {self._place.store} does not answer.")
-
-    async def _taken(self, holder: Holder) -> GatewayClient | None:
-        """Return a connection to this gateway; None when it cannot be had, or not to one of this version."""
-        socket = Path(holder.socket)
-        try:
-            client = await GatewayClient.connect(socket, self._place.store, epoch=self._epoch, ttl=self._ttl)
-        except GatewayError as error:
-            if error.kind == "gateway_silent":
-                log.warning("the gateway (process %d) does not answer; it is ended", holder.pid)
-                await asyncio.to_thread(_ended, holder)
-            elif error.kind != "gateway_unreachable":
-                raise
-            return None
-        theirs = client.hello.get("version")
-        if theirs == __version__:
-            return client
-        log.info("the gateway is version %s; it hands over", theirs)
-        with contextlib.suppress(GatewayError):
-            await client.ask("end", grace=round(HAND_OVER_SECONDS))
-        await client.close()
-        if not await asyncio.to_thread(wait_for_end, holder.pid, HAND_OVER_SECONDS + END_SECONDS):
-            await asyncio.to_thread(_ended, holder)
-        return None
-
-    async def _start(self) -> None:
-        """Start a gateway; one that somebody else started meanwhile is as good. Raises GatewayError."""
-        place = self._place
-        argv = ("-P", "-m", "acp_runtime.gateway", place.store, str(place.folder), str(place.socket))
-        try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *argv,
-                env=self._environ,
-                cwd="/",
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise GatewayError("gateway_unreachable", f"{sys.executable} cannot be run: {error.strerror}.") from error
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                _, said = await process.communicate()
-        except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-            raise
-        if process.returncode:
-            words = said.decode(errors="replace").strip()[-500:] or f"it exited with code {process.returncode}"
-            raise GatewayError("gateway_unreachable", f"The gateway could not be started: {words}")
-
-
-def _ended(holder: Holder) -> None:
-    """End the process that holds the lock, if it is still that one."""
-    for number, seconds in ((signal.SIGTERM, TERM_SECONDS), (signal.SIGKILL, END_SECONDS)):
-        try:
-            process = os.pidfd_open(holder.pid)
-        except OSError:
-            return
-        try:
-            if not holder.lives:
-                return
-            signal.pidfd_send_signal(process, number)
-        except OSError:
-            return
-        finally:
-            os.close(process)
-        if wait_for_end(holder.pid, seconds):
-            return

@@ -17,6 +17,7 @@ from acp_runtime.gateway.client import GatewayClient
 from acp_runtime.gateway.place import GatewayPlace
 from acp_runtime.keys import Secret
 from acp_runtime.manager.gateway_link import GatewayLink
+from acp_runtime.manager.gateway_watch import GatewayWatch
 from acp_runtime.models import Route
 from tests.integration.http_ends import BOUND, KEY
 
@@ -49,10 +50,10 @@ class GatewaySite:
         socket = self.socket if subagent == "bg-1" else self.socket.with_name(f"{subagent}.sock")
         return Account(subagent, attempt, os.getgid(), ModelWay(8790, socket, route))
 
-    def link(self, *, epoch: int = 1, ttl: float = 60) -> GatewayLink:
+    def link(self, *, epoch: int = 1, ttl: float = 60, watch: GatewayWatch | None = None) -> GatewayLink:
         """A manager's hold on the gateway; it is let go of at the end."""
         environ = {**os.environ, "PYTHONPATH": str(TREE), "CANARY": KEY}
-        self.links.append(GatewayLink(self.place, epoch, ttl, environ))
+        self.links.append(GatewayLink(self.place, epoch, ttl, environ, watch))
         return self.links[-1]
 
     @property
