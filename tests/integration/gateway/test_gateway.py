@@ -16,7 +16,6 @@ import h11
 import pytest
 
 from acp_runtime import __version__
-from acp_runtime.clock import SystemClock
 from acp_runtime.core.budget import Budget, Used
 from acp_runtime.core.metering import Usage
 from acp_runtime.core.prices import Price
@@ -27,43 +26,13 @@ from acp_runtime.gateway.client import GatewayClient
 from acp_runtime.gateway.errors import GatewayError
 from acp_runtime.gateway.records import call_of
 from acp_runtime.manager.gateway_finder import PASSED_ON
-from acp_runtime.manager.gateway_watch import GatewayWatch
 from sandbox.programs import program
 from tests.integration.gateway.gateway_site import STORE, TREE, GatewaySite
-from tests.integration.http_ends import BOUND, KEY, End, client, echo, upstream
+from tests.integration.gateway.halves import Halves, begin
+from tests.integration.http_ends import KEY, End, client, echo, upstream
 from tests.integration.relay_process import running
 
 RELAY = program("relay", {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()])
-
-
-class Halves:
-    """A model that answers one half, and the other one when it is told to."""
-
-    def __init__(self) -> None:
-        self.go_on, self.left = asyncio.Event(), asyncio.Event()
-
-    async def __call__(self, end: End, request: h11.Request) -> None:
-        body = await end.hear_body()
-        if request.target != b"/v1/halves":
-            await end.answer(200, body or b"whole")
-            return
-        await end.say(h11.Response(status_code=200, headers=[("content-length", "12")]), h11.Data(data=b"first "))
-        going, leaving = asyncio.ensure_future(self.go_on.wait()), asyncio.ensure_future(end.reader.read())
-        await asyncio.wait([going, leaving], return_when=asyncio.FIRST_COMPLETED)
-        if self.go_on.is_set():
-            await end.say(h11.Data(data=b"second"), h11.EndOfMessage())
-        else:
-            going.cancel()
-            self.left.set()
-        leaving.cancel()
-        await asyncio.wait([leaving])
-
-
-async def begin(agent: End) -> None:
-    """Ask for the answer in halves, and hear the first."""
-    await agent.ask("POST", "/v1/halves", b"{}")
-    assert (await agent.hear()).status_code == 200
-    assert (await agent.hear()).data == b"first "
 
 
 async def test_a_request_gets_its_key_from_the_gateway_and_is_written_down(site: GatewaySite):
@@ -352,52 +321,6 @@ async def test_a_gateway_whose_socket_was_removed_is_found_again(site: GatewaySi
         async with client(site.socket) as agent:
             assert (await agent.exchange("GET", "/v1/x"))[0].status_code == 200
         assert site.pid == pid
-
-
-@pytest.mark.requirement("D09.2")
-async def test_a_gateway_that_hangs_while_agents_run_is_ended_and_replaced_with_all_accounts_and_records(
-    site: GatewaySite,
-):
-    halves = Halves()
-    async with upstream(halves) as model, contextlib.AsyncExitStack() as agents:
-        link = site.link(watch=GatewayWatch(SystemClock(), every=0.1, patience=2))
-        for subagent in ("bg-1", "bg-2"):
-            await link.open(partial(site.account, model.url, subagent=subagent))
-        async with client(site.socket) as agent:
-            await agent.exchange("GET", "/v1/before")
-        agent = await agents.enter_async_context(client(site.socket))
-        await begin(agent)
-        hung = site.kill(signal.SIGSTOP)
-        with pytest.raises((h11.RemoteProtocolError, ConnectionError)):
-            await agent.hear_body()
-        await site.ended(hung)
-        for name in ("model.sock", "bg-2.sock"):
-            await served(site.socket.with_name(name))
-        assert site.pid != hung
-        assert [each["attempt"] for each in (await site.told())["list"]] == [1, 1]
-    assert [each["path"] for each in site.records()] == ["/v1/before", "/v1/after", "/v1/after"]
-
-
-async def served(socket: Path) -> None:
-    """Return once a request that comes to a socket is answered; until it is listened on, nothing is."""
-    async with asyncio.timeout(BOUND):
-        while True:
-            with contextlib.suppress(OSError):
-                async with client(socket) as agent:
-                    assert (await agent.exchange("GET", "/v1/after"))[0].status_code == 200
-                    return
-            await asyncio.sleep(0.02)
-
-
-@pytest.mark.requirement("D09.2")
-@pytest.mark.long
-async def test_a_gateway_that_hangs_is_ended_and_another_one_started(site: GatewaySite):
-    async with upstream(echo) as model:
-        await site.link().open(lambda: site.account(model.url))
-        pid = site.kill(signal.SIGSTOP)
-        await site.link(epoch=2).open(lambda: site.account(model.url))
-        assert site.pid != pid
-        await site.ended(pid)
 
 
 async def test_a_gateway_that_cannot_start_is_told_with_the_reason(site: GatewaySite):

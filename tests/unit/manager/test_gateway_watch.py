@@ -14,6 +14,7 @@ from acp_runtime.gateway.lines import line_of, message_of
 from acp_runtime.manager.gateway_watch import TICK, GatewayWatch, Standing
 
 PATIENCE = 10.0
+BOUND = 30.0  # seconds; a hang, not a speed
 TURNS = 20  # of the event loop, in which what can go on goes on
 SUSPENDED = 3_600_000
 
@@ -57,7 +58,8 @@ class Look:
 
     async def asked(self) -> None:
         """Return once the next question has come."""
-        await self.gateway.asked.wait()
+        async with asyncio.timeout(BOUND):
+            await self.gateway.asked.wait()
         self.gateway.asked.clear()
         await self.turns()
 
