@@ -30,7 +30,7 @@ def build_parser() -> Parser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
     _add_run(verbs)
     _add_serve(verbs)
-    for add in (_add_spawn, _add_messages, _add_looks, _add_waits, _add_ends, _add_turn, _add_helpers):
+    for add in (_add_spawn, _add_messages, _add_looks, _add_waits, _add_ends, _add_turn, _add_acp, _add_helpers):
         add(verbs)
     return parser
 
@@ -262,6 +262,12 @@ def _add_turn(verbs: "Verbs[Parser]") -> None:
     turn.add_argument("--door", default="cli", metavar="NAME", help="through which door (default: cli)")
     turn.add_argument("--turn-id", metavar="ID", help="the same id gives the same block (default: a new one)")
     turn.add_argument("--commit", metavar="TOKEN", help="acknowledge a turn: its nudges are never shown again")
+
+
+def _add_acp(verbs: "Verbs[Parser]") -> None:
+    about = "stand between an editor and its agent, and give that background subagents"
+    proxy = verbs.add_parser("acp", help=about, description=about.capitalize() + ".", allow_abbrev=False)
+    proxy.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the agent's command")
 
 
 def _add_helpers(verbs: "Verbs[Parser]") -> None:

@@ -17,6 +17,7 @@ _MODULES: Final = {
     "logs": ("logs",),
     "verbs_config": ("config",),
     "attach": ("attach",),
+    "acp": ("acp",),
     "completion": ("completion",),
     "doctor": ("doctor",),
 }

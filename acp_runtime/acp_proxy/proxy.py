@@ -1,0 +1,90 @@
+"""The proxy at work: its two sides connected, neither of them read faster than the other one takes it.
+
+It ends with whichever side ends first. When the editor has closed its side, the agent's input is closed and it may
+leave by itself, and what it still says is passed on; when the agent has ended, what it said is passed on first. Of the
+agent's process group nothing stays. Killed, the proxy loses nothing: subagents are the daemon's.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import IO, Final
+
+from acp_runtime.acp_proxy.conversation import Conversation
+from acp_runtime.acp_proxy.process import AgentProcess
+from acp_runtime.acp_proxy.streams import Incoming, Outgoing, check_stream
+from acp_runtime.wire.ndjson import Oversized
+
+LAST_WORDS_SECONDS: Final = 5.0
+_CROWDED: Final = "the other side does not read"
+
+
+class Proxy:
+    """One editor on two pipes and one agent that is started for it."""
+
+    def __init__(self, argv: Sequence[str], environ: Mapping[str, str]) -> None:
+        self._argv = argv
+        self._ending = asyncio.Event()
+        self._urgent = False
+        self._silent = asyncio.Event()
+        self._from_editor = Incoming(self._editor_said, self._ending.set)
+        self._from_agent = Incoming(self._agent_said, self._agent_silent)
+        self._to_editor = Outgoing(self._editor_crowded, self._ending.set)
+        # An agent that has closed its input may still speak; its end is told by its output and its exit.
+        self._to_agent = Outgoing(self._agent_crowded)
+        self._conversation = Conversation(environ, lambda line: self._to_editor.write([line]))
+
+    def terminate(self) -> None:
+        """End at once, as a signal asks."""
+        self._urgent = True
+        self._ending.set()
+
+    async def run(self, given: IO[bytes], said: IO[bytes]) -> int:
+        """Serve the editor that writes to `given` and reads `said`; return the agent's exit code, as `Popen` has it.
+
+        Raises `Rejected` (invalid) when the agent cannot be started, or when a stream cannot be served.
+        """
+        for stream in (given, said):
+            check_stream(stream)
+        agent = await AgentProcess.start(self._argv)
+        exited = asyncio.create_task(agent.ended(), name="acp-agent")
+        exited.add_done_callback(lambda _: self._ending.set())
+        try:
+            await self._to_editor.connect(said)
+            await self._to_agent.connect(agent.input)
+            await self._from_agent.connect(agent.output)
+            await self._from_editor.connect(given)
+            await self._ending.wait()
+            self._from_editor.close()
+            await self._to_agent.close()
+        finally:
+            code = await agent.end(urgent=self._urgent)
+            exited.cancel()
+        await self._see_out()
+        return code
+
+    async def _see_out(self) -> None:
+        """Pass on what the agent has said before its end, as far as the editor takes it."""
+        try:
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                await self._silent.wait()
+        except TimeoutError:
+            self._from_agent.close()
+        await self._to_editor.close()
+
+    # ---- what comes
+
+    def _editor_said(self, lines: list[bytes | Oversized]) -> None:
+        self._to_agent.write([passed for line in lines for passed in self._conversation.from_editor(line)])
+
+    def _agent_said(self, lines: list[bytes | Oversized]) -> None:
+        self._to_editor.write([passed for line in lines for passed in self._conversation.from_agent(line)])
+
+    def _agent_silent(self) -> None:
+        self._silent.set()
+        self._ending.set()
+
+    def _editor_crowded(self, crowded: bool) -> None:
+        (self._from_agent.hold if crowded else self._from_agent.release)(_CROWDED)
+
+    def _agent_crowded(self, crowded: bool) -> None:
+        (self._from_editor.hold if crowded else self._from_editor.release)(_CROWDED)

@@ -1,0 +1,40 @@
+"""The verb `acp`: stand between an editor and its agent."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+
+from acp_runtime.acp_proxy.proxy import Proxy
+from acp_runtime.cli.codes import Exit
+from acp_runtime.cli.signals import Signals
+from acp_runtime.cli.talk import Talk
+from acp_runtime.places import environment
+
+
+def acp(options: argparse.Namespace) -> int:
+    """Start the agent and serve the editor on standard input and output, until one of them ends."""
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not command:
+        Talk().tell("subagents acp: which agent? Give its command after --, as: subagents acp -- opencode acp")
+        return Exit.USAGE
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="subagents acp: %(message)s")
+    return asyncio.run(_serve(command))
+
+
+async def _serve(command: list[str]) -> int:
+    proxy = Proxy(command, environment())
+    signals = Signals(proxy.terminate)
+    # Copies, so that the streams of this process stay what they are until its end.
+    given = os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)
+    said = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    with signals.handled():
+        code = await proxy.run(given, said)
+    if signals.code is not None:
+        return signals.code
+    if code not in (0, -signal.SIGTERM, -signal.SIGKILL):
+        Talk().tell(f"subagents acp: the agent ended with exit code {code}")
+        return Exit.FAILED
+    return Exit.DONE
