@@ -7,10 +7,11 @@ from acp_runtime.core.events import Event
 
 
 class Origin(StrEnum):
-    """Who began a turn of a parent: its user, or a wake-up of ours."""
+    """Who began a turn of a parent: its user, a wake-up of ours, or nobody: an answer to a tool, within some turn."""
 
     USER = "user"
     WAKE = "wake"
+    ANSWER = "answer"
 
 
 class Form(StrEnum):

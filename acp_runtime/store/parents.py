@@ -95,11 +95,11 @@ def _begin(connection: sqlite3.Connection, event: TurnBegun, *, seq: int, boot: 
         "AND state IN ('pending', 'claimed')",
         [(event.token, nudge) for nudge in event.nudges],
     )
-    woken = event.origin is Origin.WAKE
+    woken = int(event.origin is Origin.WAKE)
     connection.execute(
         "INSERT INTO parent VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET turn_seq = excluded.turn_seq, "
-        "wakes = CASE WHEN excluded.wakes THEN wakes + 1 ELSE 0 END",
-        (event.parent, int(woken), seq),
+        "wakes = CASE WHEN ? THEN wakes WHEN excluded.wakes THEN wakes + 1 ELSE 0 END",
+        (event.parent, woken, seq, event.origin is Origin.ANSWER),
     )
 
 

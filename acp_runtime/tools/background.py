@@ -189,6 +189,7 @@ BACKGROUND: Final = (
         SpawnInput,
         spawn,
         "execute",
+        open_world=True,
     ),
     Tool(
         "list_background_subagents",
@@ -203,6 +204,7 @@ BACKGROUND: Final = (
         SendInput,
         send,
         "execute",
+        open_world=True,
     ),
     Tool(
         "poll_background_subagent",
@@ -224,6 +226,8 @@ BACKGROUND: Final = (
         StopInput,
         stop,
         "execute",
+        destructive=True,
+        repeatable=True,
     ),
     Tool(
         "wait_background_subagents",
@@ -238,5 +242,6 @@ BACKGROUND: Final = (
         AnswerInput,
         answer,
         "execute",
+        open_world=True,
     ),
 )

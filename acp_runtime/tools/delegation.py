@@ -204,6 +204,7 @@ DELEGATION: Final = (
         DelegateInput,
         delegate,
         "execute",
+        open_world=True,
     ),
     Tool("check_task", "Look at a task once, without waiting; never in a loop.", TaskIdInput, check, "read"),
     Tool(
@@ -213,7 +214,15 @@ DELEGATION: Final = (
         collect,
         "read",
     ),
-    Tool("steer_task", "Send a message into a running task.", SteerInput, steer, "execute"),
-    Tool("cancel_task", "End a running task that is not wanted any more.", TaskIdInput, cancel, "execute"),
+    Tool("steer_task", "Send a message into a running task.", SteerInput, steer, "execute", open_world=True),
+    Tool(
+        "cancel_task",
+        "End a running task that is not wanted any more.",
+        TaskIdInput,
+        cancel,
+        "execute",
+        destructive=True,
+        repeatable=True,
+    ),
     Tool("list_tasks", "List your tasks and how they stand.", NoInput, list_tasks, "read"),
 )

@@ -61,13 +61,20 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One row of a table. `kind` says in ACP's word whether it changes something."""
+    """One row of a table. `kind` says in ACP's word whether it changes something.
+
+    Of those that do: `destructive` ends something, and calling a `repeatable` one again changes nothing more.
+    `open_world`: an agent acts on it, whose sandbox may reach hosts of the network.
+    """
 
     name: str
     sentence: str
     model: type[Input]
     handler: Callable[[Desk, Any], Awaitable[Answer]]
     kind: Literal["read", "execute"]
+    destructive: bool = False
+    repeatable: bool = False
+    open_world: bool = False
 
     def schema(self) -> Answer:
         """Return the tool as models are told about it: JSON Schema without what only programs want."""

@@ -27,9 +27,14 @@ class Toolbox:
         self._desk = desk
         self._tools = {tool.name: tool for name in sets for tool in TOOLSETS[name]}
 
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """The tools that a model is told about; none where they are disabled."""
+        return tuple(self._tools.values()) if self._desk.enabled else ()
+
     def schemas(self) -> list[Answer]:
-        """Return what a model is told about its tools; nothing where they are disabled."""
-        return [tool.schema() for tool in self._tools.values()] if self._desk.enabled else []
+        """Return what a model is told about its tools."""
+        return [tool.schema() for tool in self.tools]
 
     async def call(self, name: object, arguments: object = None) -> Answer:
         """Return a tool's answer. Names and arguments are a model's: whatever they are, they are answered."""

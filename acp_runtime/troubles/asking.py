@@ -31,6 +31,8 @@ ASKING: Final = Area(
             "look at the list of tasks"),
         Trouble("unknown_tool", "there is no tool of that name", "a host offers a tool that this version does not have",
             "the known tools are in the sentence"),
+        Trouble("busy", "a session of the MCP server has too many calls under way", "a host that calls without end",
+            "nothing was done: wait for a call to end, and call again"),
         Trouble("unknown_method", "the daemon has no method of that name",
             "a client of another version, or a wrong path", "use the client of the same version"),
         Trouble("unknown_turn", "a turn was to be acknowledged that was never begun, or that was deleted since",

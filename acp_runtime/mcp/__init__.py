@@ -1,0 +1,1 @@
+"""The tools as a Model Context Protocol server: one server object over any pair of streams."""

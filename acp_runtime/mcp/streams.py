@@ -1,0 +1,134 @@
+"""A session over a pair of byte streams: one JSON-RPC message a line, as the protocol's stdio has it.
+
+Promises: memory is bounded whatever the peer sends or does not read, what is no message is answered as the protocol
+says, and when the peer leaves nothing of the session goes on but what must not be cut.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeAlias, TypeVar
+
+import anyio
+import mcp_types as types
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.server.lowlevel import Server
+from mcp.shared.message import ServerMessageMetadata, SessionMessage
+from pydantic import ValidationError
+
+from acp_runtime.mcp.server import server_of
+from acp_runtime.mcp.session import Session
+from acp_runtime.wire.ndjson import LineSplitter, Oversized
+
+log = logging.getLogger(__name__)
+
+# The longest message to a subagent, with every character escaped, and room for what is around it.
+MAX_LINE: Final = 16 * 1024 * 1024
+MAX_OPEN: Final = 64
+T = TypeVar("T")
+CHUNK: Final = 65_536
+WRITE_SECONDS: Final = 60.0
+
+
+async def serve(session: Session, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Serve a session until its peer leaves or reads no more; then the session and the writer are closed."""
+    try:
+        await _Link(session, reader, writer).run()
+    finally:
+        await session.close()
+        await _close(writer)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Let out what was said last, to a peer that still reads."""
+    writer.close()
+    try:
+        async with asyncio.timeout(WRITE_SECONDS):
+            await writer.wait_closed()
+    except (OSError, TimeoutError):
+        writer.transport.abort()
+
+
+_Pair: TypeAlias = tuple[MemoryObjectSendStream[T], MemoryObjectReceiveStream[T]]
+
+
+class _Link:
+    """What goes to and fro between the bytes and the SDK's streams."""
+
+    def __init__(self, session: Session, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._session = session
+        self._reader = reader
+        self._writer = writer
+        self._room = asyncio.Semaphore(MAX_OPEN)
+
+    async def run(self) -> None:
+        heard_in, heard_out = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+        said_in, said_out = anyio.create_memory_object_stream[SessionMessage](0)
+        server: Server[Any] = server_of(lambda _: self._session)
+        with heard_in, heard_out, said_in, said_out:
+            await self._serve(server, (heard_in, heard_out), (said_in, said_out))
+
+    async def _serve(
+        self, server: Server[Any], heard: _Pair[SessionMessage | Exception], said: _Pair[SessionMessage]
+    ) -> None:
+        (heard_in, heard_out), (said_in, said_out) = heard, said
+        async with asyncio.TaskGroup() as group:
+            hearing = group.create_task(self._ended(self._hear(heard_in)))
+            saying = group.create_task(self._ended(self._say(said_out)))
+            serving = group.create_task(server.run(heard_out, said_in, server.create_initialization_options()))
+            await asyncio.wait((saying, serving), return_when=asyncio.FIRST_COMPLETED)
+            for each in (hearing, serving, saying) if saying.done() else (hearing,):
+                each.cancel()
+
+    async def _ended(self, work: Awaitable[None]) -> None:
+        """Whatever a peer does to its end of the streams is the end of the session, and no failure of ours."""
+        try:
+            await work
+        except (OSError, TimeoutError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            log.info("the session of a client ends: %s", str(error) or type(error).__name__)
+
+    async def _hear(self, heard: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
+        lines = LineSplitter(MAX_LINE)
+        async with heard:
+            while data := await self._reader.read(CHUNK):
+                for line in lines.feed(data):
+                    await self._take(line, heard.send)
+
+    async def _take(self, line: bytes | Oversized, send: Callable[[SessionMessage], Awaitable[None]]) -> None:
+        if isinstance(line, Oversized):
+            sentence = f"a message of {line.length} bytes was not read; at most {MAX_LINE} are allowed"
+            await self._refuse(types.INVALID_REQUEST, sentence)
+            return
+        try:
+            message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
+        except ValidationError as error:
+            broken = error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid"
+            word = "is no JSON" if broken else "is no message of JSON-RPC 2.0"
+            await self._refuse(types.PARSE_ERROR if broken else types.INVALID_REQUEST, f"the line {word}")
+            return
+        metadata = None
+        if isinstance(message, types.JSONRPCRequest):
+            await self._room.acquire()
+            metadata = ServerMessageMetadata(on_request_unanswered=self._unanswered)
+        await send(SessionMessage(message, metadata))
+
+    async def _unanswered(self) -> None:
+        self._room.release()
+
+    async def _say(self, said: MemoryObjectReceiveStream[SessionMessage]) -> None:
+        async with said:
+            async for each in said:
+                await self._write(each.message)
+                if isinstance(each.message, types.JSONRPCResponse | types.JSONRPCError):
+                    self._room.release()
+                    if each.message.id is not None:
+                        self._session.telling.sent(each.message.id)
+
+    async def _refuse(self, code: int, sentence: str) -> None:
+        error = types.ErrorData(code=code, message=sentence)
+        await self._write(types.JSONRPCError(jsonrpc="2.0", id=None, error=error))
+
+    async def _write(self, message: types.JSONRPCMessage) -> None:
+        self._writer.write(message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
+        async with asyncio.timeout(WRITE_SECONDS):
+            await self._writer.drain()
