@@ -22,6 +22,8 @@ from acp_runtime.core.inputs import (
     Halted,
     Heard,
     Input,
+    LoginExpired,
+    LoginRenewed,
     ModelUsed,
     PromptAnswered,
     PromptBroke,
@@ -38,6 +40,7 @@ from acp_runtime.core.inputs import (
     StepBegan,
     StopSubagent,
 )
+from acp_runtime.core.logins import AGAIN, GIVE_UP
 from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, Steering, Step, Subagent
 from acp_runtime.core.request import Option, RequestKind
 from acp_runtime.core.timers import next_deadline
@@ -117,6 +120,8 @@ def moves(state: Subagent, random: Random) -> list[Input]:
     task = random.choice([f"{state.id}.t{number}" for number in range(1, state.task_count + 2)])
     request = random.choice([each.id for each in state.open_requests] or ["1-0"])
     option = random.choice(["continue", "drop"] if state.question is not None else ["a", "r"])
+    if any(each.id == request and each.kind is RequestKind.LOGIN for each in state.open_requests):
+        option = random.choice([AGAIN, GIVE_UP])
     if any(each.id == request and each.kind is RequestKind.EGRESS for each in state.open_requests):
         option = random.choice([ALLOW_IT, ALWAYS, REFUSE])
     steer = random.choice([each.id for each in state.steers] or [f"{state.id}.s1"])
@@ -128,6 +133,8 @@ def moves(state: Subagent, random: Random) -> list[Input]:
         Heard(attempt, tuple(random.choices(ENTRIES, k=random.randrange(1, 4)))),
         Asked(attempt, f"{attempt}-{random.randrange(1_000_000)}", "may I", random.choice([(ALLOW,), (REJECT,), ()])),
         Denied(attempt, random.choice(RULES)),
+        LoginExpired(attempt, "log in again"),
+        LoginRenewed(request),
         PromptAnswered(attempt, task, reason, random.choice([None, 0, 2]), "", random.choice([0, 0, 0, 1])),
         PromptBroke(attempt, task, random.choice(["error", "429 slow down"])),
         PromptLaid(attempt, task, random.randrange(1, 100), random.randrange(1_000)),

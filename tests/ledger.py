@@ -26,9 +26,8 @@ from acp_runtime.core.events import (
     TranscriptAdded,
 )
 from acp_runtime.core.evolve import evolve
-from acp_runtime.core.model import Lifecycle, Subagent, TaskState
+from acp_runtime.core.model import HOLDING_THE_QUEUE, Lifecycle, Subagent, TaskState
 from acp_runtime.core.nudge import About, nudges_for
-from acp_runtime.core.request import RequestKind
 
 
 def check_log(events: Sequence[Event]) -> Subagent:
@@ -122,9 +121,9 @@ def _check_requests(events: Sequence[Event], state: Subagent) -> None:
                 "answered with what nobody offered"
             )
     active = state.active
-    asked = {each.task_id for each in state.open_requests if each.kind is not RequestKind.QUESTION}
+    asked = {each.task_id for each in state.open_requests if each.kind not in HOLDING_THE_QUEUE}
     assert asked <= ({active.id} if active else set())
-    assert state.question is None or state.queued, "a question about an empty queue"
+    assert state.question is None or state.queued or active, "a question about no task"
     steers = Counter(event.steer_id for event in events if isinstance(event, SteerEnded))
     assert all(count == 1 for count in steers.values()), "a steer has two outcomes"
     assert not (state.lifecycle is Lifecycle.STOPPING and state.open_requests), "a question stays open in a stop"

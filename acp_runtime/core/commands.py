@@ -4,6 +4,7 @@ from acp_runtime.core.draft import Draft
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.events import RequestClosed, SteerRequested
 from acp_runtime.core.inputs import AnswerRequest, CancelTask, ResumeSubagent, Send, SteerTask, StopSubagent
+from acp_runtime.core.logins import AGAIN, give_up
 from acp_runtime.core.model import Lifecycle, Reason, Step, TaskState
 from acp_runtime.core.plaintext import quiet
 from acp_runtime.core.request import Option, Request, RequestKind
@@ -109,9 +110,11 @@ def answer(draft: Draft, given: AnswerRequest) -> None:
 
 
 def close(draft: Draft, request: Request, option_id: str, *, by: str) -> None:
-    """Close a question; `drop` as the answer to the manager's own cancels what it was about."""
+    """Close a question; a no to the manager's own ends what it was about."""
     draft.emit(RequestClosed(at=draft.now, request_id=request.id, answer=option_id, by=by))
     if request.kind is RequestKind.QUESTION and option_id == DROP.id:
         for task in draft.state.queued:
             cause = "the earlier session was lost, and the queued tasks were not wanted without it"
             draft.end(task, TaskState.CANCELLED, cause=cause, by=by)
+    if request.kind is RequestKind.LOGIN and option_id != AGAIN:
+        give_up(draft, request.title, by=by)

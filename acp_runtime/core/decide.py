@@ -8,7 +8,7 @@ older attempt, of a task that is not active, after the end) gives no events. The
 from collections.abc import Callable
 from typing import Any
 
-from acp_runtime.core import commands, due, observations
+from acp_runtime.core import commands, due, logins, observations
 from acp_runtime.core.draft import Draft
 from acp_runtime.core.effects import Effect
 from acp_runtime.core.errors import Rejected
@@ -25,6 +25,8 @@ from acp_runtime.core.inputs import (
     Halted,
     Heard,
     Input,
+    LoginExpired,
+    LoginRenewed,
     ModelUsed,
     PromptAnswered,
     PromptBroke,
@@ -95,6 +97,8 @@ _HANDLERS: dict[type[Input], Callable[[Draft, Any], None]] = {
     Heard: observations.heard,
     Asked: observations.asked,
     Denied: observations.denied,
+    LoginExpired: logins.login_expired,
+    LoginRenewed: logins.login_renewed,
     PromptLaid: observations.prompt_laid,
     PromptAnswered: observations.prompt_answered,
     PromptBroke: observations.prompt_broke,

@@ -1,5 +1,7 @@
 """A decision in the making: the state as it will be, and the events that make it so."""
 
+from typing import Final
+
 from acp_runtime.core.events import (
     AttemptStarted,
     CancelRequested,
@@ -13,10 +15,12 @@ from acp_runtime.core.events import (
 )
 from acp_runtime.core.evolve import evolve
 from acp_runtime.core.ids import task_id
-from acp_runtime.core.model import Lifecycle, Reason, Steering, Step, Subagent, Task, TaskState
+from acp_runtime.core.model import HOLDING_THE_QUEUE, Lifecycle, Reason, Steering, Step, Subagent, Task, TaskState
+from acp_runtime.core.request import RequestKind
 from acp_runtime.core.timers import milliseconds, retry_at
 
-_QUEUED_OUTCOME = {
+PROMPTED: Final = frozenset(RequestKind) - HOLDING_THE_QUEUE
+_QUEUED_OUTCOME: Final = {
     Reason.START_FAILED: TaskState.FAILED,
     Reason.START_TIMEOUT: TaskState.TIMED_OUT,
     Reason.LIFETIME: TaskState.TIMED_OUT,
@@ -57,9 +61,9 @@ class Draft:
         )
 
     def settle(self) -> None:
-        """Coupling rules after any input: no question about an empty queue; a one-shot agent ends with its task."""
+        """Coupling rules after any input: no question about no task; a one-shot agent ends with its task."""
         state = self.state
-        if state.question is not None and not state.queued:
+        if state.question is not None and not state.queued and state.active is None:
             self.close_questions(by="manager")
         over = state.lifecycle is Lifecycle.STOPPING or state.lifecycle.over
         if state.order.one_shot and not over and all(task.state.over for task in state.tasks):
@@ -76,17 +80,22 @@ class Draft:
 
     def restart(self, *, counted: bool = True) -> None:
         """Begin another attempt after a pause that doubles; what was asked of the old process is void."""
-        self.close_questions(by="manager")
+        self.close_questions(by="manager", kept=frozenset((RequestKind.LOGIN,)))
         self.end_steers()
         self.start(Step.BACKOFF, self.state.limits.backoff * 2**self.state.restarts, counted=counted)
 
     def close_requests(self, *, by: str) -> None:
-        for request in self.state.open_requests:
-            self.emit(RequestClosed(at=self.now, request_id=request.id, answer="", by=by))
+        """Close what is asked of the task that is with the agent."""
+        self._close(PROMPTED, by)
 
-    def close_questions(self, *, by: str, answer: str = "") -> None:
-        if (question := self.state.question) is not None:
-            self.emit(RequestClosed(at=self.now, request_id=question.id, answer=answer, by=by))
+    def close_questions(self, *, by: str, kept: frozenset[RequestKind] = frozenset()) -> None:
+        """Close what is asked of the subagent, and would hold its queue."""
+        self._close(HOLDING_THE_QUEUE - kept, by)
+
+    def _close(self, kinds: frozenset[RequestKind], by: str) -> None:
+        for request in self.state.open_requests:
+            if request.kind in kinds:
+                self.emit(RequestClosed(at=self.now, request_id=request.id, answer="", by=by))
 
     def end_steers(self) -> None:
         """Nobody will say any more whether the agent took these."""

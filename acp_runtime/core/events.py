@@ -183,7 +183,7 @@ class PromptSent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRetried(Event):
-    """The model failed before anything was produced, or the agent never got the prompt.
+    """The model failed before anything was produced, or had no login; or the agent never got the prompt.
 
     The task waits first in the queue until `retry_at`; `number` counts the failures of the model.
     """
@@ -278,7 +278,7 @@ class BudgetReached(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRefused(Event):
-    """A call of a model was refused while a task was under way, since the budget is used up: the task will fail."""
+    """A call of a model was refused while a task was under way, for a budget or a login that is gone: it will fail."""
 
     task_id: str
     cause: str

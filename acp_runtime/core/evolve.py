@@ -61,6 +61,10 @@ FORGOTTEN: Final = (
     "(Note from the manager: this is a new session. The earlier conversation could not be restored; the files in the "
     "workspace are as you left them.)"
 )
+CUT_OFF: Final = (
+    "(Note from the manager: your last turn was cut off because the login for your model had expired. There is one "
+    "again, and this is the same task: look at what you have done of it, and go on from there.)"
+)
 MESSAGE_GAP: Final = "\n\n"
 
 
@@ -102,7 +106,7 @@ def _within(state: Subagent, event: Event) -> Subagent:
 def _budget(state: Subagent, event: BudgetReached | CallRefused) -> Subagent:
     if isinstance(event, BudgetReached):
         return replace(state, reached=(*state.reached, event.bound))
-    marked = (replace(each, over_budget=event.cause) if each.id == event.task_id else each for each in state.tasks)
+    marked = (replace(each, doomed=event.cause) if each.id == event.task_id else each for each in state.tasks)
     return replace(state, tasks=tuple(marked))
 
 
@@ -201,6 +205,12 @@ def _opened(state: Subagent, event: SessionOpened) -> Subagent:
     )
 
 
+def _cut_off(task: Task) -> str:
+    """Return what an agent is to know of a task that it had begun before it had no login."""
+    begun = task.evidence.text or task.evidence.tools
+    return CUT_OFF if task.logged_out and begun else ""
+
+
 def _joined(*notes: str) -> str:
     return "\n\n".join(note for note in notes if note)
 
@@ -223,12 +233,12 @@ def _task(state: Subagent, event: TaskEvent) -> Subagent:
     match event:
         case TaskStarted():
             new = replace(new, deadline=event.deadline, put_off=False, note=event.note)
-            new = replace(new, retry_at=None, cause="", prompt=None)
+            new = replace(new, retry_at=None, cause="", prompt=None, logged_out="")
             state = replace(state, note="")
         case TaskRetried():
             new = replace(new, deadline=None, remaining=None, evidence=Evidence(), cause=event.cause)
             new = replace(new, retries=event.number, retry_at=event.retry_at)
-            state = replace(state, note=_joined(new.note, state.note))
+            state = replace(state, note=_joined(new.note, _cut_off(old), state.note))
         case CancelRequested():
             new = replace(new, deadline=event.deadline, put_off=False, remaining=None, goal=event.goal)
             new = replace(new, cause=event.cause, cancelled_by=event.by)
@@ -288,6 +298,8 @@ def _request(state: Subagent, event: RequestOpened | RequestClosed) -> Subagent:
         opened = replace(opened, wire=event.wire, rule=event.rule)
         if event.kind is RequestKind.EGRESS:
             return _wished(replace(state, requests=(*state.requests, opened)), opened)
+        if event.kind is RequestKind.LOGIN:
+            state = _logged_out(state, event.title)
         if event.kind is RequestKind.PERMISSION:
             state = replace(state, asked=max(state.asked, request_number(event.request_id)))
             state = replace(state, heard=max(state.heard, event.upto))
@@ -299,6 +311,11 @@ def _request(state: Subagent, event: RequestOpened | RequestClosed) -> Subagent:
         replace(each, answer=event.answer) if each.id == event.request_id else each for each in state.requests
     )
     return _unpause(replace(state, requests=requests), event.at)
+
+
+def _logged_out(state: Subagent, title: str) -> Subagent:
+    state, task = replace(state, wish_count=state.wish_count + 1), state.active
+    return state if task is None else _put(state, replace(task, logged_out=title))
 
 
 def _wished(state: Subagent, opened: Request) -> Subagent:

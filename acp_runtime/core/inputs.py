@@ -148,6 +148,21 @@ class Denied(Observation):
 
 
 @dataclass(frozen=True, slots=True)
+class LoginExpired(Observation):
+    """A call of a model was refused since the login for it has expired; `title` says which, and what to do where."""
+
+    attempt: int
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRenewed(Observation):
+    """There is a login again, which this request asks for."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class PromptLaid(Observation):
     """The prompt will be written as JSON-RPC request `request` at `offset` of the input, once this is durable."""
 

@@ -17,6 +17,7 @@ MAX_RESULT_CHARS: Final = 65_536
 MAX_TOOLS_COUNTED: Final = 4_096
 MAX_STEERS_KEPT: Final = 8
 LONGEST_SECONDS: Final = 100 * 365.25 * 86_400  # what lasts longer than a hundred years has no date
+HOLDING_THE_QUEUE: Final = frozenset((RequestKind.QUESTION, RequestKind.LOGIN))
 _NUMBERS: Final = frozenset({"queue", "restarts", "retries"})
 
 
@@ -233,7 +234,8 @@ class Task:
     """One instruction and what became of it. `note` is put before its text; `retry_at`: not to be delivered before.
 
     `prompt` is the JSON-RPC id of its prompt and the offset of the agent's input at which that was to be written.
-    `over_budget`: why a call of a model was refused in it.
+    `doomed`: why it fails whatever its agent makes of that: a call of a model was refused, and will be. `logged_out`:
+    why one was refused for want of a login, until it is given again.
     `put_off`: its deadline came in a loss or right behind one, and was moved for that; only another manager moves it
     again. `wishes`: what it was refused to reach, and asked for.
     """
@@ -254,7 +256,8 @@ class Task:
     retries: int = 0
     retry_at: int | None = None
     prompt: tuple[int, int] | None = None
-    over_budget: str = ""
+    doomed: str = ""
+    logged_out: str = ""
     wishes: tuple[Wish, ...] = ()
 
 
@@ -344,8 +347,8 @@ class Subagent:
 
     @property
     def question(self) -> Request | None:
-        """The manager's own open question, which holds the queue."""
-        return next((each for each in self.open_requests if each.kind is RequestKind.QUESTION), None)
+        """An open question of the manager's own that holds the queue."""
+        return next((each for each in self.open_requests if each.kind in HOLDING_THE_QUEUE), None)
 
     @property
     def open_steers(self) -> tuple[Steer, ...]:

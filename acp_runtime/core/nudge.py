@@ -19,7 +19,7 @@ from acp_runtime.core.events import (
     TaskEnded,
 )
 from acp_runtime.core.ids import nudge_id
-from acp_runtime.core.model import Lifecycle, Opening, Reason, Subagent, TaskState, Verdict
+from acp_runtime.core.model import HOLDING_THE_QUEUE, Lifecycle, Opening, Reason, Subagent, TaskState, Verdict
 from acp_runtime.core.permission import KINDS, choose
 from acp_runtime.core.request import Option, RequestKind
 
@@ -163,7 +163,7 @@ def _task(state: Subagent, event: TaskEnded) -> Nudge | None:
 
 
 def _request(state: Subagent, event: RequestOpened) -> Nudge | None:
-    permission = event.kind is not RequestKind.QUESTION
+    permission = event.kind not in HOLDING_THE_QUEUE
     if event.kind is RequestKind.PERMISSION and _answers_itself(state, event.options):
         return None
     kind = NudgeKind.NEEDS_PERMISSION if permission else NudgeKind.NEEDS_INPUT
@@ -178,7 +178,7 @@ def _request(state: Subagent, event: RequestOpened) -> Nudge | None:
         headline="needs permission" if permission else "needs an answer",
         cause=event.title,
         result="; ".join(f"{option.id} ({_kind(option)}) = {option.name}" for option in event.options),
-        reason=event.kind if event.kind is RequestKind.EGRESS else kind,
+        reason=event.kind if event.kind in (RequestKind.EGRESS, RequestKind.LOGIN) else kind,
     )
 
 

@@ -44,7 +44,8 @@ from acp_runtime.core.inputs import (
     SteerAnswered,
     StepBegan,
 )
-from acp_runtime.core.model import Lifecycle, Opening, Permissions, Reason, Steering, Step, Task, TaskState
+from acp_runtime.core.logins import put_back, waits
+from acp_runtime.core.model import Lifecycle, Opening, Permissions, Reason, Steering, Step, Task, TaskState, Verdict
 from acp_runtime.core.outcome import Judgement, judge, worth_retrying
 from acp_runtime.core.permission import choose
 from acp_runtime.core.request import RequestKind
@@ -231,7 +232,11 @@ def prompt_answered(draft: Draft, given: PromptAnswered) -> None:
     if task := _delivered(draft, given.attempt, given.task_id):
         changed = _changed_meanwhile(draft, given.files_changed)
         evidence = replace(task.evidence, files_changed=changed, skipped_lines=given.skipped_lines)
-        _end_prompt(draft, task, given, judge(given.stop_reason, evidence), given.stop_reason)
+        judged = judge(given.stop_reason, evidence)
+        if waits(draft, task, done=judged.verdict is Verdict.FULL):
+            put_back(draft, task)
+        else:
+            _end_prompt(draft, task, given, judged, given.stop_reason)
 
 
 def _changed_meanwhile(draft: Draft, count: int | None) -> int | None:
@@ -240,15 +245,17 @@ def _changed_meanwhile(draft: Draft, count: int | None) -> int | None:
 
 
 def prompt_broke(draft: Draft, given: PromptBroke) -> None:
-    """Fail the task, or put it back for a while when its model failed before anything was produced."""
+    """Fail the task, or put it back: for a while when its model failed before anything was produced; for its login."""
     task = _delivered(draft, given.attempt, given.task_id)
     if task is None:
         return
     limits = draft.state.limits
     wanted = task.state is TaskState.RUNNING and draft.state.lifecycle is not Lifecycle.STOPPING
-    again = wanted and not task.over_budget and task.retries < limits.retries
+    again = wanted and not task.doomed and task.retries < limits.retries
     changed = _changed_meanwhile(draft, given.files_changed)
-    if again and worth_retrying(given.cause, task.evidence, changed):
+    if waits(draft, task, done=False):
+        put_back(draft, task)
+    elif again and worth_retrying(given.cause, task.evidence, changed):
         at = draft.after(limits.retry_delay * 2**task.retries)
         number = task.retries + 1
         draft.close_requests(by="manager")
@@ -267,8 +274,8 @@ def _end_prompt(
 ) -> None:
     """End a task by its agent's answer: what was asked of the agent meanwhile (a cancel) goes before what it says."""
     cancelling = task.state is TaskState.CANCELLING
-    if task.over_budget:  # whatever the agent makes of it: some call it an end, some an error of their own
-        judged = Judgement(TaskState.FAILED, None, task.over_budget)
+    if task.doomed:  # whatever the agent makes of it: some call it an end, some an error of their own
+        judged = Judgement(TaskState.FAILED, None, task.doomed)
     draft.emit(
         TaskEnded(
             at=draft.now,
@@ -362,7 +369,7 @@ def model_used(draft: Draft, given: ModelUsed) -> None:
     for bound in budget.reached(given.used):
         if bound not in draft.state.reached:
             draft.emit(BudgetReached(at=draft.now, bound=bound, cause=budget.words(bound, given.used)))
-    if given.refused and task is not None and not task.over_budget:
+    if given.refused and task is not None and not task.doomed:
         draft.emit(CallRefused(at=draft.now, task_id=task.id, cause=given.refused))
 
 

@@ -5,11 +5,12 @@ from enum import StrEnum
 
 
 class RequestKind(StrEnum):
-    """Who asks: the agent for a permission, the manager for a decision, or for what the agent may not reach yet."""
+    """What is asked for: a permission, a decision of the manager's, what may not be reached yet, or a login."""
 
     PERMISSION = "permission"
     QUESTION = "question"
     EGRESS = "egress"
+    LOGIN = "login"
 
 
 @dataclass(frozen=True, slots=True)

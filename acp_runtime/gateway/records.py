@@ -19,7 +19,9 @@ from acp_runtime.core.metering import Call, CallEnd, Usage
 from acp_runtime.egress.rules import Rule, needed
 from acp_runtime.gateway.lines import Json
 
-__all__ = ["Denial", "call_of", "call_record", "denial_of"]
+__all__ = ["Denial", "Expiry", "call_of", "call_record", "denial_of", "expiry_of"]
+
+_NO_LOGIN = frozenset(("login_expired", "key_missing"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,24 @@ class Denial:
     subagent: str
     attempt: int
     rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """A call that an attempt of a subagent was refused for want of a key that can be had again; `why` says how."""
+
+    subagent: str
+    attempt: int
+    why: str
+
+
+def expiry_of(record: Mapping[str, Any]) -> Expiry | None:
+    """Return the expiry of a record; None where another thing became of it."""
+    if record.get("code") not in _NO_LOGIN:
+        return None
+    with suppress(KeyError, TypeError, ValueError):
+        return Expiry(str(record["subagent"]), int(record["attempt"]), str(record["why"]))
+    return None
 
 
 def denial_of(record: Mapping[str, Any]) -> Denial | None:

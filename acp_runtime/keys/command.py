@@ -19,6 +19,7 @@ class KeyCommand:
     argv: tuple[str, ...] = field(repr=False)
     environ: Mapping[str, str] = field(repr=False)
     runs = True
+    stamp = None
 
     @classmethod
     def parse(cls, rest: str, environ: Mapping[str, str]) -> "KeyCommand":

@@ -12,7 +12,7 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.core.plaintext import one_line
 from acp_runtime.keys.secret import LONGEST, Secret
 
-__all__ = ["KeyFile", "read_private"]
+__all__ = ["KeyFile", "read_private", "stamp_of"]
 
 _OTHERS: Final = stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
 _BYTES: Final = 2 * LONGEST  # room for white space around the key
@@ -38,6 +38,10 @@ class KeyFile:
     def name(self) -> str:
         return f"file:{one_line(str(self.path), 200)}"
 
+    @property
+    def stamp(self) -> object:
+        return stamp_of(self.path)
+
     async def read(self, refused: Secret | None = None) -> Secret:  # noqa: ARG002 - the protocol's signature
         content = await asyncio.to_thread(read_private, self.path, _BYTES, self.name)
         remedy = f"write the key alone into {one_line(str(self.path), 200)}"
@@ -46,6 +50,15 @@ class KeyFile:
         except UnicodeDecodeError:
             value = "\0"  # refused like every other character that no key has
         return Secret(value, name=self.name, remedy=remedy)
+
+
+def stamp_of(path: Path) -> object:
+    """Return what differs once a file was changed by anybody; None where it cannot be found."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def read_private(path: Path, limit: int, name: str) -> bytes:

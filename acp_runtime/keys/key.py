@@ -51,6 +51,7 @@ class LiveKey:
         self._refused: Secret | None = None
         self._renewed = self._failed = float("-inf")
         self._failure: tuple[str, str] | None = None  # kind and sentence
+        self._failed_with: object = None  # the stamp of what could not be used
         self._reading = asyncio.Lock()
 
     @property
@@ -64,14 +65,14 @@ class LiveKey:
             return self._held
 
     async def _read(self) -> Secret:
-        """Read the source; what it failed with a moment ago, it fails with."""
-        loop = asyncio.get_running_loop()
-        if self._failure and loop.time() < self._failed + PAUSE:
+        """Read the source; what it failed with a moment ago, it fails with, unless somebody has changed it since."""
+        loop, stamp = asyncio.get_running_loop(), self._source.stamp
+        if self._failure and loop.time() < self._failed + PAUSE and stamp == self._failed_with:
             raise Rejected(*self._failure)
         try:
             secret = await self._source.read(self._refused)
         except Rejected as error:
-            self._failure, self._failed = (error.kind, str(error)), loop.time()
+            self._failure, self._failed, self._failed_with = (error.kind, str(error)), loop.time(), stamp
             raise
         self._failure = None
         if self._refused is not None:
@@ -85,10 +86,16 @@ class LiveKey:
 
 
 async def key_in_use(text: str, environ: Mapping[str, str]) -> Key:
-    """Read a source and return its key. Raises Rejected as it does.
+    """Read a source and return its key. Raises Rejected as it does, but for a login that has expired.
 
-    A variable cannot change under the process that has it, so its key is given as it is.
+    That one is asked for when it is needed: somebody may have logged in by then. A variable cannot change under the
+    process that has it, so its key is given as it is.
     """
     key = LiveKey(text, environ)
-    secret = await key.current()
+    try:
+        secret = await key.current()
+    except Rejected as error:
+        if error.kind != "login_expired":
+            raise
+        return key
     return secret if isinstance(key_source(text, environ), KeyVariable) else key

@@ -20,6 +20,7 @@ class KeychainItem:
     account: str | None
     environ: Mapping[str, str] = field(repr=False)
     runs = True
+    stamp = None
 
     @classmethod
     def parse(cls, rest: str, environ: Mapping[str, str]) -> "KeychainItem":

@@ -2,7 +2,8 @@
 
 Promises: the tokens stay on this side; one that is about to expire, or was refused, is renewed first, by one process at
 a time however many ask; what the vendor gave is written back as its command line does it, whole or not at all, with the
-mode that the file had; and a login that the vendor renews no more is told as `login_expired`.
+mode that the file had; and a login that the vendor renews no more is told as `login_expired`, and given to nobody until
+there is another one, whatever its own words say of its end.
 """
 
 import asyncio
@@ -15,8 +16,8 @@ from typing import Any, Final
 
 from acp_runtime.clock import SystemClock
 from acp_runtime.core.errors import Rejected
-from acp_runtime.keys.file import read_private
-from acp_runtime.keys.renewal import NotRenewed, locked, renewed, replace_file
+from acp_runtime.keys.file import read_private, stamp_of
+from acp_runtime.keys.renewal import NotRenewed, is_dead, locked, mark_dead, renewed, replace_file
 from acp_runtime.keys.secret import Secret
 from acp_runtime.keys.vendors import IMPOSSIBLE, VENDORS, Tokens, Vendor
 
@@ -55,6 +56,10 @@ class KeyLogin:
         return f"login:{self.vendor_name}"
 
     @property
+    def stamp(self) -> object:
+        return stamp_of(self.path)
+
+    @property
     def _vendor(self) -> Vendor:
         return VENDORS[self.vendor_name]
 
@@ -84,6 +89,8 @@ class KeyLogin:
     def _is_due(self, tokens: Tokens, refused: Secret | None) -> bool:
         if refused is not None and refused.reveal() == tokens.access.encode():
             return True
+        if is_dead(self.path, tokens.digest):
+            return True
         return tokens.until is not None and tokens.until - EARLY <= _now()
 
     def _renew(self, document: Mapping[str, Any], tokens: Tokens, refused: Secret | None) -> Tokens:
@@ -95,8 +102,11 @@ class KeyLogin:
             except (AttributeError, KeyError, TypeError, ValueError):
                 raise NotRenewed("the vendor's answer holds no token", final=False) from None
         except NotRenewed as error:
-            if not error.final and refused is None and tokens.until is not None and tokens.until > _now():
+            good = refused is None and tokens.until is not None and tokens.until > _now()
+            if not error.final and good and not is_dead(self.path, tokens.digest):
                 return tokens  # it is good for a moment yet, and the next request tries again
+            if error.final:
+                mark_dead(self.path, tokens.digest)
             remedy = self._vendor.again if error.final else "try again, or log in anew"
             sentence = f"The login {self.name} was not renewed: {error}; {remedy}."
             raise Rejected("login_expired" if error.final else "key_unreadable", sentence) from None

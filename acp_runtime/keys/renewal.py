@@ -1,5 +1,7 @@
 """Renewing a token of OAuth, one process at a time, and the file that it is written back to.
 
+In the file of the lock stands the digest of the login that its vendor renews no more, so that nobody takes it for good.
+
 For threads: each call blocks, and each has a bound.
 """
 
@@ -17,7 +19,7 @@ from typing import Any, Final
 
 from acp_runtime.core.errors import Rejected
 
-__all__ = ["NotRenewed", "locked", "renewed", "replace_file"]
+__all__ = ["NotRenewed", "is_dead", "locked", "mark_dead", "renewed", "replace_file"]
 
 SECONDS: Final = 10.0  # for the vendor's answer
 TURNS: Final = 450  # tries for the lock, a fifth of a second each: whoever holds it is done within `SECONDS`
@@ -66,7 +68,7 @@ def renewed(url: str, client: str, refresh: str | None) -> dict[str, Any]:
 def locked(path: Path, name: str) -> Iterator[None]:
     """Hold the lock of a file, which lies beside it. Raises Rejected (`key_unreadable`)."""
     try:
-        descriptor = os.open(f"{path}.subagents-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(_lock(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise _unwritable(name, error) from error
     try:
@@ -82,6 +84,23 @@ def locked(path: Path, name: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def mark_dead(path: Path, digest: bytes) -> None:
+    """Note that the vendor renews this login no more; for who holds the lock. One that cannot be noted is asked for."""
+    with suppress(OSError):
+        _lock(path).write_bytes(digest)
+
+
+def is_dead(path: Path, digest: bytes) -> bool:
+    """Tell whether its vendor has refused to renew this very login."""
+    with suppress(OSError):
+        return _lock(path).read_bytes() == digest
+    return False
+
+
+def _lock(path: Path) -> Path:
+    return Path(f"{path}.subagents-lock")
 
 
 def replace_file(path: Path, content: bytes, name: str) -> None:

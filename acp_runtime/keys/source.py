@@ -31,6 +31,11 @@ class KeySource(Protocol):
         """Whether reading it runs a program, which takes its time and may ask the user something."""
         ...
 
+    @property
+    def stamp(self) -> object:
+        """What differs once somebody has changed the source, where that is seen without reading it; None elsewhere."""
+        ...
+
     async def read(self, refused: Secret | None = None) -> Secret:
         """Return the key as it is now, another one than `refused` where the source can have one made.
 

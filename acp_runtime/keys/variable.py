@@ -22,6 +22,7 @@ class KeyVariable:
     variable: str
     environ: Mapping[str, str] = field(repr=False)
     runs = False
+    stamp = None
 
     @classmethod
     def parse(cls, rest: str, environ: Mapping[str, str]) -> "KeyVariable":

@@ -5,6 +5,7 @@ The ids of clients are public, and the same on every machine. Of logins that can
 """
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,11 @@ class Tokens:
     refresh: str | None = field(repr=False)
     until: float | None
     beside: tuple[tuple[bytes, bytes], ...] = ()
+
+    @property
+    def digest(self) -> bytes:
+        """What tells this login from another, and nothing of its tokens."""
+        return hashlib.sha256(f"{self.access} {self.refresh}".encode()).hexdigest().encode()
 
 
 @dataclass(frozen=True, slots=True)

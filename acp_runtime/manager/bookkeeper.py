@@ -20,7 +20,7 @@ from acp_runtime.core.errors import StoreError, StoreOwned
 from acp_runtime.core.metering import Call
 from acp_runtime.gateway import ledger
 from acp_runtime.gateway.place import folder_beside
-from acp_runtime.gateway.records import Denial, call_of, denial_of
+from acp_runtime.gateway.records import Denial, Expiry, call_of, denial_of, expiry_of
 from acp_runtime.store.books import MODELS, PLACE, USED
 from acp_runtime.store.store import Store
 
@@ -32,11 +32,15 @@ MOST_MODELS: Final = 50
 
 
 class Bookkeeper:
-    """Of the store at `path`. `hear` is told each call once it is booked, `denied` what was refused for a rule."""
+    """Of the store at `path`. `hear` is told each call once it is booked, `denied` what was refused for a rule.
+
+    `expired` is told what was refused for want of a login.
+    """
 
     def __init__(self, store: Store, path: Path) -> None:
         self.hear: Callable[[Call], None] = lambda _: None
         self.denied: Callable[[Denial], None] = lambda _: None
+        self.expired: Callable[[Expiry], None] = lambda _: None
         self._store = store
         self._folder = folder_beside(path)
         self._writing = asyncio.Lock()
@@ -112,6 +116,8 @@ class Bookkeeper:
                     self.hear(call)
                 for denial in filter(None, map(denial_of, records)):
                     self.denied(denial)
+                for expiry in filter(None, map(expiry_of, records)):
+                    self.expired(expiry)
 
     def _named(self, call: Call) -> Call:
         names = self._models[call.subagent]

@@ -68,7 +68,7 @@ class DockerLauncher:
 
     def __init__(self, config: Config, environ: Mapping[str, str], *, labels: Mapping[str, str] | None = None) -> None:
         self._config = config
-        self._environ = environ
+        self.environ = environ
         self._reaping = Reaping(config, environ)
         self._more_labels = labels or {}
         self.own("unowned", 0, config.state_dir / "unowned")
@@ -83,7 +83,7 @@ class DockerLauncher:
         """See `Launcher.own`."""
         self._owner = Owner.of_this_process(store, epoch)
         place = GatewayPlace.of_store(store, path, self._config.runtime_dir)
-        self.gateway = GatewayLink(place, epoch, self._config.orphan_ttl, self._environ)
+        self.gateway = GatewayLink(place, epoch, self._config.orphan_ttl, self.environ)
 
     @property
     def _labels(self) -> Mapping[str, str]:
@@ -98,7 +98,7 @@ class DockerLauncher:
                 return agent
 
     async def _launch(self, request: LaunchRequest, receiver: Receiver, undo: AsyncExitStack) -> DockerAgent:
-        route = await route_of(request, self._environ)
+        route = await route_of(request, self.environ)
         ground = await self._prepared(request)
         await self._clear(ground, request)
         image = ground.base
@@ -158,7 +158,7 @@ class DockerLauncher:
             host_side = AsyncExitStack()
             if found.alive:
                 ways = partial(self._open_ways, request, found.sandbox, found.probed, found.run_dir)
-                await host_side.enter_async_context(opened_in_time(request, self._environ, ways))
+                await host_side.enter_async_context(opened_in_time(request, self.environ, ways))
             hold = hold_in(found.sandbox, found.probed, found.run_dir)
             return self._agent(request, hold, receiver, host_side, output_from=output_from)
 
@@ -168,7 +168,7 @@ class DockerLauncher:
         """Have the gateway carry what comes out of the sandbox. Raises GatewayError."""
         made = partial(
             account_of, request, sandbox=sandbox, probed=probed, run_dir=run_dir, route=route, config=self._config,
-            environ=self._environ,
+            environ=self.environ,
         )  # fmt: skip
         if route is not None or request.order.egress is not None:
             await self.gateway.open(made)
@@ -211,7 +211,7 @@ class DockerLauncher:
             return self._ground
 
     async def _prepare(self, request: LaunchRequest) -> _Ground:
-        engine = await Engine.connect(self._environ)
+        engine = await Engine.connect(self.environ)
         try:
             base = await self._base(engine, request)
             root = make_private(self._config.runtime_dir)
@@ -224,7 +224,7 @@ class DockerLauncher:
     async def _base(self, engine: Engine, request: LaunchRequest) -> str:
         if self._config.base_image is not None:
             return await ensure_image(engine, self._config.base_image, request.progress)
-        return await ensure_base(engine, request.progress, environ=self._environ)
+        return await ensure_base(engine, request.progress, environ=self.environ)
 
     async def _clear(self, ground: _Ground, request: LaunchRequest) -> None:
         """Remove the containers of earlier attempts, and what they stored when nothing of it is gone on with."""
@@ -245,7 +245,7 @@ class DockerLauncher:
             *host_mounts(request.order.confinement, ground.engine.endpoint, shared=ground.probed.sockets_shared),
         )
         if any(part.startswith(f"{AGENTS}/") for part in request.kind.argv):
-            volume = await ensure_agents(ground.engine, request.progress, environ=self._environ)
+            volume = await ensure_agents(ground.engine, request.progress, environ=self.environ)
             mounts = (*mounts, VolumeMount(volume, AGENTS))
         return mounts
 
@@ -270,7 +270,7 @@ class DockerLauncher:
     async def _bring_in(self, request: LaunchRequest) -> None:
         request.progress("taking the workspace in")
         scratch = make_private(self._config.cache_dir / SCRATCH)
-        async with snapshot(request, scratch, self._environ) as taken, self.guest(request) as guest:
+        async with snapshot(request, scratch, self.environ) as taken, self.guest(request) as guest:
             await bring_in(guest, taken)
 
     @asynccontextmanager

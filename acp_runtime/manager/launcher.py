@@ -4,7 +4,7 @@ Two launchers exist: `docker_launcher` (a hardened container each) and `local_la
 tests and development).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -198,6 +198,11 @@ class Launcher(Protocol):
     @property
     def name(self) -> str:
         """How it runs them: `docker` or `local`."""
+        ...
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """The variables by which it finds the keys of models, and all else."""
         ...
 
     def own(self, store: str, epoch: int, path: Path) -> None:

@@ -30,7 +30,7 @@ class LocalLauncher:
 
     def __init__(self, root: Path, environ: Mapping[str, str]) -> None:
         self._root = root
-        self._environ = environ
+        self.environ = environ
 
     def own(self, store: str, epoch: int, path: Path) -> None:
         """Nothing outlives a process of this machine that another manager could mistake for its own."""
@@ -64,7 +64,7 @@ class LocalLauncher:
         return self._root / request.subagent
 
     def _guest(self, home: Path) -> Guest:
-        runner = LocalRunner(self._environ.get("PATH", "/usr/bin:/bin"))
+        runner = LocalRunner(self.environ.get("PATH", "/usr/bin:/bin"))
         return Guest(runner, WorkspaceLimits(), base=str(home / "base"), work=str(home / "workspace"))
 
     async def _prepare(self, home: Path, request: LaunchRequest) -> Guest:
@@ -72,13 +72,13 @@ class LocalLauncher:
         for name in ("base", "workspace", "home", "scratch"):
             (home / name).mkdir(parents=True)
         guest = self._guest(home)
-        async with snapshot(request, home / "scratch", self._environ) as taken:
+        async with snapshot(request, home / "scratch", self.environ) as taken:
             await bring_in(guest, taken)
         return guest
 
     async def _start(self, home: Path, request: LaunchRequest, receiver: Receiver) -> LocalChannel:
         order = request.order
-        env = {name: self._environ[name] for name in PASSED_ON if name in self._environ}
+        env = {name: self.environ[name] for name in PASSED_ON if name in self.environ}
         env |= {"HOME": str(home / "home")}
         env |= request.kind.environment(model=order.model, base_url=order.model_url or "")
         cwd = home / "workspace" / order.cwd

@@ -31,11 +31,12 @@ from acp_runtime.core.model import Lifecycle, Reason, Subagent
 from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.core.timers import taken_over
 from acp_runtime.core.wishes import MOST_UNMET, granted, may_ask
-from acp_runtime.gateway.records import Denial
+from acp_runtime.gateway.records import Denial, Expiry
 from acp_runtime.manager.actor import Actor
 from acp_runtime.manager.bookkeeper import Bookkeeper
 from acp_runtime.manager.holder_key import HolderKey
 from acp_runtime.manager.launcher import Launcher, LaunchRequest, Progress
+from acp_runtime.manager.logins import Logins
 from acp_runtime.manager.policy import Policy, Standing
 from acp_runtime.manager.surroundings import Surroundings
 from acp_runtime.session.catalogue import AgentKind, Catalogue
@@ -74,7 +75,8 @@ class Supervisor:
         self._keep = keep
         self._progress = progress
         self._told: dict[str, set[str]] = {}  # of each subagent: bounds, and tasks with a refused call
-        bookkeeper.hear, bookkeeper.denied = self._called, self._denied
+        bookkeeper.hear, bookkeeper.denied, bookkeeper.expired = self._called, self._denied, self._expired
+        self._logins = Logins(lambda: tuple(self._actors.values()), launcher.environ)
         self._policy = policy
         self._wished: dict[str, set[str]] = {}  # of each subagent: rules that are about to be asked for
         self.bookkeeper = bookkeeper
@@ -89,12 +91,16 @@ class Supervisor:
 
         Raises `StoreError` (other_launcher: they are run by another kind of launcher; they are left as they are).
         """
-        watching = asyncio.create_task(self._watch_policy(), name="policy")
+        watching = (
+            asyncio.create_task(self._watch_policy(), name="policy"),
+            asyncio.create_task(self._logins.watch(), name="logins"),
+        )
         try:
             await self._take_up()
             yield self
         finally:
-            watching.cancel()
+            for each in watching:
+                each.cancel()
             try:
                 await self._close()
             finally:
@@ -273,6 +279,11 @@ class Supervisor:
     async def standing(self) -> tuple[Standing, ...]:
         """Return what was allowed for good."""
         return await asyncio.to_thread(self._policy.standing)
+
+    def _expired(self, expiry: Expiry) -> None:
+        actor = self._actors.get(expiry.subagent)
+        if actor is not None:
+            self._logins.expired(actor, expiry)
 
     async def allow_for_good(self, wanted: Standing) -> None:
         """Have all subagents of a preset reach what a rule allows, from now on and after a restart.

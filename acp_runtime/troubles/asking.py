@@ -112,7 +112,8 @@ CONFIGURATION: Final = Area(
         Trouble("key_malformed", "the model's key cannot be sent in a header",
             "it has several lines, or characters that no key has", "put the key alone there"),
         Trouble("login_expired", "the login of a subscription is renewed by its vendor no more",
-            "it was ended, or another machine renewed it", "log in again with the vendor's own command line"),
+            "it was ended, or another machine renewed it",
+            "log in again with the vendor's own command line; what waits for it goes on ([keys.md](keys.md))"),
         Trouble("key_unreadable", "the model's key cannot be read where it should be",
             "a file that others may read or change, a keychain that is locked or has no such item, a command that "
             "failed, or a vendor that could not be asked; the sentence says which",

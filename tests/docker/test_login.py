@@ -8,16 +8,17 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from platform import node
 
 import pytest
 
+from acp_runtime.core.logins import GIVE_UP
 from acp_runtime.core.model import TaskState, Verdict
-from acp_runtime.core.status import Status
+from acp_runtime.core.request import RequestKind
 from acp_runtime.manager.docker_launcher import DockerLauncher
 from tests.agents.scripted_model import ScriptedModel
 from tests.contract.conftest import PARENT, assert_nothing_left, label
 from tests.docker.real_place import RealPlace, inspect_all, make_place, stored
-from tests.docker.test_claude import then
 from tests.integration.test_logins import REFRESH, log_in
 from tests.integration.token_provider import TokenProvider
 
@@ -63,12 +64,17 @@ async def test_claude_works_with_a_login_whose_tokens_it_never_has(
         seen = await runtime.check(PARENT, view.id, inside, seconds=30)
         inspected = await asyncio.to_thread(inspect_all, real.root)
         asked, provider.status = len(provider.asked), 400
-        view = await then(runtime, view, "[[fail:401]]")
-        assert view.newest.state is TaskState.FAILED
-        assert "The login login:claude was not renewed: the vendor answered 400; run `claude`" in view.newest.cause
+        await runtime.send(PARENT, view.id, "[[fail:401]]")
+        view = await real.until(runtime, view.id, lambda each: bool(each.requests) and each.current_task is None)
+        why = "The login login:claude was not renewed: the vendor answered 400; run `claude` and log in with /login"
+        assert [(each.kind, each.title) for each in view.requests] == [(RequestKind.LOGIN, f"{why}, on {node()}")]
+        await runtime.answer(PARENT, view.id, view.requests[0].id, GIVE_UP)
+        view = await real.until(runtime, view.id, lambda each: each.settled)
+        assert (view.newest.state, why in view.newest.cause) == (TaskState.FAILED, True)
         await runtime.stop(PARENT, view.id, finished=True)
     access = json.loads(path.read_text())["claudeAiOauth"]["accessToken"]
-    assert (asked, len(provider.asked)) == (1, 2), "the model's no had the token renewed, or tried to"
+    assert asked == 1
+    assert 2 <= len(provider.asked) <= 3, "the model's no had the token renewed, or tried to; so did who waits for it"
     assert model.requests
     for request in model.requests:
         assert request.headers["authorization"] == f"Bearer {access}"
@@ -80,13 +86,22 @@ async def test_claude_works_with_a_login_whose_tokens_it_never_has(
     assert "stand-in" in seen.output, "the control: what the agent has instead of a key is found this way"
 
 
-@pytest.mark.requirement("D09.31")
-async def test_a_subagent_whose_login_has_expired_is_not_started_and_says_how_to_log_in(
-    real: RealPlace, provider: TokenProvider, home: Path
+@pytest.mark.requirement("D09.33")
+async def test_an_agent_whose_login_has_expired_does_its_task_once_somebody_has_logged_in(
+    real: RealPlace, model: ScriptedModel, provider: TokenProvider, home: Path
 ) -> None:
     log_in(home, "claude", expires_in=-1)
     provider.status = 400
     async with real.runtime() as runtime:
-        view = await real.do(runtime, "[[text:x]]", model_key=f"login:claude@{provider.url}")
-        assert (view.status, view.error_kind) == (Status.ERROR, "login_expired"), view
-        assert "run `claude` and log in with /login" in view.newest.cause
+        request = real.request("[[write:made.txt|x]][[text:All done.]]", model_key=f"login:claude@{provider.url}")
+        view = await runtime.spawn(PARENT, request)
+        view = await real.until(runtime, view.id, lambda each: bool(each.requests or each.settled))
+        assert [each.kind for each in view.requests] == [RequestKind.LOGIN], view.newest.cause
+        async with runtime.turn(PARENT) as turn:
+            assert turn.text.count("needs an answer") == 1
+            assert f"run 'claude' and log in with /login, on {node()}" in turn.text.replace("`", "'")
+        log_in(home, "claude", expires_in=3600)
+        view = await real.until(runtime, view.id, lambda each: each.settled)
+        assert [(each.state, each.result) for each in view.tasks] == [(TaskState.COMPLETED, "All done.")]
+        await runtime.stop(PARENT, view.id, finished=True)
+    assert model.requests, "none before there was a login"

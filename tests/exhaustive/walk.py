@@ -27,6 +27,8 @@ from acp_runtime.core.inputs import (
     Halted,
     Heard,
     Input,
+    LoginExpired,
+    LoginRenewed,
     ModelUsed,
     PromptAnswered,
     PromptBroke,
@@ -43,6 +45,7 @@ from acp_runtime.core.inputs import (
     StepBegan,
     StopSubagent,
 )
+from acp_runtime.core.logins import AGAIN, GIVE_UP
 from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, Steering, Step, Subagent
 from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.core.request import Option
@@ -69,6 +72,7 @@ class Ground:
     attempts: int = 1
     budget: int | None = None
     reaches: bool = False
+    logs_in: bool = False
 
     @property
     def limits(self) -> Limits:
@@ -83,6 +87,7 @@ GROUNDS = (
     Ground("resumed", attempts=2),
     Ground("budget", retries=1, budget=10),
     Ground("egress", retries=1, reaches=True),
+    Ground("login", logs_in=True),
 )
 
 
@@ -125,6 +130,7 @@ def observations(state: Subagent, attempt: int, ground: Ground) -> Iterator[Inpu
         yield Asked(attempt, f"{attempt}-1", "may I", (allow, reject))
         yield Asked(attempt, f"{attempt}-2", "may I", (reject,))
     yield from [Denied(attempt, RULE)] if ground.reaches else []
+    yield from [LoginExpired(attempt, "log in again")] if ground.logs_in and not state.wish_count else []
     for task in ids:
         yield PromptLaid(attempt, task, 7, 0)
         yield PromptBroke(attempt, task, "error")
@@ -169,6 +175,10 @@ def commands(state: Subagent, ground: Ground) -> Iterator[Input]:
     for request in state.open_requests if ground.reaches else ():
         yield AnswerRequest(request.id, ALLOW, "parent")
         yield AnswerRequest(request.id, REFUSE, "operator")
+    for request in state.open_requests if ground.logs_in else ():
+        yield LoginRenewed(request.id)
+        yield AnswerRequest(request.id, AGAIN, "parent")
+        yield AnswerRequest(request.id, GIVE_UP, "parent")
     yield AnswerRequest(f"q{state.attempt}", "continue", "parent")
     yield AnswerRequest(f"q{state.attempt}", "drop", "parent")
 
@@ -186,8 +196,9 @@ def key(state: Subagent) -> tuple[object, ...]:
     tasks = tuple((t.state, t.goal, t.remaining is not None, t.cancelled_by) for t in state.tasks)
     requests = tuple((r.rule or r.id, r.answer) for r in state.requests)
     more = (state.attempt, state.restarts, state.opening is Opening.LOST, bool(state.note), state.loss_told)
-    more = (*more, bool(state.refused), state.reached, tuple(bool(t.over_budget) for t in state.tasks))
+    more = (*more, bool(state.refused), state.reached, tuple(bool(t.doomed) for t in state.tasks))
     more = (*more, tuple(s.outcome for s in state.steers), tuple(t.retries for t in state.tasks))
+    more = (*more, state.wish_count, tuple(bool(t.logged_out) for t in state.tasks))
     stop = (state.stop.reason, state.stop.by, state.stop.failed) if state.stop else None
     more = (*more, tuple(tuple(wish.verdict for wish in task.wishes) for task in state.tasks))
     armed = tuple(name for name, _ in timers(state))

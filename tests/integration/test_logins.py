@@ -13,7 +13,7 @@ import h11
 import pytest
 
 from acp_runtime.core.errors import Rejected
-from acp_runtime.keys import LiveKey, Secret, key_source
+from acp_runtime.keys import LiveKey, Secret, key_in_use, key_source
 from tests.integration.http_ends import End, client, echo, forwarding, upstream
 from tests.integration.token_provider import TokenProvider, now, token
 
@@ -137,6 +137,37 @@ async def test_a_login_that_its_vendor_renews_no_more_is_expired(
     assert error.kind == "login_expired"
     assert f"login:claude was not renewed: the vendor answered {status}; run `claude`" in str(error)
     assert path.read_bytes() == before
+
+
+@pytest.mark.requirement("D09.33")
+async def test_what_a_vendor_renews_no_more_is_given_to_nobody_though_it_is_not_due(
+    tmp_path: Path, provider: TokenProvider
+) -> None:
+    """The model refused it; another process, or a later one, must not take it for good because of its date."""
+    path = log_in(tmp_path, "codex", expires_in=3600)
+    provider.status = 400
+    used = await login(tmp_path, "codex", provider).read()
+    assert (await refused(login(tmp_path, "codex", provider), used)).kind == "login_expired"
+    assert (await refused(login(tmp_path, "codex", provider))).kind == "login_expired"
+    provider.status = 500
+    assert (await refused(login(tmp_path, "codex", provider))).kind == "key_unreadable"
+    (lock,) = (each for each in path.parent.iterdir() if each != path)
+    assert (len(lock.read_text()), stat.S_IMODE(lock.stat().st_mode)) == (64, 0o600)
+    log_in(tmp_path, "codex", expires_in=7200)
+    assert (await login(tmp_path, "codex", provider).read()).reveal() != used.reveal()
+
+
+@pytest.mark.requirement("D09.33")
+async def test_a_login_made_again_is_used_by_the_next_request(tmp_path: Path, provider: TokenProvider) -> None:
+    log_in(tmp_path, "claude", expires_in=-1)
+    provider.status = 400
+    key = await key_in_use(f"login:claude@{provider.url}", {"HOME": str(tmp_path)})
+    for _ in range(2):
+        with pytest.raises(Rejected, match="answered 400"):
+            await key.current()
+    assert len(provider.asked) == 1, "what failed a moment ago is not asked for again"
+    log_in(tmp_path, "claude", expires_in=3600)
+    assert (await key.current()).reveal().endswith(b"canary-old")
 
 
 @pytest.mark.parametrize("status", [302, 429, 500])

@@ -133,6 +133,10 @@ class Ground:
 
     name = "local"
 
+    @property
+    def environ(self) -> dict[str, str]:
+        return {"HOME": str(self.folder)}
+
     def own(self, store: str, epoch: int, path: Path) -> None:
         """Nothing is labelled."""
 
@@ -196,11 +200,13 @@ class Ground:
         return replace(SpawnRequest(agent="scripted", workspace=self.folder, task=task), **changes)  # type: ignore[arg-type]
 
 
-async def until(runtime: Runtime, subagent: str, met: Callable[[SubagentView], bool]) -> SubagentView:
+async def until(
+    runtime: Runtime, subagent: str, met: Callable[[SubagentView], bool], parent: str = PARENT
+) -> SubagentView:
     async with asyncio.timeout(BOUND):
         while True:
             tick = runtime.tick
-            view = await runtime.status(PARENT, subagent)
+            view = await runtime.status(parent, subagent)
             if met(view):
                 return view
             await runtime.changed(tick)

@@ -1,0 +1,89 @@
+"""Has subagents ask for logins that have expired, and notices when somebody has logged in again without an answer.
+
+Promises that an agent which goes on asking fills no inbox; and that a login is tried when it is first waited for, and
+then only once its file has changed, by one task whatever number of subagents wait for it.
+"""
+
+import asyncio
+import logging
+import platform
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from acp_runtime.core.errors import Rejected
+from acp_runtime.core.inputs import LoginExpired, LoginRenewed
+from acp_runtime.core.request import Request, RequestKind
+from acp_runtime.gateway.records import Expiry
+from acp_runtime.keys import KeySource, key_source
+from acp_runtime.manager.actor import Actor
+
+__all__ = ["Logins"]
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 1.0
+AGAIN_SECONDS: Final = 20.0  # where the vendor could not be asked
+_OURS: Final = "login:"
+
+
+class Logins:
+    """Of one store. `environ` says where logins are kept."""
+
+    def __init__(self, actors: Callable[[], Iterable[Actor]], environ: Mapping[str, str]) -> None:
+        self._actors = actors
+        self._environ = environ
+        self._tried: dict[str, tuple[object, float]] = {}  # by source: its stamp, and until when that counts
+        self._asked: dict[str, object] = {}  # of each subagent: the delivery of a task that lacks it
+        self._told: set[tuple[str, str]] = set()  # subagents and the requests that they need not keep open
+
+    def expired(self, actor: Actor, expiry: Expiry) -> None:
+        """Have a subagent ask for its login, once for each delivery of a task that lacks it."""
+        state = actor.state
+        task, key = state.active, state.order.model_key or ""
+        if task is None or task.logged_out or not key.startswith(_OURS):
+            return
+        delivery = (task.id, task.prompt)
+        if self._asked.get(state.id) != delivery:
+            self._asked[state.id] = delivery
+            actor.tell(LoginExpired(expiry.attempt, f"{expiry.why}, on {platform.node() or 'this machine'}"))
+
+    async def watch(self) -> None:
+        """Look at what is waited for, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            actors = tuple(self._actors())
+            waiting = [(actor, each.id) for actor in actors for each in _open(actor)]
+            sources = {actor.state.order.model_key or "" for actor, _ in waiting}
+            self._forget({actor.state.id for actor in actors}, {(actor.state.id, each) for actor, each in waiting})
+            self._tried = {text: tried for text, tried in self._tried.items() if text in sources}
+            for text in sources:
+                if await self._is_there(text):
+                    for actor, request in waiting:
+                        if actor.state.order.model_key == text and (actor.state.id, request) not in self._told:
+                            self._told.add((actor.state.id, request))
+                            actor.tell(LoginRenewed(request))
+
+    def _forget(self, living: set[str], waiting: set[tuple[str, str]]) -> None:
+        self._asked = {each: delivery for each, delivery in self._asked.items() if each in living}
+        self._told &= waiting
+
+    async def _is_there(self, text: str) -> bool:
+        """Tell whether there is a login that can be used; what was no use is tried again once it has changed."""
+        now, stamp = asyncio.get_running_loop().time(), None
+        try:
+            source: KeySource = key_source(text, self._environ)
+            stamp = source.stamp
+            before, until = self._tried.get(text, (self, 0.0))
+            if stamp == before and now < until:
+                return False
+            await source.read()
+        except Rejected as error:
+            final = error.kind in ("login_expired", "key_missing", "bad_key_source")
+            self._tried[text] = (stamp, float("inf") if final else now + AGAIN_SECONDS)
+            return False
+        self._tried.pop(text, None)
+        return True
+
+
+def _open(actor: Actor) -> list[Request]:
+    return [each for each in actor.state.open_requests if each.kind is RequestKind.LOGIN]

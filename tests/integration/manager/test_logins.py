@@ -1,0 +1,146 @@
+"""Subagents whose login has expired: asked for once each, noticed without an answer, and gone on with after a restart.
+
+What the gateway refused is written into its ledger by the test; the provider of tokens is scripted.
+"""
+
+import json
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from acp_runtime.clock import SystemClock
+from acp_runtime.core.logins import GIVE_UP
+from acp_runtime.core.model import TaskState
+from acp_runtime.core.request import RequestKind
+from acp_runtime.core.status import Status
+from acp_runtime.gateway.ledger import Ledger
+from acp_runtime.gateway.place import folder_beside
+from acp_runtime.service import Runtime
+from acp_runtime.session.catalogue import AgentKind
+from acp_runtime.views import SubagentView
+from tests.integration.manager.conftest import PARENT, Ground, until
+from tests.integration.test_logins import document, log_in
+from tests.integration.token_provider import TokenProvider
+
+OTHER = "other parent"
+WHY = "The login login:claude was not renewed: the vendor answered 400; run `claude` and log in with /login"
+
+
+@pytest.fixture
+def provider() -> Iterator[TokenProvider]:
+    with TokenProvider() as made:
+        made.status = 400
+        yield made
+
+
+@pytest.fixture
+def login(ground: Ground, provider: TokenProvider) -> Path:
+    """The file of a login that has expired, and is renewed no more."""
+    ground.clock = SystemClock()
+    return log_in(ground.folder, "claude", expires_in=-60)
+
+
+def refuse(ground: Ground, *subagents: str, code: str = "login_expired", times: int = 3) -> None:
+    """Have a gateway write down that calls were refused."""
+    folder = folder_beside(ground.path)
+    folder.mkdir(exist_ok=True)
+    ledger = Ledger(folder)
+    for subagent in subagents * times:
+        ledger.append({"subagent": subagent, "attempt": 1, "way": "model", "code": code, "why": WHY})
+    ledger.close()
+
+
+# Gives up on its task when `go` is there and the login is the old one, and does it otherwise.
+AGENT = """
+import json, pathlib, sys, time
+go, login = map(pathlib.Path, sys.argv[1:])
+def put(**fields): print(json.dumps({"jsonrpc": "2.0", **fields}), flush=True)
+for line in sys.stdin:
+    message = json.loads(line)
+    match message.get("method"):
+        case "initialize": put(id=message["id"], result={"protocolVersion": 1})
+        case "session/new": put(id=message["id"], result={"sessionId": "s"})
+        case "session/prompt":
+            until = time.monotonic() + 30
+            while not go.exists() and time.monotonic() < until: time.sleep(0.02)
+            if "new-login" in login.read_text():
+                put(method="session/update", params={"sessionId": "s", "update": {
+                    "sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "done"}}})
+                put(id=message["id"], result={"stopReason": "end_turn"})
+            else:
+                put(id=message["id"], error={"code": -32603, "message": "API Error: 400"})
+"""
+
+
+async def spawned(
+    runtime: Runtime, ground: Ground, login: Path, provider: TokenProvider, parent: str = PARENT
+) -> SubagentView:
+    """Return a subagent whose agent is at work."""
+    argv = (sys.executable, "-c", AGENT, str(ground.folder / "go"), str(login))
+    ground.kinds["giver-up"] = AgentKind("giver-up", argv)
+    request = ground.request("work", agent="giver-up", model_key=f"login:claude@{provider.url}")
+    view = await runtime.spawn(parent, request)
+    return await until(runtime, view.id, lambda each: each.current_task is not None, parent)
+
+
+def log_in_again(login: Path) -> None:
+    made = document("claude", 3600)
+    login.write_text(json.dumps({**made, "claudeAiOauth": {**made["claudeAiOauth"], "accessToken": "new-login"}}))
+
+
+@pytest.mark.requirement("D09.33")
+async def test_each_parent_is_asked_once_and_all_go_on_when_somebody_has_logged_in(
+    ground: Ground, login: Path, provider: TokenProvider
+) -> None:
+    async with ground.runtime() as runtime:
+        parents = (PARENT, OTHER)
+        views = [await spawned(runtime, ground, login, provider, parent) for parent in parents]
+        refuse(ground, *(view.id for view in views))
+        (ground.folder / "go").touch()
+        for view, parent in zip(views, parents, strict=True):
+            asking = await until(
+                runtime, view.id, lambda each: bool(each.requests) and each.current_task is None, parent
+            )
+            (request,) = asking.requests
+            assert (asking.status, request.kind) == (Status.WAITING, RequestKind.LOGIN)
+            assert request.title == f"{WHY}, on {platform.node()}"
+            async with runtime.turn(parent) as turn:
+                assert (turn.text.count("needs an answer"), view.id in turn.text) == (1, True)
+        log_in_again(login)
+        for view, parent in zip(views, parents, strict=True):
+            done = await until(runtime, view.id, lambda each: each.settled, parent)
+            assert [(task.state, task.result) for task in done.tasks] == [(TaskState.COMPLETED, "done")]
+            assert done.requests == ()
+            events = (await runtime.poll(parent, view.id, limit=500)).rows
+            assert [each.kind for each in events].count("request_opened") == 1
+    assert len(provider.asked) <= 1, "it is tried once for both, and when its file has changed"
+
+
+@pytest.mark.requirement("D09.33")
+@pytest.mark.parametrize("code", ["login_expired", "key_missing"])
+async def test_a_task_that_is_given_up_without_its_login_says_so(
+    ground: Ground, login: Path, provider: TokenProvider, code: str
+) -> None:
+    async with ground.runtime() as runtime:
+        view = await spawned(runtime, ground, login, provider)
+        refuse(ground, view.id, code=code)
+        (ground.folder / "go").touch()
+        view = await until(runtime, view.id, lambda each: bool(each.requests) and each.current_task is None)
+        await runtime.answer(PARENT, view.id, view.requests[0].id, GIVE_UP)
+        view = await until(runtime, view.id, lambda each: each.settled)
+        assert view.newest.state is TaskState.FAILED
+        assert view.newest.cause == f"it was given up without its login: {WHY}, on {platform.node()}"
+
+
+async def test_a_refused_call_of_another_key_or_kind_asks_for_no_login(
+    ground: Ground, login: Path, provider: TokenProvider
+) -> None:
+    async with ground.runtime() as runtime:
+        view = await spawned(runtime, ground, login, provider)
+        refuse(ground, view.id, code="key_unreadable")
+        (ground.folder / "go").touch()
+        view = await until(runtime, view.id, lambda each: each.settled)
+        assert (view.newest.state, view.requests) == (TaskState.FAILED, ())
