@@ -15,6 +15,7 @@ EXPECTED_SKIPS = (
     "no history:",
     "no installer:",
     "no foreign suite:",
+    "no terminal multiplexer:",
 )
 
 

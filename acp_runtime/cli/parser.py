@@ -217,6 +217,8 @@ def _add_waits(verbs: "Verbs[Parser]") -> None:
     wait.add_argument("--first", action="store_true", help="return when one of them has")
     wait.add_argument("--change", action="store_true", help="return at any change")
     wait.add_argument("--timeout", type=float, default=3600.0, metavar="SECONDS", help="default: 3600")
+    about = "show all subagents and what they do, and act on them by keys"
+    verbs.add_parser("top", help=about, description=about.capitalize() + ".", allow_abbrev=False)
     attach = _add(verbs, "attach", "show what a subagent does as it happens, and type to it")
     attach.add_argument("id")
     attach.add_argument("--steer", action="store_true", help="a line goes into the running task where that can be")

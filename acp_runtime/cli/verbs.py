@@ -18,6 +18,7 @@ _MODULES: Final = {
     "verbs_config": ("config",),
     "attach": ("attach",),
     "acp": ("acp",),
+    "top": ("top",),
     "completion": ("completion",),
     "doctor": ("doctor",),
 }

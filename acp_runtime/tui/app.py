@@ -1,0 +1,288 @@
+"""`subagents top`: the tree of subagents, the live transcript of the chosen one, and keys to act on it.
+
+The person at it is the operator: sees and answers everything, and moves no parent's cursor or nudge.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any, ClassVar, Final
+
+from rich.text import Text
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.widgets import DataTable, Footer, Static
+
+from acp_runtime.api.errors import DaemonError
+from acp_runtime.callers import OPERATOR
+from acp_runtime.client import RemoteRuntime
+from acp_runtime.core.errors import SubagentsError
+from acp_runtime.core.plaintext import one_line, printable
+from acp_runtime.tui.dialogs import Choice, Line, Patch
+from acp_runtime.tui.following import Following
+from acp_runtime.tui.rows import HEADS, cost, tree
+from acp_runtime.views import SubagentView
+
+GAP_SECONDS: Final = 0.2
+AWAY_SECONDS: Final = 1.0
+CAUSE_CHARS: Final = 300
+PATCH_CHARS: Final = 200_000
+Connect = Callable[[], AbstractAsyncContextManager[RemoteRuntime]]
+
+
+class TopApp(App[None]):
+    """The view. `connect` opens the facade of a daemon; where that is lost it is opened again."""
+
+    TITLE = "subagents top"
+    ENABLE_COMMAND_PALETTE = False
+    CSS = """
+    #agents { height: 40%; }
+    #head, #asks { height: auto; max-height: 8; padding: 0 1; }
+    #head { background: $boost; }
+    #asks { color: $warning; }
+    #transcript { height: 1fr; padding: 0 1; }
+    Line, Choice, Patch { align: center middle; }
+    .box { width: 80%; height: auto; max-height: 80%; border: solid $accent; background: $surface; padding: 0 1; }
+    .tall { height: 80%; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("a", "answer", "Answer"),
+        Binding("s", "say", "Say"),
+        Binding("c", "cancel", "Cancel task"),
+        Binding("x", "stop", "Stop"),
+        Binding("d", "diff", "Diff"),
+        Binding("e", "ended", "Ended too"),
+        Binding("q", "quit", "Quit"),
+    ]
+
+    def __init__(self, connect: Connect) -> None:
+        super().__init__()
+        self._connect = connect
+        self._runtime: RemoteRuntime | None = None
+        self._views: dict[str, SubagentView] = {}
+        self._ended = False
+        self._following: Following | None = None
+        self._drawing = asyncio.Lock()
+
+    def compose(self) -> ComposeResult:
+        yield DataTable(id="agents", cursor_type="row", zebra_stripes=True)
+        yield Static("", id="head", markup=False)
+        yield Static("", id="asks", markup=False)
+        with VerticalScroll(id="transcript"):
+            yield Static("", id="said", markup=False)
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Begin to follow the daemon."""
+        self._table.add_columns(*HEADS)
+        self._table.focus()
+        self.run_worker(self._follow(), exclusive=True)
+
+    @property
+    def _table(self) -> "DataTable[Text]":
+        return self.query_one("#agents", DataTable)
+
+    # ---- what is shown
+
+    async def _follow(self) -> None:
+        """Draw whenever a log has grown, until the app ends; a daemon that goes is asked for again."""
+        while True:
+            try:
+                async with self._connect() as runtime:
+                    self._runtime = runtime
+                    while True:
+                        tick = runtime.tick
+                        await self._draw(runtime)
+                        await asyncio.sleep(GAP_SECONDS)  # many events are one picture
+                        await runtime.changed(tick)
+            except (DaemonError, SubagentsError) as error:
+                self._show("head", Text(f"{error} (trying again)", "red"))
+                await asyncio.sleep(AWAY_SECONDS)
+            finally:
+                self._runtime = None
+
+    async def _draw(self, runtime: RemoteRuntime) -> None:
+        async with self._drawing:
+            views = await runtime.list_subagents(OPERATOR, ended=self._ended)
+            self._views = {view.id: view for view in views}
+            self._draw_table(views)
+            await self._draw_chosen(runtime)
+
+    def _draw_table(self, views: list[SubagentView]) -> None:
+        rows, table = tree(views), self._table
+        if [key.value for key in table.rows] == [row.id for row in rows]:
+            for row in rows:
+                for column, cell in zip(table.columns, row.cells, strict=True):
+                    if table.get_cell(row.id, column).plain != cell:
+                        table.update_cell(row.id, column, Text(cell), update_width=True)
+            return
+        chosen = self._chosen_id
+        table.clear()
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row.cells), key=row.id)
+        if chosen in self._views:
+            table.move_cursor(row=table.get_row_index(chosen), animate=False)
+
+    async def _draw_chosen(self, runtime: RemoteRuntime) -> None:
+        view = self._views.get(self._chosen_id)
+        if view is None:
+            self._following = None
+            self._show("head", Text("No open subagents. Keys: e shows ended ones, q leaves."))
+            self._show("asks", Text(""))
+            self._show("said", Text(""))
+            return
+        if self._following is None or self._following.subagent != view.id:
+            self._following = Following(view.id, view.seq)
+        self._show("head", _head(view))
+        self._show("asks", _asks(view))
+        if await self._following.read(runtime) or self._shown != view.id:
+            self._shown = view.id
+            scroll = self.query_one("#transcript", VerticalScroll)
+            follows = scroll.is_vertical_scroll_end
+            self._show("said", _said(self._following))
+            if follows:
+                scroll.scroll_end(animate=False)
+
+    _shown = ""
+
+    def _show(self, where: str, text: Text) -> None:
+        self.query_one(f"#{where}", Static).update(text)
+
+    async def on_data_table_row_highlighted(self) -> None:
+        """Show another one."""
+        if self._runtime is not None and (self._following is None or self._following.subagent != self._chosen_id):
+            self._act(self._draw(self._runtime))
+
+    @property
+    def _chosen_id(self) -> str:
+        table = self._table
+        if not table.row_count:
+            return ""
+        return table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value or ""
+
+    # ---- what is done
+
+    def _act(self, doing: Coroutine[Any, Any, None]) -> None:
+        """Do something beside the view; what goes wrong is told, and the view goes on."""
+
+        async def told() -> None:
+            try:
+                await doing
+            except (DaemonError, SubagentsError) as error:
+                self.notify(printable(str(error)), severity="error", markup=False)
+
+        self.run_worker(told())
+
+    def _with_chosen(self, verb: Callable[[RemoteRuntime, SubagentView], Coroutine[Any, Any, None]]) -> None:
+        view = self._views.get(self._chosen_id)
+        if view is None or self._runtime is None:
+            self.notify("There is no subagent to do that with.", severity="warning", markup=False)
+            return
+        self._act(verb(self._runtime, view))
+
+    def action_answer(self) -> None:
+        """Choose an answer to what the chosen one asks."""
+        self._with_chosen(self._answer)
+
+    async def _answer(self, runtime: RemoteRuntime, view: SubagentView) -> None:
+        offered = [(request, option) for request in view.requests for option in request.options]
+        if not offered:
+            self.notify(f"{view.name} asks nothing.", severity="warning", markup=False)
+            return
+        lines = [f"{one_line(request.title, 200)}: {one_line(option.name, 80)}" for request, option in offered]
+        number = await self.push_screen_wait(Choice(f"What {view.name} asks", lines))
+        if number is not None:
+            request, option = offered[int(number)]
+            await runtime.answer(OPERATOR, view.id, request.id, option.id)
+            self.notify(f"{view.name}: answered with {one_line(option.name, 80)}", markup=False)
+
+    def action_say(self) -> None:
+        """Give the chosen one a message or its next task."""
+        self._with_chosen(self._say)
+
+    async def _say(self, runtime: RemoteRuntime, view: SubagentView) -> None:
+        steer = view.steering and view.current_task is not None
+        title = f"Into the running task of {view.name}" if steer else f"The next task of {view.name}"
+        text = await self.push_screen_wait(Line(title))
+        if text is None:
+            return
+        if view.status.over:
+            await runtime.resume(OPERATOR, view.id, text)
+            self.notify(f"{view.name} is starting again", markup=False)
+        else:
+            sent = await runtime.send(OPERATOR, view.id, text, mode="steer" if steer else "queue")
+            self.notify(sent.sentence, markup=False)
+
+    def action_cancel(self) -> None:
+        """Cancel the task of the chosen one."""
+        self._with_chosen(self._cancel)
+
+    async def _cancel(self, runtime: RemoteRuntime, view: SubagentView) -> None:
+        await runtime.cancel(OPERATOR, view.id, "cancelled by the operator")
+        self.notify(f"{view.name}: its task is being cancelled", markup=False)
+
+    def action_stop(self) -> None:
+        """End the chosen one, after a question."""
+        self._with_chosen(self._stop)
+
+    async def _stop(self, runtime: RemoteRuntime, view: SubagentView) -> None:
+        title = f"Stop {view.name}? What it did is kept."
+        if await self.push_screen_wait(Choice(title, ("No, let it work", "Yes, stop it"))) == "1":
+            ended = await runtime.stop(OPERATOR, view.id)
+            self.notify(f"{ended.name}: {ended.status}", markup=False)
+
+    def action_diff(self) -> None:
+        """Show what the chosen one changed."""
+        self._with_chosen(self._diff)
+
+    async def _diff(self, runtime: RemoteRuntime, view: SubagentView) -> None:
+        work = await runtime.work(OPERATOR, view.id)
+        if work is None:
+            ends = "its work could not be taken out" if not view.exported else "its work is taken out when it ends"
+            self.notify(f"{view.name} is {view.status}: {ends}", severity="warning", markup=False)
+            return
+        patch = work.patch.decode(errors="replace")
+        cut = "" if len(patch) <= PATCH_CHARS else f"\n… cut; the whole: subagents work {view.id}\n"
+        title = f"{view.name}: {work.files} changed, +{work.insertions} -{work.deletions}"
+        await self.push_screen_wait(Patch(title, (patch[:PATCH_CHARS] + cut) or "(no files changed)"))
+
+    def action_ended(self) -> None:
+        """Show ended ones too, or no more."""
+        self._ended = not self._ended
+        if self._runtime is not None:
+            self._act(self._draw(self._runtime))
+
+
+def _head(view: SubagentView) -> Text:
+    task, spent = view.newest, view.spent
+    used = f"{spent.tokens:,} tokens {cost(spent)}".strip() if spent.calls else "nothing used yet"
+    lines = [
+        f"{view.name} ({view.id}) of {one_line(view.parent, 80)}: {view.status}",
+        f"{view.agent} {view.model or ''} in {one_line(view.workspace, 100)}, {used}, {view.queued} queued",
+        f"task {task.number}, {task.headline}: {one_line(task.text, CAUSE_CHARS)}",
+    ]
+    cause = task.cause or view.cause
+    if cause:
+        lines.append(one_line(cause, CAUSE_CHARS))
+    if view.unsafe:
+        lines.append("UNSAFE: " + ", ".join(view.unsafe))
+    return Text("\n".join(lines))
+
+
+def _asks(view: SubagentView) -> Text:
+    lines = []
+    for request in view.requests:
+        names = " | ".join(one_line(option.name, 60) for option in request.options)
+        lines.append(f"asks: {one_line(request.title, CAUSE_CHARS)}  [{names}]")
+    return Text("\n".join(lines))
+
+
+def _said(following: Following) -> Text:
+    text = Text()
+    for kind, said in following.lines():
+        if kind:
+            text.append(f"[{kind}] {said}\n", "dim")
+        else:
+            text.append(said if said.endswith("\n") else said + "\n")
+    return text
