@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from acp_runtime.core.errors import Rejected
+from acp_runtime.core.ids import OPERATORS_OWN
 from acp_runtime.core.plaintext import one_line
 
 
@@ -18,8 +19,6 @@ class Operator:
 
 
 OPERATOR: Final = Operator()
-# What the operator spawns belongs to this parent: an owner there must be.
-OPERATORS_OWN: Final = "operator"
 MAX_PARENT_CHARS: Final = 1_000
 
 Caller: TypeAlias = str | Operator

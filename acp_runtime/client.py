@@ -29,6 +29,7 @@ from acp_runtime.manager.policy import Standing
 from acp_runtime.service import SpawnRequest
 from acp_runtime.service.bounds import duration
 from acp_runtime.service.facade import SendMode, WaitMode
+from acp_runtime.service.policing import Reloaded
 from acp_runtime.service.turning import acknowledging
 from acp_runtime.store.disk import StoreFull
 from acp_runtime.store.outbox import TurnContext
@@ -277,6 +278,10 @@ class RemoteRuntime:
     async def disallow(self, caller: Caller, rule: str, *, preset: str | None = None) -> list[Standing]:
         """See `Runtime.disallow`."""
         return await self._call("disallow", caller, rule=rule, preset=preset)
+
+    async def reload(self, caller: Caller) -> Reloaded:
+        """See `Runtime.reload`."""
+        return await self._call("reload", caller)
 
     async def disk(self, caller: Caller) -> Disk:
         """See `Runtime.disk`."""

@@ -23,6 +23,7 @@ from acp_runtime.manager.launcher import CheckResult, Launcher, Work
 from acp_runtime.manager.policy import Standing
 from acp_runtime.service import Runtime, SpawnRequest
 from acp_runtime.service.facade import SendMode, WaitMode
+from acp_runtime.service.policing import Reloaded
 from acp_runtime.service.turning import acknowledging
 from acp_runtime.store.outbox import TurnContext
 from acp_runtime.tools import Answer, Defaults, Desk, Toolbox
@@ -253,6 +254,10 @@ class SyncRuntime:
     def disallow(self, caller: Caller, rule: str, *, preset: str | None = None) -> list[Standing]:
         """See `Runtime.disallow`."""
         return self._do(self._runtime.disallow(caller, rule, preset=preset))
+
+    def reload(self, caller: Caller) -> Reloaded:
+        """See `Runtime.reload`."""
+        return self._do(self._runtime.reload(caller))
 
     def disk(self, caller: Caller) -> Disk:
         """See `Runtime.disk`."""

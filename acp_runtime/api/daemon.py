@@ -108,6 +108,7 @@ class Daemon:
         self._clock = clock or SystemClock()
         self._ending: asyncio.Future[Ending] | None = None
         self._early: Ending | None = None
+        self._told_to_reload = asyncio.Event()
 
     def end(self, ending: Ending) -> None:
         """Have the daemon end. The first call counts."""
@@ -115,6 +116,10 @@ class Daemon:
             self._early = self._early or ending
         elif not self._ending.done():
             self._ending.set_result(ending)
+
+    def reload(self) -> None:
+        """Have the configuration read again; what came of it is logged."""
+        self._told_to_reload.set()
 
     async def run(self, ready: Callable[[], None], leave: Callable[[], NoReturn]) -> None:
         """Own, serve, and end. `ready` is called once requests are taken; `leave` ends the process as it is.
@@ -152,6 +157,7 @@ class Daemon:
             asyncio.create_task(self._stay_found(server, listeners)),
             asyncio.create_task(self._watch_idle(runtime, front, server)),
             asyncio.create_task(self._clean(runtime)),
+            asyncio.create_task(self._reload_when_told(runtime)),
         ]
         if self._config.on_nudge is not None:
             watching.append(asyncio.create_task(tell_person(runtime, self._config.on_nudge)))
@@ -184,6 +190,19 @@ class Daemon:
                 return
             except StoreError as error:
                 log.warning("the lease could not be renewed: %s", error)
+
+    async def _reload_when_told(self, runtime: Runtime) -> None:
+        while True:
+            await self._told_to_reload.wait()
+            self._told_to_reload.clear()
+            try:
+                found = await runtime.reload(OPERATOR)
+            except (Rejected, OSError) as error:
+                log.warning("the configuration was not read again: %s", error)
+                continue
+            log.info("the configuration was read again; subagents touched: %d", len(found.subagents))
+            if found.restart:
+                log.warning("only a new start of the daemon reads %s", ", ".join(found.restart))
 
     async def _stay_found(self, server: _Server, listeners: list[UnixListener]) -> None:
         """Listen anew where somebody has removed the socket: nobody could reach the owner of the store otherwise."""

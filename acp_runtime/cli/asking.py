@@ -22,7 +22,7 @@ TRY_SECONDS: Final = 0.25
 # What the next daemon may do where this one could not.
 _PASSING: Final = frozenset({"closing", "daemon_lost", "daemon_unreachable"})
 _USAGE: Final = frozenset(
-    {"invalid", "unknown_agent", "ambiguous", "unknown_preset", "override_refused", "bad_egress_rule"}
+    {"invalid", "unknown_agent", "ambiguous", "unknown_preset", "override_refused", "bad_egress_rule", "config_error"}
 )
 
 

@@ -208,6 +208,7 @@ def _add_looks(verbs: "Verbs[Parser]") -> None:
     change.add_argument("--add", metavar="RULE", help="allow this rule to all subagents of --preset")
     change.add_argument("--revoke", metavar="RULE", help="take this rule back, from --preset or all that have it")
     allowed.add_argument("--preset", metavar="NAME", help="the preset that is meant")
+    _add(verbs, "reload", "have the daemon read its configuration again, for what runs too", "json", "quiet")
     _add(verbs, "df", "show what the store holds and takes", "json")
 
 

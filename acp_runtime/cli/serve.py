@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import os
 import signal
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -166,6 +167,8 @@ async def _serve(options: argparse.Namespace, config: Config, *, supplant: bool,
         daemon = Daemon(config, _launcher(options, config), terms)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, daemon.end, Ending.STOP)
+        if not (options.foreground and sys.stderr.isatty()):  # on a terminal it says that the terminal is gone
+            loop.add_signal_handler(signal.SIGHUP, daemon.reload)
         try:
             await daemon.run(ready, _leave)
         except StoreOwned:

@@ -13,6 +13,7 @@ _MODULES: Final = {
     "usage": ("usage",),
     "reached": ("reached",),
     "allowed": ("allowed",),
+    "reload": ("reload",),
     "reap": ("reap",),
     "logs": ("logs",),
     "verbs_config": ("config",),

@@ -1,6 +1,6 @@
 """What was configured, whole and checked; and where each value came from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -60,7 +60,8 @@ class Config:
 
     `ceiling` names the preset that a parent's wishes may not go beyond. `on_nudge` is a command for a person who has
     no parent. `prices` are those of models that the user added, `budget` what a subagent
-    may use where neither its order nor its preset says so.
+    may use where neither its order nor its preset says so. `again` reads the configuration anew where it came from, and
+    raises `ConfigError`; None for one that was made by hand.
     """
 
     limits: Limits
@@ -86,3 +87,4 @@ class Config:
     budget: Budget = field(default_factory=Budget)
     origins: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, object] = field(default_factory=dict)
+    again: "Callable[[], Config] | None" = field(default=None, compare=False, repr=False)

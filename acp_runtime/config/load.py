@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,7 +47,9 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     given, origins = _read(file) if file is not None else ({}, {})
     over, variables = read_variables(environ)
     table = FileTable.model_validate(merged(given, over))
-    return _config(table, environ, origins | variables)
+    config = _config(table, environ, origins | variables)
+    # Whoever reads it again may be in another folder by then.
+    return replace(config, again=partial(load, path and path.absolute(), dict(environ)))
 
 
 def _file(path: Path | None, environ: Mapping[str, str]) -> Path | None:

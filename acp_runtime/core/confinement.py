@@ -49,6 +49,16 @@ class Egress:
     registries: tuple[str, ...] = ()
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """What is let through, one name each: the rules, and `registry NAME`."""
+        return (*self.rules, *(f"registry {name}" for name in self.registries))
+
+    def beyond(self, other: "Egress") -> tuple[str, ...]:
+        """Return the names of what is here and not there."""
+        there = set(other.names)
+        return tuple(name for name in self.names if name not in there)
+
+    @property
     def unsafe(self) -> tuple[str, ...]:
         """The rules that lead into private networks, for people to see."""
         return tuple(rule for rule in self.rules if rule.startswith("unsafe_"))

@@ -7,6 +7,7 @@ A field is added with a default, never renamed: old logs are read for ever.
 from dataclasses import dataclass
 
 from acp_runtime.core.budget import Bound
+from acp_runtime.core.confinement import Egress
 from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, Steering, Step, TaskState, Verdict
 from acp_runtime.core.request import Option, RequestKind
 from acp_runtime.core.transcript import Entry
@@ -285,6 +286,20 @@ class CallRefused(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EgressChanged(Event):
+    """What the configuration lets the sandbox reach is another now: `egress`, with what was gained and lost by that.
+
+    `by`: the operator, or the manager at a start with another configuration. What was allowed for a task, or for good,
+    is no part of it.
+    """
+
+    egress: Egress
+    gained: tuple[str, ...]
+    lost: tuple[str, ...]
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TranscriptAdded(Event):
     """Something the agent said or did. `late` marks what arrived after its task had ended.
 
@@ -303,5 +318,5 @@ SUBAGENT_EVENTS: tuple[type[Event], ...] = (
     SubagentRequested, BootBegan, AttemptStarted, StepReached, SessionOpened, ChannelLost, ChannelRecovered,
     RecoveryRefused, LossConfirmed, AgentDied, StopRequested, SubagentStopped, SubagentFailed, TaskQueued, TaskStarted,
     PromptSent, TaskRetried, CancelRequested, TaskEnded, RequestOpened, RequestClosed, SteerRequested, SteerEnded,
-    TranscriptAdded, BudgetReached, CallRefused,
+    TranscriptAdded, BudgetReached, CallRefused, EgressChanged,
 )  # fmt: skip

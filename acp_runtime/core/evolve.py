@@ -12,6 +12,7 @@ from acp_runtime.core.events import (
     CancelRequested,
     ChannelLost,
     ChannelRecovered,
+    EgressChanged,
     Event,
     LossConfirmed,
     PromptSent,
@@ -82,6 +83,8 @@ def evolve(state: Subagent | None, event: Event) -> Subagent:
         return _lifecycle(replace(state, lifecycle=lifecycle_after(state.lifecycle, event)), event, state.lifecycle)
     if isinstance(event, BudgetReached | CallRefused):
         return _budget(state, event)
+    if isinstance(event, EgressChanged):
+        return replace(state, order=replace(state.order, egress=event.egress))
     return _within(state, event)
 
 

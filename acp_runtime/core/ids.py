@@ -6,6 +6,8 @@ Randomness is never drawn here: who creates a subagent passes entropy in. Everyt
 import hashlib
 from typing import Final
 
+# What the operator spawns belongs to this parent: an owner there must be.
+OPERATORS_OWN: Final = "operator"
 LEFT: Final = (
     "amber", "aster", "cedar", "cinder", "ember", "harbor", "hollow", "lumen",
     "marble", "meadow", "morrow", "river", "sable", "sierra", "silver", "solar",

@@ -6,6 +6,7 @@ Every observation of the agent carries its attempt; one of an older attempt is s
 from dataclasses import dataclass
 
 from acp_runtime.core.budget import Used
+from acp_runtime.core.confinement import Egress
 from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, Steering, Step
 from acp_runtime.core.request import Option
 from acp_runtime.core.transcript import Entry
@@ -160,6 +161,14 @@ class LoginRenewed(Observation):
     """There is a login again, which this request asks for."""
 
     request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Configured(Observation):
+    """What the configuration of now lets the sandbox reach, beside what was allowed for a task or for good."""
+
+    egress: Egress
+    by: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,6 +170,8 @@ class Order:
     `cwd` is the agent's folder below its workspace, relative. `keep`: home and work outlast the end, so that the
     session can be resumed. `instructions` are put before the first task. `output_file` is relative to the workspace
     of the host; the manager writes the state of a one-shot subagent there. Without `egress` there is no proxy.
+    `beside`: of `egress`, what was asked for beside the preset; None in an order from before this was kept apart, which
+    counts as all of it.
     """
 
     agent: str
@@ -187,6 +189,7 @@ class Order:
     model_url: str | None = None
     model_key: str | None = None
     egress: Egress | None = None
+    beside: Egress | None = None
 
     @property
     def unsafe(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from acp_runtime.core.events import (
     CallRefused,
     ChannelLost,
     ChannelRecovered,
+    EgressChanged,
     PromptSent,
     RecoveryRefused,
     RequestClosed,
@@ -27,6 +28,7 @@ from acp_runtime.core.events import (
 from acp_runtime.core.inputs import (
     Asked,
     ChannelClosed,
+    Configured,
     DeadlinePassed,
     DeathProven,
     Denied,
@@ -206,6 +208,16 @@ def denied(draft: Draft, given: Denied) -> None:
             rule=given.rule,
         )
     )
+
+
+def configured(draft: Draft, given: Configured) -> None:
+    """Note what the sandbox may reach by another configuration. What has no proxy gets none while it runs."""
+    before = draft.state.order.egress
+    if draft.state.lifecycle.over or before is None:
+        return
+    gained, lost = given.egress.beyond(before), before.beyond(given.egress)
+    if gained or lost:
+        draft.emit(EgressChanged(at=draft.now, egress=given.egress, gained=gained, lost=lost, by=given.by))
 
 
 def steer_answered(draft: Draft, given: SteerAnswered) -> None:

@@ -16,6 +16,7 @@ from acp_runtime.core.events import (
     CallRefused,
     ChannelLost,
     ChannelRecovered,
+    EgressChanged,
     Event,
     RecoveryRefused,
     RequestClosed,
@@ -63,6 +64,7 @@ MEANINGS: Final = {
     "channel_recovered": "the agent is in reach again; it went on meanwhile",
     "budget_reached": "what it used of its models has come to a bound of its budget; `data.bound` names it",
     "call_refused": "a call of a model was refused in the task since the budget is used up; the task fails",
+    "egress_changed": "what the configuration lets its sandbox reach has changed; `data` has `gained`, `lost` and `by`",
     "agent_died": "how the agent's process ended",
     "restarting": "which attempt begins",
     "stopping": "why the subagent is being stopped",
@@ -127,6 +129,13 @@ def _asked(event: RequestOpened) -> Told:
     return Told("request_opened", event.title, event.task_id, data)
 
 
+def _ruled(event: EgressChanged) -> Told:
+    gone, new = ", ".join(event.lost), ", ".join(event.gained)
+    parts = ([f"no longer reached: {gone}"] if gone else []) + ([f"newly reached: {new}"] if new else [])
+    data = {"gained": list(event.gained), "lost": list(event.lost), "by": event.by}
+    return Told("egress_changed", f"The configuration has changed; {'; '.join(parts)}.", None, data)
+
+
 def _answered(event: RequestClosed) -> Told:
     data = {"request": event.request_id, "answer": event.answer, "by": event.by}
     return Told("request_closed", f"answered by {event.by}", None, data)
@@ -173,6 +182,7 @@ _TELLERS: Final[dict[type[Event], Callable[[Any], Told | None]]] = {
     CallRefused: lambda event: Told("call_refused", event.cause, event.task_id),
     TaskEnded: _ended,
     RequestOpened: _asked,
+    EgressChanged: _ruled,
     RequestClosed: _answered,
     SteerRequested: lambda event: Told(
         "steer_requested", event.text[:MAX_TASK_TOLD], event.task_id, {"steer": event.steer_id}

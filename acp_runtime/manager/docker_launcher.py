@@ -121,7 +121,7 @@ class DockerLauncher:
         if request.attempt > 1:
             await remove_journals(sandbox, before=request.attempt)
         await look_for_folder(sandbox, request)
-        env = await told(sandbox, request, route, self._config)
+        env = await told(sandbox, request, route)
         agent = self._agent(request, hold_in(sandbox, ground.probed, run_dir), receiver, host_side)
         undo.push_async_callback(agent.channel.close)
         await self._start(agent, env)

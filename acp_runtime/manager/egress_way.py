@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from acp_runtime.config import Config
-from acp_runtime.core.confinement import Egress
 from acp_runtime.egress.registry import Registry
 from acp_runtime.egress.rules import Rules
 from acp_runtime.gateway.account import EgressWay
@@ -28,22 +26,23 @@ PUT_SECONDS: Final = 30.0
 _PUT: Final = 'test -e "$1" || { mkdir -p "${1%/*}" && printf %s "$2" > "$1"; }'
 
 
-def egress_way(request: LaunchRequest, config: Config, socket: Path) -> EgressWay | None:
+def egress_way(request: LaunchRequest, socket: Path) -> EgressWay | None:
     """Return what the gateway is to let through for a request by now, None for one that has no proxy."""
     egress = request.egress()
     if egress is None:
         return None
-    return EgressWay(EGRESS_PORT, socket, Rules.parse(egress.rules), registries_of(egress, config))
+    return EgressWay(EGRESS_PORT, socket, Rules.parse(egress.rules), registries_of(request))
 
 
-def registries_of(egress: Egress, config: Config) -> tuple[Registry, ...]:
-    """Return the registries that an order names, of those that there still are."""
-    return tuple(config.registries[name] for name in egress.registries if name in config.registries)
+def registries_of(request: LaunchRequest) -> tuple[Registry, ...]:
+    """Return the registries that a sandbox may reach by now, of those that there still are."""
+    egress, known = request.egress(), request.registries()
+    return () if egress is None else tuple(known[name] for name in egress.registries if name in known)
 
 
-def egress_environment(egress: Egress | None, config: Config) -> dict[str, str]:
-    """Return the variables by which programs find what an order allows; none where it has no proxy."""
-    return {} if egress is None else environment_for(registries_of(egress, config))
+def egress_environment(request: LaunchRequest) -> dict[str, str]:
+    """Return the variables by which programs find what is allowed; none where there is no proxy."""
+    return {} if request.order.egress is None else environment_for(registries_of(request))
 
 
 def environment_for(registries: Iterable[Registry]) -> dict[str, str]:
@@ -56,12 +55,12 @@ def environment_for(registries: Iterable[Registry]) -> dict[str, str]:
     return found
 
 
-async def put_home_files(sandbox: Sandbox, egress: Egress | None, config: Config) -> None:
+async def put_home_files(sandbox: Sandbox, request: LaunchRequest) -> None:
     """Write the files by which programs find registries that take no variable, where there are none.
 
     Raises SandboxError.
     """
-    for registry in () if egress is None else registries_of(egress, config):
+    for registry in registries_of(request):
         for path, text in registry.home_files(HERE).items():
             argv = ("sh", "-c", _PUT, "sh", f"{HOME}/{path}", text)
             done = await sandbox.run(argv, cwd=HOME, limit_bytes=4096, timeout=PUT_SECONDS)

@@ -12,6 +12,7 @@ from typing import Protocol
 from acp_runtime.core.budget import Used
 from acp_runtime.core.confinement import Egress
 from acp_runtime.core.model import Order
+from acp_runtime.egress.registry import Registry, builtin_registries
 from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.session.channel import Channel, Receiver
 from sandbox.judgement import Action, Judgement, Kind, Log, Standing
@@ -39,7 +40,8 @@ class LaunchRequest:
     `resume` is the session of an earlier attempt: the home and the work that it left are gone on with. Without it
     everything is made anew, and what an earlier attempt left is cleared away first. `token` is the secret by which
     managers of this store reach the agent of this attempt. `used` tells what counts against the order's budget by now,
-    `egress` what the sandbox may reach by now beside its model, None where it has no proxy.
+    `egress` what the sandbox may reach by now beside its model, None where it has no proxy, and `registries` where the
+    package registries are by now.
     """
 
     store: str
@@ -53,6 +55,7 @@ class LaunchRequest:
     used: Callable[[], Used] = Used
     resume: str | None = None
     egress: Callable[[], Egress | None] = lambda: None
+    registries: Callable[[], Mapping[str, Registry]] = builtin_registries
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,16 +76,16 @@ def account_of(
         engine = {name: environ[name] for name in ENGINE_VARIABLES if name in environ}
         argv, user = (RELAY, "attach", ATTACH_SOCKET), f"0:{sandbox.spec.gid}"
         relay = RelayWay(sandbox.id, argv, user, engine, request.token)
-    egress = egress_way(request, config, run_dir / EGRESS_SOCKET)
+    egress = egress_way(request, run_dir / EGRESS_SOCKET)
     return Account(request.subagent, request.attempt, os.getgid(), model, egress, relay)
 
 
-async def told(sandbox: Sandbox, request: LaunchRequest, route: Route | None, config: Config) -> dict[str, str]:
+async def told(sandbox: Sandbox, request: LaunchRequest, route: Route | None) -> dict[str, str]:
     """Have programs in a sandbox find its ways out; return the variables that the agent gets. Raises SandboxError."""
-    await put_home_files(sandbox, request.order.egress, config)
+    await put_home_files(sandbox, request)
     base_url = route.inside(PORT) if route is not None else ""
     return {
-        **egress_environment(request.order.egress, config),
+        **egress_environment(request),
         **request.kind.environment(model=request.order.model, base_url=base_url),
     }
 

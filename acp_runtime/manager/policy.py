@@ -1,4 +1,4 @@
-"""What subagents may reach at the moment: by their orders, by what was allowed for their tasks, and for good.
+"""What subagents may reach now: by configuration and order, by what was allowed for their task, and for good.
 
 What the operator allowed for good stands in a file beside the store, one `PRESET RULE` a line, so that people can read
 and edit it; it holds for every subagent of that preset that has a proxy. It is read whenever it is needed.
@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self
 
+from acp_runtime.config import Config
 from acp_runtime.core.confinement import Egress
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Subagent
 from acp_runtime.core.wishes import granted
 from acp_runtime.egress.rules import MOST, Rule
+from acp_runtime.manager.entitlement import entitled
 
 __all__ = ["Policy", "Standing"]
 
@@ -36,21 +38,25 @@ class Standing:
 
 
 class Policy:
-    """Of one store. Its file is written by the owner of the store alone, from any of its threads."""
+    """Of one store. `config` is the configuration that is in force.
 
-    def __init__(self, path: Path) -> None:
+    Its file is written by the owner of the store alone, from any of its threads.
+    """
+
+    def __init__(self, path: Path, config: Config) -> None:
         self._path = path
+        self.config = config
         self._told = ""
         self._editing = threading.Lock()
 
     @classmethod
-    def beside(cls, store: Path) -> Self:
+    def beside(cls, store: Path, config: Config) -> Self:
         """Return the policy of the store at this path."""
-        return cls(store.with_suffix(".egress"))
+        return cls(store.with_suffix(".egress"), config)
 
     def egress_of(self, state: Subagent) -> Egress | None:
         """Return what a subagent may reach now, None where it has no proxy; at most as many rules as one may have."""
-        egress = state.order.egress
+        egress = entitled(self.config, state)
         if egress is None:
             return None
         standing = (each.rule for each in self.standing() if each.preset == state.order.preset)

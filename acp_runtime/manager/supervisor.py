@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from acp_runtime.clock import Clock
+from acp_runtime.config import Config
 from acp_runtime.core.admission import Admission
 from acp_runtime.core.decide import decide
 from acp_runtime.core.effects import Permit
@@ -16,6 +17,7 @@ from acp_runtime.core.errors import Rejected, StoreOwned
 from acp_runtime.core.events import Event
 from acp_runtime.core.inputs import (
     ChannelClosed,
+    Configured,
     Denied,
     Halted,
     Input,
@@ -34,6 +36,7 @@ from acp_runtime.core.wishes import MOST_UNMET, granted, may_ask
 from acp_runtime.gateway.records import Denial, Expiry
 from acp_runtime.manager.actor import Actor
 from acp_runtime.manager.bookkeeper import Bookkeeper
+from acp_runtime.manager.entitlement import Ruled, entitled, ruled
 from acp_runtime.manager.holder_key import HolderKey
 from acp_runtime.manager.launcher import Launcher, LaunchRequest, Progress
 from acp_runtime.manager.logins import Logins
@@ -78,6 +81,7 @@ class Supervisor:
         bookkeeper.hear, bookkeeper.denied, bookkeeper.expired = self._called, self._denied, self._expired
         self._logins = Logins(lambda: tuple(self._actors.values()), launcher.environ)
         self._policy = policy
+        self.reconfiguring = asyncio.Lock()
         self._wished: dict[str, set[str]] = {}  # of each subagent: rules that are about to be asked for
         self.bookkeeper = bookkeeper
         self._actors: dict[str, Actor] = {}
@@ -189,6 +193,7 @@ class Supervisor:
         self._actors[subagent] = actor
         task = asyncio.create_task(self._run(actor), name=f"actor {subagent}")
         self._tasks[subagent] = task
+        self._note_rules(actor, "manager")  # it may come from before another configuration
         return actor
 
     async def _run(self, actor: Actor) -> None:
@@ -238,6 +243,7 @@ class Supervisor:
             progress=self._progress,
             used=lambda: self.bookkeeper.used(state.id),
             egress=lambda: self._policy.egress_of(self._newest(state)),
+            registries=lambda: self._policy.config.registries,
             token=self._key.token(state.id, attempt),
             resume=state.session_id,
         )
@@ -298,6 +304,25 @@ class Supervisor:
         gone = await asyncio.to_thread(self._policy.revoke, rule, preset)
         self._permit_all()
         return gone
+
+    def reconfigure(self, config: Config, by: str) -> tuple[Ruled, ...]:
+        """Have another configuration say what sandboxes may reach, those that run among them; return whom it touches.
+
+        It is in force when this returns, and carried out and written into the logs soon after.
+        """
+        before, self._policy.config = self._policy.config, config
+        self._permit_all()
+        found = []
+        for actor in self._actors.values():
+            self._note_rules(actor, by)
+            if (touched := ruled(before, config, actor.state)) is not None:
+                found.append(touched)
+        return tuple(found)
+
+    def _note_rules(self, actor: Actor, by: str) -> None:
+        egress = entitled(self._policy.config, actor.state)
+        if egress is not None:
+            actor.tell(Configured(egress, by))
 
     def _permit_all(self) -> None:
         """Have every sandbox reach what it may by now: the policy has changed."""

@@ -18,6 +18,7 @@ from acp_runtime.core.ids import display_name
 from acp_runtime.core.inputs import Spawn
 from acp_runtime.core.model import Limits, Order, Permissions
 from acp_runtime.core.plaintext import one_line, printable
+from acp_runtime.egress.rules import Rules
 from acp_runtime.keys import key_source
 from acp_runtime.presets import (
     Network,
@@ -104,7 +105,8 @@ def spawn_input(config: Config, *, ident: str, caller: Caller, request: SpawnReq
         model=request.model,
         model_url=request.model_url,
         model_key=request.model_key,
-        egress=preset.egress if preset.network is Network.EGRESS else None,
+        egress=_canonical(preset.egress) if preset.network is Network.EGRESS else None,
+        beside=_canonical(Egress(request.egress, request.registries)),
     )
     return Spawn(
         id=ident,
@@ -162,6 +164,10 @@ def _preset(config: Config, caller: Caller, request: SpawnRequest) -> Preset:
     if isinstance(caller, Operator):
         return preset
     return narrow(preset, with_budget(find_preset(config.presets, config.ceiling), Budget(), config.budget))
+
+
+def _canonical(egress: Egress) -> Egress:
+    return Egress(Rules.parse(egress.rules).texts, tuple(dict.fromkeys(egress.registries)))
 
 
 def _check_model(kind: AgentKind, preset: Preset, request: SpawnRequest) -> None:

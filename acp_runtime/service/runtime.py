@@ -87,7 +87,7 @@ class Runtime(Reapable, Accountable, Policed, Turnable):
             launcher.own(store.id, store.epoch, path)
             await stack.enter_async_context(OutputFiles.kept(store))
             books = await stack.enter_async_context(Bookkeeper(store, path).open())
-            key, policy = HolderKey.beside(path), Policy.beside(path)
+            key, policy = HolderKey.beside(path), Policy.beside(path, config)
             made = Supervisor(
                 store, clock, launcher, catalogue, key, policy=policy, keep=keep, progress=progress, bookkeeper=books
             )

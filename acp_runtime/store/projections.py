@@ -107,12 +107,12 @@ def _put_subagent(connection: sqlite3.Connection, state: Subagent, last: Row) ->
     connection.execute(
         "UPDATE subagent SET lifecycle = ?, status = ?, attempt = ?, step = ?, session_id = ?, container = ?, pid = ?, "
         "opening = ?, steering = ?, reason = ?, error_kind = ?, cause = ?, confirmed = ?, exported = ?, queued = ?, "
-        "updated_seq = ?, updated_wall = ? WHERE id = ?",
+        "unsafe = ?, updated_seq = ?, updated_wall = ? WHERE id = ?",
         (
             state.lifecycle, status(state), state.attempt, state.step, state.session_id, state.container, state.pid,
             state.opening, state.steering, stop.reason if stop else None, stop.kind if stop else None,
-            stop.cause if stop else "", state.confirmed, state.exported, len(state.queued), last.seq,
-            last.wall, state.id,
+            stop.cause if stop else "", state.confirmed, state.exported, len(state.queued),
+            json.dumps(state.order.unsafe), last.seq, last.wall, state.id,
         ),
     )  # fmt: skip
 

@@ -53,6 +53,8 @@ ASKING: Final = Area(
             "another port or preset, or it is from the configuration", "`subagents allowed` lists what there is"),
         Trouble("policy_unwritable", "what is allowed for good could not be changed; it is as it was",
             "the file named in the sentence cannot be read or written, or is full", "mend or shorten that file"),
+        Trouble("no_configuration", "there is no configuration to read again",
+            "a program opened the runtime with one of its own making", "open it anew with another"),
         Trouble("disabled", "subagents, or one-shot ones, are switched off", "`enabled` or `one_shot.enabled` is false",
             "change it in the configuration; `subagents config show --origin` says where it was set"),
         Trouble("beyond_ceiling", "a preset or a permission is wider than parents are allowed",

@@ -9,6 +9,7 @@ import pytest
 
 from acp_runtime.core import events as facts
 from acp_runtime.core.budget import Bound
+from acp_runtime.core.confinement import Egress
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, Steering, Step, TaskState
 from acp_runtime.core.request import RequestKind
@@ -168,6 +169,7 @@ def every_fact() -> list[facts.Event]:
         facts.SteerEnded(at=0, steer_id="s", outcome=Steering.INJECTED),
         facts.BudgetReached(at=0, bound=Bound.TOKENS, cause="c"),
         facts.CallRefused(at=0, task_id="t", cause="c"),
+        facts.EgressChanged(at=0, egress=Egress(), gained=("a:443",), lost=("b:443",), by="operator"),
     ]
     found += [
         facts.SessionOpened(at=0, attempt=1, session_id="s", agent_name="a", agent_version="1", opening=opening)

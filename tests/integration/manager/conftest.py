@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from acp_runtime.clock import ManualClock
-from acp_runtime.config import load
+from acp_runtime.config import Config, ConfigError, load
 from acp_runtime.core.budget import Used
 from acp_runtime.manager.launcher import CheckResult, Drained, Ended, Fate, Judgement, LaunchRequest, Log
 from acp_runtime.manager.local_channel import LocalChannel
@@ -123,6 +123,8 @@ class Ground:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     way_of: Callable[[LaunchRequest], Callable[[], None]] = lambda _: lambda: None
     presets: tuple[Preset, ...] = ()
+    mistake: str = ""
+    changes: dict[str, Any] = field(default_factory=dict)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -186,14 +188,23 @@ class Ground:
 
     # ---- runtime
 
-    @asynccontextmanager
-    async def runtime(self) -> AsyncIterator[Runtime]:
+    @property
+    def config(self) -> Config:
+        """As the test has it by now; what is read again is how it has it by then."""
         config = load(None, {"HOME": str(self.folder), "XDG_RUNTIME_DIR": ""})
         config = replace(config, catalogue=Catalogue(self.kinds, "test"), limits=replace(config.limits, restarts=0))
         presets = {**config.presets, **{preset.name: preset for preset in self.presets}}
         ceiling = self.presets[-1].name if self.presets else config.ceiling
-        config = replace(config, presets=presets, ceiling=ceiling)
-        async with Runtime.open(self.path, launcher=self, config=config, clock=self.clock) as runtime:
+        return replace(config, presets=presets, ceiling=ceiling, again=self.read_again, **self.changes)
+
+    def read_again(self) -> Config:
+        if self.mistake:
+            raise ConfigError(self.mistake)
+        return self.config
+
+    @asynccontextmanager
+    async def runtime(self) -> AsyncIterator[Runtime]:
+        async with Runtime.open(self.path, launcher=self, config=self.config, clock=self.clock) as runtime:
             yield runtime
 
     def request(self, task: str, **changes: object) -> SpawnRequest:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,9 +41,11 @@ STOP = StopSubagent(Reason.STOPPED_BY_OPERATOR, "operator", "enough")
 ROOT = Path(__file__).parents[3]
 
 
-async def left_behind(ground: Ground, *inputs: Input, agent: str = "scripted", limits: Limits | None = None) -> str:
+async def left_behind(
+    ground: Ground, *inputs: Input, limits: Limits | None = None, agent: str = "scripted", **ordered: Any
+) -> str:
     """Leave a subagent in the store as a manager that was killed would have."""
-    order = Order(agent=agent, workspace=str(ground.folder))
+    order = Order(agent=agent, workspace=str(ground.folder), **ordered)
     given = spawn(parent=PARENT, order=order, task="[[say:done]]", limits=limits or Limits(restarts=0))
     async with Store.open(ground.path, ground.clock) as store:
         now = ground.clock.now()
@@ -137,7 +140,11 @@ async def test_a_lifetime_of_another_boot_is_not_taken_for_over(ground: Ground) 
 async def lifetimes(ground: Ground, subagent: str) -> tuple[int, int]:
     """Take a subagent up as a manager that is killed at once; return when its lifetime ends there, and by the log."""
     async with Store.open(ground.path, ground.clock) as store:
-        key, kinds, policy = HolderKey.beside(ground.path), Catalogue({}, "test"), Policy.beside(ground.path)
+        key, kinds, policy = (
+            HolderKey.beside(ground.path),
+            Catalogue({}, "test"),
+            Policy.beside(ground.path, ground.config),
+        )
         manager = Supervisor(
             store,
             ground.clock,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from acp_runtime.callers import OPERATOR
+from acp_runtime.callers import OPERATOR, Caller
 from acp_runtime.carrying import CarryingLimits, HttpServer
 from acp_runtime.clock import SystemClock
 from acp_runtime.core.confinement import Confinement, Egress
@@ -60,14 +60,14 @@ class Site:
         permit()
         return permit
 
-    async def spawn(self, task: str = "[[wait:{go}]]") -> str:
-        text = task.replace("{go}", str(self.ground.folder / "go"))
-        view = await self.runtime.spawn(PARENT, self.ground.request(text, preset="web"))
+    async def spawn(self, caller: Caller = PARENT, **changes: object) -> str:
+        text = f"[[wait:{self.ground.folder / 'go'}]]"
+        view = await self.runtime.spawn(caller, self.ground.request(text, **{"preset": "web", **changes}))
         await self.until(view.id, lambda each: each.status is Status.RUNNING)
         return view.id
 
     async def until(self, subagent: str, met) -> SubagentView:
-        return await until(self.runtime, subagent, met)
+        return await until(self.runtime, subagent, met, OPERATOR)
 
     async def tried(self, subagent: str, rule: str) -> bytes:
         """What a CONNECT is answered."""
@@ -158,7 +158,7 @@ async def test_what_the_operator_allows_for_good_holds_for_the_preset_at_once_an
     await site.tried_until(other, BEYOND, LET_THROUGH)
     await site.finished(asking)
     assert LET_THROUGH in await site.tried(asking, BEYOND)
-    assert standing.Policy.beside(ground.path).standing() == (Standing("web", BEYOND),)
+    assert standing.Policy.beside(ground.path, ground.config).standing() == (Standing("web", BEYOND),)
     ground.path.with_suffix(".egress").write_text("")
     await site.tried_until(other, BEYOND, DENIED)
 
