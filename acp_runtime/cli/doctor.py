@@ -167,8 +167,7 @@ def _daemon() -> Finding:
 
 def _logins() -> Finding:
     """Say which subscriptions agents can use, and why others cannot be used."""
-    there = {name: KeyLogin.parse(name, environment()).path.exists() for name in VENDORS}
-    usable = ", ".join(f"login:{name} ({'there' if found else 'not logged in'})" for name, found in there.items())
+    usable = ", ".join(f"login:{name} ({KeyLogin.parse(name, environment()).state()})" for name in VENDORS)
     impossible = "".join(f"; not {name}: {why}" for name, why in IMPOSSIBLE.items())
     return Finding(Mark.GOOD, "logins", f"{usable}{impossible}")
 

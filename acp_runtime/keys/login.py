@@ -20,6 +20,7 @@ from acp_runtime.keys.file import read_private, stamp_of
 from acp_runtime.keys.renewal import NotRenewed, is_dead, locked, mark_dead, renewed, replace_file
 from acp_runtime.keys.secret import Secret
 from acp_runtime.keys.vendors import IMPOSSIBLE, VENDORS, Tokens, Vendor
+from acp_runtime.undumped import leave_no_core
 
 __all__ = ["KeyLogin"]
 
@@ -77,7 +78,16 @@ class KeyLogin:
         until = None if tokens.until is None else max(tokens.until - EARLY, _now() + AGAIN)
         return Secret(tokens.access, name=self.name, remedy=self._vendor.again, beside=tokens.beside, until=until)
 
+    def state(self) -> str:
+        """Return in a few words how it stands. Nobody is asked and nothing is changed."""
+        try:
+            _, tokens = self._stored()
+        except Rejected as error:
+            return "not logged in" if error.kind == "key_missing" else "its file cannot be used"
+        return f"expired: {self._vendor.again}" if is_dead(self.path, tokens.digest) else "there"
+
     def _stored(self) -> tuple[Mapping[str, Any], Tokens]:
+        leave_no_core()
         content = read_private(self.path, _BYTES, self.name)
         try:
             document = json.loads(content)

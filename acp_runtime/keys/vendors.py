@@ -17,9 +17,10 @@ __all__ = ["IMPOSSIBLE", "VENDORS", "Tokens", "Vendor"]
 Document = Mapping[str, Any]
 
 IMPOSSIBLE: Final = {
-    "gemini": "Gemini's login is for an API that its agent does not speak at another address, and renewing it takes a "
-    "secret of its vendor; use an API key",
-    "copilot": "no agent kind of the catalogue speaks Copilot's API; use the API key of another provider",
+    "gemini": "its token lasts an hour, and only Gemini CLI itself can renew it, with a secret that its vendor gave "
+    "that program; use an API key",
+    "copilot": "Copilot's own agent is none of the catalogue, and no other speaks its API; use the API key of another "
+    "provider",
 }
 
 

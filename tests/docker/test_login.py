@@ -21,6 +21,7 @@ from tests.contract.conftest import PARENT, assert_nothing_left, label
 from tests.docker.real_place import RealPlace, inspect_all, make_place, stored
 from tests.integration.test_logins import REFRESH, log_in
 from tests.integration.token_provider import TokenProvider
+from tests.security.canary import places_of
 
 pytestmark = [pytest.mark.docker, pytest.mark.real_agent, pytest.mark.timeout(600)]
 
@@ -43,9 +44,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def real(tmp_path: Path, model: ScriptedModel, home: Path) -> Iterator[RealPlace]:
-    place = make_place(tmp_path, model, "claude")
-    environ = {**os.environ, "CLAUDE_CONFIG_DIR": str(home / ".claude")}
+def real(tmp_path: Path, model: ScriptedModel, home: Path, request: pytest.FixtureRequest) -> Iterator[RealPlace]:
+    """A place of the kind of agent that the test names, else of claude."""
+    place = make_place(tmp_path, model, getattr(request, "param", "claude"))
+    environ = {**os.environ, "CLAUDE_CONFIG_DIR": str(home / ".claude"), "CODEX_HOME": str(home / ".codex")}
     place.make_launcher = lambda: DockerLauncher(place.config, environ, labels=label(tmp_path))
     yield place
     assert_nothing_left(tmp_path, on_the_engine=True)
@@ -105,3 +107,36 @@ async def test_an_agent_whose_login_has_expired_does_its_task_once_somebody_has_
         assert [(each.state, each.result) for each in view.tasks] == [(TaskState.COMPLETED, "All done.")]
         await runtime.stop(PARENT, view.id, finished=True)
     assert model.requests, "none before there was a login"
+
+
+@pytest.mark.long
+@pytest.mark.requirement("D09.31", "T8")
+@pytest.mark.parametrize("real", ["codex", "claude"], indirect=True)
+async def test_agents_with_one_login_go_on_when_its_token_is_refused_in_a_task_and_it_is_renewed_once(
+    real: RealPlace, model: ScriptedModel, provider: TokenProvider, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both calls are refused at the same time: each waits for the other, and the vendor gives one new token."""
+    path = log_in(home, real.agent, expires_in=3600)
+    async with real.runtime() as runtime:
+        task = "[[sleep:1]][[fail:401|1]][[text:Done.]]"
+        request = real.request(task, model_key=f"login:{real.agent}@{provider.url}")
+        views = [await runtime.spawn(PARENT, request) for _ in range(2)]
+        for view in views:
+            ended = await real.until(runtime, view.id, lambda each: bool(each.settled or each.requests))
+            assert (ended.newest.state, ended.newest.result) == (TaskState.COMPLETED, "Done."), ended.newest.cause
+        inside = "cat /proc/*/environ 2>/dev/null; env; find /home /tmp /run -type f -exec cat {} + 2>/dev/null"
+        seen = [(await runtime.check(PARENT, view.id, inside, seconds=30)).output for view in views]
+        inspected = await asyncio.to_thread(inspect_all, real.root)
+        for view in views:
+            await runtime.stop(PARENT, view.id, finished=True)
+    assert [body["refresh_token"] for body in provider.asked] == [REFRESH]
+    written = path.read_text()
+    used = {each.headers["authorization"].removeprefix("Bearer ") for each in model.requests}
+    (new,) = (each for each in used if each in written)
+    assert len(used) == 2, "the old one, and one new one"
+    places = {"the sandboxes": "".join(seen), "docker inspect": inspected, "the store": stored(real)}
+    places["the log"] = caplog.text
+    for token in (*used, REFRESH, provider.refresh):
+        assert places_of(places, token) == []
+    assert places_of({"the file": written}, new) != [], "the control"
+    assert "stand-in" in places["the sandboxes"]

@@ -157,6 +157,20 @@ async def test_what_a_vendor_renews_no_more_is_given_to_nobody_though_it_is_not_
     assert (await login(tmp_path, "codex", provider).read()).reveal() != used.reveal()
 
 
+async def test_the_doctor_is_told_how_a_login_stands_and_nobody_is_asked(
+    tmp_path: Path, provider: TokenProvider
+) -> None:
+    source = login(tmp_path, "codex", provider)
+    assert source.state() == "not logged in"
+    log_in(tmp_path, "codex", expires_in=-60)
+    assert (source.state(), provider.asked) == ("there", [])
+    provider.status = 401
+    await refused(source)
+    assert (source.state(), len(provider.asked)) == ("expired: run `codex login`", 1)
+    log_in(tmp_path, "codex", expires_in=3600, mode=0o644)
+    assert source.state() == "its file cannot be used"
+
+
 @pytest.mark.requirement("D09.33")
 async def test_a_login_made_again_is_used_by_the_next_request(tmp_path: Path, provider: TokenProvider) -> None:
     log_in(tmp_path, "claude", expires_in=-1)
