@@ -24,9 +24,17 @@ class Deaf:
 
 def innocent(pid):
     Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
-    process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    process = subprocess.Popen(["cat"], stdin=-1, stdout=-1, bufsize=0, start_new_session=True)
     assert process.pid == pid, (process.pid, pid)
     return process
+
+def answers(process):
+    # Whoever was sent a signal it dies of does not run again, though it may be a while until it is gone.
+    try:
+        process.stdin.write(b"x")
+        return process.stdout.read(1) == b"x"
+    except BrokenPipeError:
+        return False
 
 async def main():
     heard = Deaf()
@@ -39,7 +47,7 @@ async def main():
             await asyncio.sleep(0)
     other = innocent(channel.pid)
     await channel.close()
-    print(other.poll() is None, start_time(channel.pid) not in (before, None))
+    print(answers(other), start_time(channel.pid) not in (before, None))
     other.kill()
     other.wait()
 
