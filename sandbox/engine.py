@@ -149,9 +149,12 @@ class Engine:
 
         return await self._client.call(doing, work, deadline=UNPACKING)
 
-    async def containers(self, labels: Mapping[str, str | None]) -> list[Json]:
-        """List containers, also ended ones, that carry all of `labels`; None stands for any value."""
-        wanted = _filter(labels)
+    async def containers(self, labels: Mapping[str, str | None], *, health: str | None = None) -> list[Json]:
+        """List containers, also ended ones, that carry all of `labels`; None stands for any value.
+
+        With `health` only those that run and whose checks, see `sandbox.health`, found them to be so.
+        """
+        wanted = _filter(labels) | ({} if health is None else {"health": [health], "status": ["running"]})
         return list(
             await self._client.call(
                 "list containers", lambda api: api.containers(all=True, filters=wanted), deadline=USUAL

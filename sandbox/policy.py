@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from sandbox import seccomp
 from sandbox.errors import RuntimeMissing, SameUser, SettingRefused
+from sandbox.health import CHECK, NO_CHECK
 from sandbox.spec import AGENT_UID, AGENT_USER, KEPT_CAPABILITIES, NO_FILTER, OPEN_FILES
 
 # What a container has when nobody says otherwise would be too much: these are to be said.
@@ -42,7 +43,6 @@ SETTINGS: Final = frozenset(
 )
 TMPFS_PLACES: Final = ("/tmp", "/run")  # noqa: S108 - a path inside a container
 TMPFS_OPTIONS: Final = re.compile(r"rw|exec|noexec|nosuid|nodev|size=[1-9][0-9]*|mode=[0-7]{3,4}")
-NO_CHECK: Final = {"test": ["NONE"]}
 USER: Final = re.compile(rf"0:[0-9]+|{AGENT_USER}")
 VOLUME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,199}")
 RUNTIME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
@@ -84,7 +84,7 @@ def refuse_dangerous(
     user = str(settings.get("user", AGENT_USER))
     if not USER.fullmatch(user):
         raise _refused("user", user)
-    if settings.get("healthcheck", NO_CHECK) != NO_CHECK:
+    if settings.get("healthcheck", NO_CHECK) not in (NO_CHECK, CHECK):
         raise _refused("healthcheck", settings["healthcheck"])
     refuse_workdir(str(settings.get("working_dir") or "/"))
     host: Mapping[str, Any] = settings.get("host_config", {})

@@ -14,13 +14,11 @@ from typing import ClassVar
 
 from sandbox.engine import Engine
 from sandbox.errors import ProgramMissing
-from sandbox.programs import PROGRAMS, read_program
+from sandbox.programs import HOLDER, PROGRAMS, PROGRAMS_MOUNT, RELAY, read_program
 from sandbox.published_volume import PublishedVolume
 
 __all__ = ["HOLDER", "PROGRAMS_MOUNT", "RELAY", "ProgramsVolume", "ensure_programs"]
 
-PROGRAMS_MOUNT = "/opt/subagents/programs"
-RELAY, HOLDER = f"{PROGRAMS_MOUNT}/relay", f"{PROGRAMS_MOUNT}/holder"
 MODE = 0o755
 MOST_READ_BACK = 4 * 1024 * 1024  # bytes
 

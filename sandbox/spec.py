@@ -14,6 +14,7 @@ from typing import Any, Final
 from sandbox import seccomp
 from sandbox.engine_facts import EngineFacts
 from sandbox.errors import SettingRefused
+from sandbox.health import check_of
 
 LABEL: Final = "io.acp-subagents."
 AGENT_UID: Final = 10001
@@ -158,7 +159,7 @@ def create_settings(spec: SandboxSpec, facts: EngineFacts) -> dict[str, Any]:
         "working_dir": spec.workdir,
         "environment": {"HOME": HOME, **spec.env},
         "labels": spec.all_labels,
-        "healthcheck": {"test": ["NONE"]},
+        "healthcheck": check_of(spec.command),
         "host_config": _host_settings(spec, facts),
     }
 

@@ -20,6 +20,7 @@ from acp_runtime.manager.launcher import LaunchRequest
 from acp_runtime.manager.run_dir import EGRESS_SOCKET, HOLDER, SOCKET
 from acp_runtime.models.route import Route
 from sandbox.container import Sandbox
+from sandbox.health import with_health
 from sandbox.probe import ProbeResult
 from sandbox.programs_volume import RELAY
 from sandbox.spec import HostMount
@@ -37,8 +38,8 @@ def relay_command(probed: ProbeResult, *, proxied: bool = False) -> tuple[str, .
     ports = {PORT: SOCKET} | ({EGRESS_PORT: EGRESS_SOCKET} if proxied else {})
     if probed.sockets_shared:
         targets = [(f"127.0.0.1:{port}", f"{RUN}/{socket}") for port, socket in ports.items()]
-        return (RELAY, *chain.from_iterable(targets))
-    return (RELAY, "listen", ATTACH_SOCKET, *(f"127.0.0.1:{port}" for port in ports))
+        return with_health(tuple(chain.from_iterable(targets)))
+    return with_health(("listen", ATTACH_SOCKET, *(f"127.0.0.1:{port}" for port in ports)))
 
 
 def run_mounts(probed: ProbeResult, run_dir: Path) -> tuple[HostMount, ...]:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from sandbox.errors import ProgramMissing
 
-__all__ = ["ARCHITECTURES", "PROGRAMS", "program", "read_program"]
+__all__ = ["ARCHITECTURES", "HOLDER", "PROGRAMS", "PROGRAMS_MOUNT", "RELAY", "program", "read_program"]
 
 ARCHITECTURES = ("amd64", "arm64")
 PROGRAMS = ("relay", "holder")
+PROGRAMS_MOUNT = "/opt/subagents/programs"  # where they are in a container
+RELAY, HOLDER = (f"{PROGRAMS_MOUNT}/{name}" for name in PROGRAMS)
 
 _FOLDER = Path(__file__).parent / "bin"
 _REMEDY = "install the package again, or run `python sandbox/programs/build.py` in a checkout"

@@ -1,6 +1,7 @@
 /* relay 127.0.0.1:PORT SOCKET [127.0.0.1:PORT SOCKET ...]    carries each connection to a unix socket
  * relay listen SOCKET 127.0.0.1:PORT [127.0.0.1:PORT ...]    carries all of them to the manager that attached there
  * relay attach SOCKET                                        carries stdin and stdout to and from that socket
+ * relay health SOCKET ...                                    either of the first two, and `relay check SOCKET` asks it
  *
  * Listens on loopback TCP ports inside a container without a network. Frames, errors and who may attach are described in
  * docs/framing.md.
@@ -11,6 +12,7 @@
  *     does not read stops the side that writes, and no other connection;
  *   - while the other side is away a connection is held, for HOLD_MS; then its client is reset;
  *   - what was open when a manager's attachment broke is reset: no client takes a part for the whole;
+ *   - who checks it is answered by the loop that does all this, however many connections there are;
  *   - one thread, no heap, no files, no children, no busy waiting; "relay: ready" on stdout once all ports listen;
  *   - exit 0 on SIGTERM or SIGINT, 1 when a port cannot be had, 2 on bad arguments.
  */
@@ -23,6 +25,7 @@
 #include <sys/stat.h>
 
 #include "attach.h"
+#include "health.h"
 #include "manager.h"
 
 enum {
@@ -86,7 +89,8 @@ static void parse(int argc, char **argv)
 {
     int first = attached_mode ? 3 : 1, step = attached_mode ? 1 : 2;
     if (argc <= first || (argc - first) % step != 0)
-        die(2, "usage: relay 127.0.0.1:PORT SOCKET ... | relay listen SOCKET 127.0.0.1:PORT ... | relay attach SOCKET");
+        die(2, "usage: relay [health SOCKET] 127.0.0.1:PORT SOCKET ... | relay [health SOCKET] listen SOCKET "
+               "127.0.0.1:PORT ... | relay attach SOCKET | relay check SOCKET");
     if ((argc - first) / step > PORTS)
         die(2, "%d ports were given; at most %d are carried.", (argc - first) / step, PORTS);
     for (int i = first; i < argc; i += step, port_count++) {
@@ -184,8 +188,8 @@ static void serve(struct connection *connection, short tcp, short other)
 }
 
 /* What is polled, without gaps: no more than there are descriptors, or the system refuses it. The first is nothing. */
-static struct pollfd polled[3 + GUESTS + PORTS + 2 * CONNECTIONS];
-static size_t polled_count, watched_attach;
+static struct pollfd polled[4 + GUESTS + PORTS + 2 * CONNECTIONS];
+static size_t polled_count, watched_attach, watched_health;
 
 static size_t watch(int fd, short events)
 {
@@ -229,9 +233,10 @@ static int prepare(void)
 {
     int timeout = resting ? REST_MS : -1;
     bool room = open_count < CONNECTIONS && !resting;
-    resting = false;
     polled[0].fd = -1;
     polled_count = 1;
+    watched_health = watch(resting ? -1 : health_listener, POLLIN);
+    resting = false;
     if (attached_mode)
         timeout = prepare_managers(timeout);
     for (size_t i = 0; i < port_count; i++)
@@ -297,6 +302,8 @@ __attribute__((noreturn)) static void carry_connections(void)
         for (size_t i = 0; i < port_count; i++)
             if (polled[ports[i].watched].revents != 0 && open_count < CONNECTIONS)
                 accept_one(&ports[i]);
+        if (polled[watched_health].revents != 0)
+            resting |= !answer_check();
         if (attached_mode)
             attend_managers();
     }
@@ -324,9 +331,17 @@ static int attach(const char *path)
 
 int main(int argc, char **argv)
 {
+    struct sockaddr_un health = {0};
     const struct sigaction stop = {.sa_handler = on_stop};
     if (argc == 3 && strcmp(argv[1], "attach") == 0)
         return attach(argv[2]);
+    if (argc >= 3 && (strcmp(argv[1], "health") == 0 || (argc == 3 && strcmp(argv[1], "check") == 0))) {
+        parse_socket(argv[2], &health);
+        if (strcmp(argv[1], "check") == 0)
+            return checked(&health);
+        argc -= 2;
+        argv += 2;
+    }
     manager.fd = -1;
     attached_mode = argc >= 2 && strcmp(argv[1], "listen") == 0;
     parse(argc, argv);
@@ -337,6 +352,8 @@ int main(int argc, char **argv)
     listen_all();
     if (attached_mode)
         listen_for_managers(&ports[0].socket);
+    if (health.sun_path[0] != '\0' && !listen_for_checks(&health))
+        die(1, "cannot listen on %.107s: %s; choose another path.", health.sun_path, strerror(errno));
     if (puts("relay: ready") >= 0)
         (void)fflush(stdout);
     carry_connections();

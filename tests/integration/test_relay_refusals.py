@@ -23,6 +23,9 @@ async def test_a_client_is_reset_at_once_where_there_can_be_no_socket(program):
     [
         ([], "usage"),
         (["127.0.0.1:1"], "usage"),
+        (["health", "/s"], "usage"),
+        (["health", "", "127.0.0.1:80", "/s"], "socket path"),
+        (["check", ""], "socket path"),
         (["127.0.0.1:1", "/s", "127.0.0.1:2"], "usage"),
         (["127.0.0.1:1", "/s"] * 9, "at most 8"),
         (["10.0.0.1:80", "/s"], "loopback"),

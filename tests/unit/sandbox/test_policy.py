@@ -6,6 +6,7 @@ import pytest
 
 from sandbox import seccomp
 from sandbox.errors import RuntimeMissing, SameUser, SettingRefused
+from sandbox.health import CHECK
 from sandbox.policy import refuse_dangerous, refuse_runtime, refuse_same_user, refuse_workdir
 
 LEAST = {"network_mode": "none", "cap_drop": ["ALL"]}
@@ -123,6 +124,8 @@ def test_a_setting_that_is_not_on_the_list_is_refused_with_its_value(host):
         {"mac_address": "02:00:00:00:00:01"},
         {"stop_signal": "SIGKILL"},
         {"healthcheck": {"test": ["CMD", "true"]}},
+        {"healthcheck": {**CHECK, "interval": 1_000_000}},
+        {"healthcheck": {**CHECK, "test": ["CMD-SHELL", "true"]}},
         *({"user": user} for user in ("root", "0", "1000:1000", "10001", "")),
     ],
     ids=str,

@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+from dataclasses import replace
 
 import pytest
 
 from sandbox import seccomp
 from sandbox.engine_facts import EngineFacts
 from sandbox.errors import SettingRefused
+from sandbox.health import CHECK, HEALTH_SOCKET, NO_CHECK, with_health
 from sandbox.policy import refuse_dangerous
+from sandbox.programs import RELAY
 from sandbox.spec import HostMount, Limits, SandboxSpec, VolumeMount, create_settings
 
 FACTS = EngineFacts(
@@ -23,6 +26,17 @@ FACTS = EngineFacts(
     root_dir="/var/lib/docker",
 )
 SPEC = SandboxSpec(store="0123456789abcdef", subagent="s7", image="base:1", command=("/run/relay", "x"), attempt=3)
+
+
+def test_a_relay_that_can_be_checked_is_and_no_other_first_process():
+    def check(*command):
+        return create_settings(replace(SPEC, command=command), FACTS)["healthcheck"]
+
+    assert check(*with_health(("127.0.0.1:1", "/s"))) == CHECK
+    assert CHECK["interval"] >= 300_000_000_000
+    for other in (("sleep", "1800"), (RELAY, "127.0.0.1:1", "/s"), ("/tmp/relay", "health", HEALTH_SOCKET)):
+        assert check(*other) == NO_CHECK
+    refuse_dangerous(create_settings(replace(SPEC, command=with_health(("x",))), FACTS))
 
 
 def test_the_settings_are_these():
