@@ -1,15 +1,16 @@
 """Who calls: a parent, by its name, or the operator.
 
 A parent is a non-empty string that its door gives (client, workspace and the host's session id). It sees and changes
-only its own subagents. The operator is the person at the machine: sees and answers everything, and never consumes a
-parent's nudge or read cursor.
+only its own subagents, and those below them. A subagent that leads others is a parent too, a `Leader`. The operator is
+the person at the machine: sees and answers everything, and never consumes a parent's nudge or read cursor.
 """
 
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.ids import OPERATORS_OWN
+from acp_runtime.core.lineage import PREFIX, name_of
 from acp_runtime.core.plaintext import one_line
 
 
@@ -22,6 +23,22 @@ OPERATOR: Final = Operator()
 MAX_PARENT_CHARS: Final = 1_000
 
 Caller: TypeAlias = str | Operator
+
+
+class Leader(str):
+    """A subagent as the parent of others. Made by who knows that it is that subagent, never from a text that came in.
+
+    Equal to its name `subagent:ID`, which as a plain text is nobody's.
+    """
+
+    __slots__ = ("subagent",)
+
+    subagent: str
+
+    def __new__(cls, subagent: str) -> Self:
+        self = super().__new__(cls, name_of(subagent))
+        self.subagent = subagent
+        return self
 
 
 def parent_of(caller: Caller) -> str:
@@ -40,7 +57,9 @@ def admitted(parent: str) -> str:
 
 
 def named(parent: str) -> str:
-    """Return a parent that has a name. Raises `Rejected` (invalid) where there is nothing to see, or far too much."""
+    """Return a parent that has a name: one of its own. Raises `Rejected` (invalid)."""
+    if parent.startswith(PREFIX) and not isinstance(parent, Leader):
+        raise Rejected("invalid", f"names that begin with {PREFIX!r} are those of subagents; use another")
     if len(parent) > MAX_PARENT_CHARS:
         sentence = f"the parent's name is {len(parent)} characters long; at most {MAX_PARENT_CHARS} are allowed"
         raise Rejected("invalid", sentence)
@@ -49,9 +68,11 @@ def named(parent: str) -> str:
     return parent
 
 
-def word_of(caller: Caller) -> str:
-    """Return `parent` or `operator`: who did it, in the words of the log."""
-    return "operator" if isinstance(caller, Operator) else "parent"
+def word_of(caller: Caller, *, parent: bool = True) -> str:
+    """Return who did it, in the words of the log: `operator`, `parent`, or `ancestor` for one further up."""
+    if isinstance(caller, Operator):
+        return "operator"
+    return "parent" if parent else "ancestor"
 
 
 def turning_parent(what: str, caller: Caller) -> str:

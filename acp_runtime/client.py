@@ -88,9 +88,9 @@ class RemoteRuntime:
         """See `Runtime.spawn`. A relative workspace is meant from the current folder of this process."""
         return await self._call("spawn", caller, request=_whole(request))
 
-    async def vet(self, caller: Caller, request: SpawnRequest) -> None:
+    async def vet(self, caller: Caller, request: SpawnRequest, *, count: int = 1) -> None:
         """See `Runtime.vet`. A relative workspace is meant as for `spawn`."""
-        await self._call("vet", caller, request=_whole(request))
+        await self._call("vet", caller, request=_whole(request), count=count)
 
     async def send(self, caller: Caller, subagent: str, text: str, *, mode: SendMode = "queue") -> Sent:
         """See `Runtime.send`."""

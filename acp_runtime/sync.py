@@ -90,9 +90,9 @@ class SyncRuntime:
         """See `Runtime.spawn`."""
         return self._do(self._runtime.spawn(caller, request))
 
-    def vet(self, caller: Caller, request: SpawnRequest) -> None:
+    def vet(self, caller: Caller, request: SpawnRequest, *, count: int = 1) -> None:
         """See `Runtime.vet`."""
-        self._do(self._runtime.vet(caller, request))
+        self._do(self._runtime.vet(caller, request, count=count))
 
     def send(self, caller: Caller, subagent: str, text: str, *, mode: SendMode = "queue") -> Sent:
         """See `Runtime.send`."""

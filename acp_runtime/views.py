@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from acp_runtime.core.budget import Budget
+from acp_runtime.core.lineage import Role
 from acp_runtime.core.model import Opening, TaskState, Verdict
 from acp_runtime.core.nudge import headline
 from acp_runtime.core.request import RequestKind
@@ -97,6 +98,7 @@ class SubagentView:
     outlast its end. `resumable`: it ended, and can be started again with what was kept. `exported` is False when its
     work could not be taken out. `spent` is of all its tasks, and of what it called outside of one;
     `budget` is what it may use, costs in nano-dollars. `granted`: what its task may reach beside its preset, as rules.
+    `role_note` says why its role is not what was asked for; `depth` counts from 1, the subagents of an outer parent.
     """
 
     id: str
@@ -140,6 +142,9 @@ class SubagentView:
     granted: tuple[str, ...] = ()
     spent: Spending = Spending()
     budget: Budget = field(default_factory=Budget)
+    role: Role = Role.LEAF
+    role_note: str = ""
+    depth: int = 1
 
     @property
     def newest(self) -> TaskView:

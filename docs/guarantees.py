@@ -24,6 +24,7 @@ both ways: its tests exist, and a test that says that it shows a row stands in i
 TITLES = {
     "P": "Persistent background subagents",
     "A": "Asynchronous task tools",
+    "O": "Agents that lead others",
     "B": "What was wrong with the original, and cannot happen here",
     "D": "The design",
     "T": "Threats (docs/security.md)",

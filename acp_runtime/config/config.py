@@ -7,6 +7,7 @@ from typing import Literal
 
 from acp_runtime.core.admission import Admission
 from acp_runtime.core.budget import Budget
+from acp_runtime.core.lineage import Orchestration
 from acp_runtime.core.model import Limits
 from acp_runtime.core.prices import Price
 from acp_runtime.core.turns import OutboxRules
@@ -83,6 +84,7 @@ class Config:
     daemon: DaemonConfig = field(default_factory=DaemonConfig)
     nudges: OutboxRules = field(default_factory=OutboxRules)
     one_shot: OneShot = field(default_factory=OneShot)
+    orchestration: Orchestration = field(default_factory=Orchestration)
     prices: tuple[Price, ...] = ()
     budget: Budget = field(default_factory=Budget)
     origins: Mapping[str, str] = field(default_factory=dict)

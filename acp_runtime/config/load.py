@@ -3,6 +3,7 @@
 A variable is stronger than the file, the file than the default.
 """
 
+import logging
 import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from acp_runtime import __version__
 from acp_runtime.config.config import Config, DaemonConfig, OneShot
 from acp_runtime.config.mistakes import ConfigError, line_of, mistakes
 from acp_runtime.config.nested import merged, paths
+from acp_runtime.config.orchestration import read_orchestration
 from acp_runtime.config.original import ROOT, translate
 from acp_runtime.config.tables import AgentTable, FileTable, PresetTable, PriceTable, RegistryTable
 from acp_runtime.config.variables import read_variables
@@ -33,6 +35,8 @@ from acp_runtime.places import cache_dir, config_dir, runtime_dir, state_dir
 from acp_runtime.presets import Network, Preset, builtin_presets, narrow
 from acp_runtime.session.catalogue import AgentKind, Catalogue, builtin_kinds, read_kind
 
+log = logging.getLogger(__name__)
+
 FILE: Final = "config.toml"
 _NOT_CONFINING: Final = ("extends", "about", "network", "permissions", "mounts", "egress", "registries")
 _BUDGET: Final = ("budget_tokens", "budget_cost", "budget_soft_tokens", "budget_soft_cost")
@@ -41,7 +45,8 @@ _BUDGET: Final = ("budget_tokens", "budget_cost", "budget_soft_tokens", "budget_
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     """Read the configuration: `path`, else `SUBAGENTS_CONFIG`, else the user's file when there is one.
 
-    Raises `ConfigError` for a missing named file and for every mistake in the file or in a variable.
+    Raises `ConfigError` for a missing named file and for every mistake in the file or in a variable. What is
+    told by a warning only is logged.
     """
     file = _file(path, environ)
     given, origins = _read(file) if file is not None else ({}, {})
@@ -92,6 +97,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _config(table: FileTable, environ: Mapping[str, str], origins: dict[str, str]) -> Config:
+    orchestration, held, warnings = read_orchestration(table.orchestration, origins)
+    table = table.model_copy(update={"orchestration": held})
+    for warning in warnings:
+        log.warning("%s", warning)
     kinds = builtin_kinds() | {name: _kind(name, entry) for name, entry in table.agents.items()}
     one_shot = table.one_shot.model_dump()
     admission = Admission(one_shot.pop("per_parent"), one_shot.pop("total"), one_shot=True)
@@ -115,6 +124,7 @@ def _config(table: FileTable, environ: Mapping[str, str], origins: dict[str, str
         daemon=DaemonConfig(**table.daemon.model_dump()),
         nudges=OutboxRules(**table.nudges.model_dump()),
         one_shot=OneShot(admission=admission, **one_shot),
+        orchestration=orchestration,
         budget=_budget(**table.budget.model_dump()),
         prices=tuple(_price(model, entry) for model, entry in table.prices.items()),
         origins=origins,

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 
 from acp_runtime.config.mistakes import ConfigError
 from acp_runtime.config.nested import has, paths, put
+from acp_runtime.config.orchestration import TABLE
 from acp_runtime.config.table import Name, Seconds, Table, Variable, Word, below, key
 from acp_runtime.session.catalogue import AgentKind, builtin_kinds
 
@@ -23,7 +24,10 @@ ASYNC: Final = "async_subagents"
 Number = Annotated[int, Field(ge=0, le=100_000)]
 Place = Callable[[Sequence[str]], str]
 
-TRANSLATION: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
+TRANSLATION: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
+    ("max_spawn_depth",): (TABLE, "max_spawn_depth"),
+    ("max_concurrent_children",): (TABLE, "max_concurrent_children"),
+    ("orchestrator_enabled",): (TABLE, "orchestrator_enabled"),
     (BACKGROUND, "enabled"): ("enabled",),
     (BACKGROUND, "max_per_session"): ("admission", "per_parent"),
     (BACKGROUND, "max_global"): ("admission", "total"),
@@ -74,6 +78,15 @@ class AsyncTable(Table):
 class DelegationTable(Table):
     """`[delegation]`: the original's keys."""
 
+    max_spawn_depth: Annotated[Any, WithJsonSchema({"type": "integer"})] = key(
+        None, "`orchestration.max_spawn_depth`", "levels"
+    )
+    max_concurrent_children: Annotated[Any, WithJsonSchema({"type": "integer"})] = key(
+        None, "`orchestration.max_concurrent_children`", "subagents"
+    )
+    orchestrator_enabled: Annotated[Any, WithJsonSchema({"type": "boolean"})] = key(
+        None, "`orchestration.orchestrator_enabled`"
+    )
     background_subagents: BackgroundTable = BackgroundTable()
     async_subagents: AsyncTable = AsyncTable()
 
@@ -89,10 +102,11 @@ def translate(table: DelegationTable, native: dict[str, Any], place: Place) -> d
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     origins = {}
-    for (section, name), path in TRANSLATION.items():
-        if section in table.model_fields_set and not has(native, path):
-            put(native, path, _floor(getattr(getattr(table, section), name)))
-            origins[".".join(path)] = place((ROOT, section, name))
+    for theirs, path in TRANSLATION.items():
+        if theirs[0] in table.model_fields_set and not has(native, path):
+            value = getattr(_holder(table, theirs), theirs[-1])
+            put(native, path, _floor(value) if theirs[1:] else value)
+            origins[".".join(path)] = place((ROOT, *theirs))
     for name, entry in kinds.items():
         path = ("agents", name)
         put(native, path, _kind(name, entry))
@@ -102,11 +116,17 @@ def translate(table: DelegationTable, native: dict[str, Any], place: Place) -> d
     return origins
 
 
+def _holder(table: DelegationTable, theirs: tuple[str, ...]) -> Table:
+    """Return the table in which a key of the original stands."""
+    section: Table = getattr(table, theirs[0]) if theirs[1:] else table
+    return section
+
+
 def _conflicts(table: DelegationTable, native: Mapping[str, Any], place: Place) -> Iterator[str]:
     said: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
-        ((ROOT, section, name), path)
-        for (section, name), path in TRANSLATION.items()
-        if name in getattr(table, section).model_fields_set
+        ((ROOT, *theirs), path)
+        for theirs, path in TRANSLATION.items()
+        if theirs[-1] in _holder(table, theirs).model_fields_set
     ]
     said += [((ROOT, BACKGROUND, "agents", name), ("agents", name)) for name in table.background_subagents.agents]
     for theirs, ours in said:

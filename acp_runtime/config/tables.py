@@ -9,6 +9,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field, JsonValue
 
 from acp_runtime.config.config import DaemonConfig, OneShot, Sockets
+from acp_runtime.config.orchestration import OrchestrationTable
 from acp_runtime.config.original import DelegationTable
 from acp_runtime.config.table import (
     YEAR,
@@ -269,6 +270,7 @@ class FileTable(Table):
     daemon: DaemonTable = DaemonTable()
     nudges: NudgesTable = NudgesTable()
     one_shot: OneShotTable = OneShotTable()
+    orchestration: OrchestrationTable = OrchestrationTable()
     budget: BudgetTable = BudgetTable()
     agents: dict[Name, AgentTable] = Field(default_factory=dict)
     presets: dict[Name, PresetTable] = Field(default_factory=dict)

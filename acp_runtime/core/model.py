@@ -10,6 +10,7 @@ from typing import Final
 
 from acp_runtime.core.budget import Bound, Budget
 from acp_runtime.core.confinement import Confinement, Egress
+from acp_runtime.core.lineage import Lineage
 from acp_runtime.core.request import Request, RequestKind
 from acp_runtime.core.wishes import Wish
 
@@ -84,6 +85,7 @@ class Reason(StrEnum):
     FINISHED = "finished"
     STOPPED_BY_PARENT = "stopped_by_parent"
     STOPPED_BY_OPERATOR = "stopped_by_operator"
+    STOPPED_BY_ANCESTOR = "stopped_by_ancestor"
     START_FAILED = "start_failed"
     START_TIMEOUT = "start_timeout"
     IDLE_TIMEOUT = "idle_timeout"
@@ -190,6 +192,7 @@ class Order:
     model_key: str | None = None
     egress: Egress | None = None
     beside: Egress | None = None
+    lineage: Lineage = field(default_factory=Lineage)
 
     @property
     def unsafe(self) -> tuple[str, ...]:

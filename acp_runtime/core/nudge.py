@@ -19,6 +19,7 @@ from acp_runtime.core.events import (
     TaskEnded,
 )
 from acp_runtime.core.ids import nudge_id
+from acp_runtime.core.lineage import chain
 from acp_runtime.core.model import HOLDING_THE_QUEUE, Lifecycle, Opening, Reason, Subagent, TaskState, Verdict
 from acp_runtime.core.permission import KINDS, choose
 from acp_runtime.core.request import Option, RequestKind
@@ -60,6 +61,7 @@ _OUTCOMES: Final = {
 _ENDS: Final = {
     Reason.STOPPED_BY_PARENT: NudgeKind.STOPPED,
     Reason.STOPPED_BY_OPERATOR: NudgeKind.STOPPED,
+    Reason.STOPPED_BY_ANCESTOR: NudgeKind.STOPPED,
     Reason.START_TIMEOUT: NudgeKind.TIMED_OUT,
     Reason.IDLE_TIMEOUT: NudgeKind.TIMED_OUT,
     Reason.LIFETIME: NudgeKind.TIMED_OUT,
@@ -170,7 +172,7 @@ def _request(state: Subagent, event: RequestOpened) -> Nudge | None:
     return Nudge(
         id=_request_id(state, event.request_id),
         kind=kind,
-        parent=state.parent,
+        parent=_asked(state, event.kind),
         subagent=state.id,
         name=state.name,
         about=About.REQUEST,
@@ -180,6 +182,11 @@ def _request(state: Subagent, event: RequestOpened) -> Nudge | None:
         result="; ".join(f"{option.id} ({_kind(option)}) = {option.name}" for option in event.options),
         reason=event.kind if event.kind in (RequestKind.EGRESS, RequestKind.LOGIN) else kind,
     )
+
+
+def _asked(state: Subagent, kind: RequestKind) -> str:
+    """Return which parent is asked: the root for what an agent may do, which who leads it is trusted with no more."""
+    return state.parent if kind is RequestKind.QUESTION else chain(state.parent, state.order.lineage)[-1]
 
 
 def _kind(option: Option) -> str:

@@ -5,7 +5,7 @@ from typing import Final
 
 from acp_runtime.callers import Caller
 from acp_runtime.service.reached import Watchable
-from acp_runtime.service.reading import Reading, scope_of
+from acp_runtime.service.reading import Reading, tree_of
 from acp_runtime.service.spending import SUMS, spending
 from acp_runtime.store.store import Store
 from acp_runtime.views import UsageBy, UsageView
@@ -38,7 +38,7 @@ class Accountable(Watchable):
         """
         if subagent is not None:
             await self._reading.status(caller, subagent)
-        scope, mine = scope_of(caller)
+        scope, mine = tree_of(caller)
         rows = await self._store.query(
             f"SELECT {_COLUMNS[by]}, {SUMS} FROM spent JOIN subagent ON subagent.id = spent.subagent "  # noqa: S608
             f"WHERE {scope} AND (? IS NULL OR subagent = ?) GROUP BY {_GROUPS[by]}",

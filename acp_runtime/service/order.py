@@ -16,7 +16,7 @@ from acp_runtime.core.confinement import Egress
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.ids import display_name
 from acp_runtime.core.inputs import Spawn
-from acp_runtime.core.model import Limits, Order, Permissions
+from acp_runtime.core.model import Limits, Order, Permissions, Subagent
 from acp_runtime.core.plaintext import one_line, printable
 from acp_runtime.egress.rules import Rules
 from acp_runtime.keys import key_source
@@ -31,6 +31,7 @@ from acp_runtime.presets import (
     with_permissions,
 )
 from acp_runtime.service.bounds import duration
+from acp_runtime.service.descent import as_led, lineage, own_preset
 from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.store.codec import storable
 
@@ -49,7 +50,8 @@ class SpawnRequest:
     on with them. `one_shot`: the subagent ends with its first task, or after `max_duration` seconds; how it stands is
     kept in `output_file`, relative to the workspace, where `{id}` becomes the subagent's id (None: in the configured
     folder). `instructions` are put before the first task. `model_key` says where the key is, such as `env:NAME`.
-    `egress` and `registries` are allowed beside the preset's.
+    `egress` and `registries` are allowed beside the preset's. `role`: `leaf` or `orchestrator`, which may have
+    subagents of its own; one that cannot be had is told in `SubagentView.role_note`, and it is a leaf.
     """
 
     agent: str
@@ -61,6 +63,7 @@ class SpawnRequest:
     instructions: str = ""
     keep: bool = False
     one_shot: bool = False
+    role: str = ""
     output_file: str | None = None
     image: str | None = None
     model: str | None = None
@@ -77,18 +80,26 @@ class SpawnRequest:
     max_duration: float | None = None
 
 
-def spawn_input(config: Config, *, ident: str, caller: Caller, request: SpawnRequest) -> Spawn:
-    """Return the command that admits what was asked for. Raises `Rejected`."""
+def spawn_input(
+    config: Config, *, ident: str, caller: Caller, request: SpawnRequest, leader: Subagent | None = None
+) -> Spawn:
+    """Return the command that admits what was asked for; `leader` is the caller where that is a subagent that lives.
+
+    Raises `Rejected`.
+    """
     if not config.enabled:
         raise Rejected("disabled", "Background ACP subagents are disabled in config.")
     if request.one_shot and not config.one_shot.enabled:
         raise Rejected("disabled", "One-shot subagents are disabled in config (one_shot.enabled).")
+    place = lineage(config, caller, leader, request.role)
+    if leader is not None:
+        request = as_led(request, leader)
     kind = config.catalogue.kind(request.agent or config.default_agent)
     task = text_of("task", request.task)
     if request.model_key is not None:
         key_source(request.model_key, {})  # what is none is not stored either: it may be the key itself
     workspace = _folder(request.workspace)
-    preset = _preset(config, caller, request)
+    preset = _preset(config, caller, request, leader)
     _check_model(kind, preset, request)
     order = Order(
         agent=kind.name,
@@ -99,7 +110,7 @@ def spawn_input(config: Config, *, ident: str, caller: Caller, request: SpawnReq
         budget=preset.budget,
         keep=request.keep,
         one_shot=request.one_shot,
-        output_file=_output_file(config, ident, request),
+        output_file=None if leader is not None else _output_file(config, ident, request),
         instructions=carried("instructions", request.instructions),
         image=request.image,
         model=request.model,
@@ -107,6 +118,7 @@ def spawn_input(config: Config, *, ident: str, caller: Caller, request: SpawnReq
         model_key=request.model_key,
         egress=_canonical(preset.egress) if preset.network is Network.EGRESS else None,
         beside=_canonical(Egress(request.egress, request.registries)),
+        lineage=place,
     )
     return Spawn(
         id=ident,
@@ -150,9 +162,13 @@ def _purpose(given: str, task: str) -> str:
     return one_line(given or task, MAX_NAME_CHARS)
 
 
-def _preset(config: Config, caller: Caller, request: SpawnRequest) -> Preset:
-    """Return what the preset and the wishes beside it come to; a parent gets nothing beyond the ceiling."""
-    preset = find_preset(config.presets, request.preset or config.default_preset)
+def _preset(config: Config, caller: Caller, request: SpawnRequest, leader: Subagent | None) -> Preset:
+    """Return what the preset and the wishes beside it come to.
+
+    A parent gets nothing beyond the ceiling, and a subagent nothing beyond what it has itself.
+    """
+    own = None if leader is None else own_preset(config, leader)
+    preset = own if own is not None and not request.preset else _named(config, request)
     if request.permissions is not None:
         preset = with_permissions(preset, request.permissions)
     preset = with_confinement(preset, memory=request.memory, pids=request.pids, runtime=request.runtime)
@@ -163,11 +179,17 @@ def _preset(config: Config, caller: Caller, request: SpawnRequest) -> Preset:
     preset = with_budget(preset, request.budget or Budget(), config.budget)
     if isinstance(caller, Operator):
         return preset
+    if own is not None:
+        preset = narrow(preset, own)
     return narrow(preset, with_budget(find_preset(config.presets, config.ceiling), Budget(), config.budget))
 
 
 def _canonical(egress: Egress) -> Egress:
     return Egress(Rules.parse(egress.rules).texts, tuple(dict.fromkeys(egress.registries)))
+
+
+def _named(config: Config, request: SpawnRequest) -> Preset:
+    return find_preset(config.presets, request.preset or config.default_preset)
 
 
 def _check_model(kind: AgentKind, preset: Preset, request: SpawnRequest) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from acp_runtime.callers import Caller, Operator
 from acp_runtime.core.errors import Rejected
 from acp_runtime.manager.supervisor import Supervisor
-from acp_runtime.service.reading import Reading, scope_of
+from acp_runtime.service.reading import Reading, tree_of
 from acp_runtime.store.store import Store
 from acp_runtime.views import Reached
 
@@ -54,7 +54,7 @@ class Watchable:
         return [_view(record) for record in await self._supervisor.bookkeeper.newest(wanted, limit)]
 
     async def _own(self, caller: Caller) -> frozenset[str]:
-        scope, mine = scope_of(caller)
+        scope, mine = tree_of(caller)
         rows = await self._store.query(f"SELECT id FROM subagent WHERE {scope}", *mine)  # noqa: S608 - a constant
         return frozenset(row["id"] for row in rows)
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from acp_runtime.callers import Caller, Operator
+from acp_runtime.callers import Caller, Operator, word_of
 from acp_runtime.clock import Clock
 from acp_runtime.core.budget import Budget
 from acp_runtime.core.errors import Rejected
+from acp_runtime.core.lineage import Role
 from acp_runtime.core.model import Opening, Subagent, TaskState, Verdict
 from acp_runtime.core.plaintext import one_line
 from acp_runtime.core.request import RequestKind
@@ -51,7 +52,7 @@ class Reading:
 
     async def status(self, caller: Caller, subagent: str) -> SubagentView:
         """Return one subagent with its newest tasks. Raises `Rejected` (unknown_subagent)."""
-        scope, mine = scope_of(caller)
+        scope, mine = _seen_by(caller)
         rows, tasks, requests, spent = await self._store.queries(
             (f"{_COLUMNS} WHERE id = ? AND {scope}", (subagent, *mine)),
             (f"SELECT * FROM task WHERE subagent = ? ORDER BY number DESC LIMIT {TASKS_SHOWN}", (subagent,)),  # noqa: S608 - a constant
@@ -62,9 +63,12 @@ class Reading:
             raise unknown(subagent)
         return self._view(rows[0], tasks[::-1], requests, spent)
 
-    async def views(self, caller: Caller, *, ended: bool) -> list[SubagentView]:
-        """Return subagents in order of creation, each with its open tasks and the newest one."""
-        scope, mine = scope_of(caller)
+    async def views(self, caller: Caller, *, ended: bool, below: bool = False) -> list[SubagentView]:
+        """Return subagents in order of creation, each with its open tasks and the newest one.
+
+        A caller's own, or with `below` also those further down.
+        """
+        scope, mine = tree_of(caller) if below else scope_of(caller)
         listed = f"SELECT id FROM subagent WHERE {scope}" + ("" if ended else f" AND {OPEN}")  # noqa: S608 - constants
         listed += f" ORDER BY created_seq DESC LIMIT {LISTED}"
         newest = "(SELECT max(number) FROM task AS each WHERE each.subagent = task.subagent)"
@@ -82,7 +86,7 @@ class Reading:
 
         A name that several have means the one that has not ended. Raises `Rejected` (unknown_subagent, ambiguous).
         """
-        scope, mine = scope_of(caller)
+        scope, mine = tree_of(caller)
         begins = wanted if wanted.startswith("bg-") else f"bg-{wanted}"
         rows = await self._store.query(
             f"SELECT id, name, {OPEN} AS open FROM subagent WHERE {scope} AND (name = ? OR substr(id, 1, ?) = ?) "  # noqa: S608
@@ -112,6 +116,11 @@ class Reading:
             *mine, state, state, only, only, max(1, min(limit, LISTED)),
         )  # fmt: skip
         return [_nudge(row) for row in rows]
+
+    async def word(self, caller: Caller, view: SubagentView) -> str:
+        """Return who a caller is to a subagent, in the words of the log: `operator`, `parent` or `ancestor`."""
+        own = not isinstance(caller, Operator) and await self._store.resolve(caller) == view.parent
+        return word_of(caller, parent=own)
 
     async def seq(self) -> int:
         """Return the cursor after the newest event of the store."""
@@ -168,6 +177,9 @@ class Reading:
             tasks=tuple(_task(task, [each for each in spent if each["task"] == task["id"]]) for task in tasks),
             requests=tuple(_request(each) for each in requests),
             granted=granted(live.active) if live else (),
+            role=Role(row["role"]),
+            role_note=row["role_note"],
+            depth=row["depth"],
             spent=spending(*spent),
             budget=Budget(**json.loads(row["budget"])),
         )
@@ -187,8 +199,22 @@ def unknown(subagent: str) -> Rejected:
 
 
 def scope_of(caller: Caller) -> tuple[str, tuple[str, ...]]:
-    """Return which rows of subagents a caller may see, as a condition and its values."""
+    """Return which rows are a caller's own, as a condition and its values."""
     return ("1", ()) if isinstance(caller, Operator) else (f"parent = {OWNER}", (caller, caller))
+
+
+def tree_of(caller: Caller) -> tuple[str, tuple[str, ...]]:
+    """Return which rows of subagents a caller may see, as a condition and its values: its own and those below them."""
+    if isinstance(caller, Operator):
+        return "1", ()
+    return f"subagent.id IN (SELECT kin.subagent FROM kin WHERE kin.above = {OWNER})", (caller, caller)  # noqa: S608 - a constant
+
+
+def _seen_by(caller: Caller) -> tuple[str, tuple[str, ...]]:
+    """Return the same condition for one row that is known: it looks at no others."""
+    if isinstance(caller, Operator):
+        return "1", ()
+    return f"EXISTS (SELECT 1 FROM kin WHERE kin.subagent = subagent.id AND kin.above = {OWNER})", (caller, caller)  # noqa: S608 - a constant
 
 
 def _of(row: Mapping[str, Any], each: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -12,10 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acp_runtime.callers import Caller, Operator, owner_of, word_of
+from acp_runtime.callers import Caller, Leader, Operator, owner_of
 from acp_runtime.clock import Clock, SystemClock
 from acp_runtime.config import Config
-from acp_runtime.core.admission import Admission
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.ids import subagent_id
 from acp_runtime.core.inputs import AnswerRequest, CancelTask, Input, ResumeSubagent, StopSubagent
@@ -28,6 +27,7 @@ from acp_runtime.manager.policy import Policy
 from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.manager.work import read_work
 from acp_runtime.service.accounts import Accountable
+from acp_runtime.service.admitting import admission, check_count
 from acp_runtime.service.answering import vetted
 from acp_runtime.service.bounds import cursor, duration
 from acp_runtime.service.cellar import Cellar
@@ -125,16 +125,19 @@ class Runtime(Reapable, Accountable, Policed, Turnable):
         limit_reached, closing) and `StoreFull`, and then nothing was started.
         """
         ident = subagent_id(secrets.token_bytes(5))
-        given = spawn_input(self._config, ident=ident, caller=caller, request=request)
-        await self._supervisor.spawn(given, self._admission(one_shot=request.one_shot))
+        given = spawn_input(self._config, ident=ident, caller=caller, request=request, leader=self._leader(caller))
+        await self._supervisor.spawn(given, admission(self._config, given.parent, one_shot=request.one_shot))
         return await self.status(caller, ident)
 
-    async def vet(self, caller: Caller, request: SpawnRequest) -> None:
+    async def vet(self, caller: Caller, request: SpawnRequest, *, count: int = 1) -> None:
         """Refuse what `spawn` would refuse for what it asks; places are not looked at, and nothing is kept or started.
 
-        Raises `Rejected` as `spawn` does, but neither limit_reached nor closing.
+        `count`: how many of its sort are to be spawned together. Raises `Rejected` as `spawn` does, but neither
+        limit_reached nor closing, and too_many_tasks where there are never places for so many.
         """
-        spawn_input(self._config, ident=subagent_id(secrets.token_bytes(5)), caller=caller, request=request)
+        ident, leader = subagent_id(secrets.token_bytes(5)), self._leader(caller)
+        given = spawn_input(self._config, ident=ident, caller=caller, request=request, leader=leader)
+        check_count(self._config, given.parent, count, one_shot=request.one_shot)
 
     async def send(self, caller: Caller, subagent: str, text: str, *, mode: SendMode = "queue") -> Sent:
         """Give a subagent another task, or with `steer` a message for the running one.
@@ -153,7 +156,8 @@ class Runtime(Reapable, Accountable, Policed, Turnable):
         view = await self.status(caller, subagent)
         open_ones = [task for task in view.tasks if not task.state.over]
         task = next((each for each in open_ones if each.state.active), (open_ones or [view.newest])[0])
-        given = CancelTask(task.id, word_of(caller), cause or f"cancelled by its {word_of(caller)}")
+        by = await self._reading.word(caller, view)
+        given = CancelTask(task.id, by, cause or f"cancelled by its {by}")
         return await self._ask(caller, subagent, given)
 
     async def answer(self, caller: Caller, subagent: str, request: str, option: str) -> SubagentView:
@@ -162,21 +166,21 @@ class Runtime(Reapable, Accountable, Policed, Turnable):
         Raises `Rejected` (unknown_subagent, request_closed, option_unknown; needs_operator, and beyond_ceiling where a
         parent would allow its subagent to reach more than the ceiling).
         """
-        await self.status(caller, subagent)
+        by = await self._reading.word(caller, await self.status(caller, subagent))
         wanted = vetted(self._config, caller, self._living(subagent), request, option)
-        view = await self._ask(caller, subagent, AnswerRequest(request, option, word_of(caller)))
+        view = await self._ask(caller, subagent, AnswerRequest(request, option, by))
         if wanted is not None:
             await self._supervisor.allow_for_good(wanted)
         return view
 
     async def stop(self, caller: Caller, subagent: str, *, reason: str = "", finished: bool = False) -> SubagentView:
         """Stop a subagent and wait until it has ended. Idempotent. `finished` says that its work was done."""
-        await self.status(caller, subagent)
+        by = await self._reading.word(caller, await self.status(caller, subagent))
         actor = self._supervisor.actor(subagent)
         if actor is not None:
-            why = Reason.STOPPED_BY_OPERATOR if isinstance(caller, Operator) else Reason.STOPPED_BY_PARENT
-            usual = "its work is done" if finished else f"stopped by its {word_of(caller)}"
-            await actor.ask(StopSubagent(Reason.FINISHED if finished else why, word_of(caller), reason or usual))
+            usual = "its work is done" if finished else f"stopped by its {by}"
+            why = Reason.FINISHED if finished else Reason(f"stopped_by_{by}")
+            await actor.ask(StopSubagent(why, by, reason or usual))
             await actor.over.wait()
         return await self.status(caller, subagent)
 
@@ -187,8 +191,8 @@ class Runtime(Reapable, Accountable, Policed, Turnable):
         """
         message = text_of("message", text)
         view = await self.status(caller, subagent)
-        given = ResumeSubagent(message, word_of(caller))
-        await self._supervisor.resume(subagent, given, self._admission(one_shot=view.one_shot))
+        given = ResumeSubagent(message, await self._reading.word(caller, view))
+        await self._supervisor.resume(subagent, given, admission(self._config, view.parent, one_shot=view.one_shot))
         return await self.status(caller, subagent)
 
     async def remove(self, caller: Caller, subagent: str) -> None:
@@ -242,15 +246,17 @@ class Runtime(Reapable, Accountable, Policed, Turnable):
     async def poll(self, caller: Caller, subagent: str, *, since: int | None = None, limit: int = 500) -> Page:
         """Return a stretch of a subagent's log as readers want it, at most `limit` stored events.
 
-        Without `since`: what its parent has not read, which is marked as read unless the operator asks or the disk
-        refuses. `since=0` replays from the start. The page of a subagent whose log was deleted is empty and `expired`.
+        Without `since`: what the caller has not read, which is marked as read unless the disk refuses; the operator
+        gets what its parent has not read, and marks nothing. `since=0` replays from the start. The page of a subagent
+        whose log was deleted is empty and `expired`.
         Raises `Rejected` (unknown_subagent, invalid).
         """
         since = None if since is None else cursor("since", since)
         if await self._store.forgotten(owner_of(caller), subagent):
             return Page((), since or 0, 0, expired=True)
         view = await self.status(caller, subagent)
-        begin = await self._store.read_up_to(view.parent, subagent) if since is None else since
+        reader = view.parent if isinstance(caller, Operator) else caller
+        begin = await self._store.read_up_to(reader, subagent) if since is None else since
         page = await read_page(self._store, subagent, since=begin, limit=limit)
         if since is None and page.next_seq > begin and not isinstance(caller, Operator):
             with acknowledging("a poll"):
@@ -325,8 +331,9 @@ class Runtime(Reapable, Accountable, Policed, Turnable):
         """Return what the store holds and how much disk it takes."""
         return await Cellar(self._store, self._supervisor, self._keep).disk(owner_of(caller))
 
-    def _admission(self, *, one_shot: bool) -> Admission:
-        return self._config.one_shot.admission if one_shot else self._config.admission
+    def _leader(self, caller: Caller) -> Subagent | None:
+        """Return the caller where that is a subagent that lives."""
+        return self._living(caller.subagent) if isinstance(caller, Leader) else None
 
     def _living(self, subagent: str) -> Subagent | None:
         actor = self._supervisor.actor(subagent)

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
-from acp_runtime.callers import Caller, word_of
+from acp_runtime.callers import Caller
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.events import SteerEnded, SteerRequested, TaskQueued
 from acp_runtime.core.inputs import Send, SteerTask
@@ -41,7 +41,8 @@ class Sending:
 
     async def run(self, before: SubagentView, message: str, mode: SendMode) -> Sent:
         """Hand the message over and return what is known of it. Raises `Rejected` (not_running, queue_full)."""
-        given = Send(message) if mode == "queue" else SteerTask(message, word_of(self._caller))
+        by = await self._reading.word(self._caller, before)
+        given = Send(message) if mode == "queue" else SteerTask(message, by)
         events = await self._supervisor.ask(before.id, given)
         for made in events:
             if isinstance(made, SteerRequested):

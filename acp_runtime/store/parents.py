@@ -136,6 +136,7 @@ def _alias(connection: sqlite3.Connection, event: ParentAliased) -> None:
     )
     for table in ("subagent", "nudge", "forgotten"):
         connection.execute(f"UPDATE {table} SET parent = ? WHERE parent = ?", both)  # noqa: S608 - a constant
+    connection.execute("UPDATE kin SET above = ? WHERE above = ?", both)
     connection.execute("UPDATE OR IGNORE turn SET parent = ? WHERE parent = ?", both)
     connection.execute(
         "INSERT INTO cursor SELECT ?, subagent, read_seq FROM cursor WHERE parent = ? "

@@ -19,6 +19,7 @@ from acp_runtime.core.events import (
     TaskStarted,
 )
 from acp_runtime.core.evolve import evolve
+from acp_runtime.core.lineage import chain
 from acp_runtime.core.model import Subagent, Task
 from acp_runtime.core.nudge import Nudge, nudges_for, superseded
 from acp_runtime.core.status import status
@@ -97,9 +98,13 @@ def _insert_subagent(connection: sqlite3.Connection, state: Subagent, row: Row) 
             "output_file": order.output_file,
             "lifecycle": state.lifecycle, "status": status(state), "attempt": 0, "container": "", "steering": 0,
             "cause": "", "confirmed": 1, "exported": 1, "queued": 0, "created_seq": row.seq,
-            "created_wall": row.wall, "updated_seq": row.seq, "updated_wall": row.wall,
+            "created_wall": row.wall, "updated_seq": row.seq, "updated_wall": row.wall, "role": order.lineage.role,
+            "role_note": order.lineage.note, "depth": order.lineage.depth,
         },
     )  # fmt: skip
+    above = [resolve(connection, each) for each in chain(state.parent, order.lineage)]
+    kin = [(state.id, each, up) for up, each in enumerate(above, start=1)]
+    connection.executemany("INSERT INTO kin VALUES (?, ?, ?)", kin)
 
 
 def _put_subagent(connection: sqlite3.Connection, state: Subagent, last: Row) -> None:

@@ -10,7 +10,9 @@ from acp_runtime.store.codec import decode
 from acp_runtime.store.parents import PREFIX, fold_parent
 from acp_runtime.store.projections import Row, fold
 
-TABLES: Final = ("subagent", "task", "request", "nudge", "turn", "parent", "alias", "cursor", "forgotten", "spent")
+TABLES: Final = (
+    "subagent", "kin", "task", "request", "nudge", "turn", "parent", "alias", "cursor", "forgotten", "spent",
+)  # fmt: skip
 MAX_FOLDED: Final = 256
 
 

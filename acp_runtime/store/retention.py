@@ -59,7 +59,8 @@ def deletable(connection: sqlite3.Connection, parent: str | None, before: int) -
     """
     owner = None if parent is None else resolve(connection, parent)
     rows = connection.execute(
-        f"SELECT id FROM subagent WHERE {_OVER} AND updated_seq < ? AND exported AND (? IS NULL OR parent = ?) "  # noqa: S608
+        f"SELECT id FROM subagent WHERE {_OVER} AND updated_seq < ? AND exported "  # noqa: S608
+        "AND (? IS NULL OR id IN (SELECT subagent FROM kin WHERE above = ?)) "
         f"AND {_NOTHING_TO_TELL} ORDER BY updated_seq LIMIT ?",
         (before, owner, owner, before, MAX_AT_ONCE),
     ).fetchall()
@@ -105,7 +106,7 @@ def forget(connection: sqlite3.Connection, ended: Ended, *, by: str, now: int) -
     """Delete a subagent's log and all that was made from it; return the fact to be stored instead."""
     forget_tasks(connection, ended.id)
     connection.execute("DELETE FROM event WHERE stream IN (?, ?)", _streams(ended.id))
-    for table in ("task", "request", "nudge", "cursor", "spent"):
+    for table in ("kin", "task", "request", "nudge", "cursor", "spent"):
         connection.execute(f"DELETE FROM {table} WHERE subagent = ?", (ended.id,))  # noqa: S608 - names of this line
     connection.execute("DELETE FROM subagent WHERE id = ?", (ended.id,))
     return SubagentForgotten(at=now, parent=ended.parent, subagent=ended.id, name=ended.name, seq=ended.last_seq, by=by)

@@ -55,8 +55,21 @@ CREATE TABLE subagent (
     budget TEXT NOT NULL
     DEFAULT '{"tokens": null, "cost": null, "soft_tokens": null, "soft_cost": null}',
     runtime TEXT NOT NULL DEFAULT '',
-    unsafe TEXT NOT NULL DEFAULT '[]'
+    unsafe TEXT NOT NULL DEFAULT '[]',
+    role TEXT NOT NULL DEFAULT 'leaf',
+    role_note TEXT NOT NULL DEFAULT '',
+    depth INTEGER NOT NULL DEFAULT 1
 ) STRICT, WITHOUT ROWID;
+
+-- All parents of each subagent: `up` is 1 for its own, and the highest for the root.
+CREATE TABLE kin (
+    subagent TEXT NOT NULL,
+    above TEXT NOT NULL,
+    up INTEGER NOT NULL,
+    PRIMARY KEY (subagent, above)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX kin_above ON kin (above, subagent);
 
 CREATE INDEX subagent_parent ON subagent (parent, created_seq);
 

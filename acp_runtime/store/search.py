@@ -24,6 +24,7 @@ _ID: Final = re.compile(r"(?:bg-(?P<id>[0-9a-f]{1,10})(?:\.t(?P<task>\d{1,9}))?|
 _PLACES: Final = ((2, "result"), (1, "task"), (3, "transcript"), (0, "name"))
 _RANK: Final = "bm25(search, 2.0, 4.0, 4.0, 1.0)"
 _BEGIN, _END = "\x02", "\x03"
+_BELOW: Final = "EXISTS (SELECT 1 FROM kin WHERE kin.subagent = subagent.id AND kin.above = ?)"
 # Not `snippet`: its time grows with the square of how often a word stands in a text, which a child decides.
 _MARKED: Final = ", ".join(f"highlight(search, {column}, char(2), char(3)) AS {place}" for column, place in _PLACES)
 
@@ -69,7 +70,7 @@ def _by_words(connection: sqlite3.Connection, owner: str | None, expression: str
         f"SELECT task.id AS task_id, task.state, task.queued_seq, task.queued_wall, subagent.id, subagent.parent, "  # noqa: S608
         f"subagent.name AS shown, {_MARKED} FROM search CROSS JOIN task ON task.queued_seq = search.rowid "
         "CROSS JOIN subagent ON subagent.id = task.subagent "
-        f"WHERE search MATCH ? AND (? IS NULL OR subagent.parent = ?) ORDER BY {_RANK} LIMIT ?",
+        f"WHERE search MATCH ? AND (? IS NULL OR {_BELOW}) ORDER BY {_RANK} LIMIT ?",
         (expression, owner, owner, limit),
     ).fetchall()
     terms = expression.count('"') // 2
@@ -90,9 +91,9 @@ def _by_id(connection: sqlite3.Connection, owner: str | None, wanted: str, limit
         return []
     begin = f"bg-{kept['id'] or kept['bare']}"
     rows = connection.execute(
-        "SELECT task.id AS task_id, task.state, task.queued_seq, task.queued_wall, subagent.id, subagent.parent, "
+        "SELECT task.id AS task_id, task.state, task.queued_seq, task.queued_wall, subagent.id, subagent.parent, "  # noqa: S608
         "subagent.name AS shown, task.text AS task FROM subagent CROSS JOIN task ON task.subagent = subagent.id "
-        "WHERE subagent.id >= ? AND subagent.id < ? AND (? IS NULL OR subagent.parent = ?) "
+        f"WHERE subagent.id >= ? AND subagent.id < ? AND (? IS NULL OR {_BELOW}) "
         "AND (? IS NULL OR task.number = ?) ORDER BY task.subagent, task.number LIMIT ?",
         (begin, begin + "g", owner, owner, kept["task"], kept["task"], limit),
     ).fetchall()

@@ -6,6 +6,7 @@ from typing import Final
 
 from acp_runtime.core.errors import Rejected, SubagentsError
 from acp_runtime.core.legacy_text import folder
+from acp_runtime.core.lineage import Role
 from acp_runtime.core.model import TaskState
 from acp_runtime.core.permission import FOR_THE_TASK
 from acp_runtime.core.status import Status
@@ -35,7 +36,10 @@ async def spawn(desk: Desk, given: SpawnInput) -> Answer:
     """Start one subagent or several. All are checked before the first is started; limits refuse each on its own."""
     if given.tasks is None:
         return await start(desk, order_of(desk, given))
-    orders = [await _vetted(desk, each, number) for number, each in enumerate((given, *given.tasks))]
+    batch = (given, *(each.model_copy(update={"role": each.role or given.role}) for each in given.tasks))
+    one_shots = sum(each.one_shot for each in batch)
+    counts = {True: one_shots, False: len(batch) - one_shots}
+    orders = [await _vetted(desk, each, number, counts[each.one_shot]) for number, each in enumerate(batch)]
     # One that fails hides none of the others: they have been started.
     found = await asyncio.gather(*(start(desk, order) for order in orders), return_exceptions=True)
     told = [_told(each) for each in found]
@@ -46,12 +50,14 @@ def _told(found: Answer | BaseException) -> Answer:
     return answers.trouble("spawn_background_subagent", found) if isinstance(found, BaseException) else found
 
 
-async def _vetted(desk: Desk, given: TaskInput, number: int) -> SpawnRequest:
-    """Return what a batch starts as its subagent `number`; 0 is the one beside `tasks`."""
+async def _vetted(desk: Desk, given: TaskInput, number: int, count: int) -> SpawnRequest:
+    """Return what a batch starts as its subagent `number` (0: the one beside `tasks`), one of `count` of its sort."""
     try:
         order = order_of(desk, given)
-        await desk.runtime.vet(desk.parent, order)
+        await desk.runtime.vet(desk.parent, order, count=count)
     except Rejected as error:
+        if error.kind == "too_many_tasks":
+            raise
         where = f"tasks.{number - 1}: " if number else ""
         raise Rejected(error.kind, f"{where}{error}", error.data) from error
     return order
@@ -76,6 +82,10 @@ async def start(desk: Desk, order: SpawnRequest) -> Answer:
         "initial_dispatch": answers.head(view)
         | {"queued": first.state is TaskState.QUEUED, "queued_messages": view.queued},
     }
+    if view.role is Role.ORCHESTRATOR or view.role_note:
+        told["role"] = str(view.role)
+    if view.role_note:
+        told["warnings"] = [view.role_note]
     if view.one_shot:
         told |= {
             "mode": "async",

@@ -7,7 +7,7 @@ from pydantic import Field, WithJsonSchema
 from acp_runtime.service.bounds import MAX_CURSOR
 from acp_runtime.tools.tool import Input
 
-MAX_MORE: Final = 15
+MAX_MORE: Final = 999  # how many there may really be is the operator's setting
 MAX_WAITED: Final = 100
 
 # A model needs no telling where the numbers end.
@@ -24,6 +24,7 @@ class TaskInput(Input):
     model: str | None = None
     preset: str | None = None
     one_shot: bool = False
+    role: str | None = None
 
 
 class SpawnInput(TaskInput):
@@ -31,6 +32,7 @@ class SpawnInput(TaskInput):
     initial_task: str = Field(description="Complete: it sees nothing of this conversation.")
     cwd: str = Field(description="/workspace or a folder below it.")
     one_shot: bool = Field(default=False, description="End after this task and write the result to a file.")
+    role: str | None = Field(default=None, description="orchestrator: may have subagents of its own. Default: leaf.")
     tasks: Annotated[list[TaskInput], Field(max_length=MAX_MORE)] | None = Field(
         default=None, description="More subagents to start in this call."
     )

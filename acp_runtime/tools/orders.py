@@ -32,6 +32,7 @@ OVERRIDES: Final = (
     Override("agent_kind", "setting", "any kind of the catalogue; an unknown one is refused"),
     Override("model", "setting", "for kinds that take a model's name; refused by the others"),
     Override("preset", "setting", "any configured preset up to the parent's own; an unknown one is refused"),
+    Override("role", "setting", "`leaf`, or `orchestrator` where trees may be so deep; else a leaf, with a warning"),
     Override("context", "prompt text", "CONTEXT:\n{}"),
     Override("skill", "prompt text", "# Skill: {0}\nUse the skill {0}."),
     Override("toolsets", "prompt text", "Use only these kinds of tools: {}."),
@@ -72,6 +73,7 @@ def order_of(desk: Desk, given: TaskInput) -> SpawnRequest:
         model=given.model,
         preset=given.preset,
         one_shot=given.one_shot,
+        role=given.role or "",
     )
 
 
@@ -85,6 +87,7 @@ def request(
     model: str | None = None,
     preset: str | None = None,
     one_shot: bool = False,
+    role: str = "",
     more: str = "",
 ) -> SpawnRequest:
     """Return a request with the desk's defaults for what is None; its model is meant for its agent kind only."""
@@ -100,6 +103,7 @@ def request(
         instructions=more,
         keep=not one_shot,
         one_shot=one_shot,
+        role=role,
         model=model or usual,
         model_url=defaults.model_url,
         model_key=defaults.model_key,

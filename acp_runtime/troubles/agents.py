@@ -109,6 +109,7 @@ ENDED: Final = Area(
         Trouble("finished", "its work was done", "its caller said so, or it was for one task", "nothing"),
         Trouble("stopped_by_parent", "its parent stopped it", "the parent's wish", "nothing"),
         Trouble("stopped_by_operator", "a person stopped it", "the operator's wish", "ask the person"),
+        Trouble("stopped_by_ancestor", "a parent further up in its tree stopped it", "that parent's wish", "nothing"),
         Trouble("idle_timeout", "it had nothing to do for too long", "`limits.idle`", "resume it, or raise the number"),
         Trouble("max_lifetime_exceeded", "it was there for too long", "`limits.lifetime`",
             "resume it, or raise the number"),

@@ -65,6 +65,18 @@ ASKING: Final = Area(
         Trouble("limit_reached", "no further subagent is let in",
             "the caller has as many open ones as `admission` allows, or all parents together have",
             "stop one of those in the answer, wait for one to end, or raise the number"),
+        Trouble("too_many_tasks", "one call wants more subagents than its caller may have at one time",
+            "`admission.per_parent`, `one_shot.per_parent`, or in a tree `orchestration.max_concurrent_children`; the "
+            "sentence has both numbers", "give fewer at a time, or raise the number"),
+        Trouble("depth_limit", "who asks stands so deep in a tree of agents that it may not spawn",
+            "`orchestration.max_spawn_depth`; the sentence has both numbers",
+            "do it without a subagent of its own, or raise the number"),
+        Trouble("not_an_orchestrator", "a subagent that is a leaf wanted to spawn",
+            "it was not spawned as an orchestrator, or orchestrators are switched off (`orchestration`)",
+            "do it without a subagent of its own, or spawn an orchestrator"),
+        Trouble("parent_ended", "the subagent whose child is to be started has ended, or ends just now; as the reason "
+            "of an end: with it ended those that it led", "its stop, its end, or that of one further up",
+            "resume the one that leads first, or spawn anew"),
         Trouble("queue_full", "no further task is taken for this subagent", "`limits.queue` tasks wait already",
             "wait until it has worked some off, or cancel one"),
         Trouble("not_running", "the subagent, or its task, is not running", "it has ended, or ends just now",

@@ -14,9 +14,8 @@ THIS_ISSUE = 3
 def test_every_row_of_the_proposals_is_there_once_and_in_order() -> None:
     ids = [row.id for row in manifest()]
     assert len(ids) == len(set(ids))
-    wanted = (
-        [f"P{n:02}" for n in range(1, 28)] + [f"A{n:02}" for n in range(1, 12)] + [f"B{n:02}" for n in range(1, 29)]
-    )
+    counts = {"P": 27, "A": 11, "O": 10, "B": 28}
+    wanted = [f"{letter}{n:02}" for letter, count in counts.items() for n in range(1, count + 1)]
     assert [ident for ident in ids if ident[0] not in "DT"] == wanted
     sections = {ident[:3] for ident in ids if ident[0] == "D"}
     assert {"D04", "D05", "D06", "D07", "D08"} <= sections

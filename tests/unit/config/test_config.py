@@ -64,6 +64,7 @@ def test_none_takes_a_deadline_away(file: Path, key: Key) -> None:
 
 def test_none_is_no_value_of_any_other_number(file: Path) -> None:
     numbers = [key for key in all_keys() if key.allowed.startswith("number") and key.variable and key not in NEVER]
+    numbers = [key for key in numbers if key.path[0] != "orchestration"]  # it warns, see test_orchestration.py
     assert len(numbers) > 20
     for key in numbers:
         assert f"{key.name}: input should be a valid" in refused(file, **{key.variable: "none"})

@@ -30,7 +30,7 @@ def test_every_key_has_a_sentence_and_every_number_a_unit(key: Key) -> None:
 # What holds the values of a table where they are used.
 HOLDERS = {
     "": "config", "admission": "limits", "daemon": "daemon", "limits": "limits|self", "nudges": "rules",
-    "one_shot": "one_shot",
+    "one_shot": "one_shot", "orchestration": "limits|orchestration",
 }  # fmt: skip
 ELSEWHERE = {
     "sandbox.image": "config.base_image",
@@ -38,6 +38,7 @@ ELSEWHERE = {
     "sandbox.runtime": "confinement.runtime",
     "sandbox.orphan_ttl": "config.orphan_ttl",
     "one_shot.per_parent": "limits.per_parent",
+    "orchestration.orchestrator_enabled": "limits.enabled",
     "one_shot.total": "limits.total",
     **{f"budget.{bound}": rf"\bBound\.{bound.name}\b" for bound in Bound},
 }
