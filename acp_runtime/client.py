@@ -104,9 +104,11 @@ class RemoteRuntime:
         """See `Runtime.stop`."""
         return await self._call("stop", caller, subagent=subagent, reason=reason, finished=finished)
 
-    async def answer(self, caller: Caller, subagent: str, request: str, option: str) -> SubagentView:
+    async def answer(
+        self, caller: Caller, subagent: str, request: str, option: str = "", *, text: str = ""
+    ) -> SubagentView:
         """See `Runtime.answer`."""
-        return await self._call("answer", caller, subagent=subagent, request=request, option=option)
+        return await self._call("answer", caller, subagent=subagent, request=request, option=option, text=text)
 
     async def resume(self, caller: Caller, subagent: str, text: str) -> SubagentView:
         """See `Runtime.resume`."""

@@ -106,9 +106,9 @@ class SyncRuntime:
         """See `Runtime.stop`."""
         return self._do(self._runtime.stop(caller, subagent, reason=reason, finished=finished))
 
-    def answer(self, caller: Caller, subagent: str, request: str, option: str) -> SubagentView:
+    def answer(self, caller: Caller, subagent: str, request: str, option: str = "", *, text: str = "") -> SubagentView:
         """See `Runtime.answer`."""
-        return self._do(self._runtime.answer(caller, subagent, request, option))
+        return self._do(self._runtime.answer(caller, subagent, request, option, text=text))
 
     def resume(self, caller: Caller, subagent: str, text: str) -> SubagentView:
         """See `Runtime.resume`."""

@@ -67,7 +67,7 @@ class TaskView:
 
 @dataclass(frozen=True, slots=True)
 class OptionView:
-    """One answer that may be given; `kind` is ACP's word (`allow_once`, `reject_always`, ...)."""
+    """One answer that may be given; `kind` is ACP's word (`allow_once`, `reject_always`, ...), or `choice`."""
 
     id: str
     name: str
@@ -78,7 +78,8 @@ class OptionView:
 class RequestView:
     """An open question. `kind` says who asks: the agent for a permission, or the manager for a decision.
 
-    With `egress` nobody waits: the agent was refused what it wanted to reach, and goes on without it.
+    With `egress` nobody waits: the agent was refused what it wanted to reach, and goes on without it. With `form` the
+    agent wants to know something. `writing` says what text answers it, empty where an option must.
     """
 
     id: str
@@ -86,6 +87,7 @@ class RequestView:
     title: str
     kind: RequestKind = RequestKind.PERMISSION
     options: tuple[OptionView, ...] = ()
+    writing: str = ""
 
 
 @dataclass(frozen=True, slots=True)

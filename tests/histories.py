@@ -11,6 +11,7 @@ from acp_runtime.core.effects import Effect
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.events import Event
 from acp_runtime.core.evolve import evolve
+from acp_runtime.core.form import options_of
 from acp_runtime.core.inputs import (
     AnswerRequest,
     Asked,
@@ -42,7 +43,7 @@ from acp_runtime.core.inputs import (
 )
 from acp_runtime.core.logins import AGAIN, GIVE_UP
 from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, Steering, Step, Subagent
-from acp_runtime.core.request import Option, RequestKind
+from acp_runtime.core.request import Choice, Field, FieldType, Option, RequestKind
 from acp_runtime.core.timers import next_deadline
 from acp_runtime.core.transcript import Entry, MessageEntry, OtherEntry, PlanEntry, PlanItem, ToolEntry
 from acp_runtime.core.wishes import ALLOW as ALLOW_IT
@@ -53,6 +54,11 @@ MAX_ATTEMPTS = 6
 REACHING = Order(agent="scripted", workspace="/w", keep=True, egress=Egress())
 RULES = ("a.example.org:443", "b.example.org:443", "b.example.org:80")
 ALLOW, REJECT = Option("a", "Allow", "allow_always"), Option("r", "Reject", "reject_once")
+FIELDS = (
+    Field("colour", FieldType.TEXT, choices=(Choice("red", "Red"),)),
+    Field("other", FieldType.TEXT),
+)
+FORM = options_of(FIELDS)
 ENTRIES: tuple[Entry, ...] = (
     MessageEntry("agent", "so far so good. "),
     MessageEntry("thought", "hm"),
@@ -124,6 +130,9 @@ def moves(state: Subagent, random: Random) -> list[Input]:
         option = random.choice([AGAIN, GIVE_UP])
     if any(each.id == request and each.kind is RequestKind.EGRESS for each in state.open_requests):
         option = random.choice([ALLOW_IT, ALWAYS, REFUSE])
+    written = ""
+    if any(each.id == request and each.kind is RequestKind.FORM for each in state.open_requests):
+        option, written = random.choice([("1", ""), ("decline", ""), ("", "blue")])
     steer = random.choice([each.id for each in state.steers] or [f"{state.id}.s1"])
     reason = random.choice(["end_turn"] * 5 + ["refusal", "max_tokens", "cancelled", "made_up"])
     found: list[Input] = [
@@ -132,6 +141,7 @@ def moves(state: Subagent, random: Random) -> list[Input]:
         StartBroke(attempt, "broke", random.choice(["start_failed", "manager_ended"])),
         Heard(attempt, tuple(random.choices(ENTRIES, k=random.randrange(1, 4)))),
         Asked(attempt, f"{attempt}-{random.randrange(1_000_000)}", "may I", random.choice([(ALLOW,), (REJECT,), ()])),
+        Asked(attempt, f"{attempt}-{random.randrange(1_000_000)}", "which", FORM, kind=RequestKind.FORM, fields=FIELDS),
         Denied(attempt, random.choice(RULES)),
         LoginExpired(attempt, "log in again"),
         LoginRenewed(request),
@@ -159,7 +169,7 @@ def moves(state: Subagent, random: Random) -> list[Input]:
         DeadlinePassed(),
         CancelTask(task, random.choice(["parent", "operator"]), "enough"),
         StopSubagent(random.choice([Reason.STOPPED_BY_PARENT, Reason.FINISHED]), "parent", "done"),
-        AnswerRequest(request, option, "operator"),
+        AnswerRequest(request, option, "operator", written),
     ]
     if state.task_count < MAX_TASKS:
         found += [Send("another"), SteerTask("another way", "parent")]

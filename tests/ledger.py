@@ -116,7 +116,7 @@ def _check_requests(events: Sequence[Event], state: Subagent) -> None:
     assert all(count == 1 for count in closed.values()), "answered twice"
     offered = {event.request_id: event.options for event in events if isinstance(event, RequestOpened)}
     for event in events:
-        if isinstance(event, RequestClosed) and event.answer:
+        if isinstance(event, RequestClosed) and event.answer and not event.text:
             assert event.answer in {option.id for option in offered[event.request_id]}, (
                 "answered with what nobody offered"
             )

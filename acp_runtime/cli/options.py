@@ -15,6 +15,7 @@ from acp_runtime.core.confinement import Egress
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Permissions
 from acp_runtime.core.plaintext import one_line
+from acp_runtime.core.request import Questions
 from acp_runtime.egress.rules import Rules
 from acp_runtime.keys import key_source
 from acp_runtime.models.route import Route
@@ -59,6 +60,7 @@ def read_request(options: argparse.Namespace, config: Config) -> SpawnRequest:
         model_url=options.model_url,
         model_key=options.model_key,
         permissions=Permissions(options.permissions),
+        questions=Questions.REFUSE,  # nobody is there to answer
         memory=options.memory,
         pids=options.pids,
         runtime=options.runtime,

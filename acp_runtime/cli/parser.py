@@ -149,6 +149,7 @@ def _add_spawn(verbs: "Verbs[Parser]") -> None:
     spawn.add_argument("--purpose", help="what it is for, in a few words (default: the task's start)")
     spawn.add_argument("--preset", metavar="NAME", help="restricted, friendly, privileged, or one of your own")
     spawn.add_argument("--permissions", choices=("allow", "deny", "ask"), help="answer to permission requests")
+    spawn.add_argument("--questions", choices=("ask", "refuse"), help="whether the agent may ask its parent")
     _add_sizes(spawn)
     _add_egress(spawn)
     budget = _add_budget(spawn)
@@ -169,9 +170,10 @@ def _add_messages(verbs: "Verbs[Parser]") -> None:
     resume = _add(verbs, "resume", "start an ended subagent again with another task", "json", "quiet")
     resume.add_argument("id")
     resume.add_argument("text")
-    answer = _add(verbs, "answer", "answer a question of a subagent with one of the options it offered", "json")
+    answer = _add(verbs, "answer", "answer a question of a subagent: with one of its options, or with words", "json")
     answer.add_argument("id")
-    answer.add_argument("option", help="id of the option; `subagents show` lists them")
+    answer.add_argument("option", nargs="?", default="", help="id of the option; `subagents show` lists them")
+    answer.add_argument("--text", default="", help="answer in words, where the question takes them")
     answer.add_argument("--request", metavar="ID", help="which question, when there are several")
 
 

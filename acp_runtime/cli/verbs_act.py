@@ -26,6 +26,7 @@ _WISHES: Final = (
     "model_url",
     "model_key",
     "permissions",
+    "questions",
     "memory",
     "pids",
     "runtime",
@@ -90,7 +91,7 @@ def answer(options: argparse.Namespace) -> int:
         sentence = f"{view['name']} has {len(open_ones)} open questions ({names}); name one with --request"
         raise Rejected("request_closed" if not open_ones else "invalid", sentence)
     request = options.request or open_ones[0]
-    view = asking.call("answer", subagent=view["id"], request=request, option=options.option)
+    view = asking.call("answer", subagent=view["id"], request=request, option=options.option, text=options.text)
     if options.json:
         put_json(view)
     return Exit.DONE

@@ -88,9 +88,11 @@ def _show_request(view: dict[str, Any], request: dict[str, Any]) -> None:
     put(f"question {request['id']}  {one_line(request['title'], 400)}")
     for option in request["options"]:
         # The line may be pasted into a shell, and its words are the agent's. What an answer does is its kind.
-        kind = option["kind"] if option["kind"] in KINDS else "unknown"
+        kind = option["kind"] if option["kind"] in KINDS or request["kind"] == "form" else "unknown"
         chosen = shlex.quote(one_line(option["id"], 200))
         put(f"  subagents answer {view['id']} {chosen}  ({kind}: {one_line(option['name'], 100)})")
+    if request["writing"]:
+        put(f"  subagents answer {view['id']} --text '...'  ({one_line(request['writing'], 400)})")
 
 
 def poll(options: argparse.Namespace) -> int:

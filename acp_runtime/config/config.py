@@ -10,6 +10,7 @@ from acp_runtime.core.budget import Budget
 from acp_runtime.core.lineage import Orchestration
 from acp_runtime.core.model import Limits
 from acp_runtime.core.prices import Price
+from acp_runtime.core.request import Questions
 from acp_runtime.core.turns import OutboxRules
 from acp_runtime.egress.registry import Registry, builtin_registries
 from acp_runtime.presets import Preset, builtin_presets
@@ -59,10 +60,10 @@ class Config:
 
     `orphan_ttl` is for how many seconds an agent lives on without a manager.
 
-    `ceiling` names the preset that a parent's wishes may not go beyond. `on_nudge` is a command for a person who has
-    no parent. `prices` are those of models that the user added, `budget` what a subagent
-    may use where neither its order nor its preset says so. `again` reads the configuration anew where it came from, and
-    raises `ConfigError`; None for one that was made by hand.
+    `ceiling` names the preset that a parent's wishes may not go beyond. `questions` says whether agents may ask their
+    parents. `on_nudge` is a command for a person who has no parent. `prices` are those of models that the user added,
+    `budget` what a subagent may use where neither its order nor its preset says so. `again` reads the configuration
+    anew where it came from, and raises `ConfigError`; None for one that was made by hand.
     """
 
     limits: Limits
@@ -77,6 +78,7 @@ class Config:
     default_agent: str = "opencode"
     default_preset: str = "friendly"
     ceiling: str = "privileged"
+    questions: Questions = Questions.ASK
     on_nudge: tuple[str, ...] | None = None
     admission: Admission = field(default_factory=Admission)
     presets: Mapping[str, Preset] = field(default_factory=builtin_presets)

@@ -117,6 +117,7 @@ def _config(table: FileTable, environ: Mapping[str, str], origins: dict[str, str
         default_agent=table.default_agent,
         default_preset=table.default_preset,
         ceiling=table.ceiling,
+        questions=table.questions,
         on_nudge=tuple(shlex.split(table.on_nudge)) if table.on_nudge is not None else None,
         admission=Admission(**table.admission.model_dump()),
         presets=_presets(table, origins),

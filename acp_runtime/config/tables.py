@@ -34,6 +34,7 @@ from acp_runtime.config.table import (
 from acp_runtime.core.admission import Admission
 from acp_runtime.core.confinement import Confinement
 from acp_runtime.core.model import Limits, Permissions
+from acp_runtime.core.request import Questions
 from acp_runtime.core.turns import OutboxRules
 from acp_runtime.presets import MEMORY, PIDS, Network
 from acp_runtime.session.catalogue import KeyForm
@@ -261,6 +262,9 @@ class FileTable(Table):
     default_agent: Name = key("opencode", "agent kind where none is named")
     default_preset: Name = key("friendly", "preset where none is named")
     ceiling: Name = key("privileged", "preset beyond which parents get nothing; the operator does")
+    questions: Annotated[Questions, Field(strict=False)] = key(
+        Questions.ASK, "`ask`: agents may ask their parents; `refuse`: they are told to go on alone"
+    )
     on_nudge: Annotated[Word, AfterValidator(command)] | None = key(
         None, "command for a person who has no parent: gets each nudge as a line of JSON; no shell runs it"
     )

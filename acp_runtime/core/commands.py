@@ -1,13 +1,16 @@
 """What callers ask of a subagent: each command changes something, or raises `Rejected` and changes nothing."""
 
+import json
+
 from acp_runtime.core.draft import Draft
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.events import RequestClosed, SteerRequested
+from acp_runtime.core.form import DECLINE, content
 from acp_runtime.core.inputs import AnswerRequest, CancelTask, ResumeSubagent, Send, SteerTask, StopSubagent
 from acp_runtime.core.logins import AGAIN, give_up
 from acp_runtime.core.model import Lifecycle, Reason, Step, TaskState
 from acp_runtime.core.plaintext import quiet
-from acp_runtime.core.request import Option, Request, RequestKind
+from acp_runtime.core.request import WRITTEN, Option, Request, RequestKind
 from acp_runtime.core.wishes import ALLOW, ALWAYS, REFUSE
 
 CONTINUE = Option("continue", "Go on with the queued tasks in the new session", "allow_once")
@@ -95,13 +98,20 @@ def stop(draft: Draft, given: StopSubagent) -> None:
 
 
 def answer(draft: Draft, given: AnswerRequest) -> None:
-    """Answer an open question with one of its options. Kinds: request_closed, option_unknown, needs_operator."""
+    """Answer an open question with one of its options, or a text where it takes one.
+
+    Kinds: request_closed, option_unknown, answer_invalid, needs_operator.
+    """
     request = next((each for each in draft.state.open_requests if each.id == given.request_id), None)
     if request is None:
         raise Rejected("request_closed", f"request {given.request_id} is not open any more; nothing was answered")
+    if given.text:
+        _write(draft, request, given)
+        return
     if given.option_id not in {option.id for option in request.options}:
         # The ids are the agent's words, and this sentence is read by a model as ours.
         offered = ", ".join(f'"{quiet(option.id, 60)}"' for option in request.options) or "none"
+        offered += f"; as text: {request.writing}" if request.writing else ""
         raise Rejected("option_unknown", f"option {given.option_id!r} was not offered; offered: {offered}")
     if request.kind is RequestKind.EGRESS and given.option_id == ALWAYS and given.by != "operator":
         sentence = f"only the operator may allow {request.rule} for good; allow it for this task with {ALLOW!r}"
@@ -109,9 +119,22 @@ def answer(draft: Draft, given: AnswerRequest) -> None:
     close(draft, request, given.option_id, by=given.by)
 
 
+def _write(draft: Draft, request: Request, given: AnswerRequest) -> None:
+    """Answer by a text."""
+    if given.option_id or not request.writing:
+        why = "it is answered by an option or by a text, not both" if request.writing else "it takes no text"
+        raise Rejected("answer_invalid", f"request {request.id} was not answered: {why}")
+    filled = json.dumps(content(request.fields, "", given.text))
+    draft.emit(
+        RequestClosed(at=draft.now, request_id=request.id, answer=WRITTEN, by=given.by, text=given.text, content=filled)
+    )
+
+
 def close(draft: Draft, request: Request, option_id: str, *, by: str) -> None:
     """Close a question; a no to the manager's own ends what it was about."""
-    draft.emit(RequestClosed(at=draft.now, request_id=request.id, answer=option_id, by=by))
+    fills = request.kind is RequestKind.FORM and option_id not in ("", DECLINE.id)
+    filled = json.dumps(content(request.fields, option_id, "")) if fills else ""
+    draft.emit(RequestClosed(at=draft.now, request_id=request.id, answer=option_id, by=by, content=filled))
     if request.kind is RequestKind.QUESTION and option_id == DROP.id:
         for task in draft.state.queued:
             cause = "the earlier session was lost, and the queued tasks were not wanted without it"

@@ -42,11 +42,15 @@ class Cancel(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Answer(Effect):
-    """Answer the agent's request with one of the options it offered, or with `cancelled` when empty."""
+    """Answer the agent's request with one of the options it offered, or with `cancelled` when empty.
+
+    `content`: what that fills its form with, as JSON.
+    """
 
     attempt: int
     request_id: str
     option_id: str
+    content: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from acp_runtime.core.budget import Bound
 from acp_runtime.core.confinement import Egress
 from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, Steering, Step, TaskState, Verdict
-from acp_runtime.core.request import Option, RequestKind
+from acp_runtime.core.request import Field, Option, RequestKind
 from acp_runtime.core.transcript import Entry
 
 
@@ -226,7 +226,7 @@ class RequestOpened(Event):
     """`wire` is the id of the agent's request as JSON, so that a later manager can answer it; empty for ours.
 
     `upto`: all of the agent's output before this offset is in the log; 0 where its output is not kept for us. `rule`:
-    the egress rule that is asked for.
+    the egress rule that is asked for. `fields` and `writing` as in `Request`.
     """
 
     request_id: str
@@ -238,15 +238,22 @@ class RequestOpened(Event):
     wire: str = ""
     upto: int = 0
     rule: str = ""
+    fields: tuple[Field, ...] = ()
+    writing: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestClosed(Event):
-    """`answer` is the chosen option id, or empty for the protocol's outcome `cancelled`."""
+    """`answer` is the chosen option id, or empty for the protocol's outcome `cancelled`.
+
+    It is `WRITTEN` where `text` is the answer. `content` is what it fills a form with, as JSON.
+    """
 
     request_id: str
     answer: str
     by: str
+    text: str = ""
+    content: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

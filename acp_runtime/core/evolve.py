@@ -298,12 +298,12 @@ def _put(state: Subagent, new: Task) -> Subagent:
 def _request(state: Subagent, event: RequestOpened | RequestClosed) -> Subagent:
     if isinstance(event, RequestOpened):
         opened = Request(event.request_id, event.task_id, event.title, event.options, event.deadline, kind=event.kind)
-        opened = replace(opened, wire=event.wire, rule=event.rule)
+        opened = replace(opened, wire=event.wire, rule=event.rule, fields=event.fields, writing=event.writing)
         if event.kind is RequestKind.EGRESS:
             return _wished(replace(state, requests=(*state.requests, opened)), opened)
         if event.kind is RequestKind.LOGIN:
             state = _logged_out(state, event.title)
-        if event.kind is RequestKind.PERMISSION:
+        if event.kind.awaited:
             state = replace(state, asked=max(state.asked, request_number(event.request_id)))
             state = replace(state, heard=max(state.heard, event.upto))
         # Answered ones have been sent by now; a task that asks a thousand times must not carry them all along.
@@ -311,7 +311,8 @@ def _request(state: Subagent, event: RequestOpened | RequestClosed) -> Subagent:
     if any(each.id == event.request_id and each.kind is RequestKind.EGRESS for each in state.requests):
         return _wish_answered(state, event)
     requests = tuple(
-        replace(each, answer=event.answer) if each.id == event.request_id else each for each in state.requests
+        replace(each, answer=event.answer, content=event.content) if each.id == event.request_id else each
+        for each in state.requests
     )
     return _unpause(replace(state, requests=requests), event.at)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from acp_runtime.core.budget import Used
 from acp_runtime.core.confinement import Egress
 from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, Steering, Step
-from acp_runtime.core.request import Option
+from acp_runtime.core.request import Field, Option, RequestKind
 from acp_runtime.core.transcript import Entry
 
 
@@ -79,9 +79,12 @@ class StopSubagent(Command):
 
 @dataclass(frozen=True, slots=True)
 class AnswerRequest(Command):
+    """Answer by an option, or with none by a text."""
+
     request_id: str
     option_id: str
     by: str
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,8 @@ class Asked(Observation):
     options: tuple[Option, ...]
     wire: str = ""
     upto: int = 0
+    kind: RequestKind = RequestKind.PERMISSION
+    fields: tuple[Field, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Final
 from acp_runtime.core.budget import Bound, Budget
 from acp_runtime.core.confinement import Confinement, Egress
 from acp_runtime.core.lineage import Lineage
-from acp_runtime.core.request import Request, RequestKind
+from acp_runtime.core.request import Questions, Request, RequestKind
 from acp_runtime.core.wishes import Wish
 
 MAX_RESULT_CHARS: Final = 65_536
@@ -174,6 +174,7 @@ class Order:
     of the host; the manager writes the state of a one-shot subagent there. Without `egress` there is no proxy.
     `beside`: of `egress`, what was asked for beside the preset; None in an order from before this was kept apart, which
     counts as all of it.
+    `questions` says what becomes of the agent's own, but for those about permissions.
     """
 
     agent: str
@@ -193,6 +194,7 @@ class Order:
     egress: Egress | None = None
     beside: Egress | None = None
     lineage: Lineage = field(default_factory=Lineage)
+    questions: Questions = Questions.ASK
 
     @property
     def unsafe(self) -> tuple[str, ...]:

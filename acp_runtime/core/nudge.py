@@ -4,6 +4,7 @@ A nudge is created in the transaction that makes its fact true. Its id is derive
 not be told under two ids. What the parent itself did is no nudge. Pure: the store writes what these functions return.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -20,9 +21,9 @@ from acp_runtime.core.events import (
 )
 from acp_runtime.core.ids import nudge_id
 from acp_runtime.core.lineage import chain
-from acp_runtime.core.model import HOLDING_THE_QUEUE, Lifecycle, Opening, Reason, Subagent, TaskState, Verdict
-from acp_runtime.core.permission import KINDS, choose
-from acp_runtime.core.request import Option, RequestKind
+from acp_runtime.core.model import Lifecycle, Opening, Reason, Subagent, TaskState, Verdict
+from acp_runtime.core.permission import KINDS, ruled
+from acp_runtime.core.request import CHOICE, RequestKind
 
 MAX_NUDGE_RESULT: Final = 400
 
@@ -165,8 +166,8 @@ def _task(state: Subagent, event: TaskEnded) -> Nudge | None:
 
 
 def _request(state: Subagent, event: RequestOpened) -> Nudge | None:
-    permission = event.kind not in HOLDING_THE_QUEUE
-    if event.kind is RequestKind.PERMISSION and _answers_itself(state, event.options):
+    permission = event.kind.permits
+    if event.kind.awaited and _answers_itself(state, event):
         return None
     kind = NudgeKind.NEEDS_PERMISSION if permission else NudgeKind.NEEDS_INPUT
     return Nudge(
@@ -179,27 +180,33 @@ def _request(state: Subagent, event: RequestOpened) -> Nudge | None:
         subject=event.request_id,
         headline="needs permission" if permission else "needs an answer",
         cause=event.title,
-        result="; ".join(f"{option.id} ({_kind(option)}) = {option.name}" for option in event.options),
+        result="; ".join(_offered(event)),
         reason=event.kind if event.kind in (RequestKind.EGRESS, RequestKind.LOGIN) else kind,
     )
 
 
 def _asked(state: Subagent, kind: RequestKind) -> str:
     """Return which parent is asked: the root for what an agent may do, which who leads it is trusted with no more."""
-    return state.parent if kind is RequestKind.QUESTION else chain(state.parent, state.order.lineage)[-1]
+    direct = kind in (RequestKind.QUESTION, RequestKind.FORM)
+    return state.parent if direct else chain(state.parent, state.order.lineage)[-1]
 
 
-def _kind(option: Option) -> str:
-    """Return what an answer does; its name is only what the agent says of it."""
-    return option.kind if option.kind in KINDS else "unknown kind"
+def _offered(event: RequestOpened) -> Iterator[str]:
+    """Say with what a request may be answered, and what an answer does: its name is only what the agent says of it."""
+    for option in event.options:
+        kind = option.kind if option.kind in KINDS else "unknown kind"
+        plain = option.kind == CHOICE and not event.kind.permits
+        yield f"{option.id} = {option.name}" if plain else f"{option.id} ({kind}) = {option.name}"
+    if event.writing:
+        yield f"or as text {event.writing}"
 
 
-def _answers_itself(state: Subagent, options: tuple[Option, ...]) -> bool:
+def _answers_itself(state: Subagent, event: RequestOpened) -> bool:
     """Whether the request is closed as soon as it is opened: by the policy, or because its task is to end."""
     task = state.active
     if task is None or task.state is not TaskState.RUNNING or state.lifecycle is Lifecycle.STOPPING:
         return True
-    return choose(options, state.permissions) is not None
+    return ruled(event.kind, event.options, state.permissions, state.order.questions) is not None
 
 
 def _budget(state: Subagent, event: BudgetReached) -> Nudge:

@@ -25,6 +25,7 @@ from acp_runtime.core.events import (
     TaskRetried,
     TranscriptAdded,
 )
+from acp_runtime.core.form import how_to_write
 from acp_runtime.core.inputs import (
     Asked,
     ChannelClosed,
@@ -49,7 +50,7 @@ from acp_runtime.core.inputs import (
 from acp_runtime.core.logins import put_back, waits
 from acp_runtime.core.model import Lifecycle, Opening, Permissions, Reason, Steering, Step, Task, TaskState, Verdict
 from acp_runtime.core.outcome import Judgement, judge, worth_retrying
-from acp_runtime.core.permission import choose
+from acp_runtime.core.permission import ruled
 from acp_runtime.core.request import RequestKind
 from acp_runtime.core.timers import milliseconds
 from acp_runtime.core.wishes import may_ask, title
@@ -173,12 +174,15 @@ def asked(draft: Draft, given: Asked) -> None:
             title=given.title,
             options=given.options,
             deadline=deadline,
+            kind=given.kind,
             wire=given.wire,
             upto=given.upto,
+            fields=given.fields,
+            writing=how_to_write(given.fields) if given.kind is RequestKind.FORM else "",
         )
     )
     wanted = task.state is TaskState.RUNNING and state.lifecycle is not Lifecycle.STOPPING
-    chosen = choose(given.options, state.permissions) if wanted else ""
+    chosen = ruled(given.kind, given.options, state.permissions, state.order.questions) if wanted else ""
     if chosen is not None:
         draft.emit(RequestClosed(at=draft.now, request_id=given.request_id, answer=chosen, by="policy"))
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 from acp_runtime.core.model import Permissions
-from acp_runtime.core.request import Option
+from acp_runtime.core.request import Option, Questions, RequestKind
 
 _ALLOW: Final = ("allow_once", "allow_always")
 _REJECT: Final = ("reject_once", "reject_always")
@@ -18,6 +18,13 @@ def choose(options: tuple[Option, ...], policy: Permissions) -> str | None:
     if policy is Permissions.ASK:
         return None
     return _first(options, _ALLOW if policy is Permissions.ALLOW else _REJECT)
+
+
+def ruled(kind: RequestKind, options: tuple[Option, ...], permissions: Permissions, questions: Questions) -> str | None:
+    """Return the id of the option by which the rules answer what an agent asks; None where somebody is to be asked."""
+    if kind is RequestKind.PERMISSION:
+        return choose(options, permissions)
+    return reject(options) if questions is Questions.REFUSE else None
 
 
 def reject(options: tuple[Option, ...]) -> str:

@@ -2,20 +2,78 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+CHOICE: Final = "choice"
+"""The kind of an option that allows and refuses nothing: it is one answer to a question."""
+WRITTEN: Final = "text"
+"""What stands for the option of a request that was answered by a text."""
 
 
 class RequestKind(StrEnum):
-    """What is asked for: a permission, a decision of the manager's, what may not be reached yet, or a login."""
+    """What is asked for: a permission, a decision of the manager's, what may not be reached yet, or a login.
+
+    `FORM`: the agent wants to know something, by ACP's elicitation.
+    """
 
     PERMISSION = "permission"
     QUESTION = "question"
     EGRESS = "egress"
     LOGIN = "login"
+    FORM = "form"
+
+    @property
+    def awaited(self) -> bool:
+        """Whether the agent waits for the answer over its channel."""
+        return self in (RequestKind.PERMISSION, RequestKind.FORM)
+
+    @property
+    def permits(self) -> bool:
+        """Whether an answer may let the agent do more than it could: not every parent may give it."""
+        return self in (RequestKind.PERMISSION, RequestKind.EGRESS)
+
+
+class Questions(StrEnum):
+    """What becomes of an agent's questions: each waits for the parent or the operator, or it is to go on alone."""
+
+    ASK = "ask"
+    REFUSE = "refuse"
+
+
+class FieldType(StrEnum):
+    """What a field takes. `SEVERAL`: any number of its choices."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    SEVERAL = "several"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One value that a field may have, and how it is shown."""
+
+    value: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field. With `choices` it takes one of them. `least` and `most` bound a number, a text's length, a count."""
+
+    name: str
+    type: FieldType
+    title: str = ""
+    choices: tuple[Choice, ...] = ()
+    required: bool = False
+    least: float | None = None
+    most: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One answer that the agent offers to its permission request."""
+    """One answer that is offered. `kind` says what it does, in ACP's words or as `CHOICE`."""
 
     id: str
     name: str
@@ -24,7 +82,11 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A question. `answer`: the id of an option, "" for the outcome `cancelled`, None while open. `rule`: as asked."""
+    """A question. `answer`: the id of an option, `WRITTEN`, "" for the outcome `cancelled`, None while open.
+
+    `rule`: the egress rule that is asked for. `fields`: those of a form; `writing` says how it is answered by a text,
+    empty where it is not. `content`: what its answer fills the form with, as JSON.
+    """
 
     id: str
     task_id: str
@@ -35,6 +97,9 @@ class Request:
     kind: RequestKind = RequestKind.PERMISSION
     wire: str = ""
     rule: str = ""
+    fields: tuple[Field, ...] = ()
+    writing: str = ""
+    content: str = ""
 
     @property
     def open(self) -> bool:

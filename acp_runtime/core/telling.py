@@ -125,7 +125,8 @@ def _ended(event: TaskEnded) -> Told:
 
 def _asked(event: RequestOpened) -> Told:
     options = [{"id": each.id, "name": each.name, "kind": each.kind} for each in event.options]
-    data = {"request": event.request_id, "options": options} | ({"rule": event.rule} if event.rule else {})
+    data: dict[str, Any] = {"request": event.request_id, "options": options}
+    data |= {name: value for name, value in (("rule", event.rule), ("text", event.writing)) if value}
     return Told("request_opened", event.title, event.task_id, data)
 
 
@@ -138,6 +139,7 @@ def _ruled(event: EgressChanged) -> Told:
 
 def _answered(event: RequestClosed) -> Told:
     data = {"request": event.request_id, "answer": event.answer, "by": event.by}
+    data |= {"text": event.text} if event.text else {}
     return Told("request_closed", f"answered by {event.by}", None, data)
 
 

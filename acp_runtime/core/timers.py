@@ -9,7 +9,6 @@ from typing import Literal
 
 from acp_runtime.core.effects import Answer, Cancel, Effect, Halt, Inspect, Launch, Permit, Prompt, Steer
 from acp_runtime.core.model import Lifecycle, Step, Subagent, TaskState
-from acp_runtime.core.request import RequestKind
 from acp_runtime.core.wishes import granted
 
 Timer = Literal["stop", "lifetime", "start", "lost", "loss", "request", "task", "cancel", "steer", "retry", "idle"]
@@ -114,9 +113,9 @@ def outstanding(state: Subagent) -> tuple[Effect, ...]:
     if state.lifecycle is Lifecycle.LOST:
         return (Inspect(state.attempt),)
     effects: list[Effect] = [
-        Answer(state.attempt, request.id, request.answer)
+        Answer(state.attempt, request.id, request.answer, request.content)
         for request in state.requests
-        if request.answer is not None and request.kind is RequestKind.PERMISSION
+        if request.answer is not None and request.kind.awaited
     ]
     if state.order.egress is not None:
         effects.append(Permit(state.attempt, granted(state.active)))

@@ -25,7 +25,18 @@ def observer_of(around: Surroundings, attempt: int, closed: Callable[[str], None
         if before:
             around.tell(Heard(attempt, before, *place))
         ident, wire = request_id(attempt, question.number), json.dumps(question.wire)
-        around.tell(Asked(attempt, ident, question.title, question.options, wire, question.upto))
+        around.tell(
+            Asked(
+                attempt,
+                ident,
+                question.title,
+                question.options,
+                wire,
+                question.upto,
+                question.kind,
+                question.fields,
+            )
+        )
 
     return Observer(
         heard=heard,

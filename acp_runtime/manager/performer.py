@@ -28,6 +28,7 @@ from acp_runtime.core.inputs import (
     StepBegan,
 )
 from acp_runtime.core.observations import MANAGER_ENDED
+from acp_runtime.core.request import Questions
 from acp_runtime.manager.delivery import MEASURE_SECONDS, aftermath, explained, kind_of, prompt_of
 from acp_runtime.manager.hearing import observer_of
 from acp_runtime.manager.launcher import Drained, Ended, Launched, LaunchError
@@ -94,8 +95,8 @@ class Performer:
             case Cancel():
                 self._cancelled.set()
                 self._with_session(lambda session: session.cancel())
-            case Answer(request_id=request, option_id=option):
-                self._with_session(lambda session: session.answer(request_number(request), option))
+            case Answer(request_id=request, option_id=option, content=content):
+                self._with_session(lambda session: session.answer(request_number(request), option, content))
             case Steer():
                 self._begin(effect, lambda: self._steer(effect))
             case Permit():
@@ -172,6 +173,7 @@ class Performer:
                 title=request.subagent,
                 resume=request.resume,
                 failure_records=request.kind.failure_records,
+                forms=request.order.questions is Questions.ASK,
                 meta=request.kind.session_meta,
             )
         except (LaunchError, SessionError) as error:

@@ -8,11 +8,11 @@ from typing import Final
 
 from acp_runtime.core.ids import request_number
 from acp_runtime.core.model import Reason, Subagent
-from acp_runtime.core.request import RequestKind
 from acp_runtime.manager.launcher import Fate, Launched, LaunchError
 from acp_runtime.manager.surroundings import Surroundings
 from acp_runtime.session.backoff import LONGEST_SECONDS, Backoff
 from acp_runtime.session.observer import Inheritance, Place
+from acp_runtime.session.questions import Awaited
 from acp_runtime.session.session import AcpSession
 
 log = logging.getLogger(__name__)
@@ -25,9 +25,9 @@ def inheritance(state: Subagent) -> Inheritance:
     """Return what the log knows of a subagent's open session."""
     task = state.active
     asked = {
-        request_number(each.id): json.loads(each.wire)
+        request_number(each.id): Awaited(json.loads(each.wire), each.kind)
         for each in state.requests
-        if each.kind is RequestKind.PERMISSION and each.wire
+        if each.kind.awaited and each.wire
     }
     return Inheritance(
         session_id=state.session_id or "",

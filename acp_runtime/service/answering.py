@@ -1,5 +1,7 @@
 """Which answers a caller may give: a parent opens no way out of a sandbox beyond the ceiling."""
 
+from typing import Final
+
 from acp_runtime.callers import Caller, Operator
 from acp_runtime.config import Config
 from acp_runtime.core.errors import Rejected
@@ -9,8 +11,18 @@ from acp_runtime.core.wishes import ALLOW, ALWAYS
 from acp_runtime.egress.rules import Rule
 from acp_runtime.manager.policy import Standing
 from acp_runtime.presets import find_preset, reaches
+from acp_runtime.store.codec import storable
 
-__all__ = ["vetted"]
+__all__ = ["vetted", "written"]
+
+MAX_TEXT: Final = 16_384
+
+
+def written(text: str) -> str:
+    """Return a text that answers as it is stored. Raises `Rejected` (answer_invalid) for one that is too long."""
+    if len(text) > MAX_TEXT:
+        raise Rejected("answer_invalid", f"the answer is {len(text)} characters long; at most {MAX_TEXT} are allowed")
+    return storable(text)
 
 
 def vetted(config: Config, caller: Caller, asked: Subagent | None, request_id: str, option: str) -> Standing | None:

@@ -18,6 +18,7 @@ from acp_runtime.core.ids import display_name
 from acp_runtime.core.inputs import Spawn
 from acp_runtime.core.model import Limits, Order, Permissions, Subagent
 from acp_runtime.core.plaintext import one_line, printable
+from acp_runtime.core.request import Questions
 from acp_runtime.egress.rules import Rules
 from acp_runtime.keys import key_source
 from acp_runtime.presets import (
@@ -44,8 +45,8 @@ MAX_CWD_CHARS: Final = 1_024
 class SpawnRequest:
     """What to spawn. `workspace` is a folder of this machine, `cwd` the agent's folder below it ("" for the whole).
 
-    What is empty or None is as configured: `agent`, `preset`, `limits`, each bound of the `budget`; `permissions`,
-    `memory` in MiB, `pids` and `runtime` are the preset's.
+    What is empty or None is as configured: `agent`, `preset`, `limits`, `questions`, each bound of the `budget`;
+    `permissions`, `memory` in MiB, `pids` and `runtime` are the preset's.
     `purpose` is for people, the task's start by default. `keep`: home and work outlast the end, so that `resume` can go
     on with them. `one_shot`: the subagent ends with its first task, or after `max_duration` seconds; how it stands is
     kept in `output_file`, relative to the workspace, where `{id}` becomes the subagent's id (None: in the configured
@@ -70,6 +71,7 @@ class SpawnRequest:
     model_url: str | None = None
     model_key: str | None = None
     permissions: Permissions | None = None
+    questions: Questions | None = None
     memory: int | None = None
     pids: int | None = None
     runtime: str | None = None
@@ -119,6 +121,7 @@ def spawn_input(
         egress=_canonical(preset.egress) if preset.network is Network.EGRESS else None,
         beside=_canonical(Egress(request.egress, request.registries)),
         lineage=place,
+        questions=request.questions or config.questions,
     )
     return Spawn(
         id=ident,

@@ -243,7 +243,7 @@ def _task(row: Mapping[str, Any], spent: Sequence[dict[str, Any]]) -> TaskView:
 
 def _request(row: Mapping[str, Any]) -> RequestView:
     options = tuple(OptionView(**each) for each in json.loads(row["options"]))
-    return RequestView(row["id"], row["task"], row["title"], RequestKind(row["kind"]), options)
+    return RequestView(row["id"], row["task"], row["title"], RequestKind(row["kind"]), options, row["writing"])
 
 
 def _nudge(row: Mapping[str, Any]) -> NudgeView:

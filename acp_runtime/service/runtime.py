@@ -28,7 +28,7 @@ from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.manager.work import read_work
 from acp_runtime.service.accounts import Accountable
 from acp_runtime.service.admitting import admission, check_count
-from acp_runtime.service.answering import vetted
+from acp_runtime.service.answering import vetted, written
 from acp_runtime.service.bounds import cursor, duration
 from acp_runtime.service.cellar import Cellar
 from acp_runtime.service.facade import SendMode, WaitMode
@@ -160,15 +160,17 @@ class Runtime(Reapable, Accountable, Policed, Turnable):
         given = CancelTask(task.id, by, cause or f"cancelled by its {by}")
         return await self._ask(caller, subagent, given)
 
-    async def answer(self, caller: Caller, subagent: str, request: str, option: str) -> SubagentView:
-        """Answer an open question.
+    async def answer(
+        self, caller: Caller, subagent: str, request: str, option: str = "", *, text: str = ""
+    ) -> SubagentView:
+        """Answer an open question by an option, or by a text where it takes one.
 
-        Raises `Rejected` (unknown_subagent, request_closed, option_unknown; needs_operator, and beyond_ceiling where a
-        parent would allow its subagent to reach more than the ceiling).
+        Raises `Rejected` (unknown_subagent, request_closed, option_unknown, answer_invalid; needs_operator, and
+        beyond_ceiling where a parent would allow its subagent to reach more than the ceiling).
         """
         by = await self._reading.word(caller, await self.status(caller, subagent))
         wanted = vetted(self._config, caller, self._living(subagent), request, option)
-        view = await self._ask(caller, subagent, AnswerRequest(request, option, by))
+        view = await self._ask(caller, subagent, AnswerRequest(request, option, by, written(text)))
         if wanted is not None:
             await self._supervisor.allow_for_good(wanted)
         return view

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from acp_runtime.core.model import Opening
 from acp_runtime.core.transcript import Entry
-from acp_runtime.session.questions import Question, RequestId
+from acp_runtime.session.questions import Awaited, Question
 
 Laid = Callable[[int, int], Awaitable[None]]
 
@@ -38,15 +38,15 @@ class Place(NamedTuple):
 class Inheritance:
     """What a session goes on with that another manager opened: its id, and its place in the agent's output.
 
-    `steering` as in `Opened`; `prompt` is the id of the request whose answer is still awaited; `asked` holds the
-    agent's ids of its open requests by our numbers, of which `count` is the highest.
+    `steering` as in `Opened`; `prompt` is the id of the request whose answer is still awaited; `asked` holds its
+    open requests by our numbers, of which `count` is the highest.
     """
 
     session_id: str
     place: Place
     steering: bool = False
     prompt: int | None = None
-    asked: Mapping[int, RequestId] = field(default_factory=dict)
+    asked: Mapping[int, Awaited] = field(default_factory=dict)
     count: int = 0
 
 

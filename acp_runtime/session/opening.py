@@ -15,9 +15,9 @@ Call = Callable[[str, dict[str, Any]], Awaitable[Any]]
 Replay = Callable[[Awaitable[Any]], Awaitable[Any]]
 
 
-async def greeted(call: Call, version: str, *, failure_records: bool) -> acp.AgentHello:
+async def greeted(call: Call, version: str, *, failure_records: bool, forms: bool) -> acp.AgentHello:
     """Initialize, and return what the agent says of itself. Raises `AgentError`, `SessionClosedError`."""
-    params = acp.initialize("acp-subagents", version, failure_records=failure_records)
+    params = acp.initialize("acp-subagents", version, failure_records=failure_records, forms=forms)
     hello = acp.read_initialize(await call(AgentMethod.INITIALIZE, params))
     if hello.protocol_version != acp.PROTOCOL_VERSION:
         named = f"version {hello.protocol_version}" if hello.protocol_version else "no version"

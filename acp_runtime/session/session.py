@@ -24,7 +24,7 @@ from acp_runtime.session.intake import Intake
 from acp_runtime.session.observer import Inheritance, Laid, Observer, Opened, Place
 from acp_runtime.session.opening import Opener, greeted
 from acp_runtime.session.outgoing import First, Outgoing
-from acp_runtime.session.questions import Questions
+from acp_runtime.session.questions import ASKING, Questions
 from acp_runtime.session.steering import steered
 from acp_runtime.session.strays import Strays
 from acp_runtime.session.transcript import Coalescer
@@ -54,7 +54,7 @@ class AcpSession:
         self._dirty, self._full = asyncio.Event(), asyncio.Event()
         self._calls = Calls(self._peer, self._post)
         self.strays = Strays(self._updates, self._dirty)
-        self._questions = Questions(self.strays.drop)
+        self._questions = Questions(self._peer, self.strays.drop)
         self._early: deque[tuple[str, dict[str, Any]]] = deque(maxlen=EARLY_UPDATES)
         self._intake = Intake()
         self._doubt = Doubt(self._calls, lambda: self.lost is not None or self._paused, self.cancel)
@@ -123,8 +123,8 @@ class AcpSession:
                 self._answered(message)
             case Notification(method=ClientMethod.SESSION_UPDATE, params=params):
                 self._update(params)
-            case Request(method=ClientMethod.SESSION_REQUEST_PERMISSION):
-                self._permission(message, end)
+            case Request(method=method) if method in ASKING:
+                self._ask(message, end)
             case Request():
                 self._refuse(message.id, message.method)
             case Noise(text=text):
@@ -156,11 +156,11 @@ class AcpSession:
         else:
             self.strays.drop()
 
-    def _permission(self, request: Request, end: int) -> None:
+    def _ask(self, request: Request, end: int) -> None:
         upto = end if self._intake.kept else 0
-        question = self._questions.take(request, self.session_id, upto) if self._prompting else None
-        if question is None:
-            self._post(self._peer.respond(request.id, acp.permission_outcome(None)))
+        question = self._questions.take(request, self.session_id if self._prompting else None, upto)
+        if isinstance(question, bytes):
+            self._post(question)
         else:
             self._doubt.clear()
             self._observer.asked(tuple(self._updates.take()), self._intake.place, question)
@@ -224,18 +224,19 @@ class AcpSession:
         title: str = "subagent",
         resume: str | None = None,
         failure_records: bool = False,
+        forms: bool = False,
         meta: Mapping[str, Any] | None = None,
     ) -> Opened:
         """Initialize, authenticate where the agent kind wants it, and make a session, or go on in the one of before.
 
         `resume` names an earlier session; where the agent cannot go on in it, a new one is made and the opening says
         so. `step` is told before each, a new session is named `title`, `failure_records` asks the agent to tell of
-        turns that failed, and `meta` is what it takes with its session beyond the protocol. Raises `AgentError` (a
-        sentence) when the agent answers wrongly, `LoginNeededError` when it wants a login, `SessionClosedError` when it
-        went away.
+        turns that failed, `forms` lets it ask by forms, `meta` is what it takes beyond the protocol. Raises
+        `AgentError` (a sentence) when the agent answers wrongly, `LoginNeededError` when it wants a login,
+        `SessionClosedError` when it went away.
         """
         step(Step.INITIALIZE)
-        hello = await greeted(self._calls.call, version, failure_records=failure_records)
+        hello = await greeted(self._calls.call, version, failure_records=failure_records, forms=forms)
         opener = Opener(self._calls.call, self._without_replay, hello, cwd, title=title, meta=meta or {})
         if auth_method is not None:
             step(Step.AUTHENTICATE)
@@ -330,11 +331,11 @@ class AcpSession:
             return Steering.QUEUED
         return steered(result)
 
-    def answer(self, number: int, option_id: str) -> None:
-        """Answer a permission request once; an empty option id is the outcome `cancelled`."""
-        ident = self._questions.answered(number)
-        if ident is not None:
-            self._post(self._peer.respond(ident, acp.permission_outcome(option_id or None)))
+    def answer(self, number: int, option_id: str, content: str = "") -> None:
+        """Answer a question once; an empty option id calls it off. `content` fills in a form, as JSON."""
+        awaited = self._questions.answered(number)
+        if awaited is not None:
+            self._post(self._peer.respond(awaited.wire, awaited.result(option_id, content)))
 
     async def shut(self) -> None:
         """Store what was heard, end the tasks and the channel. Idempotent; bounded by the channel's own bounds."""

@@ -164,6 +164,7 @@ def _insert_request(connection: sqlite3.Connection, state: Subagent, event: Requ
         {
             "subagent": state.id, "id": event.request_id, "task": event.task_id, "kind": event.kind,
             "title": event.title, "options": json.dumps([asdict(option) for option in event.options]),
+            "writing": event.writing,
             "opened_seq": row.seq, "opened_wall": row.wall,
         },
     )  # fmt: skip
@@ -172,12 +173,15 @@ def _insert_request(connection: sqlite3.Connection, state: Subagent, event: Requ
 def _close_requests(connection: sqlite3.Connection, before: Subagent, state: Subagent, row: Row) -> None:
     """Close what the event closed: by an answer, or because what asked it has ended."""
     still_open = {request.id for request in state.open_requests}
-    answer, by = (row.event.answer, row.event.by) if isinstance(row.event, RequestClosed) else ("", "task")
+    answer, by, text = "", "task", ""
+    if isinstance(row.event, RequestClosed):
+        answer, by, text = row.event.answer, row.event.by, row.event.text
     for request in before.open_requests:
         if request.id not in still_open:
             connection.execute(
-                "UPDATE request SET answer = ?, answered_by = ?, closed_seq = ? WHERE subagent = ? AND id = ?",
-                (answer, by, row.seq, state.id, request.id),
+                "UPDATE request SET answer = ?, answered_by = ?, text = ?, closed_seq = ? "
+                "WHERE subagent = ? AND id = ?",
+                (answer, by, text, row.seq, state.id, request.id),
             )
 
 

@@ -127,6 +127,8 @@ CREATE TABLE request (
     opened_seq INTEGER NOT NULL,
     opened_wall TEXT NOT NULL,
     closed_seq INTEGER,
+    writing TEXT NOT NULL DEFAULT '',
+    text TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (subagent, id)
 ) STRICT, WITHOUT ROWID;
 

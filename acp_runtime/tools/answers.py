@@ -79,6 +79,7 @@ def requests(view: SubagentView) -> list[Answer]:
             "kind": str(each.kind),
             "title": each.title,
             "options": [{"option_id": one.id, "name": one.name, "kind": one.kind} for one in each.options],
+            **({"text": each.writing} if each.writing else {}),
         }
         for each in view.requests
     ]

@@ -184,11 +184,13 @@ async def _busy(desk: Desk, since: int | None) -> list[str]:
 async def answer(desk: Desk, given: AnswerInput) -> Answer:
     """Answer a question of a subagent, for this task only."""
     view = await desk.runtime.status(desk.parent, given.id)
-    options = [one for each in view.requests if each.id == given.request_id for one in each.options]
+    permits = [each for each in view.requests if each.id == given.request_id and each.kind.permits]
+    options = [one for each in permits for one in each.options]
     if any(one.id == given.option_id and one.kind not in FOR_THE_TASK for one in options):
         sentence = f"Option {given.option_id} may hold for good, which only the operator may allow; choose another."
         return answers.failure(sentence, "needs_operator")
-    return answers.head(await desk.runtime.answer(desk.parent, given.id, given.request_id, given.option_id))
+    answered = await desk.runtime.answer(desk.parent, given.id, given.request_id, given.option_id, text=given.text)
+    return answers.head(answered)
 
 
 BACKGROUND: Final = (
@@ -248,7 +250,7 @@ BACKGROUND: Final = (
     ),
     Tool(
         "answer_background_subagent",
-        "Answer a subagent's open question with one of the options it offered.",
+        "Answer a subagent's open question with one of the options it offered, or with words.",
         AnswerInput,
         answer,
         "execute",

@@ -77,4 +77,5 @@ class WaitInput(Input):
 
 class AnswerInput(IdInput):
     request_id: str
-    option_id: str
+    option_id: str = ""
+    text: str = Field(default="", description="Instead of an option, where it takes one.")

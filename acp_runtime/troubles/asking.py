@@ -92,6 +92,8 @@ ASKING: Final = Area(
             "it was answered, its deadline passed, or its task ended", "look at the status; nothing was answered"),
         Trouble("option_unknown", "the answer is none of those that were offered", "a wrong option id",
             "choose one of the options in the sentence"),
+        Trouble("answer_invalid", "the question cannot be answered in these words",
+            "it takes an option, another kind of value, or a shorter text", "answer as the sentence says"),
         Trouble("steering_unavailable", "the running task cannot be given a message",
             "the agent does not offer it, or is starting", "send it as a task of its own, which waits for its turn"),
         Trouble("not_injected", "the agent did not take the message into its running task",

@@ -39,7 +39,7 @@ class AgentMethod(StrEnum):
 
 
 class ClientMethod(StrEnum):
-    """What an agent may call at its client; we answer only the first two and refuse the rest."""
+    """What an agent may call at its client; we answer the first two and forms, and refuse the rest."""
 
     SESSION_UPDATE = "session/update"
     SESSION_REQUEST_PERMISSION = "session/request_permission"
@@ -117,12 +117,15 @@ class ErrorCode(IntEnum):
 # What we say.
 
 
-def initialize(name: str, version: str, *, failure_records: bool = False) -> dict[str, Any]:
+def initialize(name: str, version: str, *, failure_records: bool = False, forms: bool = False) -> dict[str, Any]:
     """Return the params of `initialize`; the file system and the terminal are said to be absent, not left out.
 
-    `failure_records` asks for what `read_failure` reads, an extension that some agents offer only to who declares it.
+    `forms`: the agent may ask its user to fill some in. `failure_records` asks for what `read_failure` reads, an
+    extension that some agents offer only to who declares it.
     """
     offered: dict[str, Any] = {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False}
+    if forms:
+        offered["elicitation"] = {"form": {}}
     if failure_records:
         offered["_meta"] = {"jetbrains": {"air": {"version": 1, "capabilities": ["sessionFailure"]}}}
     return {

@@ -15,7 +15,7 @@ answered with -32602. An argument may hold anything but `]]` (it may end with `]
     [[updates:N]]                   N message chunks: "0\\n", "1\\n", ...
     [[ask:KIND,KIND]]               a tool call that asks permission with options opt-0, opt-1, ... of these kinds and
                                     fails unless an allow was chosen; says `chose opt-0` or `cancelled`
-    [[request:METHOD]]              send this request to the client; says `METHOD -> -32601` or `METHOD -> result`
+    [[request:METHOD|PARAMS]]       send this request to the client; says `METHOD -> -32601`, or the result as JSON
     [[init]]                        say the params of the client's initialize as JSON
     [[wait:FILE]]                   until FILE exists
     [[hang]] [[hang-politely]]      never answer, not even a cancel | answer nothing but a cancel
@@ -54,8 +54,7 @@ from typing import Any, NoReturn
 DIRECTIVE = re.compile(r"\[\[([a-zA-Z]+(?:-[a-z]+)*)(?::(.*?))?\]\](?!\])", re.DOTALL)
 POLL_SECONDS = 0.02
 REPLY_SECONDS = 600.0
-OUTPUT_LIMIT = 64 << 10
-STDOUT_LOCK = threading.Lock()
+OUTPUT_LIMIT, STDOUT_LOCK = 64 << 10, threading.Lock()
 
 
 class Answer(Exception):  # noqa: N818  # it ends a request, well or badly
@@ -215,9 +214,10 @@ class Turn:
         self.end_tool(call, chosen.startswith("allow"), said)
         self.do_say(said)
 
-    def do_request(self, method: str) -> None:
-        reply = self.agent.call(method, {"sessionId": self.session})
-        self.do_say(f"{method} -> {reply['error']['code'] if 'error' in reply else 'result'}")
+    def do_request(self, asked: str) -> None:
+        method, _, params = asked.partition("|")
+        reply = self.agent.call(method, {"sessionId": self.session, **json.loads(params or "{}")})
+        self.do_say(f"{method} -> {reply['error']['code'] if 'error' in reply else json.dumps(reply.get('result'))}")
 
     def do_init(self, _: str) -> None:
         self.do_say(json.dumps(self.agent.initialized))

@@ -14,6 +14,7 @@ from acp_runtime.core.model import Limits, TaskState
 from acp_runtime.core.status import Status
 from acp_runtime.service import Runtime
 from tests import engine
+from tests.agents.forms import FORM, form
 from tests.contract.conftest import BOTH_WAYS, EXEC_IN_LONG, PARENT, Place, mark
 
 pytestmark = [pytest.mark.docker, pytest.mark.requirement("D08.5")]
@@ -142,6 +143,19 @@ async def test_an_open_question_is_open_again_and_its_answer_reaches_the_agent(p
         view = await place.ended(runtime, subagent)
         assert (view.newest.state, view.attempt) == (TaskState.COMPLETED, 1), view.newest.cause
         assert "opt-1" in view.newest.result
+
+
+@EXEC_IN_LONG
+@pytest.mark.requirement("D10.50")
+async def test_an_open_form_is_open_again_and_its_answer_reaches_the_agent(place: Place) -> None:
+    schema = {"properties": {"which": {"type": "string", "enum": ["red", "green"]}}}
+    subagent = await killed(place, form("Which?", schema), "?")
+    async with place.runtime() as runtime:
+        view = await place.until(runtime, subagent, lambda each: each.status is Status.WAITING)
+        await runtime.answer(PARENT, subagent, view.requests[0].id, "2")
+        view = await place.ended(runtime, subagent)
+        assert (view.newest.state, view.attempt) == (TaskState.COMPLETED, 1), view.newest.cause
+        assert view.newest.result == FORM + '{"action": "accept", "content": {"which": "green"}}'
 
 
 @EXEC_IN_LONG
