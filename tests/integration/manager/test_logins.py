@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from acp_runtime.clock import SystemClock
+from acp_runtime.core.inputs import LoginExpired, PromptBroke, SessionReady
 from acp_runtime.core.logins import GIVE_UP
-from acp_runtime.core.model import TaskState
+from acp_runtime.core.model import Limits, TaskState
 from acp_runtime.core.request import RequestKind
 from acp_runtime.core.status import Status
 from acp_runtime.gateway.ledger import Ledger
@@ -22,6 +23,7 @@ from acp_runtime.service import Runtime
 from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.views import SubagentView
 from tests.integration.manager.conftest import PARENT, Ground, until
+from tests.integration.manager.test_take_up import left_behind
 from tests.integration.test_logins import document, log_in
 from tests.integration.token_provider import TokenProvider
 
@@ -75,12 +77,16 @@ for line in sys.stdin:
 """
 
 
+def with_agent(ground: Ground, login: Path) -> None:
+    argv = (sys.executable, "-c", AGENT, str(ground.folder / "go"), str(login))
+    ground.kinds["giver-up"] = AgentKind("giver-up", argv)
+
+
 async def spawned(
     runtime: Runtime, ground: Ground, login: Path, provider: TokenProvider, parent: str = PARENT
 ) -> SubagentView:
     """Return a subagent whose agent is at work."""
-    argv = (sys.executable, "-c", AGENT, str(ground.folder / "go"), str(login))
-    ground.kinds["giver-up"] = AgentKind("giver-up", argv)
+    with_agent(ground, login)
     request = ground.request("work", agent="giver-up", model_key=f"login:claude@{provider.url}")
     view = await runtime.spawn(parent, request)
     return await until(runtime, view.id, lambda each: each.current_task is not None, parent)
@@ -133,6 +139,33 @@ async def test_a_task_that_is_given_up_without_its_login_says_so(
         view = await until(runtime, view.id, lambda each: each.settled)
         assert view.newest.state is TaskState.FAILED
         assert view.newest.cause == f"it was given up without its login: {WHY}, on {platform.node()}"
+
+
+@pytest.mark.requirement("D09.33")
+async def test_what_a_killed_manager_asked_is_asked_by_the_next_one_once_and_goes_on(
+    ground: Ground, login: Path, provider: TokenProvider
+) -> None:
+    """Its agent is gone here, and so is what it knew of its session: that is asked beside it."""
+    with_agent(ground, login)
+    (ground.folder / "go").touch()
+    subagent = await left_behind(
+        ground,
+        SessionReady(1, "s", "agent", "1"),
+        LoginExpired(1, WHY),
+        PromptBroke(1, "bg-0000000000.t1", "API Error: 400"),
+        limits=Limits(restarts=1, backoff=0.01),
+        agent="giver-up",
+        model_key=f"login:claude@{provider.url}",
+    )
+    async with ground.runtime() as runtime:
+        view = await until(runtime, subagent, lambda each: len(each.requests) == 2)
+        assert [each.id for each in view.requests] == ["l1", "q2"]
+        assert (view.queued, view.attempt) == (1, 2)
+        log_in_again(login)
+        await until(runtime, subagent, lambda each: [one.id for one in each.requests] == ["q2"])
+        await runtime.answer(PARENT, subagent, "q2", "continue")
+        view = await until(runtime, subagent, lambda each: each.settled)
+        assert [(task.state, task.result) for task in view.tasks] == [(TaskState.COMPLETED, "done")]
 
 
 async def test_a_refused_call_of_another_key_or_kind_asks_for_no_login(

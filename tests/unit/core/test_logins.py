@@ -20,6 +20,7 @@ from acp_runtime.core.inputs import (
     ModelUsed,
     PromptAnswered,
     PromptBroke,
+    Reattached,
     Send,
     SessionReady,
     StopSubagent,
@@ -142,6 +143,15 @@ def test_a_death_while_it_waits_asks_nobody_again() -> None:
     state = after(state, DeadlinePassed(), now=10_000)
     assert after(state, SessionReady(2, "s", "agent", "1")).active is None
     assert after(state, SessionReady(2, "s", "agent", "1"), YES).active is not None
+
+
+def test_what_a_manager_asked_is_open_for_the_next_one_and_what_was_refused_meanwhile_is_asked() -> None:
+    back = Reattached(1, adopted=True)
+    state = after(waiting(), ChannelClosed(1, "the manager ended"), back)
+    assert ([each.id for each in state.open_requests], state.active) == (["l1"], None)
+    assert after(state, LoginRenewed("l1")).active is not None
+    meanwhile = after(ready(), ChannelClosed(1, "the manager ended"), EXPIRED, back, BROKE)
+    assert ([each.id for each in meanwhile.open_requests], len(meanwhile.queued)) == (["l1"], 1)
 
 
 def test_a_budget_that_is_used_up_waits_for_no_login() -> None:
