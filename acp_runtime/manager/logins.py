@@ -5,7 +5,6 @@ then only once its file has changed, by one task whatever number of subagents wa
 """
 
 import asyncio
-import logging
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
@@ -19,11 +18,10 @@ from acp_runtime.manager.actor import Actor
 
 __all__ = ["Logins"]
 
-log = logging.getLogger(__name__)
-
 LOOK_SECONDS: Final = 1.0
 AGAIN_SECONDS: Final = 20.0  # where the vendor could not be asked
 _OURS: Final = "login:"
+_FINAL: Final = frozenset(("login_expired", "key_missing", "bad_key_source"))
 
 
 class Logins:
@@ -77,8 +75,8 @@ class Logins:
             if stamp == before and now < until:
                 return False
             await source.read()
-        except Rejected as error:
-            final = error.kind in ("login_expired", "key_missing", "bad_key_source")
+        except (Rejected, OSError) as error:
+            final = isinstance(error, Rejected) and error.kind in _FINAL
             self._tried[text] = (stamp, float("inf") if final else now + AGAIN_SECONDS)
             return False
         self._tried.pop(text, None)

@@ -54,9 +54,10 @@ class ModelForwarder:
         meter = Meter(self._metering)
 
         async def where_to(asked: h11.Request) -> Onward:
-            onward = await self._onward(asked)
+            target = self.route.admit(asked.method, asked.target)
             try:
-                meter.admit(onward.target)
+                onward = await self._onward(target)
+                meter.admit(target)
             except Refusal:
                 await self._take_the_rest(client)
                 raise
@@ -76,8 +77,7 @@ class ModelForwarder:
             while isinstance(event := await client.receive(), h11.Data) and length <= self._limits.body_bytes:
                 length += len(event.data)
 
-    async def _onward(self, request: h11.Request) -> Onward:
-        target = self.route.admit(request.method, request.target)
+    async def _onward(self, target: bytes) -> Onward:
         key = self.route.key
         if key is None:
             return Onward(self._upstream, target)

@@ -296,6 +296,19 @@ async def test_a_request_without_a_login_that_works_is_answered_in_the_form_of_i
     assert (model.requests, len(provider.asked)) == ([], 1), "the vendor is not asked at each request"
 
 
+async def test_a_large_request_without_a_login_hears_why_too(tmp_path: Path, provider: TokenProvider) -> None:
+    """What is sent on while nobody reads it would be reset, and the answer with it: agents ask again for that."""
+    provider.status = 400
+    log_in(tmp_path, "claude", expires_in=-1)
+    key = LiveKey(f"login:claude@{provider.url}", {"HOME": str(tmp_path)})
+    async with upstream(echo) as model, forwarding(tmp_path, model.url, key=key) as forwarder:
+        for _ in range(3):
+            async with client(forwarder.path) as agent:
+                answer, _ = await agent.exchange("POST", "/v1/messages", b"x" * 4_000_000)
+            assert answer.status_code == 400
+    assert model.requests == []
+
+
 @pytest.mark.requirement("D09.5")
 async def test_a_key_that_was_rotated_is_found_once_the_old_one_was_refused(tmp_path: Path) -> None:
     (tmp_path / "key").touch(0o600)
