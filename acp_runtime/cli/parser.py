@@ -30,7 +30,17 @@ def build_parser() -> Parser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
     _add_run(verbs)
     _add_serve(verbs)
-    for add in (_add_spawn, _add_messages, _add_looks, _add_waits, _add_ends, _add_turn, _add_acp, _add_helpers):
+    for add in (
+        _add_spawn,
+        _add_messages,
+        _add_looks,
+        _add_waits,
+        _add_ends,
+        _add_turn,
+        _add_acp,
+        _add_mcp,
+        _add_helpers,
+    ):
         add(verbs)
     return parser
 
@@ -273,6 +283,15 @@ def _add_acp(verbs: "Verbs[Parser]") -> None:
     about = "stand between an editor and its agent, and give that background subagents"
     proxy = verbs.add_parser("acp", help=about, description=about.capitalize() + ".", allow_abbrev=False)
     proxy.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the agent's command")
+
+
+def _add_mcp(verbs: "Verbs[Parser]") -> None:
+    about = "be the MCP server of a client that starts this command: its tools on standard input and output"
+    mcp = verbs.add_parser("mcp", help=about, description=about.capitalize() + ".", allow_abbrev=False)
+    mcp.add_argument("--tools", default="background", metavar="SETS", help="tool sets, with commas between them")
+    mcp.add_argument("--client", default="mcp", metavar="NAME", help="what the client is called (default: mcp)")
+    mcp.add_argument("--workspace", default=".", metavar="DIR", help="folder its subagents work on (default: .)")
+    mcp.add_argument("--parent", metavar="NAME", help="be this parent (default: one of its own for each session)")
 
 
 def _add_helpers(verbs: "Verbs[Parser]") -> None:

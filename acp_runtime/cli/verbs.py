@@ -22,6 +22,7 @@ _MODULES: Final = {
     "top": ("top",),
     "completion": ("completion",),
     "doctor": ("doctor",),
+    "mcp": ("mcp",),
 }
 
 
