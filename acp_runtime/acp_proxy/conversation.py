@@ -1,24 +1,29 @@
 """What is passed on between editor and agent, and the few messages that are not passed on as they came.
 
 Every message goes on as the very bytes, also one that is no JSON, but for these: the answer to `initialize` says that
-we are there; `session/new`, `load`, `resume` and `fork` get our MCP server; a user message that the agent tells again
-loses our block; and what answers a request of ours goes no further. Where a message is changed, pieces are put into
-its text (`wire.jsonspans`), so that nothing else of it changes. With an agent that does not speak version 1 of the
-protocol nothing is changed at all.
+we are there; `session/new`, `load`, `resume` and `fork` get our MCP server; a prompt gets our block as its last one,
+unless it is a slash command; a user message that the agent tells again loses our block; and what answers a request of
+ours goes no further. Where a message is changed, pieces are put into its text (`rewriting`), so that nothing else of it
+changes. With an agent that does not speak version 1 of the protocol nothing is changed at all.
 """
 
+import asyncio
 import logging
-import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from acp_runtime import __version__
+from acp_runtime.acp_proxy.courier import Courier, was_seen
+from acp_runtime.acp_proxy.daemon import Daemon
 from acp_runtime.acp_proxy.identity import SERVER_NAME, UNNAMED_CLIENT, new_name, parent_name, tools_server
+from acp_runtime.acp_proxy.ledger import Ledger, Offer
+from acp_runtime.acp_proxy.own import OwnRequests
+from acp_runtime.acp_proxy.questions import Questions
 from acp_runtime.acp_proxy.replay import Replay
-from acp_runtime.wire import acp, jsonspans, jsontext
+from acp_runtime.acp_proxy.rewriting import block_of, is_command, with_meta, with_param_item
+from acp_runtime.wire import acp, jsontext
 from acp_runtime.wire.acp import AgentMethod, ClientMethod, UpdateKind
-from acp_runtime.wire.jsonspans import find, spliced, with_item, with_member
 from acp_runtime.wire.ndjson import Oversized
 
 log = logging.getLogger(__name__)
@@ -37,57 +42,86 @@ _UPDATE: Final = (
 _USER_CHUNK: Final = UpdateKind.USER_MESSAGE_CHUNK.encode()
 
 Key = tuple[type, Any]
+Passed = list[bytes] | Coroutine[Any, Any, list[bytes]]
 
 
-@dataclass(slots=True)
-class Session:
-    """One session of the editor, which is a parent. `name` is what the tools know it by."""
-
-    id: str
-    name: str
+@dataclass(frozen=True, slots=True)
+class _Hello:
+    params: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class _Opening:
-    """A session that is being opened. `session` is its id where the editor named it."""
+    """A session that is being opened. `session` is its id where the editor named it, `name` who it is as a parent."""
 
-    method: str
     cwd: str
     name: str
     session: str | None
 
 
-class Conversation:
-    """One editor and one agent. No I/O: lines without their ends come in, and lines to pass on come out."""
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    courier: Courier
+    offer: Offer | None
 
-    def __init__(self, environ: Mapping[str, str], answer_editor: Callable[[bytes], None]) -> None:
+
+class Conversation:
+    """One editor and one agent. Lines without their ends come in, and lines to pass on come out; no I/O of its own."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        *,
+        say_editor: Callable[[bytes], None],
+        say_agent: Callable[[bytes], None],
+        wake: bool = False,
+    ) -> None:
         self._environ = environ
-        self._answer_editor = answer_editor
-        self._own = f"{META}-{secrets.token_hex(8)}-"
+        self._say_editor = say_editor
+        self._wake = wake
+        self._daemon = Daemon()
+        self._agent = OwnRequests(say_agent)
+        self._editor = OwnRequests(say_editor)
+        self._questions = Questions(self._editor, say_agent)
         self._client = UNNAMED_CLIENT
-        self._pending: dict[Key, tuple[str, Any]] = {}
-        self._sessions: dict[str, Session] = {}
+        self._notices = False
+        self._steering = False
+        self._pending: dict[Key, _Hello | _Opening | _Turn] = {}
+        self._sessions: dict[str, Courier] = {}
         self._replay = Replay()
         self._active = False
 
+    async def close(self) -> None:
+        """Do nothing more by ourselves. Idempotent."""
+        await asyncio.gather(*(courier.close() for courier in self._sessions.values()))
+
     # ---- what the editor says
 
-    def from_editor(self, line: bytes | Oversized) -> list[bytes]:
-        """Return what goes to the agent for one line of the editor."""
+    def from_editor(self, line: bytes | Oversized) -> Passed:
+        """Return what goes to the agent for one line of the editor, or a coroutine that returns it and never raises."""
         if isinstance(line, Oversized):
-            return self._too_long(line, self._answer_editor)
+            return self._too_long(line)
         message = _parsed(line)
         method = message.get("method") if isinstance(message, dict) else None
         if not isinstance(message, dict) or not isinstance(method, str):
-            return [] if self._is_ours(message) else [line]
-        params = message.get("params")
-        if isinstance(params, dict) and (key := _key(message)) is not None and len(self._pending) < MAX_PENDING:
+            return [] if self._editor.taken(message) or self._questions.answered(message) else [line]
+        params, key = message.get("params"), _key(message)
+        if isinstance(params, dict) and key is not None and len(self._pending) < MAX_PENDING:
             if method == AgentMethod.INITIALIZE:
-                self._pending[key] = (method, params)
-            elif method in _OPENINGS and self._active:
-                return [self._opening(key, method, params, line)]
-            elif method in _ENDINGS and self._active:
-                self._sessions.pop(str(params.get("sessionId")), None)
+                self._pending[key] = _Hello(params)
+            elif self._active:
+                return self._request(key, method, params, line)
+        return [line]
+
+    def _request(self, key: Key, method: str, params: dict[str, Any], line: bytes) -> Passed:
+        if method in _OPENINGS:
+            return [self._opening(key, method, params, line)]
+        courier = self._sessions.get(_text(params.get("sessionId")))
+        if courier is not None and method == AgentMethod.SESSION_PROMPT:
+            return self._prompt(key, courier, params, line)
+        if courier is not None and method in _ENDINGS:
+            del self._sessions[_text(params.get("sessionId"))]
+            courier.stop()
         return [line]
 
     def _opening(self, key: Key, method: str, params: dict[str, Any], line: bytes) -> bytes:
@@ -100,8 +134,30 @@ class Conversation:
             log.warning("the editor has an MCP server %r of its own: ours is not added to %s", SERVER_NAME, method)
             return line
         name = parent_name(self._client, cwd, str(session)) if named else new_name(self._client, cwd)
-        self._pending[key] = (method, _Opening(method, cwd, name, session if named else None))
-        return _put(line, "mcpServers", tools_server(name, self._environ))
+        self._pending[key] = _Opening(cwd, name, session if named else None)
+        return with_param_item(line, "mcpServers", tools_server(name, self._environ))
+
+    def _prompt(self, key: Key, courier: Courier, params: dict[str, Any], line: bytes) -> Passed:
+        if isinstance(twice := self._pending.pop(key, None), _Turn):  # an id that is used again while it is open
+            twice.courier.turn_ends(twice.offer, seen=False)
+        courier.turn_begins()
+        self._pending[key] = turn = _Turn(courier, None)
+        prompt = params.get("prompt")
+        bare = not isinstance(prompt, list) or is_command(prompt) or not self._daemon.there
+        if bare and not courier.yielding:
+            return [line]
+        return self._with_block(key, turn, _text(params.get("sessionId")), line, bare=bare)
+
+    async def _with_block(self, key: Key, turn: _Turn, session: str, line: bytes, *, bare: bool) -> list[bytes]:
+        """Put our block behind a prompt; a turn of ours gives way first."""
+        if turn.courier.yielding:
+            self._questions.withdraw(session)
+            await turn.courier.give_way()
+        offer = None if bare else await turn.courier.ledger.offer()
+        if offer is None:
+            return [line]
+        self._pending[key] = _Turn(turn.courier, offer)
+        return [with_param_item(line, "prompt", block_of(offer.text))]
 
     # ---- what the agent says
 
@@ -117,28 +173,49 @@ class Conversation:
         return [*self._replay.flush(), *self._passed(message, line)]
 
     def _passed(self, message: Any, line: bytes) -> list[bytes]:
-        if not isinstance(message, dict) or message.get("method") is not None:
+        if not isinstance(message, dict):
             return [line]
-        if self._is_ours(message):
+        if message.get("method") is not None:
+            self._questions.asked(message)
+            return [line]
+        if self._agent.taken(message):
             return []
         key = _key(message)
-        waiting = self._pending.pop(key, None) if key is not None else None
-        return [line if waiting is None else self._answered(*waiting, message, line)]
+        asked = self._pending.pop(key, None) if key is not None else None
+        match asked:
+            case _Turn():
+                asked.courier.turn_ends(asked.offer, seen=was_seen(message))
+            case _Hello():
+                return [self._initialized(asked.params, message, line)]
+            case _Opening():
+                self._opened(asked, message)
+        return [line]
 
-    def _answered(self, method: str, asked: Any, message: dict[str, Any], line: bytes) -> bytes:
+    def _opened(self, asked: _Opening, message: dict[str, Any]) -> None:
+        result = message.get("result")
+        if message.get("error") is not None or not isinstance(result, dict):
+            return
+        session = asked.session or acp.read_new_session(result)
+        if session is None:
+            return
+        ledger = Ledger(self._daemon, asked.name, parent_name(self._client, asked.cwd, session))
+        courier = Courier(
+            session, self._daemon, ledger, self._agent,
+            steering=self._steering, wake=self._wake, announce=lambda title: self._announce(session, title),
+        )  # fmt: skip
+        for gone in (self._sessions.pop(session, None), self._oldest()):
+            if gone is not None:
+                gone.stop()
+        self._sessions[session] = courier
+        courier.start(asked.name)
+
+    def _oldest(self) -> Courier | None:
+        return self._sessions.pop(next(iter(self._sessions))) if len(self._sessions) >= MAX_SESSIONS else None
+
+    def _initialized(self, params: dict[str, Any], message: dict[str, Any], line: bytes) -> bytes:
         result = message.get("result")
         if message.get("error") is not None or not isinstance(result, dict):
             return line
-        if method == AgentMethod.INITIALIZE:
-            return self._initialized(asked, result, line)
-        session = asked.session or result.get("sessionId")
-        if isinstance(session, str):
-            self._sessions[session] = Session(session, asked.name)
-            if len(self._sessions) > MAX_SESSIONS:
-                self._sessions.pop(next(iter(self._sessions)))
-        return line
-
-    def _initialized(self, params: dict[str, Any], result: dict[str, Any], line: bytes) -> bytes:
         hello = acp.read_initialize(result)
         meta = result.get("_meta")
         if isinstance(meta, dict) and META in meta:
@@ -147,9 +224,10 @@ class Conversation:
             log.warning("the agent speaks version %s of ACP: everything is passed on as it is", hello.protocol_version)
         else:
             self._active = True
-            info = params.get("clientInfo")
-            self._client = str(info.get("name")) if isinstance(info, dict) and info.get("name") else UNNAMED_CLIENT
-            return _with_meta(line, {META: {"version": __version__}})
+            self._steering = hello.steering
+            client = acp.read_client(params)
+            self._client, self._notices = client.name or UNNAMED_CLIENT, client.notices
+            return with_meta(line, META, {"version": __version__})
         return line
 
     def _update(self, params: Any, line: bytes) -> list[bytes]:
@@ -160,30 +238,29 @@ class Conversation:
             return self._replay.chunk(session, line, text)
         return [*self._replay.flush(session), line]
 
+    def _announce(self, session: str, title: str) -> None:
+        """Tell the person at the editor, where that shows notices, that something goes on without a prompt."""
+        if self._notices:
+            update = {"sessionUpdate": UpdateKind.NOTICE, "severity": "info", "title": title}
+            self._editor.notify(ClientMethod.SESSION_UPDATE, {"sessionId": session, "update": update})
+
     # ---- lines that are too long
 
-    def _too_long(self, line: Oversized, answer: Callable[[bytes], None]) -> list[bytes]:
+    def _too_long(self, line: Oversized) -> list[bytes]:
         seen = jsontext.peek(line.prefix)
         log.warning("a line of %d bytes of the editor was not passed on", line.length)
         if "method" in seen.names and _is_id(seen.id):
-            error = {"code": acp.ErrorCode.INVALID_REQUEST, "message": _refusal(line)}
-            answer(jsontext.dump({"jsonrpc": "2.0", "id": seen.id, "error": error})[:-1])
+            self._say_editor(_refused(seen.id, acp.ErrorCode.INVALID_REQUEST, line))
         return []
 
     def _too_long_answer(self, line: Oversized) -> list[bytes]:
         """Tell the editor that the answer it waits for was too long; other messages are lost, and that is logged."""
         seen = jsontext.peek(line.prefix)
         log.warning("a line of %d bytes of the agent was not passed on", line.length)
-        if "method" in seen.names or not _is_id(seen.id) or self._is_ours({"id": seen.id}):
+        if "method" in seen.names or not _is_id(seen.id):
             return []
-        self._pending.pop((type(seen.id), seen.id), None)
-        error = {"code": acp.ErrorCode.INTERNAL_ERROR, "message": _refusal(line)}
-        return [jsontext.dump({"jsonrpc": "2.0", "id": seen.id, "error": error})[:-1]]
-
-    def _is_ours(self, message: Any) -> bool:
-        """Return whether a message without a method answers a request of ours."""
-        ident = message.get("id") if isinstance(message, dict) and message.get("method") is None else None
-        return isinstance(ident, str) and ident.startswith(self._own)
+        refused = _refused(seen.id, acp.ErrorCode.INTERNAL_ERROR, line)
+        return self._passed(jsontext.parse(refused), refused)
 
 
 def _parsed(line: bytes) -> Any:
@@ -200,33 +277,14 @@ def _key(message: dict[str, Any]) -> Key | None:
     return (type(ident), ident) if isinstance(ident, str | int | float) else None
 
 
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
 def _is_id(value: Any) -> bool:
     return isinstance(value, str | int) and not isinstance(value, bool)
 
 
-def _refusal(line: Oversized) -> str:
-    return f"the line was {line.length} bytes long, over the cap of the proxy; send less at once"
-
-
-def _put(line: bytes, name: str, item: Any) -> bytes:
-    """Add an item to a list of the params, which is made where there is none."""
-    array = find(line, "params", name)
-    if array is not None and line[array[0] : array[0] + 1] == b"[":
-        return with_item(line, array, item)
-    if array is not None:
-        return jsonspans.written(line, array, [item])
-    params = find(line, "params")
-    return line if params is None else with_member(line, params, name, [item])
-
-
-def _with_meta(line: bytes, meta: dict[str, Any]) -> bytes:
-    """Add to `_meta` of a result, which is made where there is none."""
-    result, found = find(line, "result"), find(line, "result", "_meta")
-    if result is None:
-        return line
-    if found is None:
-        return with_member(line, result, "_meta", meta)
-    if line[found[0] : found[0] + 1] == b"{":
-        for name, value in meta.items():
-            return with_member(line, found, name, value)
-    return spliced(line, [(found, jsontext.dump(meta)[:-1])])
+def _refused(ident: str | int, code: int, line: Oversized) -> bytes:
+    sentence = f"the line was {line.length} bytes long, over the cap of the proxy; send less at once"
+    return jsontext.dump({"jsonrpc": "2.0", "id": ident, "error": {"code": code, "message": sentence}})[:-1]

@@ -6,7 +6,9 @@ agent's process group nothing stays. Killed, the proxy loses nothing: subagents 
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import IO, Final
 
 from acp_runtime.acp_proxy.conversation import Conversation
@@ -16,12 +18,13 @@ from acp_runtime.wire.ndjson import Oversized
 
 LAST_WORDS_SECONDS: Final = 5.0
 _CROWDED: Final = "the other side does not read"
+_HELD: Final = "a message waits for what is put into it"
 
 
 class Proxy:
     """One editor on two pipes and one agent that is started for it."""
 
-    def __init__(self, argv: Sequence[str], environ: Mapping[str, str]) -> None:
+    def __init__(self, argv: Sequence[str], environ: Mapping[str, str], *, wake: bool = False) -> None:
         self._argv = argv
         self._ending = asyncio.Event()
         self._urgent = False
@@ -31,7 +34,14 @@ class Proxy:
         self._to_editor = Outgoing(self._editor_crowded, self._ending.set)
         # An agent that has closed its input may still speak; its end is told by its output and its exit.
         self._to_agent = Outgoing(self._agent_crowded)
-        self._conversation = Conversation(environ, lambda line: self._to_editor.write([line]))
+        self._waiting: deque[bytes | Oversized] = deque()
+        self._held: asyncio.Task[list[bytes]] | None = None
+        self._conversation = Conversation(
+            environ,
+            say_editor=lambda line: self._to_editor.write([line]),
+            say_agent=lambda line: self._to_agent.write([line]),
+            wake=wake,
+        )
 
     def terminate(self) -> None:
         """End at once, as a signal asks."""
@@ -55,10 +65,12 @@ class Proxy:
             await self._from_editor.connect(given)
             await self._ending.wait()
             self._from_editor.close()
+            await self._pass_held()
             await self._to_agent.close()
         finally:
             code = await agent.end(urgent=self._urgent)
             exited.cancel()
+            await self._conversation.close()
         await self._see_out()
         return code
 
@@ -74,7 +86,36 @@ class Proxy:
     # ---- what comes
 
     def _editor_said(self, lines: list[bytes | Oversized]) -> None:
-        self._to_agent.write([passed for line in lines for passed in self._conversation.from_editor(line)])
+        self._waiting.extend(lines)
+        if self._held is None:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Pass on what waits, up to a message that has to be held; what comes after it keeps its place."""
+        passed: list[bytes] = []
+        while self._waiting and self._held is None:
+            found = self._conversation.from_editor(self._waiting.popleft())
+            if isinstance(found, list):
+                passed += found
+            else:
+                self._from_editor.hold(_HELD)
+                self._held = asyncio.create_task(found, name="acp-prompt")
+                self._held.add_done_callback(self._let_go)
+        self._to_agent.write(passed)
+
+    def _let_go(self, held: "asyncio.Task[list[bytes]]") -> None:
+        self._held = None
+        if not held.cancelled():
+            self._to_agent.write(held.result())
+        self._from_editor.release(_HELD)
+        self._go_on()
+
+    async def _pass_held(self) -> None:
+        """Pass on what the editor said before it left."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                while self._held is not None and not self._urgent:
+                    await asyncio.wait((self._held,))
 
     def _agent_said(self, lines: list[bytes | Oversized]) -> None:
         self._to_editor.write([passed for line in lines for passed in self._conversation.from_agent(line)])

@@ -21,11 +21,11 @@ def acp(options: argparse.Namespace) -> int:
         Talk().tell("subagents acp: which agent? Give its command after --, as: subagents acp -- opencode acp")
         return Exit.USAGE
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="subagents acp: %(message)s")
-    return asyncio.run(_serve(command))
+    return asyncio.run(_serve(command, wake=options.wake))
 
 
-async def _serve(command: list[str]) -> int:
-    proxy = Proxy(command, environment())
+async def _serve(command: list[str], *, wake: bool) -> int:
+    proxy = Proxy(command, environment(), wake=wake)
     signals = Signals(proxy.terminate)
     # Copies, so that the streams of this process stay what they are until its end.
     given = os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)

@@ -282,6 +282,9 @@ def _add_turn(verbs: "Verbs[Parser]") -> None:
 def _add_acp(verbs: "Verbs[Parser]") -> None:
     about = "stand between an editor and its agent, and give that background subagents"
     proxy = verbs.add_parser("acp", help=about, description=about.capitalize() + ".", allow_abbrev=False)
+    proxy.add_argument(
+        "--wake", action="store_true", help="begin a turn of the agent by itself when a subagent has news for it"
+    )
     proxy.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the agent's command")
 
 

@@ -91,8 +91,9 @@ class RawClient:
     def call(self, method: str, params: object) -> dict[str, Any]:
         return self.answer(self.start(method, params))
 
-    def open(self) -> "RawClient":
-        assert "result" in self.call("initialize", {"protocolVersion": 1, "clientCapabilities": {}})
+    def open(self, capabilities: object = None) -> "RawClient":
+        hello = {"protocolVersion": 1, "clientCapabilities": capabilities or {}}
+        assert "result" in self.call("initialize", hello)
         self.session = self.call("session/new", {"cwd": str(self.cwd), "mcpServers": []})["result"]["sessionId"]
         return self
 

@@ -1,5 +1,6 @@
 """Whatever is said between an editor and its agent, it goes on as it came, but for what the proxy says it changes."""
 
+import asyncio
 import json
 from contextlib import suppress
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from acp_runtime.acp_proxy.conversation import META, Conversation
 from acp_runtime.acp_proxy.identity import SERVER_NAME
 from acp_runtime.acp_proxy.replay import Replay
+from acp_runtime.acp_proxy.rewriting import block_of, with_param_item
 from acp_runtime.core.roster import OPEN_TAG, render
 from acp_runtime.wire import jsonspans
 from acp_runtime.wire.jsontext import dump
@@ -97,7 +99,8 @@ def exact(line):
 
 def started(version=1):
     """Return a conversation in which the agent has answered `initialize`."""
-    conversation = Conversation({"HOME": "/home/me"}, lambda _line: None)
+    said = []
+    conversation = Conversation({"HOME": "/home/me"}, say_editor=said.append, say_agent=said.append)
     asked = {"protocolVersion": 1, "clientInfo": {"name": "zed", "version": "1"}}
     conversation.from_editor(dump({"jsonrpc": "2.0", "id": "hello", "method": "initialize", "params": asked})[:-1])
     result = {"protocolVersion": version, "agentCapabilities": {}}
@@ -106,9 +109,21 @@ def started(version=1):
     return conversation
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _nobody(tmp_path_factory):
+    """No daemon is asked: this user may have one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("rt")))
+        yield
+
+
 @settings(max_examples=250)
 @given(st.lists(st.tuples(st.booleans(), LINES), max_size=6), st.sampled_from([1, 2]))
 def test_what_is_passed_on_is_what_came_but_for_the_servers_of_a_session(lines, version):
+    asyncio.run(passes(lines, version))
+
+
+async def passes(lines, version):
     conversation = started(version)
     for from_editor, line in lines:
         passed = (conversation.from_editor if from_editor else conversation.from_agent)(line)
@@ -116,25 +131,32 @@ def test_what_is_passed_on_is_what_came_but_for_the_servers_of_a_session(lines, 
             assert version == 1
             assert from_editor
             (changed,) = passed
-            assert_one_server_more(line, changed)
+            told = json.loads(changed)
+            assert told["method"] in ("session/new", "session/load", "session/resume", "session/fork")
+            server = told["params"]["mcpServers"][-1]
+            assert (server["name"], server["args"][-2]) == (SERVER_NAME, "--parent")
+            assert_one_more(line, changed, "mcpServers", server)
         elif version == 1 and from_editor and b'"/w"' in line:
             assert b'"subagents"' in line or json.loads(line).get("id") is None
+    await conversation.close()
 
 
-def assert_one_server_more(before, after):
-    """One server of ours at the end of the list, and all else exactly as it was."""
-    told = json.loads(after)
-    assert told["method"] in ("session/new", "session/load", "session/resume", "session/fork")
-    server = told["params"]["mcpServers"][-1]
-    assert (server["name"], server["args"][-2]) == (SERVER_NAME, "--parent")
+def assert_one_more(before, after, name, item):
+    """One item of ours at the end of the list, and all else exactly as it was."""
     wanted, found = exact(before), exact(after)
-    theirs, ours = (last(last(each, "params")[1], "mcpServers") for each in (wanted, found))
-    assert ours[1].pop() == exact(json.dumps(server))
+    theirs, ours = (last(last(each, "params")[1], name) for each in (wanted, found))
+    assert ours[1].pop() == exact(json.dumps(item))
     if theirs is None:
         assert last(found, "params")[1][1].pop() is ours
-    elif theirs[1] is None:
-        ours[1] = None
+    elif not isinstance(theirs[1], list):
+        ours[1] = theirs[1]
     assert wanted == found
+
+
+@given(st.lists(VALUES, max_size=3).flatmap(array), members(VALUES), st.text(max_size=20))
+def test_a_block_is_put_behind_all_others_of_a_prompt_and_changes_nothing_else(blocks, more, text):
+    line = f'{{"id":1.0,"params":{{"x":{more},"prompt":{blocks},"_meta":{more}}},"method":"session/prompt"}}'.encode()
+    assert_one_more(line, with_param_item(line, "prompt", block_of(text)), "prompt", block_of(text))
 
 
 def last(pairs, name):

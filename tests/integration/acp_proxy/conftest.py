@@ -20,10 +20,16 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start editors, each with a proxy and its agent; they are ended after the test."""
     editors: list[RawClient] = []
 
-    def starter(*argv: str, agent: str = "scripted_agent.py", command: tuple[str, ...] = (), **env: str) -> RawClient:
+    def starter(
+        *argv: str,
+        agent: str = "scripted_agent.py",
+        command: tuple[str, ...] = (),
+        options: tuple[str, ...] = (),
+        **env: str,
+    ) -> RawClient:
         behind = command or (sys.executable, str(AGENTS / agent), *argv)
         own = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
-        editors.append(RawClient(tmp_path, COMMAND, "acp", "--", *behind, **{**own, **env}))
+        editors.append(RawClient(tmp_path, COMMAND, "acp", *options, "--", *behind, **(env or own)))
         return editors[-1]
 
     yield starter

@@ -1,0 +1,74 @@
+"""The daemon as the proxy asks it: never started for it, never waited for longer than a call says.
+
+A proxy runs beside its editor for as long as that is open, so it stays light: the synchronous client in a thread, and
+plain JSON values.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from acp_runtime.api.errors import DaemonError, told
+from acp_runtime.api.exchange import Way
+from acp_runtime.api.unix_client import UnixClient
+from acp_runtime.api.unix_socket import usual_socket
+from acp_runtime.core.errors import Rejected
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE: Final = 0.25
+LONGEST_PAUSE: Final = 5.0
+
+
+class Daemon:
+    """The daemon of this user, which may be away."""
+
+    def __init__(self) -> None:
+        self._socket = usual_socket()
+        self._told = ""
+
+    @property
+    def there(self) -> bool:
+        """Whether there is a socket to ask at."""
+        return self._socket.exists()
+
+    async def call(self, method: str, caller: str | None, seconds: float, **arguments: Any) -> Any:
+        """Have a method of the facade called. Raises `Rejected` and `DaemonError`, at the latest after `seconds`."""
+        client = UnixClient(start=False, bound=seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.to_thread(client.call, method, caller, **arguments)
+        except TimeoutError as error:
+            raise DaemonError("daemon_lost", f"the daemon did not answer within {seconds:g} s") from error
+
+    def failed(self, error: Exception) -> None:
+        """Tell the log once that something could not be had; the same again is not told."""
+        if self._told != str(error):
+            self._told = str(error)
+            log.warning("background subagents are not told of: %s", error)
+
+    async def wakeups(self, parent: str) -> AsyncGenerator[frozenset[str]]:
+        """Yield the nudges of a parent that nobody shows, each time that there are new ones, for ever."""
+        pause = FIRST_PAUSE
+        while True:
+            if self.there:
+                try:
+                    way = Way(None, start=False).follow(f"/v1/wakeups?{urlencode({'parent': parent})}")
+                    async with aclosing(way) as lines:
+                        async for line in lines:
+                            pause = FIRST_PAUSE
+                            yield _nudges(json.loads(line))
+                except (Rejected, DaemonError, ValueError, KeyError) as error:
+                    self.failed(error)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def _nudges(said: dict[str, Any]) -> frozenset[str]:
+    if "status" in said:
+        raise told(int(said["status"]), said)
+    return frozenset(map(str, said["nudges"]))

@@ -1,0 +1,40 @@
+"""The changes that are made to messages: pieces put into their text, and not a byte else touched."""
+
+from typing import Any
+
+from acp_runtime.wire.jsonspans import find, with_item, with_member, written
+
+
+def with_param_item(line: bytes, name: str, item: Any) -> bytes:
+    """Add an item to a list of the params, which is made where there is none."""
+    array = find(line, "params", name)
+    if array is not None and line[array[0] : array[0] + 1] == b"[":
+        return with_item(line, array, item)
+    if array is not None:
+        return written(line, array, [item])
+    params = find(line, "params")
+    return line if params is None else with_member(line, params, name, [item])
+
+
+def with_meta(line: bytes, name: str, value: Any) -> bytes:
+    """Add a member to `_meta` of a result, which is made where there is none."""
+    result, meta = find(line, "result"), find(line, "result", "_meta")
+    if result is None:
+        return line
+    if meta is None:
+        return with_member(line, result, "_meta", {name: value})
+    if line[meta[0] : meta[0] + 1] == b"{":
+        return with_member(line, meta, name, value)
+    return written(line, meta, {name: value})
+
+
+def block_of(text: str) -> dict[str, Any]:
+    """Return our block as content of a prompt: meant for the model alone."""
+    return {"type": "text", "text": text, "annotations": {"audience": ["assistant"]}}
+
+
+def is_command(prompt: list[Any]) -> bool:
+    """Return whether a prompt is a slash command: agents take all that follows as its arguments."""
+    first = next((each for each in prompt if isinstance(each, dict) and each.get("type") == "text"), {})
+    text = first.get("text")
+    return isinstance(text, str) and text.lstrip().startswith("/")
