@@ -4,11 +4,11 @@ import argparse
 import base64
 import json
 import re
-import shlex
 from typing import Any, Final
 
 from acp_runtime.cli.asking import OVER, Asking
 from acp_runtime.cli.codes import Exit
+from acp_runtime.cli.questions import question_lines
 from acp_runtime.cli.stdout import put, put_json, write_bytes
 from acp_runtime.cli.table import table
 from acp_runtime.cli.talk import Talk
@@ -45,7 +45,8 @@ def ps(options: argparse.Namespace) -> int:
 def _row(view: dict[str, Any]) -> tuple[str, ...]:
     started = view["started_at"][:16].replace("T", " ")
     counts = str(view["unread"] or ""), str(view["queued"] or "")
-    return view["name"], view["id"], view["status"], view["agent"], started, *counts, view["purpose"]
+    status = f"{view['status']} (asks)" if view["requests"] else view["status"]
+    return view["name"], view["id"], status, view["agent"], started, *counts, view["purpose"]
 
 
 def show(options: argparse.Namespace) -> int:
@@ -72,27 +73,14 @@ def show(options: argparse.Namespace) -> int:
             put(f"  it said: {one_line(task['result'], 1000)}")
     if view["status"] in OVER and view["exported"]:
         put(f"its work: subagents work {view['id']}")
-    for request in view["requests"]:
-        _show_request(view, request)
+    for line in question_lines(view):
+        put(line)
     return Exit.DONE
 
 
 def _outcome(task: dict[str, Any]) -> str:
     verdict = f" ({task['verdict']})" if task["verdict"] not in (None, "full") else ""
     return str(task["state"]).replace("_", " ") + verdict
-
-
-def _show_request(view: dict[str, Any], request: dict[str, Any]) -> None:
-    from acp_runtime.core.permission import KINDS  # noqa: PLC0415 - most verbs show no question
-
-    put(f"question {request['id']}  {one_line(request['title'], 400)}")
-    for option in request["options"]:
-        # The line may be pasted into a shell, and its words are the agent's. What an answer does is its kind.
-        kind = option["kind"] if option["kind"] in KINDS or request["kind"] == "form" else "unknown"
-        chosen = shlex.quote(one_line(option["id"], 200))
-        put(f"  subagents answer {view['id']} {chosen}  ({kind}: {one_line(option['name'], 100)})")
-    if request["writing"]:
-        put(f"  subagents answer {view['id']} --text '...'  ({one_line(request['writing'], 400)})")
 
 
 def poll(options: argparse.Namespace) -> int:

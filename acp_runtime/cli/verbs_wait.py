@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from acp_runtime.cli.asking import Asking
 from acp_runtime.cli.codes import Exit
+from acp_runtime.cli.questions import question_lines
 from acp_runtime.cli.stdout import put_json
 from acp_runtime.cli.talk import Talk
 
@@ -27,7 +28,10 @@ def wait(options: argparse.Namespace) -> int:
         put_json(*waited["views"])
     elif not options.quiet:
         for view in waited["views"]:
-            Talk().tell(f"{view['name']}: {view['status']}, {_newest(view)}")
+            asks = ", and asks:" if view["requests"] else ""
+            Talk().tell(f"{view['name']}: {view['status']}, {_newest(view)}{asks}")
+            for line in question_lines(view):
+                Talk().tell(line)
     if waited["reason"] == "timeout":
         return Exit.TIMED_OUT
     told_by = {"all": waited["views"], "first": [view for view in waited["views"] if _settled(view)]}

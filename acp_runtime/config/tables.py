@@ -179,6 +179,9 @@ class AgentTable(Table):
     session_meta: dict[str, JsonValue] = key(
         {}, "given to it as `_meta` of its sessions: settings that it takes no other way"
     )
+    home_files: dict[Annotated[Word, AfterValidator(below)], Word] = key(
+        {}, "files below its home with their text, made where they are not there and it reaches more than its model"
+    )
 
 
 class MountTable(Table):

@@ -56,13 +56,15 @@ def environment_for(registries: Iterable[Registry]) -> dict[str, str]:
 
 
 async def put_home_files(sandbox: Sandbox, request: LaunchRequest) -> None:
-    """Write the files by which programs find registries that take no variable, where there are none.
+    """Write the files of an agent that has a way out, and those of registries, where there are none.
 
     Raises SandboxError.
     """
+    wanted = {} if request.order.egress is None else dict(request.kind.home_files)
     for registry in registries_of(request):
-        for path, text in registry.home_files(HERE).items():
-            argv = ("sh", "-c", _PUT, "sh", f"{HOME}/{path}", text)
-            done = await sandbox.run(argv, cwd=HOME, limit_bytes=4096, timeout=PUT_SECONDS)
-            if done.exit_code != 0:
-                log.warning("%s was not written for the registry %s: exit %s", path, registry.name, done.exit_code)
+        wanted |= registry.home_files(HERE)
+    for path, text in wanted.items():
+        argv = ("sh", "-c", _PUT, "sh", f"{HOME}/{path}", text)
+        done = await sandbox.run(argv, cwd=HOME, limit_bytes=4096, timeout=PUT_SECONDS)
+        if done.exit_code != 0:
+            log.warning("%s of %s was not written: exit %s", path, request.subagent, done.exit_code)

@@ -27,7 +27,8 @@ class AgentKind:
     first start fetches or unpacks something, which lengthens the deadline of `initialize`. `key_form` is how the API
     that the agent speaks wants the model's key; it is added outside of the sandbox. `failure_records`: the agent
     answers `end_turn` when its model failed, and tells that in a record beside it when it is asked to. `session_meta`
-    is given to it as `_meta` of its sessions: settings that it takes no other way.
+    is given to it as `_meta` of its sessions: settings that it takes no other way. `home_files` are made below its home
+    where they are not there and it reaches more than its model.
     """
 
     name: str
@@ -39,6 +40,7 @@ class AgentKind:
     key_form: KeyForm = "bearer"
     failure_records: bool = False
     session_meta: Mapping[str, Any] = field(default_factory=dict)
+    home_files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def takes_model(self) -> bool:

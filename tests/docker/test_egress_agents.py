@@ -8,6 +8,7 @@ import pytest
 
 from acp_runtime.callers import OPERATOR
 from acp_runtime.core.model import TaskState
+from acp_runtime.views import Reached
 from tests.agents.scripted_model import ScriptedModel
 from tests.contract.conftest import apply_patch, assert_nothing_left
 from tests.docker.real_place import CANARY, RealPlace, make_place
@@ -66,6 +67,23 @@ def model() -> Iterator[ScriptedModel]:
         yield model
 
 
+def tried(reached: list[Reached], end: str) -> list[tuple[str, str, int, str]]:
+    return sorted((each.way, each.host, each.port, each.code) for each in reached if each.end == end)
+
+
+def refused_in_all(plain: int, tls: int) -> list[tuple[str, str, int, str]]:
+    """The ten that came as far as the proxy; what is no host that could be allowed is told by its reason alone."""
+    denied, no_host = "egress_denied", ("none", "", 0, "host_refused")
+    return sorted(
+        [
+            ("http", "example.org", 80, denied), ("tunnel", "example.org", 443, denied),
+            ("tunnel", "example.org", 443, denied), ("http", "localhost", plain + 1, denied),
+            ("http", "localhost.example.org", plain, denied), ("tunnel", "localhost", tls, "hello_refused"),
+            no_host, no_host, no_host, ("none", "", 0, denied),
+        ]
+    )  # fmt: skip
+
+
 @pytest.mark.requirement("T7")
 @pytest.mark.parametrize("agent", AGENTS)
 async def test_a_real_agent_with_a_way_out_does_its_task_and_reaches_nothing_else(
@@ -82,6 +100,7 @@ async def test_a_real_agent_with_a_way_out_does_its_task_and_reaches_nothing_els
         )  # it asks for what it was refused
         assert (view.newest.state, view.newest.result) == (TaskState.COMPLETED, "All done."), view.newest.cause
         assert view.unsafe == rules
+        reached = await runtime.reached(OPERATOR, subagent=view.id)
         await runtime.stop(OPERATOR, view.id, finished=True)
         work = await runtime.work(OPERATOR, view.id)
     assert work is not None
@@ -91,4 +110,10 @@ async def test_a_real_agent_with_a_way_out_does_its_task_and_reaches_nothing_els
     assert [each for each in found["others"] if not each.startswith("refused: ")] == []
     assert (plain.connections, tls.connections) == (1, 1)
     assert {request.headers.get("authorization") for request in model.requests} & {f"Bearer {CANARY}", None}
+    assert tried(reached, "refused") == refused_in_all(plain.port, tls.port), (
+        "nothing else was tried, at its start either"
+    )
+    assert {(way, host, port) for way, host, port, _ in tried(reached, "answered")} == {
+        ("model", "127.0.0.1", model.port), ("http", "localhost", plain.port), ("tunnel", "localhost", tls.port)
+    }  # fmt: skip
     assert_nothing_left(tmp_path, on_the_engine=True)

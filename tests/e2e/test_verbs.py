@@ -140,7 +140,10 @@ def test_a_wait_that_is_too_short_says_so(site: DaemonSite) -> None:
 
 def test_a_question_is_shown_with_its_options_and_answered(site: DaemonSite) -> None:
     subagent = spawned(site, "[[ask:allow_once,reject_once]]", "--permissions", "ask", "--parent", "host")
-    ask(site, "wait", subagent, code=Exit.NEEDS_ANSWER)
+    told = ask(site, "wait", subagent, code=Exit.NEEDS_ANSWER).stderr
+    assert "waiting, task 1 running, and asks:" in told
+    assert f"subagents answer {subagent} opt-1" in told
+    assert "waiting (asks)" in ask(site, "ps").stdout
     assert f"subagents answer {subagent} opt-1" in ask(site, "show", subagent).stdout
     assert "needs permission" in str(turn(site)["text"]) or "asks" in str(turn(site)["text"])
     assert "was not offered" in ask(site, "answer", subagent, "maybe", code=Exit.FAILED).stderr

@@ -1,0 +1,34 @@
+"""Open questions as people read them: each with the commands that answer it."""
+
+from acp_runtime.cli.questions import question_lines
+from acp_runtime.core.commands import WISH_OPTIONS
+from acp_runtime.core.wishes import title
+
+
+def asked(*rules: str) -> dict[str, object]:
+    options = [{"id": each.id, "name": each.name, "kind": each.kind} for each in WISH_OPTIONS]
+    requests = [
+        {"id": f"e{number}", "kind": "egress", "title": title(rule), "options": options}
+        for number, rule in enumerate(rules, 1)
+    ]
+    return {"id": "bg-0000000001", "requests": requests}
+
+
+def test_a_host_that_is_lacked_is_named_with_a_command_for_each_answer() -> None:
+    first, *answers = question_lines(asked("api.example.org:443"))
+    assert first.startswith("question e1  reach api.example.org:443, which no egress rule allows")
+    assert [line.split("  (")[0] for line in answers] == [
+        "  subagents answer bg-0000000001 allow",
+        "  subagents answer bg-0000000001 refuse",
+        "  subagents answer bg-0000000001 always",
+    ]
+
+
+def test_of_several_questions_each_answer_says_to_which_it_is() -> None:
+    answers = [line for line in question_lines(asked("a.example.org:443", "b.example.org:443")) if "answer" in line]
+    assert [line.split("  (")[0].rpartition(" ")[2] for line in answers] == ["e1"] * 3 + ["e2"] * 3
+    assert all(" --request " in line for line in answers)
+
+
+def test_nothing_is_said_of_who_asks_nothing() -> None:
+    assert list(question_lines(asked())) == []
