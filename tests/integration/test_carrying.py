@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -73,8 +74,8 @@ async def act(end: End, request: h11.Request) -> None:
 
 
 @contextlib.asynccontextmanager
-async def carrying(folder: Path, model: Scripted) -> AsyncIterator[tuple[Carrier, Path]]:
-    carrier = Carrier(model.port)
+async def carrying(folder: Path, model: Scripted, make: type[Carrier] = Carrier) -> AsyncIterator[tuple[Carrier, Path]]:
+    carrier = make(model.port)
     async with HttpServer(folder / "way.sock", os.getgid(), carrier, LIMITS) as server:
         yield carrier, server.path
 
@@ -95,6 +96,33 @@ async def test_an_observer_hears_each_piece_and_the_end_before_the_client_does(t
             await agent.exchange("POST", target, b"hush!")
         assert carrier.heard == [target.encode(), ("up", b"hush!"), *heard]
         assert carrier.heard[-1].failed == (target not in {"/whole", "/secret"})
+
+
+@pytest.mark.parametrize("body", [b"hush END", b"x" * 20_000 + b"END"], ids=["with its head", "in pieces"])
+async def test_a_client_that_knows_the_length_has_the_last_piece_only_after_the_observer_heard_the_end(tmp_path, body):
+    """What was written down of an exchange is there when the client goes on: looked at in the moment of the end."""
+    at_the_end: list[bytes] = []
+    with socket.socket(socket.AF_UNIX) as line:
+        line.setblocking(False)  # what is there for it is seen at once, without a turn of the loop
+
+        class Looking(Carrier):
+            def on_end(self, ending: Ending) -> None:
+                with contextlib.suppress(BlockingIOError):
+                    at_the_end.append(line.recv(1 << 20, socket.MSG_PEEK))
+                super().on_end(ending)
+
+        async with upstream(act) as model, carrying(tmp_path, model, Looking) as (carrier, path):
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(line, str(path))
+            head = b"POST /whole HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+            await loop.sock_sendall(line, head + body)
+            answer = b""
+            async with asyncio.timeout(10):
+                await carrier.over.wait()  # nothing is read before: all that came lies there to be looked at
+                while piece := await loop.sock_recv(line, 1 << 20):
+                    answer += piece
+    assert answer.endswith(body)
+    assert not any(part.endswith(b"END") for part in at_the_end)
 
 
 async def test_an_observer_hears_of_a_request_that_goes_nowhere_and_of_what_is_no_request(tmp_path):
