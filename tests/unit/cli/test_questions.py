@@ -8,7 +8,7 @@ from acp_runtime.core.wishes import title
 def asked(*rules: str) -> dict[str, object]:
     options = [{"id": each.id, "name": each.name, "kind": each.kind} for each in WISH_OPTIONS]
     requests = [
-        {"id": f"e{number}", "kind": "egress", "title": title(rule), "options": options}
+        {"id": f"e{number}", "kind": "egress", "title": title(rule), "options": options, "writing": ""}
         for number, rule in enumerate(rules, 1)
     ]
     return {"id": "bg-0000000001", "requests": requests}
