@@ -245,6 +245,10 @@ class RemoteRuntime:
                     raise
             await asyncio.sleep(TRY_SECONDS)
 
+    async def due(self, caller: Caller) -> Wakeup:
+        """See `Runtime.due`."""
+        return await self._call("due", caller)
+
     async def nudges(
         self, caller: Caller, *, state: str | None = None, limit: int = 100, ids: tuple[str, ...] | None = None
     ) -> list[NudgeView]:

@@ -219,6 +219,10 @@ class SyncRuntime:
         finally:
             self._do(told.aclose())
 
+    def due(self, caller: Caller) -> Wakeup:
+        """See `Runtime.due`."""
+        return self._do(self._runtime.due(caller))
+
     def nudges(
         self, caller: Caller, *, state: str | None = None, limit: int = 100, ids: tuple[str, ...] | None = None
     ) -> list[NudgeView]:

@@ -89,6 +89,11 @@ class Turnable:
             async for wakeup in told:
                 yield wakeup
 
+    async def due(self, caller: Caller) -> Wakeup:
+        """Return what would wake a parent now: nothing, too, after too many turns that only wake-ups began."""
+        found = await self._store.wakeable(turning_parent("wake-up", caller))
+        return Wakeup(found.nudges)
+
     async def nudges(
         self, caller: Caller, *, state: str | None = None, limit: int = 100, ids: tuple[str, ...] | None = None
     ) -> list[NudgeView]:

@@ -1,0 +1,170 @@
+"""One event of a host, answered: `subagents hook EVENT --client NAME`.
+
+Promises: exit code 0 whatever happens; an answer within `BOUND` seconds (`--within MS` says another bound), whole, or
+none; no daemon is started. A host waits for its hooks, and takes another exit code for a refusal of its user's prompt.
+"""
+
+import json
+import os
+import secrets
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from acp_runtime.api.unix_client import UnixClient
+from acp_runtime.core.errors import Rejected
+from acp_runtime.hooks.hosts import EVENTS, GOES_ON, HOSTS, Event, HookHost
+from acp_runtime.hooks.memory import Memory, MemoryFile, mark_of
+from acp_runtime.mcp.host import host_of
+from acp_runtime.mcp.identity import parent_name, root_of
+from acp_runtime.mcp.registry import Registry, Seeker
+
+DOOR: Final = "hook"
+# With the interpreter's own start this stays below 200 ms.
+BOUND: Final = 0.13
+LONGEST: Final = 30.0
+MAX_INPUT: Final = 8 * 1024 * 1024
+CHUNK: Final = 65_536
+
+
+def run(words: Sequence[str], runtime_dir: Path) -> int:
+    """Answer one event. Never raises."""
+    signal.signal(signal.SIGALRM, _give_up)
+    signal.setitimer(signal.ITIMER_REAL, BOUND)
+    try:
+        answer = None
+        if (asked := _asked(words)) is not None:
+            signal.setitimer(signal.ITIMER_REAL, asked.within)
+            answer = Answering(asked, runtime_dir).answer(_given())
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if answer is not None:
+            os.write(1, json.dumps(answer).encode() + b"\n")
+    except Exception:  # noqa: BLE001, S110 - a session without its roster is better than one that fails
+        pass
+    return 0
+
+
+def _give_up(*_: object) -> None:
+    """End at once. What was claimed meanwhile is offered to the next event of this door."""
+    os._exit(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line says. `parent` adopts a parent by its name."""
+
+    event: Event
+    host: HookHost
+    parent: str | None
+    within: float = BOUND
+
+
+def _asked(words: Sequence[str]) -> Asked | None:
+    """Return what is asked; None for words of another version. Raises `ValueError` for a bound that is no number."""
+    options = dict(zip(words[1::2], words[2::2], strict=False))
+    event = next((each for each in EVENTS if words[:1] == [each]), None)
+    host = HOSTS.get(options.pop("--client", ""))
+    parent = options.pop("--parent", None)
+    within = min(float(options.pop("--within", BOUND * 1000)) / 1000, LONGEST)
+    return None if event is None or host is None or options else Asked(event, host, parent, within)
+
+
+def _given() -> Mapping[str, Any]:
+    """Return what the host tells of the event. Raises `ValueError` where that is no object, or far too much."""
+    told = bytearray()
+    while chunk := os.read(0, CHUNK):
+        told += chunk
+        if len(told) > MAX_INPUT:
+            raise ValueError("too much")
+    given = json.loads(told)
+    if not isinstance(given, dict):
+        raise ValueError("no object")  # noqa: TRY004 - one kind of mistake
+    return given
+
+
+class Answering:
+    """One event for one session."""
+
+    def __init__(self, asked: Asked, runtime_dir: Path) -> None:
+        self._asked = asked
+        self._runtime_dir = runtime_dir
+        self._client = UnixClient(start=False, bound=asked.within)
+
+    def answer(self, given: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return what the host is answered, None for nothing. Raises what the daemon does."""
+        parent = self._asked.parent or self._session(given)
+        file = MemoryFile(self._runtime_dir, parent)
+        memory = file.read()
+        if self._asked.parent is None:
+            with suppress(Rejected):  # a session that cannot be joined is told of its own
+                self._join(parent, given, memory)
+        match self._asked.event:
+            case "prompt":
+                told = self._prompt(parent, memory)
+            case "stop":
+                told = self._stop(parent, memory)
+            case _:
+                told = None
+                file.tidy()
+        file.write(memory)
+        return told
+
+    def _session(self, given: Mapping[str, Any]) -> str:
+        return parent_name(self._asked.host.client, _folder(given), str(given["session_id"]))
+
+    def _join(self, parent: str, given: Mapping[str, Any], memory: Memory) -> None:
+        """Make the session one parent with the MCP server of its host, and with itself under its former id."""
+        host = host_of(self._asked.host.client)
+        if host is None:
+            return
+        seeker = Seeker(parent, self._asked.host.client, str(root_of(_folder(given))), host)
+        registry = Registry(self._runtime_dir)
+        if self._asked.event == "session" and given.get("source") in GOES_ON:
+            former = registry.succeed(seeker)
+            if former is not None and former != parent:
+                self._client.call("alias", None, parent=former, alias=parent)
+                memory.joined = ""
+            return
+        found = registry.claim(seeker)
+        if found is not None and found not in (parent, memory.joined):
+            self._client.call("alias", None, parent=parent, alias=found)
+            memory.joined = found
+
+    def _prompt(self, parent: str, memory: Memory) -> dict[str, Any] | None:
+        """Tell the roster and what is due; nothing where the model was told just that."""
+        self._acknowledge(memory)
+        turn = self._begin(parent, "user")
+        seen, memory.shown = memory.shown, mark_of(turn["text"])
+        if turn["nudges"]:
+            memory.token = turn["token"]
+        return self._asked.host.context(turn["text"]) if turn["text"] and memory.shown != seen else None
+
+    def _stop(self, parent: str, memory: Memory) -> dict[str, Any] | None:
+        """Have the model go on where something is due that would wake it; the loop guard is the daemon's."""
+        self._acknowledge(memory)
+        if not self._client.call("due", parent)["nudges"]:
+            return None
+        turn = self._begin(parent, "wake")
+        if not turn["nudges"]:
+            return None
+        memory.token, memory.shown = turn["token"], mark_of(turn["text"])
+        return self._asked.host.go_on(turn["text"])
+
+    def _acknowledge(self, memory: Memory) -> None:
+        """Acknowledge what the last event showed: the model has answered since, or has it before it."""
+        if memory.token:
+            self._client.call("commit_turn", None, token=memory.token)
+            memory.token = ""
+
+    def _begin(self, parent: str, origin: str) -> dict[str, Any]:
+        turn: dict[str, Any] = self._client.call(
+            "begin_turn", parent, door=DOOR, turn_id=secrets.token_hex(8), origin=origin
+        )
+        return turn
+
+
+def _folder(given: Mapping[str, Any]) -> Path:
+    return Path(str(given.get("cwd") or "."))
