@@ -60,11 +60,13 @@ def waits(draft: Draft, task: Task, *, done: bool) -> bool:
 
 
 def put_back(draft: Draft, task: Task) -> None:
-    """Queue a task again that had no login. It is none of the tries that its limits allow."""
+    """Queue a task again that had no login. It is none of the tries that its limits allow.
+
+    It is started by a later decision, also when there is a login by now: in this one its prompt would be no new effect.
+    """
     draft.close_requests(by="manager")
-    draft.emit(
-        TaskRetried(at=draft.now, task_id=task.id, number=task.retries, cause=task.logged_out, retry_at=draft.now)
-    )
+    at = draft.after(draft.state.limits.backoff) if draft.state.question is None else draft.now
+    draft.emit(TaskRetried(at=draft.now, task_id=task.id, number=task.retries, cause=task.logged_out, retry_at=at))
 
 
 def give_up(draft: Draft, title: str, *, by: str) -> None:

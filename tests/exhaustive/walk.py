@@ -10,9 +10,11 @@ from functools import cache
 from acp_runtime.core.budget import Budget, Used
 from acp_runtime.core.confinement import Egress
 from acp_runtime.core.decide import decide
+from acp_runtime.core.effects import Prompt
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.events import (
     Event,
+    TaskStarted,
 )
 from acp_runtime.core.evolve import evolve
 from acp_runtime.core.inputs import (
@@ -237,6 +239,8 @@ class Walk:
             assert isinstance(given, Command), f"an observation was rejected: {given}"
             return
         after = fold(state, events)
+        begun = {Prompt(after.attempt, event.task_id) for event in events if isinstance(event, TaskStarted)}
+        assert begun <= set(effects), "a task that is given to its agent by nobody"
         assert set(effects) <= set(outstanding(after)), "an effect that the new state does not call for"
         self.edges.append((state, given, events, after))
         name = (state.permissions, key(after))

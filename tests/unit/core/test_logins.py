@@ -4,6 +4,7 @@ import pytest
 
 from acp_runtime.core.budget import Used
 from acp_runtime.core.decide import decide
+from acp_runtime.core.effects import Prompt
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.events import RequestOpened, TaskEnded, TaskRetried
 from acp_runtime.core.evolve import CUT_OFF
@@ -72,6 +73,13 @@ def test_the_task_goes_on_once_there_is_a_login_with_word_of_what_it_had_done(gi
         assert "task" in dict(timers(state)), "its whole time again"
         state = after(state, DONE)
         assert state.task(T1) is None or state.task(T1).state is TaskState.COMPLETED  # type: ignore[union-attr]
+
+
+def test_a_task_whose_login_is_back_before_its_turn_has_ended_is_given_to_the_agent_anew() -> None:
+    state = after(ready(), EXPIRED, YES, BROKE)
+    assert (state.active, state.queued[0].id) == (None, T1)
+    _, effects = decide(state, DeadlinePassed(), dict(timers(state))["retry"])
+    assert effects == (Prompt(1, T1),)
 
 
 def test_an_end_that_the_agent_calls_one_is_none_while_its_calls_are_refused() -> None:
@@ -164,7 +172,7 @@ def test_waiting_for_a_login_uses_up_no_try_and_no_time_of_the_task() -> None:
     assert "task" not in dict(timers(state))
     assert "task" in dict(timers(after(state, YES)))
     events, _ = decide(after(state, YES), BROKE, 5)
-    assert [(each.number, each.retry_at) for each in events if isinstance(each, TaskRetried)] == [(0, 5)]
+    assert [(each.number, each.retry_at) for each in events if isinstance(each, TaskRetried)] == [(0, 1_005)]
 
 
 def test_an_answer_that_was_not_offered_is_refused() -> None:
