@@ -34,7 +34,7 @@ async def told(site: Site, subagent: str, count: int) -> list[dict[str, object]]
     return found
 
 
-@pytest.mark.requirement("D09.34")
+@pytest.mark.requirement("D09.34", "T7")
 async def test_a_rule_that_was_removed_is_taken_from_what_runs_and_a_new_one_given(ground: Ground, site: Site) -> None:
     subagent, other = await site.spawn(), await site.spawn(preset="most")
     assert LET_THROUGH in await site.tried(subagent, KNOWN)
