@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from acp_runtime.mcp.turns import Telling
-from acp_runtime.tools import Tool, Toolbox
+from acp_runtime.tools import Desk, Tool, Toolbox
 from acp_runtime.tools.answers import failure
 
 MAX_CALLS: Final = 32
@@ -41,6 +41,11 @@ class Session:
         self.telling = telling
         self._calls = 0
         self._going: set[asyncio.Task[dict[str, Any]]] = set()
+
+    @property
+    def desk(self) -> Desk:
+        """Whose session it is."""
+        return self._toolbox.desk
 
     @property
     def tools(self) -> tuple[Tool, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from acp_runtime.callers import Caller
+from acp_runtime.manager.launcher import Work
 from acp_runtime.service.order import SpawnRequest
 from acp_runtime.views import Page, Sent, SubagentView, Transcript, Waited
 
@@ -50,3 +51,5 @@ class Facade(Protocol):
     async def poll(self, caller: Caller, subagent: str, *, since: int | None = None, limit: int = 500) -> Page: ...
 
     async def transcript(self, caller: Caller, subagent: str, *, task: str | None = None) -> Transcript: ...
+
+    async def work(self, caller: Caller, subagent: str) -> Work | None: ...

@@ -28,6 +28,11 @@ class Toolbox:
         self._tools = {tool.name: tool for name in sets for tool in TOOLSETS[name]}
 
     @property
+    def desk(self) -> Desk:
+        """For whom the tools work."""
+        return self._desk
+
+    @property
     def tools(self) -> tuple[Tool, ...]:
         """The tools that a model is told about; none where they are disabled."""
         return tuple(self._tools.values()) if self._desk.enabled else ()
