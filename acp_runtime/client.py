@@ -24,6 +24,7 @@ from acp_runtime.callers import Caller, Operator
 from acp_runtime.clock import SystemClock
 from acp_runtime.core.errors import Rejected, StoreConflict, StoreError, StoreOwned, StoreTooNew, SubagentsError
 from acp_runtime.core.turns import Form, Origin
+from acp_runtime.manager.grounds import Grounds
 from acp_runtime.manager.launcher import CheckResult, LaunchError, Work
 from acp_runtime.manager.policy import Standing
 from acp_runtime.service import SpawnRequest
@@ -272,6 +273,10 @@ class RemoteRuntime:
     async def reap(self, caller: Caller, *, dry_run: bool = False, volumes_of: tuple[str, ...] = ()) -> Reaped:
         """See `Runtime.reap`."""
         return await self._call("reap", caller, dry_run=dry_run, volumes_of=volumes_of)
+
+    async def grounds(self, caller: Caller) -> Grounds:
+        """See `Runtime.grounds`."""
+        return await self._call("grounds", caller)
 
     async def allowed(self, caller: Caller) -> list[Standing]:
         """See `Runtime.allowed`."""

@@ -19,6 +19,7 @@ from acp_runtime.clock import Clock
 from acp_runtime.config import Config
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.turns import Form, Origin
+from acp_runtime.manager.grounds import Grounds
 from acp_runtime.manager.launcher import CheckResult, Launcher, Work
 from acp_runtime.manager.policy import Standing
 from acp_runtime.service import Runtime, SpawnRequest
@@ -246,6 +247,10 @@ class SyncRuntime:
     def reap(self, caller: Caller, *, dry_run: bool = False, volumes_of: tuple[str, ...] = ()) -> Reaped:
         """See `Runtime.reap`."""
         return self._do(self._runtime.reap(caller, dry_run=dry_run, volumes_of=volumes_of))
+
+    def grounds(self, caller: Caller) -> Grounds:
+        """See `Runtime.grounds`."""
+        return self._do(self._runtime.grounds(caller))
 
     def allowed(self, caller: Caller) -> list[Standing]:
         """See `Runtime.allowed`."""

@@ -20,7 +20,8 @@ from acp_runtime.service import Runtime
 EXPOSED: Final = (
     "spawn", "vet", "send", "cancel", "stop", "answer", "resume", "remove",
     "status", "list_subagents", "find", "wait", "poll", "transcript", "stderr", "search", "work", "check",
-    "begin_turn", "commit_turn", "due", "nudges", "revive", "alias", "prune", "reap", "disk", "usage", "reached",
+    "begin_turn", "commit_turn", "due", "nudges", "revive", "alias", "prune", "reap", "disk", "grounds", "usage",
+    "reached",
     "allowed", "allow", "disallow", "reload",
 )  # fmt: skip
 NOT_UTF8: Final = "a text holds a lone surrogate, which is half a character and no UTF-8; remove it"

@@ -43,6 +43,10 @@ class Asking:
         """Call a method that takes no caller."""
         return self._client.call(method, None, **arguments)
 
+    def hello(self) -> dict[str, Any]:
+        """Return what the daemon says of itself."""
+        return self._client.hello()
+
     def find(self, wanted: str) -> str:
         """Return the id that is meant by an id, the beginning of one, or a name."""
         found: str = self.call("find", wanted=wanted)

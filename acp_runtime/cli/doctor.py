@@ -178,7 +178,8 @@ def _gateways() -> Iterator[Finding]:
         if each.pid is None:
             yield Finding(Mark.WARN, "gateway", f"{each.socket} was left by a dead one; `subagents reap` removes it")
         else:
-            yield Finding(Mark.GOOD if each.alone is None else Mark.WARN, "gateway", each.words)
+            well = each.answers and each.alone is None
+            yield Finding(Mark.GOOD if well else Mark.WARN, "gateway", each.words)
 
 
 def _write(path: Path, text: str) -> None:

@@ -221,6 +221,7 @@ def _add_looks(verbs: "Verbs[Parser]") -> None:
     change.add_argument("--revoke", metavar="RULE", help="take this rule back, from --preset or all that have it")
     allowed.add_argument("--preset", metavar="NAME", help="the preset that is meant")
     _add(verbs, "reload", "have the daemon read its configuration again, for what runs too", "json", "quiet")
+    _add(verbs, "status", "show the daemon, its gateway, and what is not well below the subagents", "json")
     _add(verbs, "df", "show what the store holds and takes", "json")
 
 

@@ -14,6 +14,7 @@ _MODULES: Final = {
     "reached": ("reached",),
     "allowed": ("allowed",),
     "reload": ("reload",),
+    "status": ("status",),
     "reap": ("reap",),
     "logs": ("logs",),
     "verbs_config": ("config",),

@@ -9,6 +9,7 @@ from typing import Any, Final
 from acp_runtime.cli.asking import OVER, Asking
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.questions import question_lines
+from acp_runtime.cli.status import unhealthy
 from acp_runtime.cli.stdout import put, put_json, write_bytes
 from acp_runtime.cli.table import table
 from acp_runtime.cli.talk import Talk
@@ -19,9 +20,9 @@ from acp_runtime.core.plaintext import one_line, printable
 
 MIB: Final = 1024 * 1024
 _FACTS: Final = (
-    "id", "parent", "status", "cause", "purpose", "agent", "model", "preset", "runtime", "unsafe", "workspace", "cwd",
-    "container", "attempt", "opening", "started_at", "last_activity_at", "idle_timeout_at", "max_lifetime_at", "queued",
-    "unread", "granted",
+    "id", "parent", "status", "unhealthy", "cause", "purpose", "agent", "model", "preset", "runtime", "unsafe",
+    "workspace", "cwd", "container", "attempt", "opening", "started_at", "last_activity_at", "idle_timeout_at",
+    "max_lifetime_at", "queued", "unread", "granted",
 )  # fmt: skip
 
 
@@ -53,6 +54,7 @@ def show(options: argparse.Namespace) -> int:
     """Show one subagent with its tasks and what it asks."""
     asking = Asking(options)
     view = asking.status(options.id)
+    view["unhealthy"] = unhealthy(asking, view)
     if options.json:
         put_json(view)
         return Exit.DONE

@@ -32,22 +32,30 @@ class GatewayClient:
 
     @classmethod
     async def connect(
-        cls, socket: Path, store: str, *, epoch: int | None = None, ttl: float | None = None
+        cls,
+        socket: Path,
+        store: str,
+        *,
+        epoch: int | None = None,
+        ttl: float | None = None,
+        patience: float = HELLO_SECONDS,
     ) -> "GatewayClient":
         """Connect and say hello: with an epoch as a manager, whose agents live so many seconds without one.
+
+        The answer may take `patience` seconds.
 
         Raises GatewayError (`gateway_unreachable`, `gateway_silent`, `epoch_refused`, `store_refused`).
         """
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                reader, writer = await _opened(socket)
+                reader, writer = await opened(socket)
         except (OSError, TimeoutError) as error:
             why = getattr(error, "strerror", None) or "no answer in time"
             raise GatewayError("gateway_unreachable", f"Nobody answers at {socket}: {why}.") from error
         self = cls(reader, writer)
         try:
             more = {} if epoch is None else {"epoch": epoch, "ttl": round(ttl or 0)}
-            self.hello = await self.ask("hello", HELLO_SECONDS, store=store, **more)
+            self.hello = await self.ask("hello", patience, store=store, **more)
         except BaseException:
             await self.close()
             raise
@@ -100,7 +108,8 @@ class GatewayClient:
                     waiting.set_result({"kind": "gateway_unreachable", "sentence": "The gateway went away."})
 
 
-async def _opened(socket: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def opened(socket: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to a socket, however long its path is. Raises OSError; the caller sets the bound."""
     folder = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         # An address has room for 107 bytes only.

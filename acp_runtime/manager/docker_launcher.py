@@ -15,16 +15,19 @@ from pathlib import Path
 from typing import Final
 
 from acp_runtime.config import Config
+from acp_runtime.gateway.onlooker import look_at
 from acp_runtime.gateway.place import GatewayPlace
 from acp_runtime.manager.adoption import find, opened_in_time
-from acp_runtime.manager.confinement import host_mounts, sandbox_limits
+from acp_runtime.manager.confinement import host_mounts
 from acp_runtime.manager.docker_agent import DockerAgent, hold_in, look_for_folder
 from acp_runtime.manager.gateway_link import GatewayLink
+from acp_runtime.manager.grounds import Grounds
 from acp_runtime.manager.launcher import Ended, Judgement, LaunchError, LaunchRequest, Log
 from acp_runtime.manager.mishaps import in_launch, surely
-from acp_runtime.manager.model_way import account_of, group, relay_command, route_of, run_mounts, told
+from acp_runtime.manager.model_way import account_of, route_of, run_mounts, told
 from acp_runtime.manager.reaping import Reaping
 from acp_runtime.manager.run_dir import make_private, make_run_dir, remove_run_dir
+from acp_runtime.manager.sandbox_specs import Mounts, agent_spec, guest_spec
 from acp_runtime.manager.work import forget_removal, note_removal, removal_noted
 from acp_runtime.manager.workspace import SCRATCH, export, nothing_kept, snapshot, tell_kept
 from acp_runtime.models.route import Route
@@ -42,13 +45,12 @@ from sandbox.ownership import Owner
 from sandbox.probe import ProbeResult, probe
 from sandbox.programs_volume import PROGRAMS_MOUNT, ensure_programs
 from sandbox.removal import remove_containers, remove_volumes
-from sandbox.spec import BASE, LABEL, WORKSPACE, HostMount, SandboxSpec, VolumeMount
+from sandbox.spec import BASE, LABEL, WORKSPACE, SandboxSpec, VolumeMount
 from sandbox.workspace import Guest, WorkspaceLimits, bring_in
 
 log = logging.getLogger(__name__)
 
 AGENTS: Final = "/opt/subagents/agents"
-GUEST_SECONDS: Final = "1800"
 EXPORTS: Final = 4  # at once; more only take longer each
 
 
@@ -150,7 +152,7 @@ class DockerLauncher:
         """Find what an earlier manager left of the attempt. Raises `LaunchError`."""
         with in_launch():
             ground = await self._prepared(request)
-            root, spec = self._config.runtime_dir, self._spec(request, ground.base, ground.probed, ())
+            root, spec = self._config.runtime_dir, self._spec(request, ground.base, ground.probed)
             found = await find(ground.engine, spec, ground.probed, root / request.store / request.subagent)
             if found is None:
                 return None
@@ -237,10 +239,10 @@ class DockerLauncher:
         elif not volumes.issuperset(self._guest_spec(ground, request).volumes):
             raise nothing_kept(request)
 
-    async def _mounts(self, ground: _Ground, request: LaunchRequest) -> tuple[HostMount | VolumeMount, ...]:
+    async def _mounts(self, ground: _Ground, request: LaunchRequest) -> Mounts:
         async with self._preparing:  # one fills it, the others wait
             programs = await ensure_programs(ground.engine, ground.base)
-        mounts: tuple[HostMount | VolumeMount, ...] = (
+        mounts: Mounts = (
             VolumeMount(programs, PROGRAMS_MOUNT),
             *host_mounts(request.order.confinement, ground.engine.endpoint, shared=ground.probed.sockets_shared),
         )
@@ -249,23 +251,8 @@ class DockerLauncher:
             mounts = (*mounts, VolumeMount(volume, AGENTS))
         return mounts
 
-    def _spec(
-        self, request: LaunchRequest, image: str, probed: ProbeResult, mounts: tuple[HostMount | VolumeMount, ...]
-    ) -> SandboxSpec:
-        return SandboxSpec(
-            store=request.store,
-            subagent=request.subagent,
-            attempt=request.attempt,
-            image=image,
-            command=relay_command(probed, proxied=request.order.egress is not None),
-            gid=group(probed),
-            limits=sandbox_limits(request.order.confinement),
-            mounts=mounts,
-            journal=True,
-            labels=self._labels,
-            runtime=request.order.confinement.runtime,
-            unsafe_seccomp=request.order.confinement.unsafe_seccomp,
-        )
+    def _spec(self, request: LaunchRequest, image: str, probed: ProbeResult, mounts: Mounts = ()) -> SandboxSpec:
+        return agent_spec(request, image, probed, mounts, self._labels)
 
     async def _bring_in(self, request: LaunchRequest) -> None:
         request.progress("taking the workspace in")
@@ -289,18 +276,7 @@ class DockerLauncher:
             await surely(sandbox.remove)
 
     def _guest_spec(self, ground: _Ground, request: LaunchRequest) -> SandboxSpec:
-        return SandboxSpec(
-            store=request.store,
-            subagent=request.subagent,
-            attempt=request.attempt,
-            role="workspace",
-            image=ground.base,
-            command=("sleep", GUEST_SECONDS),
-            home=False,
-            base=True,
-            labels=self._labels,
-            runtime=request.order.confinement.runtime,
-        )
+        return guest_spec(request, ground.base, self._labels)
 
     async def finish(self, request: LaunchRequest, *, exported: bool = False) -> Ended:
         """Export the work unless it was, then remove the volumes, but not what is kept or could not be exported."""
@@ -388,6 +364,11 @@ class DockerLauncher:
         """See `Launcher.reap_all`."""
         accounts = await self.gateway.prune(log, dry_run=dry_run)
         return accounts + await self._reaping.run(self._owner, log, dry_run=dry_run, volumes_of=volumes_of)
+
+    async def grounds(self) -> Grounds:
+        """See `Launcher.grounds`."""
+        seen = await look_at(self.gateway.place)
+        return await Grounds.of(seen, None if self._ground is None else self._ground.engine, self._owner.store)
 
     def _own(self, request: LaunchRequest) -> dict[str, str]:
         return {f"{LABEL}store": request.store, f"{LABEL}subagent": request.subagent}

@@ -38,7 +38,7 @@ class GatewayLink:
     def __init__(
         self, place: GatewayPlace, epoch: int, ttl: float, environ: Mapping[str, str], watch: GatewayWatch | None = None
     ) -> None:
-        self._place = place
+        self.place = place
         self._watch = watch or GatewayWatch(SystemClock())
         self._finder = GatewayFinder(place, epoch, ttl, environ, self._watch.clock)
         self._turn = asyncio.Lock()
@@ -124,7 +124,7 @@ class GatewayLink:
             self._client = None
         if not await self._finder.lives():
             with contextlib.suppress(OSError):  # of one that was killed
-                await asyncio.to_thread(self._place.socket.unlink)
+                await asyncio.to_thread(self.place.socket.unlink)
 
     async def _keep(self) -> None:
         """Open all accounts again whenever the gateway has gone, and replace one that is there and does not answer."""

@@ -13,6 +13,7 @@ from acp_runtime.core.budget import Used
 from acp_runtime.core.confinement import Egress
 from acp_runtime.core.model import Order
 from acp_runtime.egress.registry import Registry, builtin_registries
+from acp_runtime.manager.grounds import Grounds
 from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.session.channel import Channel, Receiver
 from sandbox.judgement import Action, Judgement, Kind, Log, Standing
@@ -247,6 +248,10 @@ class Launcher(Protocol):
         With `dry_run` nothing is removed. `volumes_of` names stores whose volumes go with their dead manager. Raises
         `LaunchError` when nobody can tell what there is.
         """
+        ...
+
+    async def grounds(self) -> Grounds:
+        """Return what the agents stand on, as it is now. Bounded; raises nothing."""
         ...
 
     async def close(self) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from acp_runtime.manager.grounds import Grounds
 from acp_runtime.manager.launcher import CheckResult, Drained, Ended, Fate, Judgement, LaunchError, LaunchRequest, Log
 from acp_runtime.manager.local_channel import LocalChannel
 from acp_runtime.manager.workspace import export, measure, missing_folder, nothing_kept, snapshot
@@ -126,6 +127,10 @@ class LocalLauncher:
     ) -> list[Judgement]:
         """Nothing that dead managers left runs, and what their agents stored is swept by the next one."""
         return []
+
+    async def grounds(self) -> Grounds:
+        """Return that there is nothing: it has neither containers nor a gateway."""
+        return Grounds()
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -92,8 +92,8 @@ async def reap_gateways(root: Path, *, dry_run: bool) -> list[Judgement]:
         if each.pid is None:
             action, why = (Action.REMOVE if dry_run else Action.REMOVED), "the gateway that listened there is dead"
             if not dry_run:
-                await asyncio.to_thread(each.socket.unlink, missing_ok=True)
-        judgements.append(Judgement(Kind.GATEWAY, str(each.socket), str(each.socket), action, why))
+                await asyncio.to_thread(Path(each.socket).unlink, missing_ok=True)
+        judgements.append(Judgement(Kind.GATEWAY, each.socket, each.socket, action, why))
     return judgements
 
 

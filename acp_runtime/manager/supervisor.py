@@ -37,6 +37,7 @@ from acp_runtime.gateway.records import Denial, Expiry
 from acp_runtime.manager.actor import Actor
 from acp_runtime.manager.bookkeeper import Bookkeeper
 from acp_runtime.manager.entitlement import Ruled, entitled, ruled
+from acp_runtime.manager.grounds import Grounds
 from acp_runtime.manager.holder_key import HolderKey
 from acp_runtime.manager.launcher import Launcher, LaunchRequest, Progress
 from acp_runtime.manager.logins import Logins
@@ -336,6 +337,10 @@ class Supervisor:
         if committed is None or not committed.state.lifecycle.over:
             return committed is None
         return await self._launcher.discard(self._request(committed.state, committed.state.attempt))
+
+    async def grounds(self) -> Grounds:
+        """See `Launcher.grounds`."""
+        return await self._launcher.grounds()
 
     def _surroundings(self, actor: Actor) -> Surroundings:
         return Surroundings(

@@ -32,6 +32,7 @@ from acp_runtime.service.answering import vetted, written
 from acp_runtime.service.bounds import cursor, duration
 from acp_runtime.service.cellar import Cellar
 from acp_runtime.service.facade import SendMode, WaitMode
+from acp_runtime.service.grounding import Grounded
 from acp_runtime.service.order import SpawnRequest, spawn_input, text_of
 from acp_runtime.service.paging import read_page, read_transcript
 from acp_runtime.service.policing import Policed
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from acp_runtime.client import RemoteRuntime
 
 
-class Runtime(Reapable, Accountable, Policed, Turnable):
+class Runtime(Reapable, Accountable, Policed, Turnable, Grounded):
     """Owns one store and the subagents in it. Use `async with Runtime.open(...)`."""
 
     def __init__(

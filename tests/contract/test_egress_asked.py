@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from acp_runtime.callers import OPERATOR
 from acp_runtime.core.confinement import Egress
 from acp_runtime.core.model import TaskState
 from acp_runtime.presets import Network
@@ -48,6 +49,10 @@ async def test_a_host_refused_in_a_container_is_allowed_for_the_task_alone(place
         assert [HOST in each.title for each in view.requests] == [True], view.newest.cause
         async with runtime.turn(PARENT) as turn:
             assert turn.text.count("needs permission") == 1
+        grounds = await runtime.grounds(OPERATOR)
+        assert grounds.gateway is not None
+        assert (grounds.gateway.answers, grounds.gateway.accounts, grounds.gateway.last_record > "") == (True, 1, True)
+        assert (grounds.unhealthy, grounds.unknown) == ((), "")
         await runtime.answer(PARENT, view.id, view.requests[0].id, "allow")
         view = await place.until(runtime, view.id, lambda each: each.settled)
         assert view.newest.state is TaskState.COMPLETED, view.newest.cause

@@ -3,6 +3,7 @@
 import contextlib
 from functools import partial
 
+from acp_runtime import __version__
 from acp_runtime.manager.launcher import Action, Kind, Standing
 from acp_runtime.manager.reaping import reap_gateways
 from tests.integration.gateway.gateway_site import STORE, GatewaySite
@@ -15,11 +16,12 @@ async def test_a_gateway_without_a_manager_is_told_and_the_socket_of_a_dead_one_
     await link.open(lambda: site.account(URL))
     (with_manager,) = await reap_gateways(site.root / "run", dry_run=False)
     assert (with_manager.kind, with_manager.action) == (Kind.GATEWAY, Action.KEEP)
-    assert with_manager.why == f"process {site.pid} of store {STORE}, 1 accounts"
+    assert with_manager.why.startswith(f"process {site.pid} of store {STORE}, version {__version__} since ")
+    assert with_manager.why.endswith(", 1 accounts, 0 under way, no record yet")
     await link.close()
     (alone,) = await reap_gateways(site.root / "run", dry_run=False)
     assert alone.action is Action.KEEP
-    assert alone.why.endswith("it has had no manager for 0 s, and ends by itself after 77")
+    assert alone.why.endswith("no manager for 0 s, ends by itself after 77")
     await site.ended(site.kill())
     (dead,) = await reap_gateways(site.root / "run", dry_run=True)
     assert (dead.action, site.place.socket.exists()) == (Action.REMOVE, True)

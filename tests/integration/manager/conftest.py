@@ -16,6 +16,7 @@ import pytest
 from acp_runtime.clock import ManualClock
 from acp_runtime.config import Config, ConfigError, load
 from acp_runtime.core.budget import Used
+from acp_runtime.manager.grounds import Grounds
 from acp_runtime.manager.launcher import CheckResult, Drained, Ended, Fate, Judgement, LaunchRequest, Log
 from acp_runtime.manager.local_channel import LocalChannel
 from acp_runtime.presets import Preset
@@ -179,6 +180,9 @@ class Ground:
     async def discard(self, _request: LaunchRequest) -> bool:
         self.told.append("discard")
         return self.swept
+
+    async def grounds(self) -> Grounds:
+        return Grounds()
 
     async def reap_all(self, _log: Log, **_how: object) -> list[Judgement]:
         return []

@@ -1,0 +1,46 @@
+"""`subagents status`: the daemon, its gateway, and what is not well below the subagents."""
+
+import argparse
+from typing import Any
+
+from acp_runtime.cli.asking import OVER, Asking
+from acp_runtime.cli.codes import Exit
+from acp_runtime.cli.stdout import put, put_json
+from acp_runtime.core.plaintext import one_line
+
+UNHEALTHY = "the relay in its sandbox does not answer the engine: what the agent sends out may not get through"
+
+
+def status(options: argparse.Namespace) -> int:
+    """Print a line for each; with `--json` one object for all. Ends with 0 also where something is not well."""
+    asking = Asking(options)
+    found: dict[str, Any] = {"daemon": asking.hello(), **asking.call("grounds")}
+    if options.json:
+        put_json(found)
+        return Exit.DONE
+    daemon = found["daemon"]
+    put(f"daemon   process {daemon['pid']}, version {daemon['version']}, agents by {daemon['launcher']}")
+    if asking.parent is None:
+        put(f"gateway  {gateway_words(found['gateway'])}")
+    for each in found["unhealthy"]:
+        put(f"{each}  unhealthy: {UNHEALTHY}")
+    if found["unknown"]:
+        put(f"engine   {one_line(found['unknown'], 400)}")
+    return Exit.DONE
+
+
+def unhealthy(asking: Asking, view: dict[str, Any]) -> str:
+    """Say what the engine found of the sandbox of a subagent; empty where that is nothing."""
+    found = view["status"] not in OVER and view["id"] in asking.call("grounds")["unhealthy"]
+    return UNHEALTHY if found else ""
+
+
+def gateway_words(seen: dict[str, Any] | None) -> str:
+    """Say how the gateway of the daemon's store stands."""
+    if seen is None:
+        return "none runs; the first agent that has a model or a proxy starts it"
+    if not seen["answers"]:
+        return f"process {seen['pid']} does not answer; it is replaced while an agent needs it"
+    what = f"process {seen['pid']}, version {seen['version']}, since {seen['since']}"
+    last = seen["last_record"] or "none yet"
+    return f"{what}; accounts: {seen['accounts']}, under way: {seen['running']}, last record: {last}"
