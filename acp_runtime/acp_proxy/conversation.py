@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from acp_runtime import __version__
+from acp_runtime.acp_proxy.children import Children
 from acp_runtime.acp_proxy.courier import Courier, was_seen
 from acp_runtime.acp_proxy.daemon import Daemon
-from acp_runtime.acp_proxy.identity import SERVER_NAME, UNNAMED_CLIENT, new_name, parent_name, tools_server
+from acp_runtime.acp_proxy.identity import SERVER_NAME, UNNAMED_CLIENT, new_name, parent_of, tools_server
 from acp_runtime.acp_proxy.ledger import Ledger, Offer
 from acp_runtime.acp_proxy.own import OwnRequests
 from acp_runtime.acp_proxy.questions import Questions
 from acp_runtime.acp_proxy.replay import Replay
-from acp_runtime.acp_proxy.rewriting import block_of, is_command, with_meta, with_param_item
-from acp_runtime.wire import acp, jsontext
+from acp_runtime.acp_proxy.rewriting import block_of, is_command, with_meta, with_param_item, without_sessions
+from acp_runtime.wire import acp, acp_client, jsontext
 from acp_runtime.wire.acp import AgentMethod, ClientMethod, UpdateKind
 from acp_runtime.wire.ndjson import Oversized
 
@@ -60,6 +61,11 @@ class _Opening:
 
 
 @dataclass(frozen=True, slots=True)
+class _Listing:
+    """A list of sessions that is being made."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Turn:
     courier: Courier
     offer: Offer | None
@@ -83,16 +89,18 @@ class Conversation:
         self._agent = OwnRequests(say_agent)
         self._editor = OwnRequests(say_editor)
         self._questions = Questions(self._editor, say_agent)
+        self._children = Children(self._daemon, self._editor)
         self._client = UNNAMED_CLIENT
         self._notices = False
         self._steering = False
-        self._pending: dict[Key, _Hello | _Opening | _Turn] = {}
+        self._pending: dict[Key, _Hello | _Opening | _Listing | _Turn] = {}
         self._sessions: dict[str, Courier] = {}
         self._replay = Replay()
         self._active = False
 
     async def close(self) -> None:
         """Do nothing more by ourselves. Idempotent."""
+        await self._children.close()
         await asyncio.gather(*(courier.close() for courier in self._sessions.values()))
 
     # ---- what the editor says
@@ -111,17 +119,22 @@ class Conversation:
                 self._pending[key] = _Hello(params)
             elif self._active:
                 return self._request(key, method, params, line)
+        elif method == AgentMethod.SESSION_CANCEL and self._children.cancel(acp_client.read_session(params)):
+            return []
         return [line]
 
     def _request(self, key: Key, method: str, params: dict[str, Any], line: bytes) -> Passed:
         if method in _OPENINGS:
             return [self._opening(key, method, params, line)]
-        courier = self._sessions.get(_text(params.get("sessionId")))
+        if method == AgentMethod.SESSION_LIST:
+            self._pending[key] = _Listing()
+        session = _text(params.get("sessionId"))
+        courier = self._sessions.get(session)
         if courier is not None and method == AgentMethod.SESSION_PROMPT:
             return self._prompt(key, courier, params, line)
         if courier is not None and method in _ENDINGS:
-            del self._sessions[_text(params.get("sessionId"))]
-            courier.stop()
+            self._sessions.pop(session)
+            self._end(session, courier)
         return [line]
 
     def _opening(self, key: Key, method: str, params: dict[str, Any], line: bytes) -> bytes:
@@ -133,9 +146,9 @@ class Conversation:
         if any(isinstance(each, dict) and each.get("name") == SERVER_NAME for each in servers or ()):
             log.warning("the editor has an MCP server %r of its own: ours is not added to %s", SERVER_NAME, method)
             return line
-        name = parent_name(self._client, cwd, str(session)) if named else new_name(self._client, cwd)
+        name = parent_of(self._client, cwd, str(session)) if named else new_name(self._client, cwd)
         self._pending[key] = _Opening(cwd, name, session if named else None)
-        return with_param_item(line, "mcpServers", tools_server(name, self._environ))
+        return with_param_item(line, "mcpServers", tools_server(name, cwd, self._environ))
 
     def _prompt(self, key: Key, courier: Courier, params: dict[str, Any], line: bytes) -> Passed:
         if isinstance(twice := self._pending.pop(key, None), _Turn):  # an id that is used again while it is open
@@ -187,6 +200,8 @@ class Conversation:
                 asked.courier.turn_ends(asked.offer, seen=was_seen(message))
             case _Hello():
                 return [self._initialized(asked.params, message, line)]
+            case _Listing():
+                return [self._listed(message, line)]
             case _Opening():
                 self._opened(asked, message)
         return [line]
@@ -198,19 +213,27 @@ class Conversation:
         session = asked.session or acp.read_new_session(result)
         if session is None:
             return
-        ledger = Ledger(self._daemon, asked.name, parent_name(self._client, asked.cwd, session))
+        ledger = Ledger(self._daemon, asked.name, parent_of(self._client, asked.cwd, session))
         courier = Courier(
             session, self._daemon, ledger, self._agent,
             steering=self._steering, wake=self._wake, announce=lambda title: self._announce(session, title),
         )  # fmt: skip
-        for gone in (self._sessions.pop(session, None), self._oldest()):
-            if gone is not None:
-                gone.stop()
+        oldest = next(iter(self._sessions), "") if len(self._sessions) >= MAX_SESSIONS else ""
+        for ended in (session, oldest):
+            if (gone := self._sessions.pop(ended, None)) is not None:
+                self._end(ended, gone)
         self._sessions[session] = courier
         courier.start(asked.name)
+        self._children.add(session, asked.name, lambda: courier.busy, fresh=asked.session is None)
 
-    def _oldest(self) -> Courier | None:
-        return self._sessions.pop(next(iter(self._sessions))) if len(self._sessions) >= MAX_SESSIONS else None
+    def _end(self, session: str, courier: Courier) -> None:
+        courier.stop()
+        self._children.drop(session)
+
+    def _listed(self, message: dict[str, Any], line: bytes) -> bytes:
+        """Leave the sessions of subagents out, which an agent has that keeps them where the parent's are."""
+        gone = [each for each in acp.read_session_list(message.get("result"))[0] if self._children.is_one(each)]
+        return without_sessions(line, gone) if gone else line
 
     def _initialized(self, params: dict[str, Any], message: dict[str, Any], line: bytes) -> bytes:
         result = message.get("result")
@@ -225,8 +248,9 @@ class Conversation:
         else:
             self._active = True
             self._steering = hello.steering
-            client = acp.read_client(params)
+            client = acp_client.read_client(params)
             self._client, self._notices = client.name or UNNAMED_CLIENT, client.notices
+            self._children.sessions = client.subagents
             return with_meta(line, META, {"version": __version__})
         return line
 

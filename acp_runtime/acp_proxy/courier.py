@@ -72,6 +72,11 @@ class Courier:
 
     # ---- the editor's turns
 
+    @property
+    def busy(self) -> bool:
+        """Whether a turn runs."""
+        return self._running > 0
+
     def turn_begins(self) -> None:
         """Tell that the editor prompts: nothing of ours is begun from now on."""
         self._running += 1

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from acp_runtime.api.errors import DaemonError, told
 from acp_runtime.api.exchange import Way
-from acp_runtime.api.unix_client import UnixClient
+from acp_runtime.api.unix_client import CALL_SECONDS, OK, UnixClient
 from acp_runtime.api.unix_socket import usual_socket
 from acp_runtime.core.errors import Rejected
 
@@ -66,6 +66,27 @@ class Daemon:
                     self.failed(error)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def changes(self, pause: float) -> AsyncGenerator[None]:
+        """Yield once, and again when the log has grown since the last time, at most every `pause` seconds, for ever."""
+        tick, away = -1, FIRST_PAUSE
+        while True:
+            if self.there:
+                try:
+                    body = json.dumps({"tick": tick}).encode()
+                    answer = await Way(None, start=False).ask("POST", "/v1/changed", body, CALL_SECONDS)
+                    if answer.status != OK:
+                        raise told(answer.status, answer.json())
+                    if answer.tick != tick:
+                        tick, away = answer.tick, FIRST_PAUSE
+                        yield
+                    await asyncio.sleep(pause)
+                    continue
+                except (Rejected, DaemonError) as error:
+                    tick = -1
+                    self.failed(error)
+            await asyncio.sleep(away)
+            away = min(away * 2, LONGEST_PAUSE)
 
 
 def _nudges(said: dict[str, Any]) -> frozenset[str]:

@@ -1,8 +1,10 @@
 """The changes that are made to messages: pieces put into their text, and not a byte else touched."""
 
+from collections.abc import Collection
 from typing import Any
 
-from acp_runtime.wire.jsonspans import find, with_item, with_member, written
+from acp_runtime.wire import acp_client, jsontext
+from acp_runtime.wire.jsonspans import find, items, with_item, with_member, without_items, written
 
 
 def with_param_item(line: bytes, name: str, item: Any) -> bytes:
@@ -26,6 +28,15 @@ def with_meta(line: bytes, name: str, value: Any) -> bytes:
     if line[meta[0] : meta[0] + 1] == b"{":
         return with_member(line, meta, name, value)
     return written(line, meta, {name: value})
+
+
+def without_sessions(line: bytes, gone: Collection[str]) -> bytes:
+    """Take sessions out of a list of them."""
+    array = find(line, "result", "sessions")
+    if array is None:
+        return line
+    lost = [span for span in items(line, array) if acp_client.read_session(jsontext.parse(line[slice(*span)])) in gone]
+    return without_items(line, array, lost)
 
 
 def block_of(text: str) -> dict[str, Any]:

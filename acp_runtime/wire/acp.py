@@ -236,14 +236,6 @@ class AgentHello:
 
 
 @dataclass(frozen=True, slots=True)
-class ClientHello:
-    """What a client says of itself in `initialize`."""
-
-    name: str = ""
-    notices: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Option:
     """One way to answer a permission request. `kind` is the agent's word, a PermissionKind or not."""
 
@@ -279,15 +271,6 @@ def read_initialize(result: Any) -> AgentHello:
             for ident, method in methods[:MAX_AUTH_METHODS]
             if ident
         ),
-    )
-
-
-def read_client(params: Any) -> ClientHello:
-    """Read the params of `initialize`, as an agent does."""
-    params = _dict(params)
-    session = _dict(_dict(params.get("clientCapabilities")).get("session"))
-    return ClientHello(
-        name=_text(_dict(params.get("clientInfo")).get("name")), notices=_offered(session.get("notices"))
     )
 
 

@@ -73,6 +73,10 @@ class ParentAgent(scripted_agent.Agent):
             turn.do_say("[answer]")
         raise scripted_agent.Answer(result={})
 
+    def do_session_list(self, _: object, params: dict[str, Any]) -> None:
+        found = [*self.sessions, *Path(params["cwd"], "others").read_text().split()]
+        raise scripted_agent.Answer(result={"sessions": [{"sessionId": each, "n": 1.0} for each in found], "x": None})
+
     def do_session_prompt(self, request: object, params: dict[str, Any]) -> None:
         self.prompts[params["sessionId"]] = params["prompt"]
         if OWN.history:

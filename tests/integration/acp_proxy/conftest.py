@@ -3,16 +3,20 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import acp_runtime.cli.main
 from tests.agents.raw_client import RawClient
+from tests.e2e.daemon_site import DaemonSite, daemon_site
+from tests.integration.acp_proxy.desk import Desk
 
 AGENTS = Path(__file__).parents[2] / "agents"
 COMMAND = Path(acp_runtime.cli.main.__file__)
 
 Start = Callable[..., RawClient]
+Sit = Callable[..., Desk]
 
 
 @pytest.fixture
@@ -35,3 +39,21 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield starter
     for editor in editors:
         editor.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonSite]:
+    with daemon_site(tmp_path_factory.mktemp("e", numbered=True)) as site:
+        site.serve()
+        yield site
+
+
+@pytest.fixture
+def desk(site: DaemonSite, start: Start) -> Sit:
+    """Sit down at an editor with an open session whose agent is a parent."""
+
+    def sit(*argv: str, options: tuple[str, ...] = (), session: str = "", **capabilities: Any) -> Desk:
+        editor = start(*argv, agent="parent_agent.py", options=options, **site.env)
+        return Desk(site, editor, session, **capabilities)
+
+    return sit

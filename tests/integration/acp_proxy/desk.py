@@ -8,23 +8,23 @@ from tests.agents.raw_client import RawClient, stop_reason
 from tests.e2e.daemon_site import BOUND, DaemonSite
 
 CHANGES: Final = 50
-CAPABILITIES: Final = {"session": {"notices": {}}}
+CAPABILITIES: Final[dict[str, Any]] = {"session": {"notices": {}}}
 
 
 class Desk:
     """One editor with an open session, and what there is of its subagents."""
 
-    def __init__(self, site: DaemonSite, editor: RawClient, session: str = "") -> None:
+    def __init__(self, site: DaemonSite, editor: RawClient, session: str = "", **capabilities: Any) -> None:
         self.site = site
         self.editor = editor
         if session:
-            editor.call("initialize", {"protocolVersion": 1, "clientCapabilities": CAPABILITIES})
+            editor.call("initialize", {"protocolVersion": 1, "clientCapabilities": CAPABILITIES | capabilities})
             editor.session = session
             editor.messages.clear()
             editor.call("session/load", {"sessionId": session, "cwd": str(editor.cwd), "mcpServers": []})
             self.replayed = editor.updates()
         else:
-            editor.open(CAPABILITIES)
+            editor.open(CAPABILITIES | capabilities)
         assert stop_reason(editor.prompt("[[servers]]")) == "end_turn"
         self.parent = str(json.loads(editor.said())[-1]["args"][-1])
 

@@ -2,36 +2,20 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from acp_runtime.core.roster import HEADING, NEWS, OPEN_TAG
 from tests.agents.raw_client import LIMIT, stop_reason
-from tests.e2e.daemon_site import DaemonSite, daemon_site
-from tests.integration.acp_proxy.conftest import Start
-from tests.integration.acp_proxy.desk import CAPABILITIES, Desk
+from tests.e2e.daemon_site import DaemonSite
+from tests.integration.acp_proxy.conftest import Sit, Start
+from tests.integration.acp_proxy.desk import CAPABILITIES
 
 pytestmark = pytest.mark.requirement("D10.22")
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonSite]:
-    with daemon_site(tmp_path_factory.mktemp("e", numbered=True)) as site:
-        site.serve()
-        yield site
-
-
-@pytest.fixture
-def desk(site: DaemonSite, start: Start) -> Callable[..., Desk]:
-    def sit(*argv: str, options: tuple[str, ...] = (), session: str = "") -> Desk:
-        return Desk(site, start(*argv, agent="parent_agent.py", options=options, **site.env), session)
-
-    return sit
-
-
-def test_the_block_is_the_last_one_of_a_prompt_and_a_nudge_is_told_once(desk: Callable[..., Desk]) -> None:
+def test_the_block_is_the_last_one_of_a_prompt_and_a_nudge_is_told_once(desk: Sit) -> None:
     at = desk()
     assert at.blocks() == ["[[blocks]]"]
     subagent = at.done("[[say:found it]]")
@@ -46,7 +30,7 @@ def test_the_block_is_the_last_one_of_a_prompt_and_a_nudge_is_told_once(desk: Ca
 
 
 def test_a_slash_command_is_left_alone_and_what_it_was_not_told_is_told_by_the_next_prompt(
-    desk: Callable[..., Desk],
+    desk: Sit,
 ) -> None:
     at = desk()
     at.done("[[say:found it]]")
@@ -55,7 +39,7 @@ def test_a_slash_command_is_left_alone_and_what_it_was_not_told_is_told_by_the_n
 
 
 @pytest.mark.parametrize("end", ["[[error:-32603|the model is away]]", "[[stop:refusal]]"])
-def test_what_stood_in_a_prompt_that_its_model_did_not_take_is_told_again(desk: Callable[..., Desk], end: str) -> None:
+def test_what_stood_in_a_prompt_that_its_model_did_not_take_is_told_again(desk: Sit, end: str) -> None:
     at = desk()
     at.done("[[say:found it]]")
     at.editor.prompt(end)
@@ -64,9 +48,7 @@ def test_what_stood_in_a_prompt_that_its_model_did_not_take_is_told_again(desk: 
     at.until_states("committed")
 
 
-def test_a_session_that_is_loaded_shows_what_its_user_wrote_and_keeps_its_subagents(
-    desk: Callable[..., Desk], tmp_path: Path
-) -> None:
+def test_a_session_that_is_loaded_shows_what_its_user_wrote_and_keeps_its_subagents(desk: Sit, tmp_path: Path) -> None:
     history = f"--history={tmp_path / 'history'}"
     at = desk(history)
     subagent = at.done("[[say:found it]]")
@@ -80,7 +62,7 @@ def test_a_session_that_is_loaded_shows_what_its_user_wrote_and_keeps_its_subage
 
 
 def test_what_was_shown_and_not_acknowledged_is_told_again_by_the_proxy_after_a_killed_one(
-    desk: Callable[..., Desk], tmp_path: Path
+    desk: Sit, tmp_path: Path
 ) -> None:
     history = f"--history={tmp_path / 'history'}"
     at = desk(history)
@@ -95,7 +77,7 @@ def test_what_was_shown_and_not_acknowledged_is_told_again_by_the_proxy_after_a_
     assert again.blocks() == ["[[blocks]]"]
 
 
-def test_news_goes_into_a_running_turn_and_is_told_nowhere_else(desk: Callable[..., Desk], tmp_path: Path) -> None:
+def test_news_goes_into_a_running_turn_and_is_told_nowhere_else(desk: Sit, tmp_path: Path) -> None:
     at = desk(f"--steering={tmp_path / 'word'}")
     running = at.editor.begin(f"[[say:here]][[wait:{tmp_path / 'go'}]]")
     at.until_said("here")
@@ -109,9 +91,7 @@ def test_news_goes_into_a_running_turn_and_is_told_nowhere_else(desk: Callable[.
 
 
 @pytest.mark.parametrize("word", ["failed", "promptRequired", "startedNewTurn", "nonsense"])
-def test_news_that_did_not_go_into_the_turn_is_told_by_the_next_prompt(
-    desk: Callable[..., Desk], tmp_path: Path, word: str
-) -> None:
+def test_news_that_did_not_go_into_the_turn_is_told_by_the_next_prompt(desk: Sit, tmp_path: Path, word: str) -> None:
     (tmp_path / "word").write_text(word)
     at = desk(f"--steering={tmp_path / 'word'}")
     running = at.editor.begin(f"[[say:here]][[wait:{tmp_path / 'go'}]]")
@@ -124,7 +104,7 @@ def test_news_that_did_not_go_into_the_turn_is_told_by_the_next_prompt(
     at.until_states("committed")
 
 
-def test_an_idle_parent_is_woken_where_that_was_asked_for(desk: Callable[..., Desk]) -> None:
+def test_an_idle_parent_is_woken_where_that_was_asked_for(desk: Sit) -> None:
     at = desk(options=("--wake",))
     at.editor.messages.clear()
     at.done("[[say:found it]]")
@@ -135,7 +115,7 @@ def test_an_idle_parent_is_woken_where_that_was_asked_for(desk: Callable[..., De
     assert all("method" in each or each["id"] == at.editor.ids for each in at.editor.messages)
 
 
-def test_the_editors_prompt_wins_over_a_turn_of_ours(desk: Callable[..., Desk]) -> None:
+def test_the_editors_prompt_wins_over_a_turn_of_ours(desk: Sit) -> None:
     at = desk("--ask", options=("--wake",))
     at.editor.messages.clear()
     at.done("[[say:found it]]")
@@ -155,7 +135,7 @@ def test_the_editors_prompt_wins_over_a_turn_of_ours(desk: Callable[..., Desk]) 
     assert [each["id"] for each in at.editor.messages if "method" not in each][-1] == prompt
 
 
-def test_a_nudge_is_acknowledged_once_with_two_doors_at_once(desk: Callable[..., Desk]) -> None:
+def test_a_nudge_is_acknowledged_once_with_two_doors_at_once(desk: Sit) -> None:
     at = desk()
     at.done("[[say:one]]")
     by_tools = at.call("begin_turn", door="mcp", turn_id="tools-1")
@@ -173,7 +153,7 @@ def test_a_nudge_is_acknowledged_once_with_two_doors_at_once(desk: Callable[...,
 
 
 def test_a_daemon_that_is_away_or_stands_still_changes_nothing_for_the_editor(
-    site: DaemonSite, desk: Callable[..., Desk], start: Start, tmp_path: Path
+    site: DaemonSite, desk: Sit, start: Start, tmp_path: Path
 ) -> None:
     at = desk()
     at.done("[[say:found it]]")

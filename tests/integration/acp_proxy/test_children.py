@@ -1,0 +1,109 @@
+"""Subagents in front of a person: as sessions below the parent's or as tool calls, with what they ask."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agents.raw_client import stop_reason
+from tests.e2e.daemon_site import BOUND
+from tests.integration.acp_proxy.conftest import Sit
+from tests.integration.acp_proxy.desk import Desk
+
+pytestmark = pytest.mark.requirement("D10.23")
+
+ASKING = {"permissions": "ask"}
+
+
+def update_of(at: Desk, session: str, kind: str, **fields: Any) -> dict[str, Any]:
+    """Return the first update of a session from now on that is of this kind and has these fields."""
+
+    def wanted(message: dict[str, Any]) -> bool:
+        if message.get("method") != "session/update" or message["params"]["sessionId"] != session:
+            return False
+        update = message["params"]["update"]
+        return update["sessionUpdate"] == kind and all(update.get(name) == value for name, value in fields.items())
+
+    return at.editor.until(wanted)["params"]["update"]
+
+
+def test_a_subagent_is_a_tool_call_of_its_parents_where_the_editor_knows_no_other_form(
+    desk: Sit, tmp_path: Path
+) -> None:
+    at = desk()
+    running = at.editor.begin("[[say:here]][[hang-politely]]")
+    subagent = at.spawn(f"[[wait:{tmp_path / 'go'}]][[say:found it]]")
+    begun = update_of(at, at.editor.session, "tool_call", status="in_progress")
+    assert begun["toolCallId"].startswith(subagent)
+    assert begun["title"].endswith(": to look")
+    (tmp_path / "go").touch()
+    ended = update_of(at, at.editor.session, "tool_call_update", status="completed")
+    assert ended["toolCallId"] == begun["toolCallId"]
+    assert ended["content"][0]["content"]["text"] == "found it"
+    at.editor.cancel()
+    assert stop_reason(at.editor.answer(running)) == "cancelled"
+
+
+def test_a_subagent_is_a_session_below_its_parents_where_the_editor_knows_these(desk: Sit, tmp_path: Path) -> None:
+    at = desk(subagents={})
+    at.editor.begin("[[say:here]][[hang-politely]]")
+    subagent = at.spawn(f"[[say:found it]][[failtool:look]][[wait:{tmp_path / 'go'}]]")
+    announced = update_of(at, at.editor.session, "subagent_update", sessionId=subagent)
+    assert (announced["description"], announced["capabilities"]) == ("to look", {"cancel": {}})
+    assert announced["state"] == {"state": "running"}
+    said = update_of(at, subagent, "agent_message_chunk")
+    assert said["content"] == {"type": "text", "text": "found it"}
+    assert update_of(at, subagent, "tool_call")["title"] == "look"
+    at.editor.message(method="session/cancel", params={"sessionId": subagent})
+    idle = update_of(at, at.editor.session, "subagent_update", state={"state": "idle", "stopReason": "cancelled"})
+    assert idle["sessionId"] == subagent
+    order = [
+        message["params"]["sessionId"] == subagent or message["params"]["update"].get("sessionId") == subagent
+        for message in at.editor.messages
+        if message.get("method") == "session/update"
+    ]
+    first = at.editor.updates()[order.index(True)]
+    assert first["sessionUpdate"] == "subagent_update", "it is announced before it speaks"
+
+
+def test_what_a_subagent_asks_is_asked_under_it_and_answered_in_the_editor(desk: Sit) -> None:
+    at = desk(subagents={})
+    at.editor.begin("[[say:here]][[hang-politely]]")
+    subagent = at.spawn("[[ask:allow_once,reject_once]]", **ASKING)
+    asked = at.editor.until(lambda message: message.get("method") == "session/request_permission")
+    assert asked["params"]["sessionId"] == subagent
+    assert [each["kind"] for each in asked["params"]["options"]] == ["allow_once", "reject_once"]
+    chosen = {"outcome": {"outcome": "selected", "optionId": asked["params"]["options"][0]["optionId"]}}
+    at.editor.message(id=asked["id"], result=chosen)
+    assert update_of(at, subagent, "agent_message_chunk")["content"]["text"] == "chose opt-0"
+
+
+def test_a_question_that_is_answered_elsewhere_is_taken_away(desk: Sit) -> None:
+    at = desk()
+    at.editor.begin("[[say:here]][[hang-politely]]")
+    subagent = at.spawn("[[ask:allow_once,reject_once]]", **ASKING)
+    asked = at.editor.until(lambda message: message.get("method") == "session/request_permission")
+    assert asked["params"]["sessionId"] == at.editor.session
+    (request,) = at.call("status", subagent=subagent)["requests"]
+    at.call("answer", subagent=subagent, request=request["id"], option=request["options"][1]["id"])
+    taken = at.editor.until(lambda message: message.get("method") == "$/cancel_request")
+    assert taken["params"]["requestId"] == asked["id"]
+    at.editor.message(id=asked["id"], error={"code": -32800, "message": "cancelled"})
+    at.editor.cancel()
+    waited = at.call("wait", subagents=[subagent], seconds=BOUND)
+    assert waited["views"][0]["tasks"][0]["result"] == "chose opt-1"
+
+
+def test_a_session_that_is_loaded_shows_its_open_subagents_again_and_lists_no_session_of_theirs(
+    desk: Sit, tmp_path: Path
+) -> None:
+    history = f"--history={tmp_path / 'history'}"
+    at = desk(history)
+    subagent = at.done("[[say:found it]]")
+    at.blocks()
+    again = desk(history, session=at.editor.session, subagents={})
+    if not any(each["sessionUpdate"] == "subagent_update" for each in again.editor.updates()):
+        update_of(again, at.editor.session, "subagent_update", sessionId=subagent)
+    (tmp_path / "others").write_text(f"{at.call('status', subagent=subagent)['session_id']} theirs")
+    listed = again.editor.call("session/list", {"cwd": str(tmp_path)})["result"]
+    assert listed == {"sessions": [{"sessionId": each, "n": 1.0} for each in (at.editor.session, "theirs")], "x": None}
