@@ -22,6 +22,7 @@ from acp_runtime.api.methods import methods
 from acp_runtime.api.unix_client import CALL_SECONDS, patience
 from acp_runtime.callers import Caller, Operator
 from acp_runtime.clock import SystemClock
+from acp_runtime.core.budget import Bound, Budget
 from acp_runtime.core.errors import Rejected, StoreConflict, StoreError, StoreOwned, StoreTooNew, SubagentsError
 from acp_runtime.core.turns import Form, Origin
 from acp_runtime.manager.grounds import Grounds
@@ -297,6 +298,12 @@ class RemoteRuntime:
     async def disk(self, caller: Caller) -> Disk:
         """See `Runtime.disk`."""
         return await self._call("disk", caller)
+
+    async def set_budget(
+        self, caller: Caller, subagent: str, bounds: Budget, *, without: tuple[Bound, ...] = ()
+    ) -> SubagentView:
+        """See `Runtime.set_budget`."""
+        return await self._call("set_budget", caller, subagent=subagent, bounds=bounds, without=without)
 
     async def usage(self, caller: Caller, *, by: UsageBy = "subagent", subagent: str | None = None) -> list[UsageView]:
         """See `Runtime.usage`."""

@@ -17,6 +17,7 @@ from acp_runtime.callers import Caller
 from acp_runtime.client import RemoteRuntime
 from acp_runtime.clock import Clock
 from acp_runtime.config import Config
+from acp_runtime.core.budget import Bound, Budget
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.turns import Form, Origin
 from acp_runtime.manager.grounds import Grounds
@@ -271,6 +272,12 @@ class SyncRuntime:
     def disk(self, caller: Caller) -> Disk:
         """See `Runtime.disk`."""
         return self._do(self._runtime.disk(caller))
+
+    def set_budget(
+        self, caller: Caller, subagent: str, bounds: Budget, *, without: tuple[Bound, ...] = ()
+    ) -> SubagentView:
+        """See `Runtime.set_budget`."""
+        return self._do(self._runtime.set_budget(caller, subagent, bounds, without=without))
 
     def usage(self, caller: Caller, *, by: UsageBy = "subagent", subagent: str | None = None) -> list[UsageView]:
         """See `Runtime.usage`."""

@@ -34,6 +34,7 @@ from acp_runtime.core.inputs import (
     ResumeSubagent,
     Send,
     SessionReady,
+    SetBudget,
     Spawn,
     StartBroke,
     SteerAnswered,
@@ -171,6 +172,8 @@ def moves(state: Subagent, random: Random) -> list[Input]:
         StopSubagent(random.choice([Reason.STOPPED_BY_PARENT, Reason.FINISHED]), "parent", "done"),
         AnswerRequest(request, option, "operator", written),
     ]
+    if not state.period:
+        found.append(SetBudget(Budget(tokens=random.randrange(1, 1_000)), "operator"))
     if state.task_count < MAX_TASKS:
         found += [Send("another"), SteerTask("another way", "parent")]
         if state.attempt < MAX_ATTEMPTS:

@@ -3,8 +3,9 @@
 import argparse
 from typing import Final
 
-from acp_runtime.core.budget import Budget, nanos
+from acp_runtime.core.budget import Bound, Budget, nanos
 from acp_runtime.core.errors import Rejected
+from acp_runtime.core.plaintext import one_line
 
 MOST_DOLLARS: Final = 1_000_000.0
 
@@ -16,10 +17,25 @@ def budget_of(options: argparse.Namespace) -> Budget:
     return Budget(options.budget_tokens, cost, soft_tokens, soft_cost)
 
 
+def amount_of(bound: Bound, text: str) -> int:
+    """Return a bound as it was written. Raises `Rejected` (invalid) for what is none."""
+    option = f"--{bound.replace('_', '-')}"
+    try:
+        if bound in (Bound.TOKENS, Bound.SOFT_TOKENS):
+            return int(text)
+        dollars = float(text)
+    except ValueError as error:
+        raise Rejected("invalid", f"{option} is {one_line(text, 40)!r}; give a number, or none") from error
+    return nanos(_in_range(option, dollars))
+
+
 def _nanos(name: str, dollars: float | None) -> int | None:
     if dollars is None:
         return None
+    return nanos(_in_range(f"--{name.replace('_', '-')}", dollars))
+
+
+def _in_range(option: str, dollars: float) -> float:
     if not 0 < dollars <= MOST_DOLLARS:
-        option = name.replace("_", "-")
-        raise Rejected("invalid", f"--{option} is {dollars:g}; it must be more than 0 and at most {MOST_DOLLARS:,.0f}")
-    return nanos(dollars)
+        raise Rejected("invalid", f"{option} is {dollars:g}; it must be more than 0 and at most {MOST_DOLLARS:,.0f}")
+    return dollars

@@ -208,6 +208,12 @@ def _add_looks(verbs: "Verbs[Parser]") -> None:
     usage = _add(verbs, "usage", "show what calls of models used: tokens and cost", "json")
     usage.add_argument("id", nargs="?", help="of this subagent only")
     usage.add_argument("--by", choices=("task", "agent", "parent", "model"), default="agent", help="default: agent")
+    budget = _add(verbs, "budget", "show what a subagent may use of its models, or change it", "json", "quiet")
+    budget.add_argument("id")
+    for name, metavar, what in (("tokens", "N", "tokens"), ("cost", "USD", "dollars")):
+        then = "then the next call is refused; none: no such bound"
+        budget.add_argument(f"--{name}", metavar=metavar, help=f"{what} from its spawn to its end, {then}")
+        budget.add_argument(f"--soft-{name}", metavar=metavar, help=f"{what}, then its parent is told; or none")
     reached = _add(verbs, "reached", "show what sandboxes reached, and what was refused them", "json")
     reached.add_argument("id", nargs="?", help="by this subagent")
     reached.add_argument("--all", action="store_true", help="by every subagent, also deleted ones")

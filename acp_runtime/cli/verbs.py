@@ -11,6 +11,7 @@ _MODULES: Final = {
     "verbs_act": ("spawn", "send", "resume", "answer", "stop", "rm", "prune", "turn"),
     "verbs_wait": ("wait",),
     "usage": ("usage",),
+    "verbs_budget": ("budget",),
     "reached": ("reached",),
     "allowed": ("allowed",),
     "reload": ("reload",),

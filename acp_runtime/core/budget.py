@@ -1,14 +1,20 @@
-"""What a subagent may use of its models, over its whole life. Pure.
+"""What a subagent may use of its models, over its whole life, and what it may use together with others. Pure.
 
 A soft bound is told, a hard one refuses the next call. Calls that are under way when a bound is reached go on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from enum import StrEnum
 
 NANOS = 1_000_000_000
+
+
+class Scope(StrEnum):
+    """Whose calls a budget counts together."""
+
+    AGENT = "agent"
 
 
 class Bound(StrEnum):
@@ -34,6 +40,10 @@ class Used:
     tokens: int = 0
     cost: int = 0
     unpriced: str = ""
+
+    def at_least(self, other: "Used") -> "Used":
+        """Return the larger of both, part by part: what two tell of one purse, neither of whom knows too much."""
+        return Used(max(self.tokens, other.tokens), max(self.cost, other.cost), self.unpriced or other.unpriced)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +77,13 @@ class Budget:
             return used.tokens >= most
         return used.cost >= most or (bound is Bound.COST and used.unpriced != "")
 
-    def refusal(self, used: Used) -> str | None:
-        """Return why no further call is made, None while calls may be made."""
-        return next((self.words(bound, used) for bound in self.reached(used) if bound.hard), None)
+    def changed(self, bounds: "Budget", without: Iterable[Bound] = ()) -> "Budget":
+        """Return it with other bounds: those that are given, and none where `without` names one; the rest stays.
+
+        A soft one that stays is gone where it would not be below its hard one any more.
+        """
+        kept = replace(self, **{str(bound): None for bound in without})
+        return bounds.filled(kept)
 
     def words(self, bound: Bound, used: Used) -> str:
         """Say in a sentence that a bound is reached, without a full stop."""
@@ -104,6 +118,22 @@ class Budget:
         order = (Bound.TOKENS, Bound.COST, Bound.SOFT_TOKENS, Bound.SOFT_COST)
         given = [bound for bound in order if getattr(self, bound) is not None]
         return ", ".join(f"{'' if bound.hard else 'soft '}{_told(bound, getattr(self, bound))}" for bound in given)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """A budget, what was used of it by now, and who draws on it: all that have one of the same scope and key."""
+
+    scope: Scope
+    key: str
+    budget: Budget
+    used: Used
+
+    @property
+    def refusal(self) -> str | None:
+        """Why no further call is made, without a full stop; None while calls may be made."""
+        hard = (bound for bound in self.budget.reached(self.used) if bound.hard)
+        return next((self.budget.words(bound, self.used) for bound in hard), None)
 
 
 def _idle(soft: int | None, hard: int | None) -> bool:

@@ -4,9 +4,9 @@ import json
 
 from acp_runtime.core.draft import Draft
 from acp_runtime.core.errors import Rejected
-from acp_runtime.core.events import RequestClosed, SteerRequested
+from acp_runtime.core.events import BudgetChanged, RequestClosed, SteerRequested
 from acp_runtime.core.form import DECLINE, content
-from acp_runtime.core.inputs import AnswerRequest, CancelTask, ResumeSubagent, Send, SteerTask, StopSubagent
+from acp_runtime.core.inputs import AnswerRequest, CancelTask, ResumeSubagent, Send, SetBudget, SteerTask, StopSubagent
 from acp_runtime.core.logins import AGAIN, give_up
 from acp_runtime.core.model import Lifecycle, Reason, Step, TaskState
 from acp_runtime.core.plaintext import quiet
@@ -65,6 +65,14 @@ def steer(draft: Draft, given: SteerTask) -> None:
             deadline=draft.after(state.limits.steer),
         )
     )
+
+
+def set_budget(draft: Draft, given: SetBudget) -> None:
+    """Change the budget; one that is as it was is no change. Kinds: not_running."""
+    _must_run(draft)
+    state = draft.state
+    if given.budget != state.order.budget:
+        draft.emit(BudgetChanged(at=draft.now, budget=given.budget, by=given.by, period=state.period + 1))
 
 
 def resume(draft: Draft, given: ResumeSubagent) -> None:

@@ -63,13 +63,14 @@ class Steer(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Permit(Effect):
-    """Have the sandbox reach what its order allows and what these rules do, and nothing else.
+    """Have the sandbox reach what its order allows and what these rules do, and use what its budget allows; no more.
 
-    Before the next prompt: what was allowed for one task is not for the next.
+    Before the next prompt: what was allowed for one task is not for the next. `period` is the budget's.
     """
 
     attempt: int
     rules: tuple[str, ...]
+    period: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ A field is added with a default, never renamed: old logs are read for ever.
 
 from dataclasses import dataclass
 
-from acp_runtime.core.budget import Bound
+from acp_runtime.core.budget import Bound, Budget
 from acp_runtime.core.confinement import Egress
 from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, Steering, Step, TaskState, Verdict
 from acp_runtime.core.request import Field, Option, RequestKind
@@ -278,10 +278,20 @@ class SteerEnded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetReached(Event):
-    """What the subagent used has come to a bound of its budget, for the first time."""
+    """What the subagent used has come to a bound of its budget, for the first time in that period of it."""
 
     bound: Bound
     cause: str
+    period: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetChanged(Event):
+    """The subagent's budget is another one from now on; a bound that was changed may be reached anew."""
+
+    budget: Budget
+    by: str
+    period: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,5 +335,5 @@ SUBAGENT_EVENTS: tuple[type[Event], ...] = (
     SubagentRequested, BootBegan, AttemptStarted, StepReached, SessionOpened, ChannelLost, ChannelRecovered,
     RecoveryRefused, LossConfirmed, AgentDied, StopRequested, SubagentStopped, SubagentFailed, TaskQueued, TaskStarted,
     PromptSent, TaskRetried, CancelRequested, TaskEnded, RequestOpened, RequestClosed, SteerRequested, SteerEnded,
-    TranscriptAdded, BudgetReached, CallRefused, EgressChanged,
+    TranscriptAdded, BudgetReached, BudgetChanged, CallRefused, EgressChanged,
 )  # fmt: skip

@@ -7,6 +7,7 @@ from acp_runtime.core.errors import IllegalTransition
 from acp_runtime.core.events import (
     AttemptStarted,
     BootBegan,
+    BudgetChanged,
     BudgetReached,
     CallRefused,
     CancelRequested,
@@ -81,7 +82,7 @@ def evolve(state: Subagent | None, event: Event) -> Subagent:
         return moved(state, event.at - event.last)
     if type(event) in LIFECYCLE_EVENTS:
         return _lifecycle(replace(state, lifecycle=lifecycle_after(state.lifecycle, event)), event, state.lifecycle)
-    if isinstance(event, BudgetReached | CallRefused):
+    if isinstance(event, BudgetReached | BudgetChanged | CallRefused):
         return _budget(state, event)
     if isinstance(event, EgressChanged):
         return replace(state, order=replace(state.order, egress=event.egress))
@@ -106,9 +107,13 @@ def _within(state: Subagent, event: Event) -> Subagent:
             raise IllegalTransition(f"{type(event).__name__} is not a fact about a subagent")
 
 
-def _budget(state: Subagent, event: BudgetReached | CallRefused) -> Subagent:
+def _budget(state: Subagent, event: BudgetReached | BudgetChanged | CallRefused) -> Subagent:
     if isinstance(event, BudgetReached):
         return replace(state, reached=(*state.reached, event.bound))
+    if isinstance(event, BudgetChanged):
+        before, after = state.order.budget, event.budget
+        reached = tuple(each for each in state.reached if getattr(before, each) == getattr(after, each))
+        return replace(state, order=replace(state.order, budget=after), reached=reached, period=event.period)
     marked = (replace(each, doomed=event.cause) if each.id == event.task_id else each for each in state.tasks)
     return replace(state, tasks=tuple(marked))
 

@@ -5,7 +5,7 @@ Every observation of the agent carries its attempt; one of an older attempt is s
 
 from dataclasses import dataclass
 
-from acp_runtime.core.budget import Used
+from acp_runtime.core.budget import Budget, Used
 from acp_runtime.core.confinement import Egress
 from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, Steering, Step
 from acp_runtime.core.request import Field, Option, RequestKind
@@ -85,6 +85,14 @@ class AnswerRequest(Command):
     option_id: str
     by: str
     text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SetBudget(Command):
+    """Bound what it uses of its models by this from now on; what it has used counts."""
+
+    budget: Budget
+    by: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -291,7 +291,7 @@ class Subagent:
     Where the agent's output is kept for us, all of it before the offset `heard` is in the log, but for the answer to
     the running prompt when that begins at `answer_at`. `asked` is the highest number of an attempt's requests.
     `refused`: in what words the holder of an agent that is out of reach turned its manager down. `reached`: the bounds
-    of its budget that it has come to.
+    of its budget that it has come to, in the budget's `period`: the count of its changes.
     """
 
     id: str
@@ -334,6 +334,7 @@ class Subagent:
     refused: str = ""
     reached: tuple[Bound, ...] = ()
     wish_count: int = 0
+    period: int = 0
 
     @property
     def active(self) -> Task | None:

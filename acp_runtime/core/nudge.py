@@ -210,8 +210,8 @@ def _answers_itself(state: Subagent, event: RequestOpened) -> bool:
 
 
 def _budget(state: Subagent, event: BudgetReached) -> Nudge:
-    """Tell a bound: of this subagent, for its whole life."""
-    ident = nudge_id("budget", f"{state.id}.{event.bound}")
+    """Tell a bound: of this subagent, in this period of its budget."""
+    ident = nudge_id("budget", f"{state.id}.{event.bound}.{event.period}")
     words = "has used up its budget" if event.bound.hard else "has reached its soft budget"
     return _subagent(state, ident, NudgeKind.BUDGET, words=words, cause=event.cause, reason=event.bound)
 

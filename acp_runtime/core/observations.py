@@ -378,13 +378,14 @@ def _take_back(draft: Draft, task: Task, cause: str) -> None:
 
 
 def model_used(draft: Draft, given: ModelUsed) -> None:
-    """Tell each bound once, and note why the task under way cannot go on."""
+    """Tell each bound once in a period of the budget, and note why the task under way cannot go on."""
     budget, task = draft.state.order.budget, draft.state.active
     if draft.state.lifecycle.over:
         return
     for bound in budget.reached(given.used):
         if bound not in draft.state.reached:
-            draft.emit(BudgetReached(at=draft.now, bound=bound, cause=budget.words(bound, given.used)))
+            cause, period = budget.words(bound, given.used), draft.state.period
+            draft.emit(BudgetReached(at=draft.now, bound=bound, cause=cause, period=period))
     if given.refused and task is not None and not task.doomed:
         draft.emit(CallRefused(at=draft.now, task_id=task.id, cause=given.refused))
 

@@ -117,8 +117,8 @@ def outstanding(state: Subagent) -> tuple[Effect, ...]:
         for request in state.requests
         if request.answer is not None and request.kind.awaited
     ]
-    if state.order.egress is not None:
-        effects.append(Permit(state.attempt, granted(state.active)))
+    if state.order.egress is not None or state.period:
+        effects.append(Permit(state.attempt, granted(state.active), state.period))
     effects += [Steer(state.attempt, each.id) for each in state.open_steers]
     task = state.active
     if task is not None:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
-from acp_runtime.core.budget import Budget, Used
+from acp_runtime.core.budget import Allowance
 from acp_runtime.core.prices import Price
 from acp_runtime.egress.registry import Registry
 from acp_runtime.egress.rules import Rules
@@ -30,16 +30,15 @@ ENGINE_VARIABLES: Final = (
 class ModelWay:
     """Model requests: what comes in at `socket`, from `port` of the relay, goes where `route` says, with its key.
 
-    `prices` are those of the user, before the ones that everybody has. `used` is what counts against `budget` when the
-    gateway begins to count; later it knows better.
+    `prices` are those of the user, before the ones that everybody has. `allowances` bound it; what was used of one
+    is what counts when the gateway begins to count; later it knows better.
     """
 
     port: int
     socket: Path
     route: Route
     prices: tuple[Price, ...] = ()
-    budget: Budget = field(default_factory=Budget)
-    used: Used = field(default_factory=Used)
+    allowances: tuple[Allowance, ...] = ()
 
     def message(self) -> Json:
         route, key = self.route, self.route.key
@@ -53,8 +52,7 @@ class ModelWay:
                 {name: value if isinstance(value, int) else str(value) for name, value in asdict(each).items()}
                 for each in self.prices
             ],
-            "budget": asdict(self.budget),
-            "used": asdict(self.used),
+            "allowances": [asdict(each) for each in self.allowances],
         }
 
 

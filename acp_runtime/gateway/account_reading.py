@@ -6,7 +6,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from acp_runtime.core.budget import Budget, Used
+from acp_runtime.core.budget import Allowance, Budget, Scope, Used
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.prices import Price
 from acp_runtime.egress.registry import Registry, builtin_registries
@@ -49,7 +49,8 @@ def _model(message: Message) -> ModelWay:
         raise _bad("key_form")
     route = Route.parse(_of(message, "url", str), key=_way(message, "key", _key), key_form=form)
     prices = tuple(map(_price, _of(message, "prices", list)))
-    return ModelWay(_of(message, "port", int), _socket(message), route, prices, _budget(message), _used(message))
+    allowances = tuple(map(_allowance, _of(message, "allowances", list)))
+    return ModelWay(_of(message, "port", int), _socket(message), route, prices, allowances)
 
 
 def _key(message: Message) -> Key:
@@ -58,6 +59,13 @@ def _key(message: Message) -> Key:
     environ = _of(message, "environ", dict)
     _strings(environ.values(), "key")
     return LiveKey(_of(message, "source", str), environ)
+
+
+def _allowance(message: Message) -> Allowance:
+    scope = next((each for each in Scope if each == _of(message, "scope", str)), None)
+    if scope is None:
+        raise _bad("scope")
+    return Allowance(scope, _of(message, "key", str), _budget(message), _used(message))
 
 
 def _budget(message: Message) -> Budget:

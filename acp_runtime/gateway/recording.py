@@ -33,10 +33,10 @@ class Books:
         self._ledger = ledger
         self._whose = {"subagent": subagent, "attempt": attempt}
 
-    def metering(self, prices: Sequence[Price], purse: Purse) -> Metering:
+    def metering(self, prices: Sequence[Price], purses: tuple[Purse, ...]) -> Metering:
         """Return what model calls are measured with. A call is told right before the end of its `Recording`."""
         subagent, now = str(self._whose["subagent"]), lambda: int(self.clock.wall().timestamp() * 1000)
-        return Metering(subagent, builtin_prices().with_own(prices), purse, now, self._measured)
+        return Metering(subagent, builtin_prices().with_own(prices), purses, now, self._measured)
 
     def take_call(self) -> Call | None:
         """Return the call that was told just now, once."""

@@ -18,7 +18,7 @@ from acp_runtime.gateway.ledger import Ledger
 from acp_runtime.gateway.lines import Json
 from acp_runtime.gateway.recording import Books, Recording
 from acp_runtime.models.forwarder import ModelForwarder
-from acp_runtime.models.purse import Purse
+from acp_runtime.models.purse import Purses
 
 if TYPE_CHECKING:
     from acp_runtime.gateway.attaching import Engines
@@ -35,6 +35,7 @@ class Means:
 
     ledger: Ledger
     clock: Clock
+    purses: Purses = field(default_factory=Purses)
     _engines: "list[Engines]" = field(default_factory=list)
 
     @property
@@ -63,7 +64,6 @@ class Served:
         self._proxy: EgressProxy | None = None
         self._targets: dict[int, Path] = {}
         self._link: RelayLink | None = None
-        self._purse: Purse | None = None
         self._held = AsyncExitStack()
 
     async def open(self, epoch: int) -> None:
@@ -143,10 +143,8 @@ class Served:
         self._targets[port] = socket
 
     def _forwarder(self, way: ModelWay) -> ModelForwarder:
-        if self._purse is None:
-            self._purse = Purse(way.budget, way.used)
-        self._purse.budget = way.budget
-        metering = self._books.metering(way.prices, self._purse)
+        purses = tuple(map(self._means.purses.of, way.allowances))
+        metering = self._books.metering(way.prices, purses)
         recording = partial(Recording, self._books, way.route)
         return ModelForwarder(way.route, metering=metering, observe=recording, limits=LIMITS)
 

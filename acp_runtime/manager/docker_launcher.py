@@ -66,7 +66,7 @@ class _Ground:
 class DockerLauncher:
     """Starts agents on one engine. Holds one connection from the first use to `close`."""
 
-    name: Final = "docker"
+    name, measures = "docker", True
 
     def __init__(self, config: Config, environ: Mapping[str, str], *, labels: Mapping[str, str] | None = None) -> None:
         self._config = config
@@ -173,7 +173,7 @@ class DockerLauncher:
             environ=self.environ,
         )  # fmt: skip
         if route is not None or request.order.egress is not None:
-            await self.gateway.open(made)
+            await self.gateway.open(made, request.settled)
 
     async def close_ways(self, request: LaunchRequest) -> None:
         """Have the gateway carry nothing more of this attempt, or an earlier one. Raises nothing."""

@@ -8,7 +8,7 @@ nothing and opens nothing any more.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from acp_runtime.clock import SystemClock
@@ -30,6 +30,12 @@ CLOSE_SECONDS: Final = 5.0
 GONE: Final = {"gateway_unreachable", "gateway_ending"}
 FINAL: Final = {"epoch_refused", "store_refused"}
 Made = Callable[[], Account]
+Settled = Callable[[], Awaitable[None]]
+Kept = tuple[Made, Settled]
+
+
+async def _at_once() -> None:
+    """Return at once: there is nothing to wait for."""
 
 
 class GatewayLink:
@@ -43,32 +49,36 @@ class GatewayLink:
         self._finder = GatewayFinder(place, epoch, ttl, environ, self._watch.clock)
         self._turn = asyncio.Lock()
         self._client: GatewayClient | None = None
-        self._accounts: dict[str, Made] = {}
+        self._accounts: dict[str, Kept] = {}
         self._keeping: asyncio.Task[None] | None = None
 
-    async def open(self, made: Made) -> None:
+    async def open(self, made: Made, settled: Settled = _at_once) -> None:
         """Have an account served, and go on having it served until it is released; `made` gives it as it is by then.
 
+        Each time `settled` is waited for first: what an earlier gateway let through counts against its bounds.
         Raises GatewayError with the gateway's own reason, or `gateway_unreachable`.
         """
-        account = made()
         for last in (False, True):
             client = await self._reached()
+            await settled()
+            account = made()
             try:
                 await client.ask("open", **account.message())
                 break
             except GatewayError as error:
                 if last or error.kind not in GONE:  # one that goes away in between is followed by another
                     raise
-        self._accounts[account.subagent] = made
+        self._accounts[account.subagent] = made, settled
         if self._keeping is None:
             self._keeping = asyncio.create_task(self._keep(), name="gateway")
 
     async def refresh(self, subagent: str) -> None:
         """Have the account of a subagent served as it is by now. Raises GatewayError, also while it is not open yet."""
-        if (made := self._accounts.get(subagent)) is None:
+        if (found := self._accounts.get(subagent)) is None:
             raise GatewayError("gateway_unreachable", f"The gateway has no account of {subagent} yet.")
+        made, settled = found
         client = await self._reached()
+        await settled()
         await client.ask("open", **made().message())
 
     def release(self, subagent: str) -> None:
@@ -156,11 +166,13 @@ class GatewayLink:
             await client.close()
         log.warning("the gateway has gone; it is started again")
 
-    async def _open_again(self, client: GatewayClient, accounts: Mapping[str, Made]) -> Mapping[str, Made]:
+    async def _open_again(self, client: GatewayClient, accounts: Mapping[str, Kept]) -> Mapping[str, Kept]:
         """Return those of the accounts that could not be opened. Raises GatewayError when none can."""
         shut = {}
-        for subagent, made in list(accounts.items()):
-            if self._accounts.get(subagent) is not made:
+        for subagent, kept in list(accounts.items()):
+            made, settled = kept
+            await settled()
+            if self._accounts.get(subagent) is not kept:
                 continue
             try:
                 await client.ask("open", **made().message())
@@ -168,7 +180,7 @@ class GatewayLink:
                 if client.lost.is_set() or error.kind in FINAL:
                     raise
                 log.warning("the account of %s could not be opened again: %s", subagent, error)
-                shut[subagent] = made
+                shut[subagent] = kept
         return shut
 
     async def _reached(self) -> GatewayClient:

@@ -4,12 +4,12 @@ Two launchers exist: `docker_launcher` (a hardened container each) and `local_la
 tests and development).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from acp_runtime.core.budget import Used
+from acp_runtime.core.budget import Allowance
 from acp_runtime.core.confinement import Egress
 from acp_runtime.core.model import Order
 from acp_runtime.egress.registry import Registry, builtin_registries
@@ -34,15 +34,19 @@ class LaunchError(Exception):
         self.kind = kind
 
 
+async def _nothing_left() -> None:
+    """Return at once: nothing is measured."""
+
+
 @dataclass(frozen=True, slots=True)
 class LaunchRequest:
     """What to start. `store` and `subagent` name everything made for it; `keep` is where its work is exported to.
 
     `resume` is the session of an earlier attempt: the home and the work that it left are gone on with. Without it
     everything is made anew, and what an earlier attempt left is cleared away first. `token` is the secret by which
-    managers of this store reach the agent of this attempt. `used` tells what counts against the order's budget by now,
-    `egress` what the sandbox may reach by now beside its model, None where it has no proxy, and `registries` where the
-    package registries are by now.
+    managers of this store reach the agent of this attempt. `allowances` tells what bounds its calls of models by now,
+    by what is booked: exact for what was over when `settled` was called. `egress` tells what the sandbox may reach by
+    now beside its model, None where it has no proxy, and `registries` where the package registries are by now.
     """
 
     store: str
@@ -53,7 +57,8 @@ class LaunchRequest:
     keep: Path
     progress: Progress
     token: str
-    used: Callable[[], Used] = Used
+    allowances: Callable[[], tuple[Allowance, ...]] = tuple
+    settled: Callable[[], Awaitable[None]] = _nothing_left
     resume: str | None = None
     egress: Callable[[], Egress | None] = lambda: None
     registries: Callable[[], Mapping[str, Registry]] = builtin_registries
@@ -163,9 +168,9 @@ class Launched(Protocol):
         ...
 
     async def permit(self) -> None:
-        """Have its sandbox reach what its request's `egress` says by now, and nothing else. Raises `LaunchError`.
+        """Have its sandbox reach and use what its request's `egress` and `allowances` say by now, and nothing else.
 
-        A tunnel to what it may not reach any more is cut.
+        A tunnel to what it may not reach any more is cut, a call of a model is not. Raises `LaunchError`.
         """
         ...
 
@@ -202,6 +207,11 @@ class Launcher(Protocol):
     @property
     def name(self) -> str:
         """How it runs them: `docker` or `local`."""
+        ...
+
+    @property
+    def measures(self) -> bool:
+        """Whether what its agents ask of models is measured, so that it can be bounded."""
         ...
 
     @property

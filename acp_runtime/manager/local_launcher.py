@@ -28,6 +28,7 @@ class LocalLauncher:
     """Starts agents below `root`, a folder that is its own."""
 
     name: Final = "local"
+    measures: Final = False
 
     def __init__(self, root: Path, environ: Mapping[str, str]) -> None:
         self._root = root
@@ -43,7 +44,7 @@ class LocalLauncher:
             raise LaunchError("mount_refused", sentence)
         if runtime := request.order.confinement.runtime:
             raise LaunchError("runtime_missing", f"a process of this machine has no runtime {runtime!r}; leave it out")
-        if bounds := str(request.order.budget):
+        for bounds in filter(None, (str(each.budget) for each in request.allowances())):
             sentence = f"nothing measures what a process of this machine asks its models, and its budget is {bounds}"
             raise LaunchError("budget_unmeasured", f"{sentence}; leave it out, or run the agent in a container")
         home = self._home(request)

@@ -70,8 +70,7 @@ def account_of(
     """
     model = None
     if route is not None:
-        budget, used = request.order.budget, request.used()
-        model = ModelWay(PORT, run_dir / SOCKET, route, tuple(config.prices), budget, used)
+        model = ModelWay(PORT, run_dir / SOCKET, route, tuple(config.prices), request.allowances())
     relay = None
     if not probed.sockets_shared:
         engine = {name: environ[name] for name in ENGINE_VARIABLES if name in environ}

@@ -107,8 +107,9 @@ class Performer:
                 self._begin(effect, lambda: self._halt(effect))
 
     async def permit(self) -> None:
-        """Have the agent's sandbox reach what it may by now."""
-        if self._around.state().order.egress is not None:
+        """Have the agent's sandbox reach and use what it may by now."""
+        state = self._around.state()
+        if state.order.egress is not None or (state.order.model_url is not None and state.period):
             await self._permitting.settle(lambda: self._launched)
 
     async def close(self) -> None:
@@ -158,7 +159,6 @@ class Performer:
             return
         self._attempt = attempt
         self._gate.set()
-        await around.settled()  # what earlier attempts used counts against the budget of this one
         session = self._session = AcpSession(around.epoch, self._observer(attempt))
         request = around.request(attempt)
         try:

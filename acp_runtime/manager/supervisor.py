@@ -11,6 +11,7 @@ from typing import Final
 from acp_runtime.clock import Clock
 from acp_runtime.config import Config
 from acp_runtime.core.admission import Admission
+from acp_runtime.core.budget import Allowance, Budget, Scope
 from acp_runtime.core.decide import decide
 from acp_runtime.core.effects import Permit
 from acp_runtime.core.errors import Rejected, StoreOwned
@@ -24,6 +25,7 @@ from acp_runtime.core.inputs import (
     ModelUsed,
     Rebooted,
     ResumeSubagent,
+    SetBudget,
     Spawn,
     StartBroke,
     StopSubagent,
@@ -78,7 +80,9 @@ class Supervisor:
         self._key = key
         self._keep = keep
         self._progress = progress
-        self._told: dict[str, set[str]] = {}  # of each subagent: bounds, and tasks with a refused call
+        self._told: dict[
+            str, set[str]
+        ] = {}  # of each subagent: bounds, each with its period, and tasks with a refused call
         bookkeeper.hear, bookkeeper.denied, bookkeeper.expired = self._called, self._denied, self._expired
         self._logins = Logins(lambda: tuple(self._actors.values()), launcher.environ)
         self._policy = policy
@@ -242,12 +246,28 @@ class Supervisor:
             order=state.order,
             keep=self._keep,
             progress=self._progress,
-            used=lambda: self.bookkeeper.used(state.id),
+            allowances=lambda: self._allowances(self._newest(state)),
+            settled=self.bookkeeper.settled,
             egress=lambda: self._policy.egress_of(self._newest(state)),
             registries=lambda: self._policy.config.registries,
             token=self._key.token(state.id, attempt),
             resume=state.session_id,
         )
+
+    def _allowances(self, state: Subagent) -> tuple[Allowance, ...]:
+        return (Allowance(Scope.AGENT, state.id, state.order.budget, self.bookkeeper.used(state.id)),)
+
+    async def set_budget(self, subagent: str, budget: Budget, *, by: str) -> None:
+        """Bound what a subagent uses from now on; what it has used counts.
+
+        Raises `Rejected` (not_running; budget_unmeasured where nothing could hold the bounds).
+        """
+        if str(budget) and not self._launcher.measures:
+            sentence = f"nothing measures what agents of this kind of launcher ({self._launcher.name}) ask their models"
+            raise Rejected("budget_unmeasured", f"{sentence}; run the agent in a container")
+        await self.ask(subagent, SetBudget(budget, by))
+        if (actor := self._actors.get(subagent)) is not None:
+            self._reckon(actor)
 
     def _newest(self, state: Subagent) -> Subagent:
         actor = self._actors.get(state.id)
@@ -263,7 +283,8 @@ class Supervisor:
         used, task = self.bookkeeper.used(actor.state.id), actor.state.active
         refused = refused if task is not None else ""
         told = self._told.setdefault(actor.state.id, set())
-        news = {*actor.state.order.budget.reached(used), *((task.id,) if task is not None and refused else ())} - told
+        reached = {f"{bound} {actor.state.period}" for bound in actor.state.order.budget.reached(used)}
+        news = reached.union((task.id,) if task is not None and refused else ()) - told
         # Once each: an agent may go on to ask, and an actor that waits for the store must not be given more and more.
         if news:
             told |= news
@@ -329,7 +350,7 @@ class Supervisor:
         """Have every sandbox reach what it may by now: the policy has changed."""
         for actor in self._actors.values():
             if actor.performer is not None:
-                actor.performer.perform(Permit(actor.state.attempt, granted(actor.state.active)))
+                actor.performer.perform(Permit(actor.state.attempt, granted(actor.state.active), actor.state.period))
 
     async def discard(self, subagent: str) -> bool:
         """Remove what was kept of an ended subagent but its exported work. Return whether all is gone for certain."""

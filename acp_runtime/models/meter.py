@@ -23,14 +23,14 @@ _BYTES_PER_TOKEN: Final = 4  # of plain text about; documents around it make an 
 
 @dataclass(frozen=True, slots=True)
 class Metering:
-    """What the calls of one subagent are measured with, and what it may use.
+    """What the calls of one subagent are measured with, and the purses that pay each of them.
 
     `now` is Unix time in milliseconds, `tell` gets each call when it is over.
     """
 
     subagent: str
     prices: Prices
-    purse: Purse
+    purses: tuple[Purse, ...]
     now: Callable[[], int]
     tell: Callable[[Call], None]
 
@@ -48,7 +48,7 @@ class Meter:
 
     def admit(self, target: bytes) -> None:
         """Raise Refusal, in the form of the API at `target`, where what was asked for is beyond the budget."""
-        why = self._metering.purse.refusal
+        why = next((each.refusal for each in self._metering.purses if each.refusal is not None), None)
         if why is not None and self._asked.charged:
             self._over_budget = why
             raise over_budget(target, why)
@@ -72,7 +72,8 @@ class Meter:
     def on_end(self, ending: Ending) -> None:
         if self._asked.charged:
             call = self._call(ending)
-            self._metering.purse.take(call)
+            for purse in self._metering.purses:
+                purse.take(call)
             self._metering.tell(call)
 
     def _call(self, ending: Ending) -> Call:

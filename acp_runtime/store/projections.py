@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from acp_runtime.core.events import (
+    BudgetChanged,
     Event,
     RequestClosed,
     RequestOpened,
@@ -69,6 +70,8 @@ def _project(connection: sqlite3.Connection, before: Subagent | None, state: Sub
             )
         case TaskEnded():
             _end_task(connection, state, event, row)
+        case BudgetChanged(budget=budget):
+            connection.execute("UPDATE subagent SET budget = ? WHERE id = ?", (json.dumps(asdict(budget)), state.id))
         case RequestOpened():
             _insert_request(connection, state, event, row)
         case _:

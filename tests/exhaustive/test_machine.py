@@ -149,8 +149,8 @@ def test_what_was_allowed_for_a_task_is_reached_in_it_alone(walk: Walk) -> None:
         assert state.active is None or state.active.id not in ended or not granted(after.active), (
             "a task left it behind"
         )
-        if after.lifecycle is Lifecycle.READY and after.order.egress is not None:
-            assert Permit(after.attempt, granted(after.active)) in outstanding(after)
+        if after.lifecycle is Lifecycle.READY and (after.order.egress is not None or after.period):
+            assert Permit(after.attempt, granted(after.active), after.period) in outstanding(after)
 
 
 def test_who_is_refused_a_host_neither_waits_nor_has_its_deadline_put_off(walk: Walk) -> None:

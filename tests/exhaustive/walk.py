@@ -40,6 +40,7 @@ from acp_runtime.core.inputs import (
     ResumeSubagent,
     Send,
     SessionReady,
+    SetBudget,
     Spawn,
     StartBroke,
     SteerAnswered,
@@ -169,6 +170,8 @@ def commands(state: Subagent, ground: Ground) -> Iterator[Input]:
     yield CancelTask(f"{state.id}.t1", "parent", "enough")
     yield CancelTask(f"{state.id}.t2", "parent", "enough")
     yield StopSubagent(Reason.STOPPED_BY_PARENT, "parent", "enough")
+    if ground.budget is not None and not state.period:
+        yield SetBudget(Budget(tokens=ground.budget + 1), "operator")
     if ground.asks:
         yield StopSubagent(Reason.FINISHED, "manager", "done")
     if ground.asks:
@@ -198,7 +201,7 @@ def key(state: Subagent) -> tuple[object, ...]:
     tasks = tuple((t.state, t.goal, t.remaining is not None, t.cancelled_by) for t in state.tasks)
     requests = tuple((r.rule or r.id, r.answer) for r in state.requests)
     more = (state.attempt, state.restarts, state.opening is Opening.LOST, bool(state.note), state.loss_told)
-    more = (*more, bool(state.refused), state.reached, tuple(bool(t.doomed) for t in state.tasks))
+    more = (*more, bool(state.refused), state.reached, state.period, tuple(bool(t.doomed) for t in state.tasks))
     more = (*more, tuple(s.outcome for s in state.steers), tuple(t.retries for t in state.tasks))
     more = (*more, state.wish_count, tuple(bool(t.logged_out) for t in state.tasks))
     stop = (state.stop.reason, state.stop.by, state.stop.failed) if state.stop else None

@@ -11,7 +11,7 @@ from pathlib import Path
 import h11
 
 from acp_runtime.carrying import CarryingLimits, HttpServer, Tally
-from acp_runtime.core.budget import Budget, Used
+from acp_runtime.core.budget import Allowance, Budget, Scope, Used
 from acp_runtime.core.metering import Call
 from acp_runtime.core.prices import Price, Prices
 from acp_runtime.keys import Key, Secret
@@ -141,8 +141,8 @@ async def forwarding(
     path = folder / "model.sock"
     limited = CarryingLimits(**limits)
     calls: list[Call] = []
-    purse = Purse(budget, Used())
-    metering = Metering("bg-0000000001", PRICES, purse, lambda: MOMENT, calls.append)
+    purse = Purse(Allowance(Scope.AGENT, "bg-0000000001", budget, Used()))
+    metering = Metering("bg-0000000001", PRICES, (purse,), lambda: MOMENT, calls.append)
     route = Route.parse(url, key=secret, key_form=key_form)
     tally = Tally()
     forwarder = ModelForwarder(route, metering=metering, observe=lambda: tally, trust=trust, limits=limited)

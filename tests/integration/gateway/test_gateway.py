@@ -16,7 +16,7 @@ import h11
 import pytest
 
 from acp_runtime import __version__
-from acp_runtime.core.budget import Budget, Used
+from acp_runtime.core.budget import Allowance, Budget, Scope, Used
 from acp_runtime.core.metering import Usage
 from acp_runtime.core.prices import Price
 from acp_runtime.egress.registry import builtin_registries
@@ -110,7 +110,8 @@ async def test_a_budget_that_is_used_up_refuses_the_next_call_also_under_the_nex
     async with upstream(answer) as model:
         account = site.account(model.url)
         assert account.model is not None
-        bounded = replace(account, model=replace(account.model, budget=Budget(tokens=100), used=Used(tokens=10)))
+        told = Allowance(Scope.AGENT, "bg-1", Budget(tokens=100), Used(tokens=10))
+        bounded = replace(account, model=replace(account.model, allowances=(told,)))
         statuses = []
         for epoch in (1, 2):
             await site.link(epoch=epoch).open(lambda: bounded)
@@ -122,6 +123,38 @@ async def test_a_budget_that_is_used_up_refuses_the_next_call_also_under_the_nex
         assert statuses[1] >= 400
     assert len(model.requests) == 1
     assert [each["call"]["end"] for each in site.records()] == ["answered", "over_budget"]
+
+
+@pytest.mark.requirement("D09.16")
+async def test_after_a_raise_of_its_budget_an_agent_is_answered_again_and_after_a_cut_it_is_not(site: GatewaySite):
+    async def answer(end, _):
+        await end.hear_body()
+        await end.answer(200, b'{"model": "m", "usage": {"prompt_tokens": 90, "completion_tokens": 5}, "choices": []}')
+
+    bounds, statuses, link = [50], [], site.link()
+    async with upstream(answer) as model:
+        account = site.account(model.url)
+        assert account.model is not None
+
+        def bounded() -> Account:
+            told = Allowance(Scope.AGENT, "bg-1", Budget(tokens=bounds[-1]), Used())
+            return replace(account, model=replace(account.model, allowances=(told,)))
+
+        async def ask() -> None:
+            async with client(site.socket) as agent:
+                statuses.append((await agent.exchange("POST", "/v1/responses", b'{"model": "m"}'))[0].status_code)
+
+        await link.open(bounded)
+        await ask()
+        await ask()
+        for bound in (200, 180):
+            bounds.append(bound)
+            await link.refresh("bg-1")
+            await ask()
+        bounds.append(400)
+        await link.refresh("bg-1")
+        await ask()
+    assert statuses == [200, 400, 200, 400, 200], "what was used before counts at each change"
 
 
 @pytest.mark.requirement("D09.2")

@@ -134,7 +134,7 @@ class Ground:
 
     # ---- launcher
 
-    name = "local"
+    name, measures = "local", True
 
     @property
     def environ(self) -> dict[str, str]:
@@ -146,7 +146,8 @@ class Ground:
     async def launch(self, request: LaunchRequest, receiver: Receiver) -> BareAgent:
         self.told.append("launch")
         self.asked.append(request)
-        self.used = request.used()
+        await request.settled()
+        self.used = next((each.used for each in request.allowances()), Used())
         self.begun.set()
         if self.launch_fails is not None:
             raise self.launch_fails

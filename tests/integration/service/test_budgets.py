@@ -1,12 +1,13 @@
 """Budgets of subagents: told when they are reached, kept over managers, and the cause of a task that ran into one."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
 from acp_runtime.callers import OPERATOR
 from acp_runtime.clock import SystemClock
-from acp_runtime.core.budget import Budget, Used, nanos
+from acp_runtime.core.budget import Allowance, Bound, Budget, Scope, Used, nanos
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.metering import CallEnd, Usage
 from acp_runtime.core.model import Order, TaskState
@@ -15,8 +16,20 @@ from acp_runtime.manager.local_launcher import LocalLauncher
 from acp_runtime.service import Runtime
 from acp_runtime.session.observer import Observer
 from acp_runtime.session.session import AcpSession
-from tests.integration.manager.conftest import PARENT, Ground, until
+from tests.integration.manager.conftest import BOUND, PARENT, Ground, until
 from tests.integration.service.test_usage import a_call, settled, written
+
+
+async def told_of_budgets(runtime: Runtime, subagent: str, count: int) -> list[str]:
+    """The causes of the nudges of budgets, once there are so many."""
+    async with asyncio.timeout(BOUND):
+        while True:
+            tick = runtime.tick
+            told = [cause for kind, cause in await kinds(runtime, subagent) if kind == "budget"]
+            if len(told) >= count:
+                return told
+            await runtime.changed(tick)
+
 
 SOFT_AND_HARD = Budget(tokens=1_000, soft_tokens=150)
 WHY = "the budget of 1,000 tokens is used up (1,200 used)"
@@ -115,7 +128,10 @@ async def test_an_agent_whose_calls_nothing_measures_is_not_started_with_a_budge
     launcher = LocalLauncher(ground.folder / "agents", {})
     order = Order(agent="scripted", workspace=str(ground.folder), budget=Budget(tokens=5))
     kind = ground.kinds["scripted"]
-    request = LaunchRequest("store", "bg-0000000001", 1, kind, order, ground.folder, print, print, "token")
+    bounds = (Allowance(Scope.AGENT, "bg-0000000001", order.budget, Used()),)
+    request = LaunchRequest(
+        "store", "bg-0000000001", 1, kind, order, ground.folder, print, "token", allowances=lambda: bounds
+    )
 
     async def heard(*_: object) -> int:
         return 0
@@ -125,3 +141,86 @@ async def test_an_agent_whose_calls_nothing_measures_is_not_started_with_a_budge
         await launcher.launch(request, AcpSession(1, observer))
     assert refused.value.kind == "budget_unmeasured"
     assert not (ground.folder / "agents").exists()
+
+
+@pytest.mark.requirement("D09.16", "D06.11")
+async def test_after_a_raise_the_next_task_runs_under_it_and_its_end_is_told_anew(ground: Ground) -> None:
+    ground.clock = SystemClock()
+    bounds: list[Allowance] = []
+    ground.way_of = lambda request: lambda: bounds.extend(request.allowances())
+    first = ground.request("[[say:x]]", keep=True, budget=SOFT_AND_HARD, model_url="http://127.0.0.1:9/v1")
+    async with ground.runtime() as runtime:
+        view = await runtime.spawn(PARENT, first)
+        view = await until(runtime, view.id, lambda each: each.settled)
+        written(ground, a_call(view.id, usage=Usage(input=1_200)))
+        await settled(runtime)
+        view = await runtime.set_budget(PARENT, view.id, Budget(tokens=2_000))
+        raised = replace(SOFT_AND_HARD, tokens=2_000)
+        assert view.budget == raised
+        assert not bounds or bounds[-1].budget == raised
+        await runtime.send(PARENT, view.id, "[[say:y]]")
+        await until(runtime, view.id, lambda each: each.settled and each.newest.number == 2)
+        assert bounds[-1] == Allowance(Scope.AGENT, view.id, raised, Used(1_200, 250_000_000))
+        written(ground, a_call(view.id, usage=Usage(input=800)))
+        await settled(runtime)
+        told = await told_of_budgets(runtime, view.id, 3)
+        assert told == [
+            "the soft budget of 150 tokens is used up (1,200 used)",
+            "the budget of 1,000 tokens is used up (1,200 used)",
+            "the budget of 2,000 tokens is used up (2,000 used)",
+        ]
+        lowered = await runtime.set_budget(OPERATOR, view.id, Budget(), without=(Bound.SOFT_TOKENS,))
+        assert lowered.budget == Budget(tokens=2_000)
+        page = await runtime.poll(PARENT, view.id, since=0)
+        changes = [(row.text, row.data) for row in page.rows if row.kind == "budget_changed"]
+        assert changes == [
+            ("2,000 tokens, soft 150 tokens", {"by": "parent"}),
+            ("2,000 tokens", {"by": "operator"}),
+        ]
+        await runtime.stop(PARENT, view.id)
+    async with ground.runtime() as runtime:
+        await runtime.resume(PARENT, view.id, "[[say:z]]")
+        view = await until(runtime, view.id, lambda each: each.settled)
+        assert view.budget == Budget(tokens=2_000)
+        assert ground.asked[-1].allowances()[0].budget == view.budget
+
+
+async def test_a_budget_that_is_lowered_below_what_was_used_is_told_at_once(ground: Ground) -> None:
+    ground.clock = SystemClock()
+    async with ground.runtime() as runtime:
+        view = await runtime.spawn(PARENT, ground.request("[[say:x]]", keep=True))
+        view = await until(runtime, view.id, lambda each: each.settled)
+        written(ground, a_call(view.id))
+        await settled(runtime)
+        await runtime.set_budget(PARENT, view.id, Budget(tokens=10))
+        assert await told_of_budgets(runtime, view.id, 1) == ["the budget of 10 tokens is used up (200 used)"]
+
+
+REFUSED_CHANGES = (
+    (PARENT, Budget(tokens=501), (), "beyond_ceiling", "a budget of 501 tokens where 500 tokens is allowed"),
+    (PARENT, Budget(), (Bound.TOKENS,), "beyond_ceiling", "a budget of any number of tokens where 500 tokens"),
+    (OPERATOR, Budget(tokens=0), (), "invalid", "the budget's tokens is 0; it must be more than 0"),
+    (OPERATOR, Budget(soft_tokens=400), (), "invalid", "the soft budget is not below the hard one"),
+    (OPERATOR, Budget(tokens=5), (Bound.TOKENS,), "invalid", "tokens cannot be both given and taken away"),
+    ("somebody else", Budget(tokens=5), (), "unknown_subagent", "Unknown background subagent"),
+)
+
+
+@pytest.mark.requirement("D09.16")
+async def test_a_change_beyond_the_ceiling_or_without_sense_is_refused_and_changes_nothing(ground: Ground) -> None:
+    async with ground.runtime() as runtime:
+        presets = dict(runtime.config.presets)
+        presets["privileged"] = replace(presets["privileged"], budget=Budget(tokens=500))
+        runtime._config = replace(runtime.config, presets=presets)
+        view = await runtime.spawn(PARENT, ground.request("[[say:x]]", keep=True, budget=Budget(tokens=400)))
+        for caller, bounds, without, kind, words in REFUSED_CHANGES:
+            with pytest.raises(Rejected, match=words) as refused:
+                await runtime.set_budget(caller, view.id, bounds, without=without)
+            assert refused.value.kind == kind
+        assert (await runtime.status(PARENT, view.id)).budget == Budget(tokens=400)
+        view = await runtime.set_budget(OPERATOR, view.id, Budget(tokens=501))
+        assert view.budget == Budget(tokens=501)
+        ground.measures = False
+        with pytest.raises(Rejected, match="nothing measures what agents") as refused:
+            await runtime.set_budget(OPERATOR, view.id, Budget(tokens=5))
+        assert refused.value.kind == "budget_unmeasured"

@@ -48,7 +48,8 @@ def test_every_event_comes_back_as_it_was(event_type: type[Event]) -> None:
 
 def test_kinds_are_distinct_and_these_for_ever() -> None:
     assert sorted(kind_of(each) for each in ALL) == [
-        "agent_died", "attempt_started", "boot_began", "budget_reached", "call_refused", "cancel_requested",
+        "agent_died", "attempt_started", "boot_began", "budget_changed", "budget_reached", "call_refused",
+        "cancel_requested",
         "channel_lost", "channel_recovered", "egress_changed", "loss_confirmed", "model_called", "nudges_died",
         "nudges_revived", "parent_aliased", "prompt_sent", "recovery_refused", "request_closed", "request_opened",
         "session_opened", "steer_ended", "steer_requested", "step_reached", "stop_requested", "subagent_failed",

@@ -2,10 +2,22 @@
 
 import pytest
 
-from acp_runtime.core.budget import Bound, Budget, Used, dollars, nanos
+from acp_runtime.core.budget import Allowance, Bound, Budget, Scope, Used, dollars, nanos
 from acp_runtime.core.decide import decide
-from acp_runtime.core.events import BudgetReached, CallRefused, TaskEnded, TaskRetried
-from acp_runtime.core.inputs import CancelTask, Halted, ModelUsed, PromptAnswered, PromptBroke, StopSubagent
+from acp_runtime.core.effects import Permit
+from acp_runtime.core.errors import Rejected
+from acp_runtime.core.events import BudgetChanged, BudgetReached, CallRefused, TaskEnded, TaskRetried
+from acp_runtime.core.inputs import (
+    CancelTask,
+    ChannelClosed,
+    Halted,
+    ModelUsed,
+    PromptAnswered,
+    PromptBroke,
+    Reattached,
+    SetBudget,
+    StopSubagent,
+)
 from acp_runtime.core.metering import Call, CallEnd, Usage
 from acp_runtime.core.model import Order, Reason, TaskState
 from acp_runtime.core.nudge import NudgeKind, nudges_for
@@ -60,7 +72,7 @@ def test_what_counts_is_what_a_provider_may_charge(made: Call, used: Used) -> No
 def test_a_soft_bound_is_told_and_a_hard_one_refuses(
     budget: Budget, used: Used, reached: tuple[Bound, ...], refused: str | None
 ) -> None:
-    assert (budget.reached(used), budget.refusal(used)) == (reached, refused)
+    assert (budget.reached(used), Allowance(Scope.AGENT, "s", budget, used).refusal) == (reached, refused)
 
 
 def test_bounds_that_make_no_sense_are_named() -> None:
@@ -110,6 +122,53 @@ def test_each_bound_is_told_once_in_the_fact_that_it_is_reached() -> None:
     ]
 
 
+CHANGES = (
+    (Budget(tokens=10), Budget(tokens=20), (), Budget(tokens=20)),
+    (Budget(tokens=10, cost=5), Budget(cost=7), (), Budget(tokens=10, cost=7)),
+    (Budget(tokens=10, cost=5), Budget(), (Bound.TOKENS,), Budget(cost=5)),
+    (Budget(tokens=10, soft_tokens=8), Budget(tokens=6), (), Budget(tokens=6)),
+    (Budget(tokens=10), Budget(soft_tokens=4), (Bound.COST,), Budget(tokens=10, soft_tokens=4)),
+)
+
+
+@pytest.mark.parametrize(("before", "bounds", "without", "after_it"), CHANGES)
+def test_a_change_leaves_what_it_does_not_name(
+    before: Budget, bounds: Budget, without: tuple[Bound, ...], after_it: Budget
+) -> None:
+    assert before.changed(bounds, without) == after_it
+
+
+@pytest.mark.requirement("D06.11")
+def test_a_bound_that_was_reached_and_then_changed_is_told_anew_and_another_one_is_not() -> None:
+    state, told = ready(spawn(order=ORDER)), []
+    raised = Budget(tokens=2_000, soft_tokens=800, cost=DOLLAR)
+    for given in (
+        ModelUsed(Used(1_000)),
+        SetBudget(raised, "operator"),
+        ModelUsed(Used(1_000)),
+        ModelUsed(Used(2_000)),
+    ):
+        for event in decide(state, given, 0)[0]:
+            before, state = state, fold(state, (event,))
+            told += nudges_for(before, state, event)
+    assert [each.reason for each in told] == ["soft_tokens", "tokens", "tokens"]
+    assert len({each.id for each in told}) == len(told)
+    assert told[-1].cause == "the budget of 2,000 tokens is used up (2,000 used)"
+
+
+def test_a_changed_budget_is_called_for_as_long_as_the_agent_is_in_reach_and_again_after_a_loss() -> None:
+    state = ready(spawn(order=ORDER))
+    change = SetBudget(Budget(tokens=5), "parent")
+    assert decide(state, change, 0)[1] == (Permit(1, (), 1),)
+    state = after(state, change)
+    assert decide(state, change, 0) == ((), ()), "the same budget again is no change"
+    lost = after(state, ChannelClosed(1, "eof"))
+    assert Permit(1, (), 1) in decide(lost, Reattached(1, adopted=True), 0)[1]
+    stop = StopSubagent(Reason.STOPPED_BY_PARENT, "parent", "enough"), Halted(1, confirmed=True)
+    with pytest.raises(Rejected, match="no longer running"):
+        decide(after(state, *stop), SetBudget(Budget(), "operator"), 0)
+
+
 ENDS = (
     PromptAnswered(1, "bg-0000000000.t1", "end_turn", 1),
     PromptAnswered(1, "bg-0000000000.t1", "refusal", 0),
@@ -152,5 +211,10 @@ def test_what_happened_is_told_in_the_log_of_the_subagent() -> None:
     told = [
         tell(BudgetReached(at=0, bound=Bound.COST, cause="it is"), lambda _: ""),
         tell(CallRefused(at=0, task_id="t", cause="it is"), lambda _: ""),
+        tell(BudgetChanged(at=0, budget=Budget(tokens=5), by="operator", period=1), lambda _: ""),
     ]
-    assert [(each.kind, each.text) for each in told if each] == [("budget_reached", "it is"), ("call_refused", "it is")]
+    assert [(each.kind, each.text) for each in told if each] == [
+        ("budget_reached", "it is"),
+        ("call_refused", "it is"),
+        ("budget_changed", "5 tokens"),
+    ]

@@ -2,7 +2,7 @@ import json
 from decimal import Decimal
 from pathlib import Path
 
-from acp_runtime.core.budget import Budget, Used
+from acp_runtime.core.budget import Allowance, Budget, Scope, Used
 from acp_runtime.core.prices import Price
 from acp_runtime.egress.registry import builtin_registries
 from acp_runtime.egress.rules import Rules
@@ -26,8 +26,7 @@ def whole() -> Account:
             Path("/run/x/model.sock"),
             Route.parse("https://host/v1", key=key, key_form="x-api-key"),
             (Price.of("m", input=Decimal("0.1"), output=Decimal(3), prompt_over=200),),
-            Budget(tokens=5, soft_cost=7),
-            Used(3, 4, "x"),
+            (Allowance(Scope.AGENT, "bg-1", Budget(tokens=5, soft_cost=7), Used(3, 4, "x")),),
         ),
         EgressWay(8791, Path("/run/x/egress.sock"), Rules.parse(["*.example.org:443"]), (moved,)),
         RelayWay("c1", ("/relay", "attach"), "0:0", {"DOCKER_HOST": "unix:///x"}, "token"),
@@ -41,8 +40,7 @@ def test_an_account_is_read_as_it_was_sent():
     assert (read.relay, read.egress) == (account.relay, account.egress)
     assert read.model is not None
     assert account.model is not None
-    assert (read.model.prices, read.model.budget) == (account.model.prices, account.model.budget)
-    assert read.model.used == account.model.used
+    assert (read.model.prices, read.model.allowances) == (account.model.prices, account.model.allowances)
 
 
 def test_no_account_shows_its_key_or_its_token():
