@@ -345,14 +345,16 @@ class Reached:
     bytes_down: int
 
 
-UsageBy = Literal["task", "subagent", "parent", "model"]
+UsageBy = Literal["task", "subagent", "parent", "tree", "model"]
 
 
 @dataclass(frozen=True, slots=True)
 class UsageView:
-    """What calls of models used, summed for one task, subagent, parent or model; what is not told apart is None.
+    """What calls of models used, summed for one task, subagent, parent, tree or model; what is not told apart is None.
 
     With `by="task"` what a subagent called outside of its tasks has no `task`. `model` is empty where it is not known.
+    A tree is told by the subagent at its top, with the number of its `agents` and the `seconds` that all their tasks
+    took together.
     """
 
     spent: Spending
@@ -361,3 +363,5 @@ class UsageView:
     name: str | None = None
     task: str | None = None
     model: str | None = None
+    agents: int | None = None
+    seconds: float | None = None

@@ -207,7 +207,9 @@ def _add_looks(verbs: "Verbs[Parser]") -> None:
     search.add_argument("--limit", type=int, default=20, metavar="N")
     usage = _add(verbs, "usage", "show what calls of models used: tokens and cost", "json")
     usage.add_argument("id", nargs="?", help="of this subagent only")
-    usage.add_argument("--by", choices=("task", "agent", "parent", "model"), default="agent", help="default: agent")
+    by = ("task", "agent", "parent", "tree", "model")
+    usage.add_argument("--by", choices=by, default="agent", help="default: agent")
+    usage.add_argument("--tree", action="store_const", dest="by", const="tree", help="as --by tree: with all below it")
     budget = _add(verbs, "budget", "show what a subagent may use of its models, or change it", "json", "quiet")
     budget.add_argument("id")
     for name, metavar, what in (("tokens", "N", "tokens"), ("cost", "USD", "dollars")):

@@ -13,13 +13,14 @@ _HEADS: Final = {
     "task": ("NAME", "TASK"),
     "agent": ("NAME", "ID"),
     "parent": ("PARENT",),
+    "tree": ("NAME", "ID", "AGENTS", "TIME"),
     "model": ("MODEL",),
 }
 _COUNTS: Final = ("calls", "input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens")
 
 
 def usage(options: argparse.Namespace) -> int:
-    """Print a line for each task, subagent, parent or model; with `--json` an object each."""
+    """Print a line for each task, subagent, parent, tree or model; with `--json` an object each."""
     asking = Asking(options)
     given = {} if options.id is None else {"subagent": asking.find(options.id)}
     found = asking.call("usage", by="subagent" if options.by == "agent" else options.by, **given)
@@ -40,6 +41,8 @@ def _names(by: str, row: dict[str, Any]) -> tuple[str, ...]:
             return row["name"], row["task"] or "outside of tasks"
         case "agent":
             return row["name"], row["subagent"]
+        case "tree":
+            return row["name"] or "?", row["subagent"], str(row["agents"]), f"{row['seconds']:.0f} s"
         case _:
             return (row[by] or "?",)
 

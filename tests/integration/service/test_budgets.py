@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from acp_runtime.callers import OPERATOR
+from acp_runtime.callers import OPERATOR, Leader
 from acp_runtime.clock import SystemClock
 from acp_runtime.core.budget import Allowance, Bound, Budget, Scope, Used, nanos
 from acp_runtime.core.errors import Rejected
+from acp_runtime.core.lineage import Orchestration
 from acp_runtime.core.metering import CallEnd, Usage
 from acp_runtime.core.model import Order, TaskState
 from acp_runtime.manager.launcher import LaunchError, LaunchRequest
@@ -224,3 +225,19 @@ async def test_a_change_beyond_the_ceiling_or_without_sense_is_refused_and_chang
         with pytest.raises(Rejected, match="nothing measures what agents") as refused:
             await runtime.set_budget(OPERATOR, view.id, Budget(tokens=5))
         assert refused.value.kind == "budget_unmeasured"
+
+
+@pytest.mark.requirement("D09.16")
+async def test_who_leads_others_gives_them_no_more_than_it_has_and_itself_nothing(ground: Ground) -> None:
+    ground.changes["orchestration"] = Orchestration(max_spawn_depth=2)
+    async with ground.runtime() as runtime:
+        request = ground.request("[[say:x]]", keep=True, role="orchestrator", budget=Budget(tokens=400))
+        leader = await runtime.spawn(PARENT, request)
+        me = Leader(leader.id)
+        leaf = await runtime.spawn(me, ground.request("[[say:x]]", keep=True, budget=Budget(tokens=100)))
+        assert (await runtime.set_budget(me, leaf.id, Budget(tokens=400))).budget.tokens == 400
+        with pytest.raises(Rejected, match="a budget of 401 tokens where 400 tokens is allowed"):
+            await runtime.set_budget(me, leaf.id, Budget(tokens=401))
+        with pytest.raises(Rejected, match="Unknown background subagent"):
+            await runtime.set_budget(me, leader.id, Budget(tokens=500))
+        assert (await runtime.set_budget(PARENT, leaf.id, Budget(tokens=900))).budget.tokens == 900
