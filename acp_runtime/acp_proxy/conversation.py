@@ -103,6 +103,10 @@ class Conversation:
         await self._children.close()
         await asyncio.gather(*(courier.close() for courier in self._sessions.values()))
 
+    def expects(self, message: Any) -> bool:
+        """Return whether a message without a method answers a request to the agent that is remembered here."""
+        return isinstance(message, dict) and (self._agent.owns(message) or _key(message) in self._pending)
+
     # ---- what the editor says
 
     def from_editor(self, line: bytes | Oversized) -> Passed:

@@ -39,14 +39,16 @@ class OwnRequests:
         """Wait no longer for an answer. Idempotent."""
         self._open.pop(ident, None)
 
+    def owns(self, message: Message) -> bool:
+        """Return whether a message answers one of ours."""
+        ident = message.get("id")
+        return message.get("method") is None and isinstance(ident, str) and ident.startswith(self._prefix)
+
     def taken(self, message: Any) -> bool:
         """Return whether a message answers one of ours; who asked is told."""
-        if not isinstance(message, dict) or message.get("method") is not None:
+        if not isinstance(message, dict) or not self.owns(message):
             return False
-        ident = message.get("id")
-        if not isinstance(ident, str) or not ident.startswith(self._prefix):
-            return False
-        answer = self._open.pop(ident, None)
+        answer = self._open.pop(message["id"], None)
         if answer is not None and not answer.done():
             answer.set_result(message)
         return True

@@ -6,12 +6,11 @@ agent's process group nothing stays. Killed, the proxy loses nothing: subagents 
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import IO, Final
 
 from acp_runtime.acp_proxy.conversation import Conversation
+from acp_runtime.acp_proxy.ordered import Ordered
 from acp_runtime.acp_proxy.process import AgentProcess
 from acp_runtime.acp_proxy.streams import Incoming, Outgoing, check_stream
 from acp_runtime.wire.ndjson import Oversized
@@ -34,14 +33,13 @@ class Proxy:
         self._to_editor = Outgoing(self._editor_crowded, self._ending.set)
         # An agent that has closed its input may still speak; its end is told by its output and its exit.
         self._to_agent = Outgoing(self._agent_crowded)
-        self._waiting: deque[bytes | Oversized] = deque()
-        self._held: asyncio.Task[list[bytes]] | None = None
         self._conversation = Conversation(
             environ,
             say_editor=lambda line: self._to_editor.write([line]),
             say_agent=lambda line: self._to_agent.write([line]),
             wake=wake,
         )
+        self._lines = Ordered(self._conversation.from_editor, self._to_agent.write, self._editor_held)
 
     def terminate(self) -> None:
         """End at once, as a signal asks."""
@@ -65,7 +63,7 @@ class Proxy:
             await self._from_editor.connect(given)
             await self._ending.wait()
             self._from_editor.close()
-            await self._pass_held()
+            await self._lines.empty(0.0 if self._urgent else LAST_WORDS_SECONDS)
             await self._to_agent.close()
         finally:
             code = await agent.end(urgent=self._urgent)
@@ -86,36 +84,10 @@ class Proxy:
     # ---- what comes
 
     def _editor_said(self, lines: list[bytes | Oversized]) -> None:
-        self._waiting.extend(lines)
-        if self._held is None:
-            self._go_on()
+        self._lines.put(lines)
 
-    def _go_on(self) -> None:
-        """Pass on what waits, up to a message that has to be held; what comes after it keeps its place."""
-        passed: list[bytes] = []
-        while self._waiting and self._held is None:
-            found = self._conversation.from_editor(self._waiting.popleft())
-            if isinstance(found, list):
-                passed += found
-            else:
-                self._from_editor.hold(_HELD)
-                self._held = asyncio.create_task(found, name="acp-prompt")
-                self._held.add_done_callback(self._let_go)
-        self._to_agent.write(passed)
-
-    def _let_go(self, held: "asyncio.Task[list[bytes]]") -> None:
-        self._held = None
-        if not held.cancelled():
-            self._to_agent.write(held.result())
-        self._from_editor.release(_HELD)
-        self._go_on()
-
-    async def _pass_held(self) -> None:
-        """Pass on what the editor said before it left."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_WORDS_SECONDS):
-                while self._held is not None and not self._urgent:
-                    await asyncio.wait((self._held,))
+    def _editor_held(self, held: bool) -> None:
+        (self._from_editor.hold if held else self._from_editor.release)(_HELD)
 
     def _agent_said(self, lines: list[bytes | Oversized]) -> None:
         self._to_editor.write([passed for line in lines for passed in self._conversation.from_agent(line)])

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 
+from acp_runtime.acp_proxy.link import Link
 from acp_runtime.acp_proxy.proxy import Proxy
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.signals import Signals
@@ -15,17 +16,17 @@ from acp_runtime.places import environment
 
 
 def acp(options: argparse.Namespace) -> int:
-    """Start the agent and serve the editor on standard input and output, until one of them ends."""
+    """Serve an editor on standard input and output, with the agent that is started for it, until one of them ends.
+
+    Without a command a conductor is served, which has the agent.
+    """
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
-    if not command:
-        Talk().tell("subagents acp: which agent? Give its command after --, as: subagents acp -- opencode acp")
-        return Exit.USAGE
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="subagents acp: %(message)s")
     return asyncio.run(_serve(command, wake=options.wake))
 
 
 async def _serve(command: list[str], *, wake: bool) -> int:
-    proxy = Proxy(command, environment(), wake=wake)
+    proxy = Proxy(command, environment(), wake=wake) if command else Link(environment(), wake=wake)
     signals = Signals(proxy.terminate)
     # Copies, so that the streams of this process stay what they are until its end.
     given = os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)

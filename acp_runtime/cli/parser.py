@@ -294,7 +294,12 @@ def _add_acp(verbs: "Verbs[Parser]") -> None:
     proxy.add_argument(
         "--wake", action="store_true", help="begin a turn of the agent by itself when a subagent has news for it"
     )
-    proxy.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the agent's command")
+    proxy.add_argument(
+        "command",
+        nargs=argparse.REMAINDER,
+        metavar="-- COMMAND",
+        help="the agent's command; without one, be a link of a conductor's chain",
+    )
 
 
 def _add_mcp(verbs: "Verbs[Parser]") -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from acp_runtime.acp_proxy.streams import LINE_CAP, Incoming, Outgoing
 from acp_runtime.detached import wait_for_end
-from tests.agents.raw_client import LIMIT, RawClient, stop_reason
+from tests.agents.raw_client import LIMIT, stop_reason
 from tests.contract.conftest import processes_of
 from tests.integration.acp_proxy.conftest import AGENTS, COMMAND, Start
 
@@ -118,14 +118,10 @@ def test_an_agent_ends_when_its_proxy_is_killed(start: Start, tmp_path: Path) ->
     assert all(wait_for_end(pid, LIMIT) for pid in processes_of(tmp_path))
 
 
-def test_what_cannot_be_served_is_told_and_nothing_is_started(tmp_path: Path, start: Start) -> None:
+def test_what_cannot_be_served_is_told_and_nothing_is_started(start: Start) -> None:
     editor = start(command=("/nonexistent/agent",))
     assert editor.end() == 2
     assert b"'/nonexistent/agent' cannot be run: No such file" in editor.stderr.read()
-    bare = RawClient(tmp_path, COMMAND, "acp")
-    assert bare.end() == 2
-    assert b"which agent?" in bare.stderr.read()
-    bare.close()
 
 
 async def test_a_side_that_does_not_read_keeps_the_other_from_being_read() -> None:
