@@ -43,6 +43,10 @@ class Address:
         `private`: it may be without TLS, on a private network.
         """
         found = _URL.fullmatch(url)
+        if found is not None and "@" in found[2]:
+            # The name and the secret before the host are not repeated.
+            bare = f"{found[1]}://{found[2].rpartition('@')[2]}{found[3]}"
+            raise _bad(bare, "has a name or a password before its host, which is not kept secret here", "leave it out")
         if found is None or leaves(found[3].encode()):
             raise _bad(url, "is not of the form https://HOST[:PORT][/PATH]", "correct it")
         scheme = found[1]

@@ -135,7 +135,8 @@ def test_programs_are_told_where_their_registries_are():
     [
         ({"index": "http://mirror.example.org"}, False, "use https"),
         ({"index": "https://127.0.0.1/x"}, True, "an address"),
-        ({"index": "https://user@mirror.example.org"}, False, "user name"),
+        ({"index": "https://user@mirror.example.org"}, False, "a name or a password"),
+        ({"index": "https://user:pa55@mirror.example.org"}, False, "'https://mirror.example.org' has a name"),
         ({"index": "mirror.example.org"}, False, "https://HOST"),
         ({"index": "https://mirror.example.org/?x"}, False, "https://HOST"),
         ({"index": "https://mirror.example.org/a/../b"}, False, "https://HOST"),
