@@ -101,6 +101,7 @@ class SubagentView:
     work could not be taken out. `spent` is of all its tasks, and of what it called outside of one;
     `budget` is what it may use, costs in nano-dollars. `granted`: what its task may reach beside its preset, as rules.
     `role_note` says why its role is not what was asked for; `depth` counts from 1, the subagents of an outer parent.
+    `awaits`: those that it leads work, or have news for which it will be woken.
     """
 
     id: str
@@ -147,6 +148,7 @@ class SubagentView:
     role: Role = Role.LEAF
     role_note: str = ""
     depth: int = 1
+    awaits: bool = False
 
     @property
     def newest(self) -> TaskView:
@@ -160,8 +162,11 @@ class SubagentView:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing goes on without a word of its parent: every task is over. An ended subagent has no other."""
-        return self.queued == 0 and all(task.state.over for task in self.tasks)
+        """Whether nothing goes on without a word of its parent: every task is over. An ended subagent has no other.
+
+        One that leads others has settled when they have, and it was told.
+        """
+        return self.queued == 0 and not self.awaits and all(task.state.over for task in self.tasks)
 
 
 class Outcome(StrEnum):

@@ -19,7 +19,7 @@ _USUAL: Final = Orchestration()
 _YES: Final = frozenset({"true", "1", "yes", "on"})
 _NO: Final = frozenset({"false", "0", "no", "off"})
 _MOST: Final = 1_000_000  # beyond every number of agents that a machine has room for
-_BOUNDS: Final = {"max_spawn_depth": (1, DEEPEST), "max_concurrent_children": (1, _MOST)}
+_BOUNDS: Final = {"max_spawn_depth": (1, DEEPEST), "max_concurrent_children": (1, _MOST), "wakes": (0, _MOST)}
 
 
 def _number(name: str) -> Any:
@@ -44,6 +44,9 @@ class OrchestrationTable(Table):
     )
     max_concurrent_children: _number("max_concurrent_children") = key(  # type: ignore[valid-type]
         _USUAL.max_concurrent_children, "of one orchestrator at one time", "subagents"
+    )
+    wakes: _number("wakes") = key(  # type: ignore[valid-type]
+        _USUAL.wakes, "in a row for news of its subagents alone, until an orchestrator is left in peace", "prompts"
     )
 
 

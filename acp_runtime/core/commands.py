@@ -24,10 +24,11 @@ WISH_OPTIONS = (
 
 def send(draft: Draft, given: Send) -> None:
     """Queue a task. Kinds: not_running, queue_full."""
-    _queue(draft, given.text)
+    if not given.woken or all(task.state.over for task in draft.state.tasks):
+        _queue(draft, given.text, woken=given.woken)
 
 
-def _queue(draft: Draft, text: str) -> None:
+def _queue(draft: Draft, text: str, *, woken: bool = False) -> None:
     state = draft.state
     _must_run(draft)
     if len(state.queued) >= state.limits.queue:
@@ -35,7 +36,7 @@ def _queue(draft: Draft, text: str) -> None:
             f"{state.name} has {len(state.queued)} queued tasks, the limit; wait for one to end or raise limits.queue"
         )
         raise Rejected("queue_full", full)
-    draft.queue(text)
+    draft.queue(text, woken=woken)
 
 
 def _must_run(draft: Draft) -> None:

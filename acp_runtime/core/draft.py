@@ -1,5 +1,6 @@
 """A decision in the making: the state as it will be, and the events that make it so."""
 
+from dataclasses import replace
 from typing import Final
 
 from acp_runtime.core.events import (
@@ -17,7 +18,7 @@ from acp_runtime.core.evolve import evolve
 from acp_runtime.core.ids import task_id
 from acp_runtime.core.model import HOLDING_THE_QUEUE, Lifecycle, Reason, Steering, Step, Subagent, Task, TaskState
 from acp_runtime.core.request import RequestKind
-from acp_runtime.core.timers import milliseconds, retry_at
+from acp_runtime.core.timers import milliseconds, retry_at, stop_seconds
 
 PROMPTED: Final = frozenset(RequestKind) - HOLDING_THE_QUEUE
 _QUEUED_OUTCOME: Final = {
@@ -69,9 +70,10 @@ class Draft:
         if state.order.one_shot and not over and all(task.state.over for task in state.tasks):
             self.stop(Reason.FINISHED, by="manager", cause="its one task has ended", failed=False)
 
-    def queue(self, text: str) -> None:
+    def queue(self, text: str, *, woken: bool = False) -> None:
         number = self.state.task_count + 1
-        self.emit(TaskQueued(at=self.now, task_id=task_id(self.state.id, number), number=number, text=text))
+        ident = task_id(self.state.id, number)
+        self.emit(TaskQueued(at=self.now, task_id=ident, number=number, text=text, woken=woken))
 
     def start(self, step: Step, seconds: float, *, by: str = "", counted: bool = True) -> None:
         """Begin the next attempt with its first step."""
@@ -117,7 +119,7 @@ class Draft:
         An agent that is out of reach is not asked to end its task: it may have done so, and its journal tells.
         """
         lost = self.state.lifecycle is Lifecycle.LOST
-        deadline = self.after(self.state.limits.stop)
+        deadline = self.after(stop_seconds(replace(self.state, leading=self.state.order.lineage.leads)))
         self.emit(
             StopRequested(
                 at=self.now, reason=reason, by=by, cause=cause, failed=failed, deadline=deadline, kind=kind or reason

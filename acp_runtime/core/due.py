@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from acp_runtime.core.commands import close
 from acp_runtime.core.draft import Draft
-from acp_runtime.core.ending import finish
+from acp_runtime.core.ending import finish, leave_subtree
 from acp_runtime.core.events import LossConfirmed, SteerEnded, StepReached
 from acp_runtime.core.inputs import DeadlinePassed
 from acp_runtime.core.model import Reason, Steering, Step, TaskState
@@ -20,6 +20,9 @@ def deadline_passed(draft: Draft, _given: DeadlinePassed) -> None:
 
 
 def _stop(draft: Draft) -> None:
+    if draft.state.leading:
+        leave_subtree(draft)
+        return
     finish(draft, confirmed=False, exported=False)
 
 

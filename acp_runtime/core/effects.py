@@ -81,6 +81,13 @@ class Inspect(Effect):
 
 
 @dataclass(frozen=True, slots=True)
+class Disband(Effect):
+    """Cancel what the agent works on and end all subagents that it leads, the deepest first; report `SubtreeOver`."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class Halt(Effect):
     """End the agent, export its work and remove its sandbox, and unless it is kept all else; report `Halted`."""
 

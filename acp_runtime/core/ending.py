@@ -1,8 +1,21 @@
 """The last step of a stop: what is still open ends, and the subagent with it."""
 
 from acp_runtime.core.draft import Draft
-from acp_runtime.core.events import SubagentFailed, SubagentStopped
+from acp_runtime.core.events import SubagentFailed, SubagentStopped, SubtreeEnded
+from acp_runtime.core.inputs import SubtreeOver
 from acp_runtime.core.model import Reason, Stop, Task, TaskState
+
+
+def subtree_over(draft: Draft, given: SubtreeOver) -> None:
+    """Let a subagent that is being stopped go on with its own end."""
+    if given.attempt == draft.state.attempt:
+        leave_subtree(draft)
+
+
+def leave_subtree(draft: Draft) -> None:
+    """Wait no longer for those that a subagent leads; nothing when it waits for none."""
+    if draft.state.leading:
+        draft.emit(SubtreeEnded(at=draft.now, deadline=draft.after(draft.state.limits.stop)))
 
 
 def finish(draft: Draft, *, confirmed: bool, exported: bool, given: bool = True) -> None:

@@ -135,6 +135,13 @@ class StopRequested(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SubtreeEnded(Event):
+    """Those that it led have ended, or were given up; now it ends itself, until `deadline`."""
+
+    deadline: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SubagentStopped(Event):
     """The end of a subagent that was stopped; `confirmed` is False when the engine could not prove the removal.
 
@@ -155,9 +162,12 @@ class SubagentFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskQueued(Event):
+    """`woken`: by the manager, which has news for a subagent that leads others."""
+
     task_id: str
     number: int
     text: str
+    woken: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,5 +345,5 @@ SUBAGENT_EVENTS: tuple[type[Event], ...] = (
     SubagentRequested, BootBegan, AttemptStarted, StepReached, SessionOpened, ChannelLost, ChannelRecovered,
     RecoveryRefused, LossConfirmed, AgentDied, StopRequested, SubagentStopped, SubagentFailed, TaskQueued, TaskStarted,
     PromptSent, TaskRetried, CancelRequested, TaskEnded, RequestOpened, RequestClosed, SteerRequested, SteerEnded,
-    TranscriptAdded, BudgetReached, BudgetChanged, CallRefused, EgressChanged,
+    TranscriptAdded, BudgetReached, BudgetChanged, CallRefused, EgressChanged, SubtreeEnded,
 )  # fmt: skip

@@ -28,6 +28,7 @@ from acp_runtime.core.events import (
     SubagentFailed,
     SubagentRequested,
     SubagentStopped,
+    SubtreeEnded,
     TaskEnded,
     TaskQueued,
     TaskRetried,
@@ -149,13 +150,20 @@ def _lifecycle(state: Subagent, event: Event, before: Lifecycle) -> Subagent:
             state = _heard_first(replace(state, refused=""), event.at, anew=event.adopted)
         case RecoveryRefused() | LossConfirmed():
             state = _out_of_reach(state, event)
-        case StopRequested():
-            stop = Stop(event.reason, event.by, event.cause, event.failed, event.deadline, event.kind)
-            state = replace(state, stop=stop, deadline=event.deadline, step=None, idle_since=None, refused="")
+        case StopRequested() | SubtreeEnded():
+            state = _stopping(state, event)
         case SubagentStopped() | SubagentFailed():
             state = replace(state, confirmed=event.confirmed, exported=event.exported, deadline=None, lost_at=None)
-            state = replace(state, requests=())
+            state = replace(state, requests=(), leading=False)
     return state
+
+
+def _stopping(state: Subagent, event: StopRequested | SubtreeEnded) -> Subagent:
+    if isinstance(event, SubtreeEnded):
+        return replace(state, leading=False, deadline=event.deadline)
+    stop = Stop(event.reason, event.by, event.cause, event.failed, event.deadline, event.kind)
+    state = replace(state, stop=stop, deadline=event.deadline, step=None, idle_since=None, refused="")
+    return replace(state, leading=state.order.lineage.leads)
 
 
 def _out_of_reach(state: Subagent, event: RecoveryRefused | LossConfirmed) -> Subagent:
@@ -229,7 +237,7 @@ def _idle(state: Subagent, event: Event) -> int | None:
 
 
 def _queued(state: Subagent, event: TaskQueued) -> Subagent:
-    task = Task(id=event.task_id, number=event.number, text=event.text)
+    task = Task(id=event.task_id, number=event.number, text=event.text, woken=event.woken)
     return replace(state, tasks=(*state.tasks, task), task_count=event.number, idle_since=None)
 
 

@@ -44,7 +44,10 @@ class Spawn(Command):
 
 @dataclass(frozen=True, slots=True)
 class Send(Command):
+    """`woken`: by the manager, for news of those that it leads; nothing where the subagent has something to do."""
+
     text: str
+    woken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +280,13 @@ class Halted(Observation):
     confirmed: bool
     exported: bool = True
     accepted: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SubtreeOver(Observation):
+    """All that it led have ended, while it is being stopped itself."""
+
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,12 +28,14 @@ class Role(StrEnum):
 class Orchestration:
     """What trees may be. Those at depth 0 to `max_spawn_depth` - 1 may spawn; 1 is a flat tree.
 
-    `enabled`: without it everybody is a leaf. `max_concurrent_children`: of one orchestrator at one time.
+    `enabled`: without it everybody is a leaf. `max_concurrent_children`: of one orchestrator at one time. `wakes`: so
+    often in a row an idle orchestrator is woken for news of its subagents, until somebody else sends it a task.
     """
 
     max_spawn_depth: int = 1
     enabled: bool = True
     max_concurrent_children: int = 3
+    wakes: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,11 @@ class Lineage:
     def leads(self) -> bool:
         """Whether it may have subagents of its own."""
         return self.role is Role.ORCHESTRATOR
+
+    @property
+    def below(self) -> int:
+        """How many levels there may be below it."""
+        return max(1, self.deepest - self.depth) if self.leads else 0
 
 
 def name_of(subagent: str) -> str:

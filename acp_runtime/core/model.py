@@ -86,6 +86,7 @@ class Reason(StrEnum):
     STOPPED_BY_PARENT = "stopped_by_parent"
     STOPPED_BY_OPERATOR = "stopped_by_operator"
     STOPPED_BY_ANCESTOR = "stopped_by_ancestor"
+    PARENT_ENDED = "parent_ended"
     START_FAILED = "start_failed"
     START_TIMEOUT = "start_timeout"
     IDLE_TIMEOUT = "idle_timeout"
@@ -245,7 +246,7 @@ class Task:
     `doomed`: why it fails whatever its agent makes of that: a call of a model was refused, and will be. `logged_out`:
     why one was refused for want of a login, until it is given again.
     `put_off`: its deadline came in a loss or right behind one, and was moved for that; only another manager moves it
-    again. `wishes`: what it was refused to reach, and asked for.
+    again. `wishes`: what it was refused to reach, and asked for. `woken`: queued by the manager, for news alone.
     """
 
     id: str
@@ -267,6 +268,7 @@ class Task:
     doomed: str = ""
     logged_out: str = ""
     wishes: tuple[Wish, ...] = ()
+    woken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +294,7 @@ class Subagent:
     the running prompt when that begins at `answer_at`. `asked` is the highest number of an attempt's requests.
     `refused`: in what words the holder of an agent that is out of reach turned its manager down. `reached`: the bounds
     of its budget that it has come to, in the budget's `period`: the count of its changes.
+    `leading`: it is being stopped, and those that it leads are to end before it does.
     """
 
     id: str
@@ -335,6 +338,7 @@ class Subagent:
     reached: tuple[Bound, ...] = ()
     wish_count: int = 0
     period: int = 0
+    leading: bool = False
 
     @property
     def active(self) -> Task | None:

@@ -63,6 +63,7 @@ _ENDS: Final = {
     Reason.STOPPED_BY_PARENT: NudgeKind.STOPPED,
     Reason.STOPPED_BY_OPERATOR: NudgeKind.STOPPED,
     Reason.STOPPED_BY_ANCESTOR: NudgeKind.STOPPED,
+    Reason.PARENT_ENDED: NudgeKind.STOPPED,
     Reason.START_TIMEOUT: NudgeKind.TIMED_OUT,
     Reason.IDLE_TIMEOUT: NudgeKind.TIMED_OUT,
     Reason.LIFETIME: NudgeKind.TIMED_OUT,

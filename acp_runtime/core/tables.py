@@ -22,6 +22,7 @@ from acp_runtime.core.events import (
     StopRequested,
     SubagentFailed,
     SubagentStopped,
+    SubtreeEnded,
     TaskEnded,
     TaskRetried,
     TaskStarted,
@@ -53,6 +54,7 @@ LIFECYCLE: Final[dict[Lifecycle, dict[type[Event], Lifecycle]]] = {
         StopRequested: Lifecycle.STOPPING,
     },
     Lifecycle.STOPPING: {
+        SubtreeEnded: Lifecycle.STOPPING,
         SubagentStopped: Lifecycle.STOPPED,
         SubagentFailed: Lifecycle.FAILED,
     },

@@ -7,7 +7,7 @@ milliseconds.
 from dataclasses import replace
 from typing import Literal
 
-from acp_runtime.core.effects import Answer, Cancel, Effect, Halt, Inspect, Launch, Permit, Prompt, Steer
+from acp_runtime.core.effects import Answer, Cancel, Disband, Effect, Halt, Inspect, Launch, Permit, Prompt, Steer
 from acp_runtime.core.model import Lifecycle, Step, Subagent, TaskState
 from acp_runtime.core.wishes import granted
 
@@ -97,9 +97,14 @@ def taken_over(state: Subagent, now: int) -> Subagent:
     return replace(state, deadline=max(state.deadline, now + milliseconds(seconds)))
 
 
+def stop_seconds(state: Subagent) -> float:
+    """Return how long the step of a stop may take that a subagent is in: each level below it as long as itself."""
+    return state.limits.stop * (state.order.lineage.below if state.leading else 1)
+
+
 def _grace(state: Subagent) -> float | None:
     """Return how many seconds an end or a loss may take; None for a subagent that is in neither."""
-    return {Lifecycle.STOPPING: state.limits.stop, Lifecycle.LOST: state.limits.lost_grace}.get(state.lifecycle)
+    return {Lifecycle.STOPPING: stop_seconds(state), Lifecycle.LOST: state.limits.lost_grace}.get(state.lifecycle)
 
 
 def outstanding(state: Subagent) -> tuple[Effect, ...]:
@@ -107,7 +112,7 @@ def outstanding(state: Subagent) -> tuple[Effect, ...]:
     if state.lifecycle.over or state.lifecycle is Lifecycle.REQUESTED:
         return ()
     if state.lifecycle is Lifecycle.STOPPING:
-        return (Halt(state.attempt),)
+        return (Disband(state.attempt),) if state.leading else (Halt(state.attempt),)
     if state.lifecycle is Lifecycle.STARTING:
         return () if state.step is Step.BACKOFF else (Launch(state.attempt),)
     if state.lifecycle is Lifecycle.LOST:

@@ -18,10 +18,13 @@ INSPECT_SECONDS: Final = 0.2
 FATE_SECONDS: Final = 2.0
 
 
-def prompt_of(state: Subagent, task_id: str) -> tuple[str, dict[str, str]]:
-    """Return the text of a task's prompt with the note before it, and what goes along for the agent's own log."""
+def prompt_of(state: Subagent, task_id: str, told: str = "") -> tuple[str, dict[str, str]]:
+    """Return the text of a task's prompt, and what goes along for the agent's own log.
+
+    The note stands before the task's text, and behind it what is `told` of those that the subagent leads.
+    """
     task = state.task(task_id)
-    words = [each for each in ((task.note, task.text) if task is not None else ()) if each]
+    words = [each for each in ((task.note, task.text, told) if task is not None else ()) if each]
     source = "spawn" if task is not None and task.number == 1 else "send"
     return "\n\n".join(words), {"purpose": state.purpose, "subagentId": state.id, "source": source}
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
-from acp_runtime.core.effects import Answer, Cancel, Effect, Halt, Inspect, Launch, Permit, Prompt, Steer
+from acp_runtime.core.effects import Answer, Cancel, Disband, Effect, Halt, Inspect, Launch, Permit, Prompt, Steer
 from acp_runtime.core.ids import request_number
 from acp_runtime.core.inputs import (
     ChannelClosed,
@@ -26,6 +26,7 @@ from acp_runtime.core.inputs import (
     StartBroke,
     SteerAnswered,
     StepBegan,
+    SubtreeOver,
 )
 from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.core.request import Questions
@@ -103,6 +104,8 @@ class Performer:
                 self._begin(effect, self.permit)
             case Inspect():
                 self._begin(effect, lambda: insist(lambda: self._inspect(effect)))
+            case Disband():
+                self._begin(effect, lambda: self._disband(effect))
             case Halt():
                 self._begin(effect, lambda: self._halt(effect))
 
@@ -237,12 +240,14 @@ class Performer:
             await self.permit()  # not with what was allowed for the task before
         self._measuring = True
         try:
-            text, meta = prompt_of(around.state(), effect.task_id)
+            told = "" if session.inherits else await around.lead.told(around.state(), effect.task_id)
+            text, meta = prompt_of(around.state(), effect.task_id, told)
             try:
                 stop_reason = await (session.claim() if session.inherits else session.prompt(text, meta, laid))
                 async with count() as left:
                     await around.store(PromptAnswered(effect.attempt, effect.task_id, stop_reason, *left))
                 session.forget_answer()
+                await around.lead.seen(around.state())
             except AgentError as error:
                 async with count() as left:
                     around.tell(PromptBroke(effect.attempt, effect.task_id, str(error), *left))
@@ -315,6 +320,13 @@ class Performer:
             await asyncio.wait(prompts, timeout=MEASURE_SECONDS + STOP_GRACE)
         return drained
 
+    async def _disband(self, effect: Disband) -> None:
+        if any(isinstance(each, Prompt) for each in self._tasks):
+            self._cancelled.set()
+            self._with_session(lambda session: session.cancel())
+        await self._around.lead.disband(self._around.state())
+        self._around.tell(SubtreeOver(effect.attempt))
+
     async def _halt(self, effect: Halt) -> None:
         state = self._around.state()
         until = asyncio.get_running_loop().time() + hearing_seconds(state)
@@ -356,7 +368,8 @@ class Performer:
         """Ask the agent to end its turn and give it a moment, so that its last words are kept."""
         prompts = [task for effect, task in self._tasks.items() if isinstance(effect, Prompt)]
         if self._session is not None and prompts and self._session.closed is None:
-            self._session.cancel()
+            if not self._cancelled.is_set():
+                self._session.cancel()
             await asyncio.wait(prompts, timeout=STOP_GRACE)
 
     async def _end_agent(self) -> Ended:

@@ -42,6 +42,7 @@ from acp_runtime.manager.entitlement import Ruled, entitled, ruled
 from acp_runtime.manager.grounds import Grounds
 from acp_runtime.manager.holder_key import HolderKey
 from acp_runtime.manager.launcher import Launcher, LaunchRequest, Progress
+from acp_runtime.manager.leading import Leading
 from acp_runtime.manager.logins import Logins
 from acp_runtime.manager.policy import Policy, Standing
 from acp_runtime.manager.surroundings import Surroundings
@@ -72,6 +73,7 @@ class Supervisor:
         keep: Path,
         progress: Progress,
         bookkeeper: Bookkeeper,
+        wakes: int,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -92,6 +94,7 @@ class Supervisor:
         self._actors: dict[str, Actor] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._admitting: set[asyncio.Task[None]] = set()
+        self._leading = Leading(store, clock, self.actor, wakes=wakes)
         self._closing = False
 
     @asynccontextmanager
@@ -173,9 +176,11 @@ class Supervisor:
         """Adopt what the log says is alive, and first write down what the end of its manager means for it."""
         await self._store.run_by(self._launcher.name)
         rows = await self._store.query("SELECT id FROM subagent WHERE lifecycle NOT IN ('stopped', 'failed')")
-        for row in rows:
-            if (committed := await self._store.load(row["id"])) is not None:
-                self._reckon(self._start(await self._inherit(committed)))  # calls may have been booked meanwhile
+        found = [await self._store.load(row["id"]) for row in rows]
+        inherited = [await self._inherit(committed) for committed in found if committed is not None]
+        for committed in inherited:  # all at once: who ends with those that it leads is to find them
+            self._reckon(self._start(committed))  # calls may have been booked meanwhile
+        await self._leading.end_orphans()
 
     async def _inherit(self, committed: Committed) -> Committed:
         """Write down what the end of its manager means: a session is lost with it, and no start is begun unasked."""
@@ -203,6 +208,8 @@ class Supervisor:
 
     async def _run(self, actor: Actor) -> None:
         subagent = actor.state.id
+        leads = actor.state.order.lineage.leads
+        watching = asyncio.create_task(self._leading.watch(actor)) if leads else None
         try:
             await actor.run(self._surroundings(actor))
         except StoreOwned:
@@ -210,11 +217,15 @@ class Supervisor:
         except Exception:
             log.exception("the actor of %s failed", subagent)
             await self._bury(subagent)
+            if leads:
+                await self._leading.end_orphans()
         finally:
             self._actors.pop(subagent, None)
             self._tasks.pop(subagent, None)
             self._told.pop(subagent, None)
             self._wished.pop(subagent, None)
+            if watching is not None:
+                watching.cancel()
 
     async def _bury(self, subagent: str) -> None:
         """Write down the end of a subagent whose actor failed: its parent must not wait for ever for a bug of ours."""
@@ -371,6 +382,7 @@ class Supervisor:
             tell=actor.tell,
             store=actor.ask,
             settled=self.bookkeeper.settled,
+            lead=self._leading,
             epoch=self._store.epoch,
             version=self._catalogue.version,
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from acp_runtime.core.inputs import Observation
 from acp_runtime.core.model import Subagent
 from acp_runtime.manager.launcher import Launcher, LaunchRequest
+from acp_runtime.manager.leading import Leading
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,5 +23,6 @@ class Surroundings:
     tell: Callable[[Observation], None]
     store: Callable[[Observation], Awaitable[object]]
     settled: Callable[[], Awaitable[None]]
+    lead: Leading
     epoch: int
     version: str

@@ -37,15 +37,23 @@ _READ: Final = (
     "(SELECT read_seq FROM cursor WHERE parent = subagent.parent AND cursor.subagent = subagent.id) "
     "ORDER BY seq DESC LIMIT 1), 0)"
 )
-_COLUMNS: Final = f"SELECT subagent.*, {_NEWEST} - {_READ} AS unread FROM subagent"  # noqa: S608 - constants
+# Whether those that it leads work, or what they have to tell will wake it: see `manager/leading.py`.
+_AWAITS: Final = (
+    f"(role = 'orchestrator' AND {OPEN} AND (EXISTS (SELECT 1 FROM subagent AS led JOIN task ON task.subagent = led.id "  # noqa: S608
+    "WHERE led.parent = 'subagent:' || subagent.id AND task.ended_seq IS NULL) OR EXISTS (SELECT 1 FROM nudge "
+    "LEFT JOIN parent ON parent.id = nudge.parent WHERE nudge.parent = 'subagent:' || subagent.id "
+    "AND nudge.state IN ('pending', 'claimed') AND coalesce(parent.wakes, 0) < {wakes:d})))"
+)
+_COLUMNS: Final = f"SELECT subagent.*, {_NEWEST} - {_READ} AS unread, {{awaits}} AS awaits FROM subagent"  # noqa: S608 - constants
 _SPENT: Final = f"SELECT subagent, task, {SUMS} FROM spent WHERE subagent"  # noqa: S608 - constants
 _OPEN_REQUESTS: Final = "SELECT * FROM request WHERE closed_seq IS NULL AND subagent"
 
 
 class Reading:
-    """The reading half of a `Runtime`. `living` gives the state of a subagent that has an actor."""
+    """The reading half of a `Runtime`. `living` gives the state of one that has an actor; `wakes`: as configured."""
 
-    def __init__(self, store: Store, clock: Clock, living: Callable[[str], Subagent | None]) -> None:
+    def __init__(self, store: Store, clock: Clock, living: Callable[[str], Subagent | None], *, wakes: int = 0) -> None:
+        self._columns = _COLUMNS.format(awaits=_AWAITS.format(wakes=wakes))
         self._store = store
         self._clock = clock
         self._living = living
@@ -54,7 +62,7 @@ class Reading:
         """Return one subagent with its newest tasks. Raises `Rejected` (unknown_subagent)."""
         scope, mine = _seen_by(caller)
         rows, tasks, requests, spent = await self._store.queries(
-            (f"{_COLUMNS} WHERE id = ? AND {scope}", (subagent, *mine)),
+            (f"{self._columns} WHERE id = ? AND {scope}", (subagent, *mine)),
             (f"SELECT * FROM task WHERE subagent = ? ORDER BY number DESC LIMIT {TASKS_SHOWN}", (subagent,)),  # noqa: S608 - a constant
             (f"{_OPEN_REQUESTS} = ? ORDER BY opened_seq", (subagent,)),
             (f"{_SPENT} = ? GROUP BY task", (subagent,)),
@@ -74,7 +82,7 @@ class Reading:
         newest = "(SELECT max(number) FROM task AS each WHERE each.subagent = task.subagent)"
         open_tasks = f"SELECT * FROM task WHERE subagent IN ({listed}) AND (ended_seq IS NULL OR number = {newest})"  # noqa: S608
         rows, tasks, requests, spent = await self._store.queries(
-            (f"{_COLUMNS} WHERE id IN ({listed}) ORDER BY created_seq", mine),
+            (f"{self._columns} WHERE id IN ({listed}) ORDER BY created_seq", mine),
             (f"{open_tasks} ORDER BY number", mine),
             (f"{_OPEN_REQUESTS} IN ({listed}) ORDER BY opened_seq", mine),
             (f"{_SPENT} IN ({listed}) GROUP BY subagent, task", mine),
@@ -180,6 +188,7 @@ class Reading:
             role=Role(row["role"]),
             role_note=row["role_note"],
             depth=row["depth"],
+            awaits=bool(row["awaits"]),
             spent=spending(*spent),
             budget=Budget(**json.loads(row["budget"])),
         )

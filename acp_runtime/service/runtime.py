@@ -61,7 +61,7 @@ class Runtime(Reapable, Accountable, Policed, Turnable, Grounded):
         self._keep = keep
         self._clock = clock
         self._reaping = reaping
-        self._reading = Reading(store, clock, self._living)
+        self._reading = Reading(store, clock, self._living, wakes=config.orchestration.wakes)
 
     @classmethod
     @asynccontextmanager
@@ -90,7 +90,16 @@ class Runtime(Reapable, Accountable, Policed, Turnable, Grounded):
             books = await stack.enter_async_context(Bookkeeper(store, path).open())
             key, policy = HolderKey.beside(path), Policy.beside(path, config)
             made = Supervisor(
-                store, clock, launcher, catalogue, key, policy=policy, keep=keep, progress=progress, bookkeeper=books
+                store,
+                clock,
+                launcher,
+                catalogue,
+                key,
+                policy=policy,
+                keep=keep,
+                progress=progress,
+                bookkeeper=books,
+                wakes=config.orchestration.wakes,
             )
             supervisor = await stack.enter_async_context(made.open())
             reaping = await stack.enter_async_context(Reaping.kept(store, launcher, keep, clock, config.daemon.reap))

@@ -56,7 +56,8 @@ class Waiting:
                     await self._store.changed(tick)
                     tick = self._store.tick
                     # What an agent says changes nothing that a wait is for, and comes many times a second.
-                    if await self._changed(waited.views, waited.seq):
+                    # For one that leads others it is theirs, and what it was told of them, that counts as well.
+                    if any(view.awaits for view in waited.views) or await self._changed(waited.views, waited.seq):
                         waited = await self._look(cursor)
         return waited
 

@@ -1,9 +1,9 @@
 """Wake-ups of an idle parent: said when there is something new to tell it, and not again while nothing is added."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 
 from acp_runtime.clock import Clock
+from acp_runtime.manager.leading import woken
 from acp_runtime.store.store import Store
 from acp_runtime.views import Wakeup
 
@@ -17,15 +17,4 @@ async def wakeups(store: Store, clock: Clock, parent: str) -> AsyncGenerator[Wak
         if not told.issuperset(found.nudges):
             yield Wakeup(found.nudges)
         told = frozenset(found.nudges)
-        await _woken(store, clock, tick, found.again)
-
-
-async def _woken(store: Store, clock: Clock, tick: int, again: int | None) -> None:
-    """Return when something was committed, or when a claim runs out at the moment `again`."""
-    changed = asyncio.ensure_future(store.changed(tick))
-    both = {changed} if again is None else {changed, asyncio.ensure_future(clock.until(again))}
-    try:
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in both:
-            each.cancel()
+        await woken(store, clock, tick, found.again)

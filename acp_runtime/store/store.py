@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -242,11 +242,12 @@ class Store:
         """Return the parent that a name belongs to: the name itself where it is no alias."""
         return await self._database.read(lambda connection: resolve(connection, storable(parent)))
 
-    async def wakeable(self, parent: str) -> outbox.Wakeable:
-        """Return the nudges that would wake a parent now; none once the loop guard holds."""
+    async def wakeable(self, parent: str, *, wakes: int | None = None) -> outbox.Wakeable:
+        """Return the nudges that would wake a parent now; none once the loop guard holds, after `wakes` or as usual."""
+        rules = self._rules if wakes is None else replace(self._rules, wakes=wakes)
 
         def work(connection: sqlite3.Connection) -> outbox.Wakeable:
-            return outbox.wakeable(connection, resolve(connection, storable(parent)), self._moment(), self._rules)
+            return outbox.wakeable(connection, resolve(connection, storable(parent)), self._moment(), rules)
 
         return await self._database.read(work)
 

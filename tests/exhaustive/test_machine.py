@@ -1,6 +1,6 @@
 """The machine, walked: every state that up to two tasks can reach, under every input and every timer.
 
-There are six walks, each with one thing that the others leave out: together they would not end in a minute. What
+There are several walks, each with one thing that the others leave out: together they would not end in a minute. What
 comes of the things mixed is wandered through at random in `tests/property`.
 """
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from acp_runtime.core.decide import decide
-from acp_runtime.core.effects import Permit
+from acp_runtime.core.effects import Disband, Halt, Permit
 from acp_runtime.core.events import (
     RequestClosed,
     SubagentRequested,
@@ -31,6 +31,7 @@ from acp_runtime.core.inputs import (
     Send,
     SessionReady,
     StopSubagent,
+    SubtreeOver,
 )
 from acp_runtime.core.model import HOLDING_THE_QUEUE, Lifecycle, Reason, TaskState
 from acp_runtime.core.request import Option, RequestKind
@@ -167,6 +168,15 @@ def test_observations_of_an_older_attempt_change_nothing(walk: Walk) -> None:
         for given in observations(state, state.attempt - 1, walk.ground):
             events, effects = decide(state, given, 0)
             assert (events, effects) == ((), ()), f"stale {given} changed a {state.lifecycle}"
+
+
+def test_who_leads_others_ends_only_after_them_or_when_they_are_given_up(walk: Walk) -> None:
+    for state, given, _, after in walk.edges:
+        assert not after.leading or after.lifecycle is Lifecycle.STOPPING
+        if state.lifecycle is not Lifecycle.STOPPING and after.lifecycle is Lifecycle.STOPPING:
+            assert outstanding(after) == ((Disband if walk.ground.leads else Halt)(after.attempt),)
+        if state.leading and not after.leading:
+            assert isinstance(given, SubtreeOver | Halted | DeadlinePassed), given
 
 
 def test_no_row_of_the_tables_is_dead() -> None:

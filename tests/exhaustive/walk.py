@@ -47,7 +47,9 @@ from acp_runtime.core.inputs import (
     SteerTask,
     StepBegan,
     StopSubagent,
+    SubtreeOver,
 )
+from acp_runtime.core.lineage import Lineage, Role
 from acp_runtime.core.logins import AGAIN, GIVE_UP
 from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, Steering, Step, Subagent
 from acp_runtime.core.observations import MANAGER_ENDED
@@ -76,6 +78,7 @@ class Ground:
     budget: int | None = None
     reaches: bool = False
     logs_in: bool = False
+    leads: bool = False
 
     @property
     def limits(self) -> Limits:
@@ -91,6 +94,7 @@ GROUNDS = (
     Ground("budget", retries=1, budget=10),
     Ground("egress", retries=1, reaches=True),
     Ground("login", logs_in=True),
+    Ground("leading", leads=True),
 )
 
 
@@ -106,6 +110,7 @@ def spawn(permissions: Permissions = Permissions.ALLOW, ground: Ground = GROUNDS
             keep=True,
             budget=Budget(tokens=ground.budget),
             egress=Egress() if ground.reaches else None,
+            lineage=Lineage(Role.ORCHESTRATOR, ("p",), 3) if ground.leads else Lineage(),
         ),
         permissions=permissions,
         limits=ground.limits,
@@ -147,6 +152,7 @@ def observations(state: Subagent, attempt: int, ground: Ground) -> Iterator[Inpu
         yield Reattached(attempt, adopted=True)
         yield Refused(attempt, "its holder refused this manager")
     yield DeathProven(attempt, 137, "killed")
+    yield from [SubtreeOver(attempt)] if ground.leads else []
     yield Halted(attempt, confirmed=True)
     yield Halted(attempt, confirmed=False)
     for steer in state.steers:
@@ -204,6 +210,7 @@ def key(state: Subagent) -> tuple[object, ...]:
     more = (*more, bool(state.refused), state.reached, state.period, tuple(bool(t.doomed) for t in state.tasks))
     more = (*more, tuple(s.outcome for s in state.steers), tuple(t.retries for t in state.tasks))
     more = (*more, state.wish_count, tuple(bool(t.logged_out) for t in state.tasks))
+    more = (*more, state.leading)
     stop = (state.stop.reason, state.stop.by, state.stop.failed) if state.stop else None
     more = (*more, tuple(tuple(wish.verdict for wish in task.wishes) for task in state.tasks))
     armed = tuple(name for name, _ in timers(state))

@@ -13,6 +13,7 @@ LIVENESS = {
     "loss_confirmed": ("starting lost", ""),
     "agent_died": ("lost", "dead"),
     "stop_requested": ("starting ready lost dead", "stopping"),
+    "subtree_ended": ("stopping", "stopping"),
 }
 
 

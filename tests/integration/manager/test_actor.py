@@ -22,6 +22,7 @@ from acp_runtime.core.transcript import MessageEntry
 from acp_runtime.manager.actor import Actor
 from acp_runtime.manager.bookkeeper import Bookkeeper
 from acp_runtime.manager.launcher import LaunchRequest
+from acp_runtime.manager.leading import Leading
 from acp_runtime.manager.performer import Surroundings
 from acp_runtime.store.store import Store
 from tests.histories import spawn
@@ -53,6 +54,7 @@ class Stage:
             tell=actor.tell,
             store=actor.ask,
             settled=Bookkeeper(store, ground.path).settled,
+            lead=Leading(store, ground.clock, lambda _: actor, wakes=0),
             epoch=store.epoch,
             version="test",
         )

@@ -154,6 +154,7 @@ async def lifetimes(ground: Ground, subagent: str) -> tuple[int, int]:
             policy=policy,
             keep=ground.folder,
             progress=print,
+            wakes=0,
             bookkeeper=Bookkeeper(store, ground.path),
         )
         left = await store.load(subagent)

@@ -53,8 +53,8 @@ def test_kinds_are_distinct_and_these_for_ever() -> None:
         "channel_lost", "channel_recovered", "egress_changed", "loss_confirmed", "model_called", "nudges_died",
         "nudges_revived", "parent_aliased", "prompt_sent", "recovery_refused", "request_closed", "request_opened",
         "session_opened", "steer_ended", "steer_requested", "step_reached", "stop_requested", "subagent_failed",
-        "subagent_forgotten", "subagent_read", "subagent_requested", "subagent_stopped", "task_ended", "task_queued",
-        "task_retried", "task_started", "transcript_added", "turn_begun", "turn_committed",
+        "subagent_forgotten", "subagent_read", "subagent_requested", "subagent_stopped", "subtree_ended", "task_ended",
+        "task_queued", "task_retried", "task_started", "transcript_added", "turn_begun", "turn_committed",
     ]  # fmt: skip
 
 

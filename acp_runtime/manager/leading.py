@@ -1,0 +1,138 @@
+"""What a manager does for subagents that lead others: it is the one that prompts them, so it tells them of theirs.
+
+Promises: nobody that a subagent leads outlives its stop, the deepest end first, and a manager that takes over goes on
+with that. What those that it leads have to tell stands behind its next prompt, and is acknowledged by the answer. An
+idle one is woken for it when none of its own works any more, or one asks; not for ever (`wakes`).
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from acp_runtime.clock import Clock
+from acp_runtime.core.errors import Rejected, StoreError, StoreOwned
+from acp_runtime.core.inputs import Send, StopSubagent
+from acp_runtime.core.lineage import PREFIX, name_of
+from acp_runtime.core.model import Lifecycle, Reason, Subagent
+from acp_runtime.core.turns import Origin
+from acp_runtime.store.admission import ALIVE
+from acp_runtime.store.store import Store
+
+if TYPE_CHECKING:
+    from acp_runtime.manager.actor import Actor  # which is run among what this belongs to
+
+log = logging.getLogger(__name__)
+
+DOOR: Final = "prompt"
+WAKE: Final = (
+    "(From the manager: there is news of your subagents, see below. Go on with your task; when nothing is left to do, "
+    "answer with its whole result.)"
+)
+_ORPHANS: Final = (
+    f"SELECT led.id FROM subagent AS led LEFT JOIN subagent AS lead ON lead.id = substr(led.parent, {len(PREFIX) + 1}) "  # noqa: S608
+    f"WHERE led.{ALIVE} AND led.parent LIKE '{PREFIX}%' AND coalesce(lead.lifecycle, 'failed') IN ('stopped', 'failed')"
+)
+_AT_WORK: Final = (
+    "SELECT 1 FROM subagent JOIN task ON task.subagent = subagent.id "  # noqa: S608 - a constant
+    f"WHERE subagent.parent = ? AND subagent.{ALIVE} AND task.ended_seq IS NULL LIMIT 1"
+)
+_ASKING: Final = "SELECT 1 FROM nudge WHERE parent = ? AND state = 'pending' AND kind = 'needs_input'"
+
+
+class Leading:
+    """All that lead others in one store; `actor` gives who lives."""
+
+    def __init__(self, store: Store, clock: Clock, actor: Callable[[str], "Actor | None"], *, wakes: int) -> None:
+        self._store = store
+        self._clock = clock
+        self._actor = actor
+        self._wakes = wakes
+
+    async def disband(self, state: Subagent) -> None:
+        """End all that a subagent leads. The caller sets the bound."""
+        subagent, why = state.id, "" if state.stop is None else state.stop.cause
+        while True:
+            tick = self._store.tick
+            rows = await self._store.query(f"SELECT id FROM subagent WHERE parent = ? AND {ALIVE}", name_of(subagent))  # noqa: S608
+            if not rows:
+                return
+            found = [actor for row in rows if (actor := self._actor(row["id"])) is not None]
+            for actor in found:
+                actor.tell(StopSubagent(Reason.PARENT_ENDED, "manager", f"{subagent}, which led it, ended: {why}"))
+            if found:
+                await asyncio.gather(*(actor.over.wait() for actor in found))
+            else:
+                await self._store.changed(tick)
+
+    async def end_orphans(self) -> None:
+        """Begin the end of those whose leader has ended without them."""
+        for row in await self._store.query(_ORPHANS):
+            if (actor := self._actor(row["id"])) is not None:
+                actor.tell(StopSubagent(Reason.PARENT_ENDED, "manager", "the subagent that led it had ended"))
+
+    async def told(self, state: Subagent, task_id: str) -> str:
+        """Return what stands behind a task in its prompt: who a subagent leads, and what is new of them."""
+        task = state.task(task_id)
+        if task is None or not state.order.lineage.leads:
+            return ""
+        origin = Origin.WAKE if task.woken else Origin.USER
+        try:
+            turn = await self._store.begin_turn(name_of(state.id), DOOR, f"{task_id}.{task.retries}", origin=origin)
+        except StoreOwned:
+            raise
+        except StoreError as error:
+            log.warning("what is new for %s could not be stored, and is told later: %s", state.id, error)
+            return ""
+        return turn.text
+
+    async def seen(self, state: Subagent) -> None:
+        """Acknowledge all that was shown to a subagent until it answered its prompt, in the prompt and by its tools."""
+        if not state.order.lineage.leads:
+            return
+        shown = "SELECT token FROM turn WHERE parent = ? AND committed_seq IS NULL"
+        try:
+            for row in await self._store.query(shown, name_of(state.id)):
+                await self._store.commit_turn(row["token"])
+        except StoreOwned:
+            raise
+        except StoreError as error:
+            log.warning("what %s was told could not be acknowledged, and is told again: %s", state.id, error)
+
+    async def watch(self, actor: "Actor") -> None:
+        """Wake a subagent each time that it is idle and there is news of those that it leads, until cancelled."""
+        parent = name_of(actor.state.id)
+        while self._wakes:
+            tick, again = self._store.tick, None
+            if _idle(actor.state):
+                found = await self._store.wakeable(parent, wakes=self._wakes)
+                again = found.again
+                if found.nudges and await self._is_time(parent):
+                    await self._wake(actor)
+            await woken(self._store, self._clock, tick, again)
+
+    async def _is_time(self, parent: str) -> bool:
+        return bool(await self._store.query(_ASKING, parent)) or not await self._store.query(_AT_WORK, parent)
+
+    async def _wake(self, actor: "Actor") -> None:
+        try:
+            await actor.ask(Send(WAKE, woken=True))
+        except StoreOwned:
+            raise
+        except (Rejected, StoreError) as error:
+            log.warning("%s could not be woken, and is tried again: %s", actor.state.id, error)
+
+
+def _idle(state: Subagent) -> bool:
+    return state.lifecycle is Lifecycle.READY and all(task.state.over for task in state.tasks)
+
+
+async def woken(store: Store, clock: Clock, tick: int, again: int | None) -> None:
+    """Return when something was committed after `tick` was read, or when a claim runs out at the moment `again`."""
+    changed = asyncio.ensure_future(store.changed(tick))
+    both = {changed} if again is None else {changed, asyncio.ensure_future(clock.until(again))}
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in both:
+            each.cancel()
