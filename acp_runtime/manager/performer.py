@@ -37,6 +37,7 @@ from acp_runtime.manager.permitting import Permitting
 from acp_runtime.manager.recovery import (
     LOOK_SECONDS,
     adopted,
+    called_off,
     ended_surely,
     hearing_seconds,
     insist,
@@ -134,7 +135,7 @@ class Performer:
     async def _end_tasks(self, *, but: tuple[type[Effect], ...] = ()) -> None:
         for effect, task in tuple(self._tasks.items()):
             if not isinstance(effect, but):
-                await _ended(task)
+                await called_off(task)
 
     def _begin(self, effect: Effect, work: Callable[[], Awaitable[None]]) -> None:
         if effect in self._tasks:
@@ -210,7 +211,7 @@ class Performer:
         """End what is left of the attempt before; what it stored stays. Return whether its end is certain."""
         for other, task in tuple(self._tasks.items()):
             if other is not effect:
-                await _ended(task)
+                await called_off(task)
         await self._shut()
         launched, self._launched = self._launched, None
         return launched is None or await launched.leave()
@@ -394,9 +395,3 @@ class Performer:
         except Exception:
             # The log may be somebody else's by now; the agent is ended all the same.
             log.exception("the last words of an agent could not be stored")
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task

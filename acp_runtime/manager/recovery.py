@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 from acp_runtime.core.ids import request_number
@@ -116,3 +117,10 @@ def never_delivered(state: Subagent, accepted: int | None) -> bool:
     """Tell whether the agent never got its prompt: none was laid out, or its input ends before the place of it."""
     task = state.active
     return task is not None and accepted is not None and (task.prompt is None or accepted <= task.prompt[1])
+
+
+async def called_off(task: asyncio.Task[None]) -> None:
+    """End something that is under way, and return when it has ended."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +18,6 @@ from acp_runtime.core.events import Event
 from acp_runtime.core.inputs import (
     ChannelClosed,
     Configured,
-    Denied,
     Halted,
     Input,
     ModelUsed,
@@ -34,8 +32,8 @@ from acp_runtime.core.metering import Call, CallEnd
 from acp_runtime.core.model import Lifecycle, Reason, Subagent
 from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.core.timers import taken_over
-from acp_runtime.core.wishes import MOST_UNMET, granted, may_ask
-from acp_runtime.gateway.records import Denial, Expiry
+from acp_runtime.core.wishes import granted
+from acp_runtime.gateway.records import Expiry
 from acp_runtime.manager.actor import Actor
 from acp_runtime.manager.bookkeeper import Bookkeeper
 from acp_runtime.manager.entitlement import Ruled, entitled, ruled
@@ -46,6 +44,7 @@ from acp_runtime.manager.leading import Leading
 from acp_runtime.manager.logins import Logins
 from acp_runtime.manager.policy import Policy, Standing
 from acp_runtime.manager.surroundings import Surroundings
+from acp_runtime.manager.wishing import Wishing
 from acp_runtime.session.catalogue import AgentKind, Catalogue
 from acp_runtime.store.store import Committed, Store
 
@@ -85,11 +84,11 @@ class Supervisor:
         self._told: dict[
             str, set[str]
         ] = {}  # of each subagent: bounds, each with its period, and tasks with a refused call
-        bookkeeper.hear, bookkeeper.denied, bookkeeper.expired = self._called, self._denied, self._expired
+        self._wishing = Wishing(self.actor)
+        bookkeeper.hear, bookkeeper.denied, bookkeeper.expired = self._called, self._wishing.denied, self._expired
         self._logins = Logins(lambda: tuple(self._actors.values()), launcher.environ)
         self._policy = policy
         self.reconfiguring = asyncio.Lock()
-        self._wished: dict[str, set[str]] = {}  # of each subagent: rules that are about to be asked for
         self.bookkeeper = bookkeeper
         self._actors: dict[str, Actor] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -223,7 +222,7 @@ class Supervisor:
             self._actors.pop(subagent, None)
             self._tasks.pop(subagent, None)
             self._told.pop(subagent, None)
-            self._wished.pop(subagent, None)
+            self._wishing.forget(subagent)
             if watching is not None:
                 watching.cancel()
 
@@ -300,20 +299,6 @@ class Supervisor:
         if news:
             told |= news
             actor.tell(ModelUsed(used, refused))
-
-    def _denied(self, denial: Denial) -> None:
-        """Have a subagent ask for what it was refused to reach.
-
-        An agent may go on to try, and an actor that waits for the store must not be given more and more.
-        """
-        actor, waiting = self._actors.get(denial.subagent), self._wished.setdefault(denial.subagent, set())
-        task = actor.state.active if actor is not None else None
-        if actor is None or task is None or not may_ask(task.wishes, denial.rule):
-            return
-        if denial.rule not in waiting and len(waiting) < MOST_UNMET:
-            waiting.add(denial.rule)
-            asking = asyncio.create_task(actor.ask(Denied(denial.attempt, denial.rule)))
-            asking.add_done_callback(partial(_settled, waiting, denial.rule))
 
     async def standing(self) -> tuple[Standing, ...]:
         """Return what was allowed for good."""
@@ -400,10 +385,3 @@ class Supervisor:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-
-
-def _settled(waiting: set[str], rule: str, asking: asyncio.Task[tuple[Event, ...]]) -> None:
-    """Let a rule be asked for again. What came between is in the log of the actor."""
-    waiting.discard(rule)
-    if not asking.cancelled():
-        asking.exception()
