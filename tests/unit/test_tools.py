@@ -154,6 +154,7 @@ def every_fact() -> list[facts.Event]:
         facts.ChannelRecovered(at=0, attempt=1),
         facts.PromptSent(at=0, task_id="t", request=1, offset=0),
         facts.AgentDied(at=0, attempt=1, exit_code=None, cause="c"),
+        facts.SubtreeEnded(at=0, deadline=1),
         facts.StopRequested(at=0, reason=Reason.FINISHED, by="parent", cause="c", failed=False, deadline=1),
         facts.SubagentStopped(at=0, confirmed=True),
         facts.SubagentFailed(at=0, confirmed=True),
