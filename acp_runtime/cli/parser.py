@@ -305,10 +305,20 @@ def _add_acp(verbs: "Verbs[Parser]") -> None:
 def _add_mcp(verbs: "Verbs[Parser]") -> None:
     about = "be the MCP server of a client that starts this command: its tools on standard input and output"
     mcp = verbs.add_parser("mcp", help=about, description=about.capitalize() + ".", allow_abbrev=False)
+    mcp.add_argument(
+        "what",
+        nargs="?",
+        choices=("install", "uninstall"),
+        help="write the client's configuration and show how",
+    )
     mcp.add_argument("--tools", default="background", metavar="SETS", help="tool sets, with commas between them")
-    mcp.add_argument("--client", default="mcp", metavar="NAME", help="what the client is called (default: mcp)")
+    mcp.add_argument(
+        "--client", default="mcp", metavar="NAME", help="what it is called; claude, codex, … to (un)install"
+    )
     mcp.add_argument("--workspace", default=".", metavar="DIR", help="folder its subagents work on (default: .)")
     mcp.add_argument("--parent", metavar="NAME", help="be this parent (default: one of its own for each session)")
+    mcp.add_argument("--project", action="store_true", help="(un)install in the configuration of the workspace")
+    mcp.add_argument("--dry-run", action="store_true", help="(un)install: only show the change")
 
 
 def _add_helpers(verbs: "Verbs[Parser]") -> None:

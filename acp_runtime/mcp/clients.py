@@ -1,0 +1,101 @@
+"""The clients whose configuration can be written: where it is, and how it names an MCP server.
+
+`name` is what `--client` says, in the command of the server and in that of the client's hooks: the parent of both.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+SERVER: Final = "subagents"
+# Tools end below 45 s; a client that gives up before would not hear them.
+CALL_SECONDS: Final = 60
+
+Environ = Mapping[str, str]
+Command = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One client. Of several files the first that is there is meant, else the first; `key` holds the servers."""
+
+    name: str
+    user: Callable[[Environ], tuple[Path, ...]]
+    project: tuple[str, ...]
+    key: str
+    entry: Callable[[Command], dict[str, Any]]
+    form: Literal["json", "toml"] = "json"
+    more: Command = ()
+
+    def file(self, environ: Environ, project: Path | None) -> Path:
+        """Return the user's file, or that of a project."""
+        paths = self.user(environ) if project is None else tuple(project / each for each in self.project)
+        return next((path for path in paths if path.exists()), paths[0])
+
+    def server(self, program: Command, more: Command = ()) -> dict[str, Any]:
+        """Return the entry of our server, started by a program with more options."""
+        return self.entry((*program, "mcp", "--client", self.name, *self.more, *more))
+
+
+def _home(environ: Environ, variable: str, folder: str) -> Path:
+    return Path(environ.get(variable) or Path(environ.get("HOME", "/")) / folder)
+
+
+def _split(command: Command) -> dict[str, Any]:
+    return {"command": command[0], "args": list(command[1:])}
+
+
+CLIENTS: Final = {
+    client.name: client
+    for client in (
+        Client(
+            "claude",
+            lambda environ: (_home(environ, "CLAUDE_CONFIG_DIR", "") / ".claude.json",),
+            (".mcp.json",),
+            "mcpServers",
+            lambda command: {"type": "stdio", **_split(command), "env": {}},
+        ),
+        Client(
+            "codex",
+            lambda environ: (_home(environ, "CODEX_HOME", ".codex") / "config.toml",),
+            (".codex/config.toml",),
+            "mcp_servers",
+            lambda command: {**_split(command), "tool_timeout_sec": CALL_SECONDS},
+            "toml",
+        ),
+        Client(
+            "opencode",
+            lambda environ: tuple(
+                _home(environ, "XDG_CONFIG_HOME", ".config") / "opencode" / name
+                for name in ("opencode.json", "opencode.jsonc")
+            ),
+            ("opencode.json", "opencode.jsonc"),
+            "mcp",
+            lambda command: {"type": "local", "command": list(command), "enabled": True, "timeout": 60_000},
+        ),
+        Client(
+            "gemini",
+            lambda environ: (_home(environ, "GEMINI_CLI_HOME", "") / ".gemini" / "settings.json",),
+            (".gemini/settings.json",),
+            "mcpServers",
+            lambda command: {**_split(command), "timeout": CALL_SECONDS * 1000},
+        ),
+        Client(
+            "zed",
+            lambda environ: (_home(environ, "XDG_CONFIG_HOME", ".config") / "zed" / "settings.json",),
+            (".zed/settings.json",),
+            "context_servers",
+            lambda command: {"source": "custom", **_split(command), "env": {}},
+        ),
+        Client(
+            "cursor",
+            lambda environ: (_home(environ, "", "") / ".cursor" / "mcp.json",),
+            (".cursor/mcp.json",),
+            "mcpServers",
+            _split,
+            # It starts servers in the home of its user.
+            more=("--workspace", "${workspaceFolder}"),
+        ),
+    )
+}
