@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 SERVER: Final = "subagents"
+# Where the daemon of this user is found, and the engine. Codex passes on a few variables only, and those that it is told.
+PASSED: Final = (
+    "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "SUBAGENTS_CONFIG",
+    "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG",
+)  # fmt: skip
 # Tools end below 45 s; a client that gives up before would not hear them.
 CALL_SECONDS: Final = 60
 
@@ -61,7 +66,7 @@ CLIENTS: Final = {
             lambda environ: (_home(environ, "CODEX_HOME", ".codex") / "config.toml",),
             (".codex/config.toml",),
             "mcp_servers",
-            lambda command: {**_split(command), "tool_timeout_sec": CALL_SECONDS},
+            lambda command: {**_split(command), "env_vars": list(PASSED), "tool_timeout_sec": CALL_SECONDS},
             "toml",
         ),
         Client(
