@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 SERVER: Final = "subagents"
-# Where the daemon of this user is found, and the engine. Codex passes on a few variables only, and those that it is told.
+# Where this user's daemon is found, and the engine. Codex passes on a few variables only, and those that it is told.
 PASSED: Final = (
     "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "SUBAGENTS_CONFIG",
     "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG",

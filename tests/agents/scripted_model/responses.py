@@ -104,11 +104,15 @@ def _text(content: object) -> str:
 
 
 def _offers(tools: object) -> Iterator[Offer]:
-    """Give the plain functions; other kinds of tools (free-form, built-in, grouped ones) take no named arguments."""
+    """Give the functions, those of a group as GROUP.NAME; other kinds (free-form, built-in) take no named arguments."""
     for tool in tools if isinstance(tools, list) else ():
-        if isinstance(tool, dict) and tool.get("type") == "function":
+        if not isinstance(tool, dict):
+            continue
+        if tool.get("type") == "function":
             schema = tool.get("parameters")
             yield Offer(str(tool.get("name", "")), schema if isinstance(schema, dict) else {})
+        elif tool.get("type") == "namespace":
+            yield from (Offer(f"{tool.get('name')}.{each.name}", each.schema) for each in _offers(tool.get("tools")))
 
 
 def _output(ask: Ask, answer: Answer) -> Iterator[dict[str, Any]]:
@@ -119,7 +123,8 @@ def _output(ask: Ask, answer: Answer) -> Iterator[dict[str, Any]]:
     if answer.call:
         name, arguments = answer.call
         call = {"type": "function_call", "id": f"fc_{unique}", "call_id": f"call_{unique}", "status": "completed"}
-        yield {**call, "name": name, "arguments": json.dumps(arguments)}
+        group, _, bare = name.rpartition(".")
+        yield {**call, "name": bare, "arguments": json.dumps(arguments), **({"namespace": group} if group else {})}
 
 
 def _empty(item: Mapping[str, Any]) -> dict[str, Any]:

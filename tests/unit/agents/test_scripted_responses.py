@@ -79,9 +79,12 @@ def test_the_newest_words_that_hold_directives_are_the_script(client):
     assert text(client, said("[[text:instructions]]", "developer"), said("hello")) == "Scripted errand"
 
 
-def test_only_plain_functions_are_called(client):
-    assert text(client, said("[[edit:a|b|c]]")) == "No offered tool can edit: exec_command."
-    assert text(client, said("[[shell:ls]]"), tools=OTHERS) == "Scripted errand"
+def test_only_functions_are_called_and_those_of_a_group_with_its_name(client):
+    assert text(client, said("[[edit:a|b|c]]")) == "No offered tool can edit: agents.shell, exec_command."
+    grouped = post(client, said('[[call:shell|{"cmd": "ls"}]]'), tools=OTHERS)
+    (call,) = json.loads(grouped.read())["output"]
+    assert (call["namespace"], call["name"]) == ("agents", "shell")
+    assert text(client, said("[[shell:ls]]"), tools=OTHERS[::2]) == "Scripted errand"
 
 
 def events(response: HTTPResponse) -> list[dict]:
