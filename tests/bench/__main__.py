@@ -35,6 +35,7 @@ from tests.bench.channels import exec_stream, floods, pipe, round_trips
 from tests.bench.gateway import calls
 from tests.bench.held import attachments, cold_starts, holding, memory
 from tests.bench.measure import Figure, Json, Place, busy, machine, table
+from tests.bench.proxy import proxied
 from tests.bench.runtime import BenchError, Stage, lives, scripted
 from tests.bench.store import commits, rosters, tasks_in_the_log
 from tests.bench.tasks import tasks
@@ -63,6 +64,7 @@ class Counts:
     calls: int = 200
     answers: int = 5
     events: int = 200_000
+    proxied: int = 200
 
 
 QUICK = Counts(
@@ -78,6 +80,7 @@ QUICK = Counts(
     calls=2,
     answers=1,
     events=100,
+    proxied=2,
     rosters=(1,),
     idle=1,
     starts=1,
@@ -130,6 +133,10 @@ class Bench:
         figures += await tasks(stages[0], folder, counts.tasks)
         _say("idle subagents, a poll, and the command line")
         figures += await background(stages[0], folder, agents=counts.idle, starts=counts.starts)
+        _say("the ACP proxy")
+        figures += await asyncio.to_thread(
+            proxied, folder, updates=counts.updates, prompts=counts.proxied, times=counts.floods
+        )
         return figures + await self._opencode(engine)
 
     async def _opencode(self, engine: Engine | None) -> list[Figure]:

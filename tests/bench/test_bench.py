@@ -31,6 +31,13 @@ WITHOUT_AN_ENGINE = {
     "size of a poll for each byte said",
     "start of Python alone",
     "start of the command line",
+    "CPU for one update through the ACP proxy",
+    "CPU for one update through cat",
+    "a prompt, straight to its agent",
+    "a prompt through the ACP proxy, no daemon",
+    "CPU for such a prompt in the proxy, no daemon",
+    "a prompt through the ACP proxy, asking the daemon",
+    "CPU for such a prompt in the proxy, asking the daemon",
 }
 
 
