@@ -62,7 +62,8 @@ class Config:
 
     `ceiling` names the preset that a parent's wishes may not go beyond. `questions` says whether agents may ask their
     parents. `on_nudge` is a command for a person who has no parent. `prices` are those of models that the user added,
-    `budget` what a subagent may use where neither its order nor its preset says so. `again` reads the configuration
+    `budget` what a subagent may use where neither its order nor its preset says so; `tree_budget` bounds
+    one with all below it together, `parent_budget` all below one parent. `again` reads the configuration
     anew where it came from, and raises `ConfigError`; None for one that was made by hand.
     """
 
@@ -89,6 +90,8 @@ class Config:
     orchestration: Orchestration = field(default_factory=Orchestration)
     prices: tuple[Price, ...] = ()
     budget: Budget = field(default_factory=Budget)
+    tree_budget: Budget = field(default_factory=Budget)
+    parent_budget: Budget = field(default_factory=Budget)
     origins: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, object] = field(default_factory=dict)
     again: "Callable[[], Config] | None" = field(default=None, compare=False, repr=False)

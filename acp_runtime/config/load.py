@@ -127,6 +127,8 @@ def _config(table: FileTable, environ: Mapping[str, str], origins: dict[str, str
         one_shot=OneShot(admission=admission, **one_shot),
         orchestration=orchestration,
         budget=_budget(**table.budget.model_dump()),
+        tree_budget=_budget(**table.tree_budget.model_dump()),
+        parent_budget=_budget(**table.parent_budget.model_dump()),
         prices=tuple(_price(model, entry) for model, entry in table.prices.items()),
         origins=origins,
         values=_values(table),

@@ -258,6 +258,14 @@ class BudgetTable(Table):
     soft_cost: Annotated[Dollars | None, OrNever] = key(None, "then the parent is told", "USD", never=True)
 
 
+class TreeBudgetTable(BudgetTable):
+    """`[tree_budget]`: what a subagent and all below it may use together."""
+
+
+class ParentBudgetTable(BudgetTable):
+    """`[parent_budget]`: what all subagents of a parent, and all below them, may use together."""
+
+
 class FileTable(Table):
     """The keys that stand outside of any table, and the tables."""
 
@@ -279,6 +287,8 @@ class FileTable(Table):
     one_shot: OneShotTable = OneShotTable()
     orchestration: OrchestrationTable = OrchestrationTable()
     budget: BudgetTable = BudgetTable()
+    tree_budget: TreeBudgetTable = TreeBudgetTable()
+    parent_budget: ParentBudgetTable = ParentBudgetTable()
     agents: dict[Name, AgentTable] = Field(default_factory=dict)
     presets: dict[Name, PresetTable] = Field(default_factory=dict)
     prices: dict[ModelName, PriceTable] = Field(default_factory=dict)

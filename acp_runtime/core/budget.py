@@ -12,9 +12,11 @@ NANOS = 1_000_000_000
 
 
 class Scope(StrEnum):
-    """Whose calls a budget counts together."""
+    """Whose calls a budget counts together: one subagent's, those of one and all below it, all below one parent."""
 
     AGENT = "agent"
+    TREE = "tree"
+    PARENT = "parent"
 
 
 class Bound(StrEnum):
@@ -40,6 +42,10 @@ class Used:
     tokens: int = 0
     cost: int = 0
     unpriced: str = ""
+
+    def plus(self, other: "Used") -> "Used":
+        """Return what both come to."""
+        return Used(self.tokens + other.tokens, self.cost + other.cost, self.unpriced or other.unpriced)
 
     def at_least(self, other: "Used") -> "Used":
         """Return the larger of both, part by part: what two tell of one purse, neither of whom knows too much."""
@@ -85,9 +91,9 @@ class Budget:
         kept = replace(self, **{str(bound): None for bound in without})
         return bounds.filled(kept)
 
-    def words(self, bound: Bound, used: Used) -> str:
+    def words(self, bound: Bound, used: Used, scope: Scope = Scope.AGENT) -> str:
         """Say in a sentence that a bound is reached, without a full stop."""
-        kind = "budget" if bound.hard else "soft budget"
+        kind = ("" if scope is Scope.AGENT else f"{scope}'s ") + ("budget" if bound.hard else "soft budget")
         if bound in (Bound.TOKENS, Bound.SOFT_TOKENS):
             return f"the {kind} of {getattr(self, bound):,} tokens is used up ({used.tokens:,} used)"
         most = dollars(getattr(self, bound))
@@ -133,7 +139,7 @@ class Allowance:
     def refusal(self) -> str | None:
         """Why no further call is made, without a full stop; None while calls may be made."""
         hard = (bound for bound in self.budget.reached(self.used) if bound.hard)
-        return next((self.budget.words(bound, self.used) for bound in hard), None)
+        return next((self.budget.words(bound, self.used, self.scope) for bound in hard), None)
 
 
 def _idle(soft: int | None, hard: int | None) -> bool:

@@ -8,7 +8,7 @@ older attempt, of a task that is not active, after the end) gives no events. The
 from collections.abc import Callable
 from typing import Any
 
-from acp_runtime.core import commands, due, ending, logins, observations
+from acp_runtime.core import commands, due, ending, logins, observations, spending
 from acp_runtime.core.draft import Draft
 from acp_runtime.core.effects import Effect
 from acp_runtime.core.errors import Rejected
@@ -114,6 +114,6 @@ _HANDLERS: dict[type[Input], Callable[[Draft, Any], None]] = {
     DeathProven: observations.death_proven,
     SubtreeOver: ending.subtree_over,
     Halted: observations.halted,
-    ModelUsed: observations.model_used,
+    ModelUsed: spending.model_used,
     DeadlinePassed: due.deadline_passed,
 }

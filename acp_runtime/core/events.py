@@ -6,7 +6,7 @@ A field is added with a default, never renamed: old logs are read for ever.
 
 from dataclasses import dataclass
 
-from acp_runtime.core.budget import Bound, Budget
+from acp_runtime.core.budget import Bound, Budget, Scope
 from acp_runtime.core.confinement import Egress
 from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, Steering, Step, TaskState, Verdict
 from acp_runtime.core.request import Field, Option, RequestKind
@@ -288,11 +288,17 @@ class SteerEnded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetReached(Event):
-    """What the subagent used has come to a bound of its budget, for the first time in that period of it."""
+    """What was used has come to a bound of a budget, for the first time in that period of it.
+
+    The budget is the subagent's own, or one of a `scope` that it shares under `key`; the period of such a one is the
+    bound itself.
+    """
 
     bound: Bound
     cause: str
     period: int = 0
+    scope: Scope = Scope.AGENT
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

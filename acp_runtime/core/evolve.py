@@ -110,7 +110,7 @@ def _within(state: Subagent, event: Event) -> Subagent:
 
 def _budget(state: Subagent, event: BudgetReached | BudgetChanged | CallRefused) -> Subagent:
     if isinstance(event, BudgetReached):
-        return replace(state, reached=(*state.reached, event.bound))
+        return state if event.key else replace(state, reached=(*state.reached, event.bound))
     if isinstance(event, BudgetChanged):
         before, after = state.order.budget, event.budget
         reached = tuple(each for each in state.reached if getattr(before, each) == getattr(after, each))

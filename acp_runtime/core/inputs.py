@@ -5,7 +5,7 @@ Every observation of the agent carries its attempt; one of an older attempt is s
 
 from dataclasses import dataclass
 
-from acp_runtime.core.budget import Budget, Used
+from acp_runtime.core.budget import Allowance, Bound, Budget, Used
 from acp_runtime.core.confinement import Egress
 from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, Steering, Step
 from acp_runtime.core.request import Field, Option, RequestKind
@@ -291,10 +291,14 @@ class SubtreeOver(Observation):
 
 @dataclass(frozen=True, slots=True)
 class ModelUsed(Observation):
-    """What the subagent has used of its models, all in all, and why its last call was refused, if for its budget."""
+    """What the subagent has used of its models, all in all, and why its last call was refused, if for its budget.
+
+    `shared`: bounds of budgets that it shares with others which were reached just now.
+    """
 
     used: Used
     refused: str = ""
+    shared: tuple[tuple[Allowance, Bound], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

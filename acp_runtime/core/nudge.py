@@ -5,7 +5,7 @@ not be told under two ids. What the parent itself did is no nudge. Pure: the sto
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -211,10 +211,16 @@ def _answers_itself(state: Subagent, event: RequestOpened) -> bool:
 
 
 def _budget(state: Subagent, event: BudgetReached) -> Nudge:
-    """Tell a bound: of this subagent, in this period of its budget."""
-    ident = nudge_id("budget", f"{state.id}.{event.bound}.{event.period}")
-    words = "has used up its budget" if event.bound.hard else "has reached its soft budget"
-    return _subagent(state, ident, NudgeKind.BUDGET, words=words, cause=event.cause, reason=event.bound)
+    """Tell a bound in a period of its budget: its parent, or the root one for all who share the budget, once."""
+    whose = f"{state.id}.{event.bound}.{event.period}"
+    if event.key:
+        whose = f"{event.scope}.{event.key}.{event.bound}.{event.period}"
+    of = f" of its {event.scope}" if event.key else ""
+    words = f"has used up the budget{of}" if event.bound.hard else f"has reached the soft budget{of}"
+    words = words if event.key else words.replace("the ", "its ")
+    ident = nudge_id("budget", whose)
+    nudge = _subagent(state, ident, NudgeKind.BUDGET, words=words, cause=event.cause, reason=event.bound)
+    return replace(nudge, parent=chain(state.parent, state.order.lineage)[-1]) if event.key else nudge
 
 
 def _loss(state: Subagent, event: LossConfirmed) -> Nudge:

@@ -9,8 +9,6 @@ from acp_runtime.core.ending import finish
 from acp_runtime.core.events import (
     AgentDied,
     BootBegan,
-    BudgetReached,
-    CallRefused,
     ChannelLost,
     ChannelRecovered,
     EgressChanged,
@@ -35,7 +33,6 @@ from acp_runtime.core.inputs import (
     Denied,
     Halted,
     Heard,
-    ModelUsed,
     PromptAnswered,
     PromptBroke,
     PromptLaid,
@@ -375,19 +372,6 @@ def _take_back(draft: Draft, task: Task, cause: str) -> None:
         draft.end(task, task.goal, cause=task.cause, by=task.cancelled_by)
     else:
         draft.emit(TaskRetried(at=draft.now, task_id=task.id, number=task.retries, cause=cause, retry_at=draft.now))
-
-
-def model_used(draft: Draft, given: ModelUsed) -> None:
-    """Tell each bound once in a period of the budget, and note why the task under way cannot go on."""
-    budget, task = draft.state.order.budget, draft.state.active
-    if draft.state.lifecycle.over:
-        return
-    for bound in budget.reached(given.used):
-        if bound not in draft.state.reached:
-            cause, period = budget.words(bound, given.used), draft.state.period
-            draft.emit(BudgetReached(at=draft.now, bound=bound, cause=cause, period=period))
-    if given.refused and task is not None and not task.doomed:
-        draft.emit(CallRefused(at=draft.now, task_id=task.id, cause=given.refused))
 
 
 def halted(draft: Draft, given: Halted) -> None:

@@ -7,6 +7,7 @@ sort that are read together are summed, and names beyond `MOST_MODELS` of a suba
 """
 
 import asyncio
+import json
 import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -21,7 +22,7 @@ from acp_runtime.core.metering import Call
 from acp_runtime.gateway import ledger
 from acp_runtime.gateway.place import folder_beside
 from acp_runtime.gateway.records import Denial, Expiry, call_of, denial_of, expiry_of
-from acp_runtime.store.books import MODELS, PLACE, USED
+from acp_runtime.store.books import ABOVE, MODELS, PLACE, USED
 from acp_runtime.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,8 @@ class Bookkeeper:
         self._told = ""
         self._place: ledger.Place | None = None
         self._used: dict[str, Used] = {}
+        self._below: defaultdict[str, Used] = defaultdict(Used)
+        self._above: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
         self._models: defaultdict[str, set[str]] = defaultdict(set)
 
     @asynccontextmanager
@@ -54,6 +57,10 @@ class Bookkeeper:
         """Book inside the block, and what is left at its end. Raises `StoreError`."""
         for row in await self._store.query(USED):
             self._used[row["subagent"]] = Used(row["tokens"], row["cost"], row["unpriced"])
+        await self._look_up(*self._used)
+        for subagent, used in self._used.items():
+            for name in self._above[subagent]:
+                self._below[name] = self._below[name].plus(used)
         for row in await self._store.query(MODELS):
             self._models[row["subagent"]].add(row["model"])
         task = asyncio.create_task(self._run(), name="bookkeeper")
@@ -67,6 +74,15 @@ class Bookkeeper:
     def used(self, subagent: str) -> Used:
         """Return what counts against a subagent's budget: what is booked."""
         return self._used.get(subagent, Used())
+
+    def used_below(self, parent: str) -> Used:
+        """Return what all below a parent have used together: what is booked."""
+        return self._below.get(parent, Used())
+
+    async def _look_up(self, *subagents: str) -> None:
+        """Learn who is above these."""
+        for row in await self._store.query(ABOVE, json.dumps(subagents)):
+            self._above[row["subagent"]] = (*self._above[row["subagent"]], row["above"])
 
     async def settled(self) -> None:
         """Book what was written so far. Raises nothing: what cannot be booked now is tried again later."""
@@ -109,9 +125,12 @@ class Bookkeeper:
                 if behind == self._place:
                     return
                 calls = [call for call in map(call_of, records) if call is not None]
+                await self._look_up(*{call.subagent for call in calls} - self._above.keys())
                 await self._store.book(summed(map(self._named, calls)), str(behind))
                 self._place = behind
                 for call in calls:
+                    for name in self._above.get(call.subagent, ()):
+                        self._below[name] = call.on_top_of(self.used_below(name))
                     self._used[call.subagent] = call.on_top_of(self.used(call.subagent))
                     self.hear(call)
                 for denial in filter(None, map(denial_of, records)):

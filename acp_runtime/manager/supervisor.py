@@ -10,7 +10,7 @@ from typing import Final
 from acp_runtime.clock import Clock
 from acp_runtime.config import Config
 from acp_runtime.core.admission import Admission
-from acp_runtime.core.budget import Allowance, Budget, Scope
+from acp_runtime.core.budget import Budget
 from acp_runtime.core.decide import decide
 from acp_runtime.core.effects import Permit
 from acp_runtime.core.errors import Rejected, StoreOwned
@@ -20,7 +20,6 @@ from acp_runtime.core.inputs import (
     Configured,
     Halted,
     Input,
-    ModelUsed,
     Rebooted,
     ResumeSubagent,
     SetBudget,
@@ -43,6 +42,7 @@ from acp_runtime.manager.launcher import Launcher, LaunchRequest, Progress
 from acp_runtime.manager.leading import Leading
 from acp_runtime.manager.logins import Logins
 from acp_runtime.manager.policy import Policy, Standing
+from acp_runtime.manager.spending import Spending
 from acp_runtime.manager.surroundings import Surroundings
 from acp_runtime.manager.wishing import Wishing
 from acp_runtime.session.catalogue import AgentKind, Catalogue
@@ -81,9 +81,7 @@ class Supervisor:
         self._key = key
         self._keep = keep
         self._progress = progress
-        self._told: dict[
-            str, set[str]
-        ] = {}  # of each subagent: bounds, each with its period, and tasks with a refused call
+        self._spending = Spending(bookkeeper, policy)
         self._wishing = Wishing(self.actor)
         bookkeeper.hear, bookkeeper.denied, bookkeeper.expired = self._called, self._wishing.denied, self._expired
         self._logins = Logins(lambda: tuple(self._actors.values()), launcher.environ)
@@ -178,7 +176,7 @@ class Supervisor:
         found = [await self._store.load(row["id"]) for row in rows]
         inherited = [await self._inherit(committed) for committed in found if committed is not None]
         for committed in inherited:  # all at once: who ends with those that it leads is to find them
-            self._reckon(self._start(committed))  # calls may have been booked meanwhile
+            self._spending.reckon(self._start(committed))  # calls may have been booked meanwhile
         await self._leading.end_orphans()
 
     async def _inherit(self, committed: Committed) -> Committed:
@@ -221,7 +219,7 @@ class Supervisor:
         finally:
             self._actors.pop(subagent, None)
             self._tasks.pop(subagent, None)
-            self._told.pop(subagent, None)
+            self._spending.forget(subagent)
             self._wishing.forget(subagent)
             if watching is not None:
                 watching.cancel()
@@ -256,16 +254,13 @@ class Supervisor:
             order=state.order,
             keep=self._keep,
             progress=self._progress,
-            allowances=lambda: self._allowances(self._newest(state)),
+            allowances=lambda: self._spending.allowances(self._newest(state)),
             settled=self.bookkeeper.settled,
             egress=lambda: self._policy.egress_of(self._newest(state)),
             registries=lambda: self._policy.config.registries,
             token=self._key.token(state.id, attempt),
             resume=state.session_id,
         )
-
-    def _allowances(self, state: Subagent) -> tuple[Allowance, ...]:
-        return (Allowance(Scope.AGENT, state.id, state.order.budget, self.bookkeeper.used(state.id)),)
 
     async def set_budget(self, subagent: str, budget: Budget, *, by: str) -> None:
         """Bound what a subagent uses from now on; what it has used counts.
@@ -277,7 +272,7 @@ class Supervisor:
             raise Rejected("budget_unmeasured", f"{sentence}; run the agent in a container")
         await self.ask(subagent, SetBudget(budget, by))
         if (actor := self._actors.get(subagent)) is not None:
-            self._reckon(actor)
+            self._spending.reckon(actor)
 
     def _newest(self, state: Subagent) -> Subagent:
         actor = self._actors.get(state.id)
@@ -287,18 +282,7 @@ class Supervisor:
         """Have the subagent of a call that was booked know where that brings it, or what was refused."""
         actor = self._actors.get(call.subagent)
         if actor is not None:
-            self._reckon(actor, call.why if call.end is CallEnd.OVER_BUDGET else "")
-
-    def _reckon(self, actor: Actor, refused: str = "") -> None:
-        used, task = self.bookkeeper.used(actor.state.id), actor.state.active
-        refused = refused if task is not None else ""
-        told = self._told.setdefault(actor.state.id, set())
-        reached = {f"{bound} {actor.state.period}" for bound in actor.state.order.budget.reached(used)}
-        news = reached.union((task.id,) if task is not None and refused else ()) - told
-        # Once each: an agent may go on to ask, and an actor that waits for the store must not be given more and more.
-        if news:
-            told |= news
-            actor.tell(ModelUsed(used, refused))
+            self._spending.reckon(actor, call.why if call.end is CallEnd.OVER_BUDGET else "")
 
     async def standing(self) -> tuple[Standing, ...]:
         """Return what was allowed for good."""

@@ -30,6 +30,11 @@ USED: Final = (
 )
 PLACE: Final = "SELECT value FROM meta WHERE key = 'ledger'"
 
+# Who is above each of some subagents, the nearest first.
+ABOVE: Final = (
+    "SELECT subagent, above FROM kin WHERE subagent IN (SELECT value FROM json_each(?)) ORDER BY subagent, up"
+)
+
 # The names of models under which each subagent has calls.
 MODELS: Final = "SELECT DISTINCT subagent, model FROM spent"
 

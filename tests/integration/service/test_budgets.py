@@ -148,7 +148,7 @@ async def test_an_agent_whose_calls_nothing_measures_is_not_started_with_a_budge
 async def test_after_a_raise_the_next_task_runs_under_it_and_its_end_is_told_anew(ground: Ground) -> None:
     ground.clock = SystemClock()
     bounds: list[Allowance] = []
-    ground.way_of = lambda request: lambda: bounds.extend(request.allowances())
+    ground.way_of = lambda request: lambda: bounds.append(request.allowances()[0])
     first = ground.request("[[say:x]]", keep=True, budget=SOFT_AND_HARD, model_url="http://127.0.0.1:9/v1")
     async with ground.runtime() as runtime:
         view = await runtime.spawn(PARENT, first)
@@ -241,3 +241,42 @@ async def test_who_leads_others_gives_them_no_more_than_it_has_and_itself_nothin
         with pytest.raises(Rejected, match="Unknown background subagent"):
             await runtime.set_budget(me, leader.id, Budget(tokens=500))
         assert (await runtime.set_budget(PARENT, leaf.id, Budget(tokens=900))).budget.tokens == 900
+
+
+@pytest.mark.requirement("D06.11", "O10")
+async def test_a_shared_budget_counts_all_who_share_it_and_is_told_once_to_the_root_parent(ground: Ground) -> None:
+    ground.clock = SystemClock()
+    ground.changes["orchestration"] = Orchestration(max_spawn_depth=2)
+    ground.changes |= {"tree_budget": Budget(tokens=500), "parent_budget": Budget(soft_tokens=700)}
+    async with ground.runtime() as runtime:
+        top = await runtime.spawn(PARENT, ground.request("[[say:x]]", keep=True, role="orchestrator"))
+        leaf = await runtime.spawn(Leader(top.id), ground.request("[[say:x]]", keep=True))
+        other = await runtime.spawn(PARENT, ground.request("[[say:x]]", keep=True))
+        for view in (top, leaf, other):
+            await until(runtime, view.id, lambda each: each.settled)
+        written(ground, a_call(top.id), a_call(leaf.id), a_call(leaf.id), a_call(top.id), a_call(other.id))
+        await settled(runtime)
+        why = "the tree's budget of 500 tokens is used up (600 used)"
+        assert await told_of_budgets(runtime, leaf.id, 1) == [why]
+        assert await told_of_budgets(runtime, top.id, 1) == [
+            "the parent's soft budget of 700 tokens is used up (800 used)"
+        ]
+        nudges = [each for each in await runtime.nudges(PARENT) if each.kind == "budget"]
+        assert sorted(each.headline for each in nudges) == [
+            "has reached the soft budget of its parent",
+            "has used up the budget of its tree",
+        ]
+        await runtime.send(PARENT, other.id, "[[say:y]]")
+        await until(runtime, other.id, lambda each: each.settled and each.newest.number == 2)
+        shares = {each.scope: each for each in ground.asked[-1].allowances()}
+        assert (shares[Scope.TREE].refusal, shares[Scope.PARENT].used.tokens) == (None, 1_000)
+        of_leaf = next(each for each in ground.asked if each.subagent == leaf.id).allowances()
+        assert of_leaf[1].refusal == "the tree's budget of 500 tokens is used up (800 used)"
+    async with ground.runtime() as runtime:
+        written(ground, a_call(leaf.id))
+        await settled(runtime)
+        assert len([each for each in await runtime.nudges(PARENT) if each.kind == "budget"]) == 2
+        for view in (top, leaf):
+            await runtime.resume(PARENT, view.id, "[[say:z]]")
+            await until(runtime, view.id, lambda each: each.settled)
+        assert [each.used.tokens for each in ground.asked[-1].allowances()] == [600, 1_000, 1_200]

@@ -40,7 +40,11 @@ ELSEWHERE = {
     "one_shot.per_parent": "limits.per_parent",
     "orchestration.orchestrator_enabled": "limits.enabled",
     "one_shot.total": "limits.total",
-    **{f"budget.{bound}": rf"\bBound\.{bound.name}\b" for bound in Bound},
+    **{
+        f"{table}.{bound}": rf"\bBound\.{bound.name}\b"
+        for table in ("budget", "tree_budget", "parent_budget")
+        for bound in Bound
+    },
 }
 
 
