@@ -136,7 +136,9 @@ class Exchange:
             if rewriting.body:
                 self._refuse_encoded(head)
                 filters.append(RewritingStream(rewriting.beginnings))
-        head = h11.Response(status_code=head.status_code, headers=headers, reason=head.reason)
+        beside = Redaction(onward.secret)
+        reason = beside.feed(head.reason) + beside.finish()
+        head = h11.Response(status_code=head.status_code, headers=headers, reason=reason)
         self._observer.on_answer(head)
         down: list[h11.Event] = [head]
         count = 0

@@ -4,6 +4,7 @@ Framing is written anew on each side, credentials of the client and everything t
 are dropped. Names are lower case, as h11 gives them.
 """
 
+import re
 from collections.abc import Iterable
 
 __all__ = ["Headers", "for_client", "for_upstream", "has_two_framings"]
@@ -12,7 +13,11 @@ Headers = list[tuple[bytes, bytes]]
 
 _HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"})
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
-_CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key", b"cookie", b"cookie2"})
+# By what they are called, since gateways to models have names of their own. Some servers read `_` as `-`.
+_CREDENTIALS = re.compile(
+    rb".*(?:authorization|api[-_]?key|subscription[-_]key|auth[-_]key|(?:auth|access|security|session)[-_]token).*"
+    rb"|cookie2?|chatgpt[-_]account[-_]id"
+)
 # An answer in another encoding could carry the key unseen.
 _REPLACED = frozenset({b"host", b"expect", b"accept-encoding"})
 _FROM_UPSTREAM = frozenset({b"set-cookie", b"set-cookie2", b"alt-svc"})
@@ -25,7 +30,7 @@ def has_two_framings(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 def for_upstream(headers: Headers, authority: str, credentials: Headers) -> Headers:
     """Return the headers of a client's request as the upstream gets them."""
-    kept = _end_to_end(headers, _CREDENTIALS | _REPLACED)
+    kept = [pair for pair in _end_to_end(headers, _REPLACED) if _CREDENTIALS.fullmatch(pair[0]) is None]
     ours = [(b"host", authority.encode("ascii")), (b"accept-encoding", b"identity"), (b"connection", b"close")]
     return [*ours, *kept, *credentials, *_framing(headers)]
 

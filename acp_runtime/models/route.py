@@ -7,7 +7,7 @@ never comes back.
 
 import re
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 from acp_runtime.carrying.headers import Headers
 from acp_runtime.carrying.paths import leaves
@@ -21,6 +21,10 @@ __all__ = ["Route"]
 
 # Not TRACE, which answers with the request's own headers, and not CONNECT.
 _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+# By which some providers take credentials, or headers, in the query of a request.
+_CREDENTIALS = frozenset(
+    {b"key", b"apikey", b"api-key", b"api_key", b"access_token", b"oauth_token", b"subscription-key", b"$httpheaders"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +64,16 @@ class Route:
         return f"http://127.0.0.1:{port}{self.path}"
 
     def admit(self, method: bytes, target: bytes) -> bytes:
-        """Return the target to ask the upstream for. Raises Refusal for what must not be asked."""
+        """Return the target to ask the upstream for, no credential in its query. Raises Refusal."""
         if method not in _METHODS:
             raise Refusal(405, "method_refused", f"The method {_shown(method)} is not carried to the model.")
         target = self._origin_form(target)
-        path = target.partition(b"?")[0]
+        path, _, query = target.partition(b"?")
         base = self.path.encode("ascii")
         if b"#" in target or leaves(path) or not (path == base or path.startswith(base + b"/")):
             raise Refusal(403, "path_refused", f"Only paths under {self.path or '/'} are carried to the model.")
-        return target
+        kept = _without_credentials(query)
+        return target if kept == query else b"?".join(filter(None, (path, kept)))
 
     def credentials(self, secret: Secret) -> Headers:
         """Return the headers that carry what the key is at this time."""
@@ -85,6 +90,15 @@ class Route:
             rest = target[found.end() :]
             return rest if rest.startswith(b"/") else b"/" + rest
         raise Refusal(403, "host_refused", f"Only {self.scheme}://{self.authority} is reached through this address.")
+
+
+def _without_credentials(query: bytes) -> bytes:
+    """Return a query without the parameters that name a credential; the others as they are, where there are such."""
+    parts = re.split(rb"[&;]", query)
+    names = [unquote_to_bytes(part.partition(b"=")[0]).strip(b" +").lower() for part in parts]
+    if _CREDENTIALS.isdisjoint(names):
+        return query
+    return b"&".join(part for part, name in zip(parts, names, strict=True) if name not in _CREDENTIALS)
 
 
 def _split(url: str) -> SplitResult:

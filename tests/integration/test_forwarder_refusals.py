@@ -289,6 +289,19 @@ async def test_the_key_is_in_nothing_that_can_be_seen(tmp_path, caplog):
         assert not [text for text in texts if form in text]
 
 
+@pytest.mark.requirement("T8")
+async def test_a_key_that_is_said_beside_the_status_does_not_come_back(tmp_path):
+    async def say_it(end, _request):
+        await end.hear_body()
+        phrase = b"No such key: " + KEY.encode()
+        head = h11.Response(status_code=400, headers=[("content-length", "0")], reason=phrase)
+        await end.say(head, h11.EndOfMessage())
+
+    async with upstream(say_it) as model, forwarding(tmp_path, model.url) as forwarder, client(forwarder.path) as agent:
+        answer, _ = await agent.exchange("POST", "/v1/x")
+    assert (answer.status_code, answer.reason) == (400, b"No such key: " + b"*" * len(KEY))
+
+
 async def test_cookies_of_the_upstream_do_not_arrive_and_redirects_are_left_to_the_client(tmp_path):
     async def redirect(end, _):
         await end.hear_body()

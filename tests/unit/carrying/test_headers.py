@@ -1,3 +1,5 @@
+import pytest
+
 from acp_runtime.carrying.headers import for_client, for_upstream
 
 
@@ -19,6 +21,23 @@ def test_what_a_client_says_of_itself_or_of_its_connection_does_not_leave():
         (b"x-api-key", b"sk-1"),
         (b"content-length", b"5"),
     ]
+
+
+@pytest.mark.requirement("T8")
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"authorization", b"x-authorization", b"cf-aig-authorization", b"x-api-key", b"api-key", b"apikey",
+        b"x_api_key", b"x-goog-api-key", b"x-portkey-api-key", b"ocp-apim-subscription-key", b"x-auth-token",
+        b"x-access-token", b"x-amz-security-token", b"x-auth-key", b"cookie", b"cookie2", b"chatgpt-account-id",
+    ],
+)  # fmt: skip
+def test_no_header_names_another_account_than_ours(name):
+    """What is asked with another account's key is that account's to read: a way out to whoever owns it."""
+    ours = [(b"authorization", b"Bearer t-1"), (b"chatgpt-account-id", b"ours")]
+    sent = for_upstream([(name, b"theirs"), (b"anthropic-beta", b"x")], "up", ours)
+    assert [value for _, value in sent].count(b"theirs") == 0
+    assert sent[-3:] == [(b"anthropic-beta", b"x"), *ours]
 
 
 def test_an_answers_headers_about_its_connection_cookies_or_the_key_do_not_arrive():
