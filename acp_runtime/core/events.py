@@ -203,6 +203,7 @@ class TaskRetried(Event):
     number: int
     cause: str
     retry_at: int
+    ran_out: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +219,11 @@ class CancelRequested(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskEnded(Event):
-    """The one terminal fact of a task. `by` names who caused it, so that a parent is not told what it did itself."""
+    """The one terminal fact of a task. `by` names who caused it, so that a parent is not told what it did itself.
+
+    `ran_out`, as in `TaskRetried`, counts what had run out in the sandbox since its attempt began and was told by then:
+    processes killed for want of memory, and new ones refused.
+    """
 
     task_id: str
     outcome: TaskState
@@ -229,6 +234,7 @@ class TaskEnded(Event):
     files_changed: int | None = None
     stderr_tail: str = ""
     skipped_lines: int = 0
+    ran_out: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

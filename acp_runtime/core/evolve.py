@@ -192,7 +192,7 @@ def _heard_first(state: Subagent, at: int, *, anew: bool) -> Subagent:
 def _attempt(state: Subagent, event: AttemptStarted, before: Lifecycle) -> Subagent:
     """Begin a start. One after the end begins everything anew but the history; any other counts as a restart."""
     state = replace(state, attempt=event.attempt, step=event.step, deadline=event.deadline, container="", pid=None)
-    state = replace(state, heard=0, answer_at=None, asked=0, refused="")
+    state = replace(state, heard=0, answer_at=None, asked=0, refused="", ran_out=(0, 0))
     if before is not Lifecycle.STARTING or event.counted:
         state = replace(state, begun=event.at)
     if before is Lifecycle.REQUESTED:
@@ -265,8 +265,14 @@ def _task(state: Subagent, event: TaskEvent) -> Subagent:
     # The place of an answer that waits to be stored goes with its task alone: it is needed until that is over.
     if not isinstance(event, CancelRequested) and state.active in (None, old):
         state = replace(state, answer_at=None)
+    if isinstance(event, TaskRetried | TaskEnded):
+        state = replace(state, ran_out=_most(state.ran_out, event.ran_out))
     after = _put(state, new)
     return _after_end(after, event) if isinstance(event, TaskEnded) else after
+
+
+def _most(before: tuple[int, int], told: tuple[int, int]) -> tuple[int, int]:
+    return max(before[0], told[0]), max(before[1], told[1])
 
 
 def _sent(state: Subagent, event: PromptSent) -> Subagent:

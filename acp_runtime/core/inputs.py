@@ -199,7 +199,10 @@ class PromptLaid(Observation):
 
 @dataclass(frozen=True, slots=True)
 class PromptAnswered(Observation):
-    """`shortage` says what ran out in the sandbox meanwhile, empty for nothing."""
+    """`shortage` says what ran out in the sandbox meanwhile, empty for nothing.
+
+    `ran_out` counts all of that since the attempt began which was told by then: processes killed, and refused.
+    """
 
     attempt: int
     task_id: str
@@ -208,6 +211,7 @@ class PromptAnswered(Observation):
     stderr_tail: str = ""
     skipped_lines: int = 0
     shortage: str = ""
+    ran_out: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +225,7 @@ class PromptBroke(Observation):
     stderr_tail: str = ""
     skipped_lines: int = 0
     shortage: str = ""
+    ran_out: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)

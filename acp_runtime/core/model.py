@@ -295,6 +295,8 @@ class Subagent:
     `refused`: in what words the holder of an agent that is out of reach turned its manager down. `reached`: the bounds
     of its budget that it has come to, in the budget's `period`: the count of its changes.
     `leading`: it is being stopped, and those that it leads are to end before it does.
+    `ran_out` counts what ran out in the sandbox of the attempt and was told: processes killed for want of memory, and
+    new ones refused.
     """
 
     id: str
@@ -335,6 +337,7 @@ class Subagent:
     answer_at: int | None = None
     asked: int = 0
     refused: str = ""
+    ran_out: tuple[int, int] = (0, 0)
     reached: tuple[Bound, ...] = ()
     wish_count: int = 0
     period: int = 0

@@ -273,7 +273,9 @@ def prompt_broke(draft: Draft, given: PromptBroke) -> None:
         number = task.retries + 1
         draft.close_requests(by="manager")
         cause = _with_shortage(given.cause, given)
-        draft.emit(TaskRetried(at=draft.now, task_id=task.id, number=number, cause=cause, retry_at=at))
+        draft.emit(
+            TaskRetried(at=draft.now, task_id=task.id, number=number, cause=cause, retry_at=at, ran_out=given.ran_out)
+        )
     else:
         _end_prompt(draft, task, given, Judgement(TaskState.FAILED, None, given.cause), None)
 
@@ -301,6 +303,7 @@ def _end_prompt(
             files_changed=given.files_changed,
             stderr_tail=given.stderr_tail,
             skipped_lines=given.skipped_lines,
+            ran_out=given.ran_out,
         )
     )
 

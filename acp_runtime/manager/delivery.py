@@ -36,6 +36,7 @@ class Aftermath(NamedTuple):
     stderr_tail: str
     skipped_lines: int
     shortage: str
+    ran_out: tuple[int, int] = (0, 0)
 
 
 @asynccontextmanager
@@ -64,7 +65,7 @@ async def aftermath(
         await asyncio.wait((counting, cancelling), return_when=asyncio.FIRST_COMPLETED)
         await asyncio.wait((counting,), timeout=moment)
         changed = counting.result() if counting.done() else None
-        yield Aftermath(changed, session.diagnosis.text(), session.skipped_lines - skipped, shortage)
+        yield Aftermath(changed, session.diagnosis.text(), session.skipped_lines - skipped, shortage, launched.ran_out)
     finally:
         for each in (counting, cancelling):
             each.cancel()

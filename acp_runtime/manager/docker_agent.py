@@ -59,7 +59,10 @@ class DockerAgent:
     refused: str | None = None
     _silent: int = 0
     _pid: int | None = None
-    _told: Shortages = field(default_factory=Shortages)
+    _told: Shortages = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._told = Shortages(*self.request.ran_out)
 
     @property
     def cwd(self) -> str:
@@ -130,12 +133,17 @@ class DockerAgent:
             blind = state.oom_kills is None and state.signal == signal.SIGKILL
             return self._ended(replace(state, oom_kills=1) if blind and await self._for_memory() else state)
         try:
-            container = await self.sandbox.fate()
+            container = await self._container()
         except SandboxError:
             return None
         if container.state in ("exited", "gone"):
             return Fate(container.exit_code, self._words(container.describe(), container))
         return await self._without_holder(container) if container.state == "running" else None
+
+    async def _container(self) -> ContainerFate:
+        """Ask the engine. That something was killed for memory is left out where it may be what was told before."""
+        found = await self.sandbox.fate()
+        return replace(found, oom=found.oom and not self._told.killed)
 
     def _ended(self, state: State) -> Fate:
         """Tell an end as its holder noted it, with what had run out."""
@@ -166,7 +174,7 @@ class DockerAgent:
         """Return whether the engine tells of a want of memory; look for a moment, for it notes that later."""
         with suppress(SandboxError):
             for _ in range(LOOKS):
-                container = await self.sandbox.fate()
+                container = await self._container()
                 if container.state == "gone" or container.oom:
                     return container.oom
                 await asyncio.sleep(LOOK_SECONDS)
@@ -216,6 +224,10 @@ class DockerAgent:
             return ""
         newly, self._told = counted.since(self._told), counted
         return newly.describe(self.request.order.confinement)
+
+    @property
+    def ran_out(self) -> tuple[int, int]:
+        return self._told.killed, self._told.refused
 
     async def permit(self) -> None:
         with in_launch():

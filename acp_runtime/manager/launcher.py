@@ -47,6 +47,7 @@ class LaunchRequest:
     managers of this store reach the agent of this attempt. `allowances` tells what bounds its calls of models by now,
     by what is booked: exact for what was over when `settled` was called. `egress` tells what the sandbox may reach by
     now beside its model, None where it has no proxy, and `registries` where the package registries are by now.
+    `ran_out` counts what ran out in the sandbox of this attempt and was told already.
     """
 
     store: str
@@ -60,6 +61,7 @@ class LaunchRequest:
     allowances: Callable[[], tuple[Allowance, ...]] = tuple
     settled: Callable[[], Awaitable[None]] = _nothing_left
     resume: str | None = None
+    ran_out: tuple[int, int] = (0, 0)
     egress: Callable[[], Egress | None] = lambda: None
     registries: Callable[[], Mapping[str, Registry]] = builtin_registries
 
@@ -163,8 +165,14 @@ class Launched(Protocol):
     async def shortage(self) -> str:
         """Return in one sentence what has run out in its sandbox since the last call, empty for nothing.
 
-        The first call of who took the agent up tells of all since its start. Bounded; never raises.
+        The first call of who took the agent up tells of all that its request's `ran_out` does not count. Bounded; never
+        raises.
         """
+        ...
+
+    @property
+    def ran_out(self) -> tuple[int, int]:
+        """How many processes were killed and refused for want of something, of all that `shortage` has told."""
         ...
 
     async def permit(self) -> None:

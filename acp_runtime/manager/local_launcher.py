@@ -174,6 +174,10 @@ class LocalAgent:
     async def shortage(self) -> str:
         return ""  # nothing is limited
 
+    @property
+    def ran_out(self) -> tuple[int, int]:
+        return 0, 0
+
     async def permit(self) -> None:
         """Nothing: no sandbox is around it, and it reaches what this machine does."""
 

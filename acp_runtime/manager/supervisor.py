@@ -260,6 +260,7 @@ class Supervisor:
             registries=lambda: self._policy.config.registries,
             token=self._key.token(state.id, attempt),
             resume=state.session_id,
+            ran_out=state.ran_out if attempt == state.attempt else (0, 0),
         )
 
     async def set_budget(self, subagent: str, budget: Budget, *, by: str) -> None:

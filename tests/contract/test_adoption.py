@@ -31,7 +31,7 @@ async def killed(
     sockets: str | None = None,
     ttl: float = 3600.0,
     environ: Mapping[str, str] | None = None,
-    **request: str,
+    **request: object,
 ) -> str:
     """Have a process of its own spawn a task, and kill it once it has come so far; return the subagent's id.
 

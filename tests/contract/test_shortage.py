@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from acp_runtime.core.model import TaskState
+from tests import engine
 from tests.contract.conftest import PARENT, Place
+from tests.contract.test_adoption import container, killed
 
 pytestmark = [
     pytest.mark.docker,
@@ -53,3 +55,21 @@ async def test_what_ran_out_is_told_of_the_task_of_that_agent_and_of_no_other(pl
 
         beside = (await place.ended(runtime, sibling)).newest
         assert (beside.state, beside.cause) == (TaskState.COMPLETED, "the agent ended its turn")
+
+
+async def test_what_ran_out_and_was_told_is_not_told_again_by_another_manager(place: Place) -> None:
+    subagent = await killed(place, f"{EAT}{BROKE}", ".", memory=64)
+    async with place.runtime() as runtime:
+        (task,) = (await place.ended(runtime, subagent)).tasks
+        assert task.cause.endswith(f"a process was killed {NO_MEMORY}")
+        await runtime.send(PARENT, subagent, "[[say:later]]")
+        later = (await place.ended(runtime, subagent)).newest
+        assert (later.state, later.cause) == (TaskState.COMPLETED, "the agent ended its turn")
+        await runtime.send(PARENT, subagent, f"{EAT}{BROKE}")
+        again = (await place.ended(runtime, subagent)).newest
+        assert again.cause == f"{BROKEN}; a process was killed {NO_MEMORY}", "what is new is told"
+        await runtime.send(PARENT, subagent, "[[say:begun]][[hang]]")
+        await place.until(runtime, subagent, lambda view: "begun" in view.newest.result)
+        engine.kill(container(place))
+        died = await place.until(runtime, subagent, lambda view: view.tasks[-1].state is TaskState.INTERRUPTED)
+        assert "memory" not in died.newest.cause, "the engine's word of an earlier one"

@@ -51,6 +51,8 @@ class BareAgent:
         code = self.channel.exit_code
         return None if code is None else Fate(code, f"exit {code}")
 
+    ran_out = (0, 0)
+
     async def shortage(self) -> str:
         return ""
 

@@ -59,6 +59,8 @@ class Finished(BareAgent):
         self.receiver.on_closed("it has ended")
         return self.said
 
+    ran_out = (0, 0)
+
     async def shortage(self) -> str:
         return ""
 

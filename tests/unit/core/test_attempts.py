@@ -298,6 +298,8 @@ def test_what_ran_out_in_the_sandbox_is_told_with_the_cause_and_is_no_reason_to_
     again, _ = decide(busy(), PromptBroke(1, T1, "429", shortage=shortage), 1_000)
     assert [each.cause for each in again if isinstance(each, TaskRetried)] == [f"429; {shortage}"]
     answered = after(ready(), PromptAnswered(1, T1, "end_turn", 1, shortage=shortage)).tasks[-1]
+    told = after(ready(), PromptAnswered(1, T1, "end_turn", 1, ran_out=(2, 0)))
+    assert told.ran_out == (2, 0), "the next manager of the attempt begins to count there"
     assert (answered.state, answered.cause) == (TaskState.COMPLETED, f"the agent ended its turn; {shortage}")
 
 
