@@ -299,6 +299,14 @@ class RemoteRuntime:
         """See `Runtime.disk`."""
         return await self._call("disk", caller)
 
+    async def tree(self, caller: Caller, subagent: str | None = None, *, ended: bool = False) -> list[SubagentView]:
+        """See `Runtime.tree`."""
+        return await self._call("tree", caller, subagent=subagent, ended=ended)
+
+    async def pause_spawning(self, caller: Caller, *, on: bool) -> bool:
+        """See `Runtime.pause_spawning`."""
+        return await self._call("pause_spawning", caller, on=on)
+
     async def set_budget(
         self, caller: Caller, subagent: str, bounds: Budget, *, without: tuple[Bound, ...] = ()
     ) -> SubagentView:

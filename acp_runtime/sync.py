@@ -273,6 +273,14 @@ class SyncRuntime:
         """See `Runtime.disk`."""
         return self._do(self._runtime.disk(caller))
 
+    def tree(self, caller: Caller, subagent: str | None = None, *, ended: bool = False) -> list[SubagentView]:
+        """See `Runtime.tree`."""
+        return self._do(self._runtime.tree(caller, subagent, ended=ended))
+
+    def pause_spawning(self, caller: Caller, *, on: bool) -> bool:
+        """See `Runtime.pause_spawning`."""
+        return self._do(self._runtime.pause_spawning(caller, on=on))
+
     def set_budget(
         self, caller: Caller, subagent: str, bounds: Budget, *, without: tuple[Bound, ...] = ()
     ) -> SubagentView:

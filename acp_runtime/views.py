@@ -101,7 +101,7 @@ class SubagentView:
     work could not be taken out. `spent` is of all its tasks, and of what it called outside of one;
     `budget` is what it may use, costs in nano-dollars. `granted`: what its task may reach beside its preset, as rules.
     `role_note` says why its role is not what was asked for; `depth` counts from 1, the subagents of an outer parent.
-    `awaits`: those that it leads work, or have news for which it will be woken.
+    `awaits`: those that it leads work, or have news for which it will be woken. `tool_count`: of ended tool calls.
     """
 
     id: str
@@ -149,6 +149,7 @@ class SubagentView:
     role_note: str = ""
     depth: int = 1
     awaits: bool = False
+    tool_count: int = 0
 
     @property
     def newest(self) -> TaskView:

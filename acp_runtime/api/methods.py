@@ -22,7 +22,7 @@ EXPOSED: Final = (
     "status", "list_subagents", "find", "wait", "poll", "transcript", "stderr", "search", "work", "check",
     "begin_turn", "commit_turn", "due", "nudges", "revive", "alias", "prune", "reap", "disk", "grounds", "usage",
     "reached",
-    "allowed", "allow", "disallow", "reload", "set_budget",
+    "allowed", "allow", "disallow", "reload", "set_budget", "tree", "pause_spawning",
 )  # fmt: skip
 NOT_UTF8: Final = "a text holds a lone surrogate, which is half a character and no UTF-8; remove it"
 _PLAIN: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")

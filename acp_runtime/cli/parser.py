@@ -229,6 +229,11 @@ def _add_looks(verbs: "Verbs[Parser]") -> None:
     change.add_argument("--revoke", metavar="RULE", help="take this rule back, from --preset or all that have it")
     allowed.add_argument("--preset", metavar="NAME", help="the preset that is meant")
     _add(verbs, "reload", "have the daemon read its configuration again, for what runs too", "json", "quiet")
+    tree = _add(verbs, "tree", "show who leads whom", "json", "quiet")
+    tree.add_argument("id", nargs="?", help="this one and all below it")
+    tree.add_argument("--all", action="store_true", help="ended ones too")
+    pause = _add(verbs, "pause", "let no parent spawn for now; what is under way goes on", "quiet")
+    pause.add_argument("--off", action="store_true", help="let all go on")
     _add(verbs, "status", "show the daemon, its gateway, and what is not well below the subagents", "json")
     _add(verbs, "df", "show what the store holds and takes", "json")
 

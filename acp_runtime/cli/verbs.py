@@ -16,6 +16,7 @@ _MODULES: Final = {
     "allowed": ("allowed",),
     "reload": ("reload",),
     "status": ("status",),
+    "tree": ("tree", "pause"),
     "reap": ("reap",),
     "logs": ("logs",),
     "verbs_config": ("config",),

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final, NamedTuple
 
-from acp_runtime.core.model import Subagent
+from acp_runtime.core.envelope import enveloped
+from acp_runtime.core.model import Subagent, Task
 from acp_runtime.manager.launcher import Fate, Launched, LaunchError
 from acp_runtime.session.errors import LoginNeededError, SessionClosedError
 from acp_runtime.session.session import AcpSession
@@ -24,9 +25,15 @@ def prompt_of(state: Subagent, task_id: str, told: str = "") -> tuple[str, dict[
     The note stands before the task's text, and behind it what is `told` of those that the subagent leads.
     """
     task = state.task(task_id)
-    words = [each for each in ((task.note, task.text, told) if task is not None else ()) if each]
+    words = [each for each in ((task.note, _text(state, task), told) if task is not None else ()) if each]
     source = "spawn" if task is not None and task.number == 1 else "send"
     return "\n\n".join(words), {"purpose": state.purpose, "subagentId": state.id, "source": source}
+
+
+def _text(state: Subagent, task: Task) -> str:
+    if task.woken:
+        return task.text
+    return enveloped(task.text, subagent=state.id, parent=state.parent, lineage=state.order.lineage)
 
 
 class Aftermath(NamedTuple):

@@ -41,6 +41,7 @@ from acp_runtime.manager.holder_key import HolderKey
 from acp_runtime.manager.launcher import Launcher, LaunchRequest, Progress
 from acp_runtime.manager.leading import Leading
 from acp_runtime.manager.logins import Logins
+from acp_runtime.manager.pausing import Pause
 from acp_runtime.manager.policy import Policy, Standing
 from acp_runtime.manager.spending import Spending
 from acp_runtime.manager.surroundings import Surroundings
@@ -73,6 +74,7 @@ class Supervisor:
         progress: Progress,
         bookkeeper: Bookkeeper,
         wakes: int,
+        pause: Pause,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -91,6 +93,7 @@ class Supervisor:
         self._actors: dict[str, Actor] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._admitting: set[asyncio.Task[None]] = set()
+        self.pause = pause
         self._leading = Leading(store, clock, self.actor, wakes=wakes)
         self._closing = False
 
@@ -139,6 +142,11 @@ class Supervisor:
         if self._closing:
             admitting.close()
             raise Rejected("closing", "the manager is being closed; nothing was started")
+        try:
+            await self.pause.check()
+        except Rejected:
+            admitting.close()
+            raise
         # What is stored must have its actor, also when the caller does not wait for it any more.
         task = asyncio.create_task(admitting)
         self._admitting.add(task)

@@ -38,6 +38,8 @@ class Facade(Protocol):
 
     async def list_subagents(self, caller: Caller, *, ended: bool = False) -> list[SubagentView]: ...
 
+    async def tree(self, caller: Caller, subagent: str | None = None, *, ended: bool = False) -> list[SubagentView]: ...
+
     async def wait(
         self,
         caller: Caller,

@@ -13,6 +13,7 @@ from acp_runtime.callers import Caller, Operator, parent_of
 from acp_runtime.config import Config
 from acp_runtime.core.budget import Budget
 from acp_runtime.core.confinement import Egress
+from acp_runtime.core.envelope import briefing
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.ids import display_name
 from acp_runtime.core.inputs import Spawn
@@ -113,7 +114,7 @@ def spawn_input(
         keep=request.keep,
         one_shot=request.one_shot,
         output_file=None if leader is not None else _output_file(config, ident, request),
-        instructions=carried("instructions", request.instructions),
+        instructions="\n\n".join(filter(None, (briefing(place), carried("instructions", request.instructions)))),
         image=request.image,
         model=request.model,
         model_url=request.model_url,

@@ -37,6 +37,7 @@ _READ: Final = (
     "(SELECT read_seq FROM cursor WHERE parent = subagent.parent AND cursor.subagent = subagent.id) "
     "ORDER BY seq DESC LIMIT 1), 0)"
 )
+_TOOLS: Final = "(SELECT total(tools_completed + tools_failed) FROM task WHERE task.subagent = subagent.id)"
 # Whether those that it leads work, or what they have to tell will wake it: see `manager/leading.py`.
 _AWAITS: Final = (
     f"(role = 'orchestrator' AND {OPEN} AND (EXISTS (SELECT 1 FROM subagent AS led JOIN task ON task.subagent = led.id "  # noqa: S608
@@ -44,7 +45,10 @@ _AWAITS: Final = (
     "LEFT JOIN parent ON parent.id = nudge.parent WHERE nudge.parent = 'subagent:' || subagent.id "
     "AND nudge.state IN ('pending', 'claimed') AND coalesce(parent.wakes, 0) < {wakes:d})))"
 )
-_COLUMNS: Final = f"SELECT subagent.*, {_NEWEST} - {_READ} AS unread, {{awaits}} AS awaits FROM subagent"  # noqa: S608 - constants
+_COLUMNS: Final = (
+    f"SELECT subagent.*, {_NEWEST} - {_READ} AS unread, {{awaits}} AS awaits, {_TOOLS} AS tool_count "  # noqa: S608 - constants
+    "FROM subagent"
+)
 _SPENT: Final = f"SELECT subagent, task, {SUMS} FROM spent WHERE subagent"  # noqa: S608 - constants
 _OPEN_REQUESTS: Final = "SELECT * FROM request WHERE closed_seq IS NULL AND subagent"
 
@@ -189,6 +193,7 @@ class Reading:
             role_note=row["role_note"],
             depth=row["depth"],
             awaits=bool(row["awaits"]),
+            tool_count=int(row["tool_count"]),
             spent=spending(*spent),
             budget=Budget(**json.loads(row["budget"])),
         )

@@ -23,6 +23,7 @@ from acp_runtime.manager.bookkeeper import Bookkeeper
 from acp_runtime.manager.holder_key import HolderKey
 from acp_runtime.manager.launcher import CheckResult, Launcher, Work
 from acp_runtime.manager.output_file import OutputFiles
+from acp_runtime.manager.pausing import Pause
 from acp_runtime.manager.policy import Policy
 from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.manager.work import read_work
@@ -39,6 +40,7 @@ from acp_runtime.service.policing import Policed
 from acp_runtime.service.reading import Reading
 from acp_runtime.service.reaping import Reapable, Reaping
 from acp_runtime.service.sending import Sending, with_remedy
+from acp_runtime.service.trees import Treed
 from acp_runtime.service.turning import Turnable, acknowledging
 from acp_runtime.service.waiting import Waiting
 from acp_runtime.store.projections import Row
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from acp_runtime.client import RemoteRuntime
 
 
-class Runtime(Reapable, Accountable, Policed, Turnable, Grounded):
+class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
     """Owns one store and the subagents in it. Use `async with Runtime.open(...)`."""
 
     def __init__(
@@ -100,6 +102,7 @@ class Runtime(Reapable, Accountable, Policed, Turnable, Grounded):
                 progress=progress,
                 bookkeeper=books,
                 wakes=config.orchestration.wakes,
+                pause=Pause.beside(path),
             )
             supervisor = await stack.enter_async_context(made.open())
             reaping = await stack.enter_async_context(Reaping.kept(store, launcher, keep, clock, config.daemon.reap))

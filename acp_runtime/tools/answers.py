@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from acp_runtime.core.errors import Rejected, SubagentsError
 from acp_runtime.core.legacy_text import folder
+from acp_runtime.core.lineage import leader_of
 from acp_runtime.core.model import TaskState
 from acp_runtime.core.status import Status
 from acp_runtime.tools.tool import Answer
@@ -69,6 +70,20 @@ def summary(view: SubagentView) -> Answer:
     if view.output_file:
         told["output_file"] = view.output_file
     return told
+
+
+def branch(view: SubagentView) -> Answer:
+    """Return one subagent of a tree in the original's words."""
+    return {
+        "id": view.id,
+        "parent": leader_of(view.parent),
+        "depth": view.depth,
+        "role": str(view.role),
+        "goal": view.purpose,
+        "model": view.model,
+        "tool_count": view.tool_count,
+        "status": str(view.status),
+    }
 
 
 def requests(view: SubagentView) -> list[Answer]:

@@ -107,8 +107,10 @@ async def _started(desk: Desk, view: SubagentView) -> SubagentView:
     return view
 
 
-async def show_all(desk: Desk, _given: ListInput) -> Answer:
-    """List the open ones."""
+async def show_all(desk: Desk, given: ListInput) -> Answer:
+    """List the open ones, or the whole tree below the caller."""
+    if given.tree:
+        return {"success": True, "subagents": [answers.branch(view) for view in await desk.runtime.tree(desk.parent)]}
     views = await desk.runtime.list_subagents(desk.parent)
     return {"success": True, "subagents": [answers.summary(view) for view in views]}
 

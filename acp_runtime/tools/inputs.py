@@ -39,7 +39,7 @@ class SpawnInput(TaskInput):
 
 
 class ListInput(Input):
-    pass
+    tree: bool = Field(default=False, description="Also those below yours.")
 
 
 class IdInput(Input):

@@ -72,6 +72,8 @@ ASKING: Final = Area(
         Trouble("limit_reached", "no further subagent is let in",
             "the caller has as many open ones as `admission` allows, or all parents together have",
             "stop one of those in the answer, wait for one to end, or raise the number"),
+        Trouble("paused", "nobody may spawn for now", "the operator has paused it (`subagents pause`)",
+            "go on with what there is; `subagents pause --off` lets all go on"),
         Trouble("too_many_tasks", "one call wants more subagents than its caller may have at one time",
             "`admission.per_parent`, `one_shot.per_parent`, or in a tree `orchestration.max_concurrent_children`; the "
             "sentence has both numbers", "give fewer at a time, or raise the number"),

@@ -26,6 +26,7 @@ from acp_runtime.core.status import Status
 from acp_runtime.core.timers import timers
 from acp_runtime.manager.bookkeeper import Bookkeeper
 from acp_runtime.manager.holder_key import HolderKey
+from acp_runtime.manager.pausing import Pause
 from acp_runtime.manager.policy import Policy
 from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.session.catalogue import Catalogue
@@ -155,6 +156,7 @@ async def lifetimes(ground: Ground, subagent: str) -> tuple[int, int]:
             keep=ground.folder,
             progress=print,
             wakes=0,
+            pause=Pause.beside(ground.path),
             bookkeeper=Bookkeeper(store, ground.path),
         )
         left = await store.load(subagent)
