@@ -34,6 +34,7 @@ from tests.bench.background import background
 from tests.bench.channels import exec_stream, floods, pipe, round_trips
 from tests.bench.gateway import calls
 from tests.bench.held import attachments, cold_starts, holding, memory
+from tests.bench.mcp import tool_calls
 from tests.bench.measure import Figure, Json, Place, busy, machine, table
 from tests.bench.proxy import proxied
 from tests.bench.runtime import BenchError, Stage, lives, scripted
@@ -65,6 +66,7 @@ class Counts:
     answers: int = 5
     events: int = 200_000
     proxied: int = 200
+    tool_calls: int = 200
 
 
 QUICK = Counts(
@@ -84,6 +86,7 @@ QUICK = Counts(
     rosters=(1,),
     idle=1,
     starts=1,
+    tool_calls=5,
 )
 
 
@@ -137,6 +140,8 @@ class Bench:
         figures += await asyncio.to_thread(
             proxied, folder, updates=counts.updates, prompts=counts.proxied, times=counts.floods
         )
+        _say("calls of a tool, with and without MCP")
+        figures += await tool_calls(stages[0], folder, count=counts.tool_calls)
         return figures + await self._opencode(engine)
 
     async def _opencode(self, engine: Engine | None) -> list[Figure]:

@@ -38,6 +38,8 @@ WITHOUT_AN_ENGINE = {
     "CPU for such a prompt in the proxy, no daemon",
     "a prompt through the ACP proxy, asking the daemon",
     "CPU for such a prompt in the proxy, asking the daemon",
+    "a tool's call, straight to the table",
+    "a tool's call, by MCP",
 }
 
 
