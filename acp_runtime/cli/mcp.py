@@ -10,12 +10,13 @@ from acp_runtime.callers import admitted
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.stdout import put
 from acp_runtime.cli.talk import Talk
+from acp_runtime.config import ConfigError, load
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.plaintext import one_line
 from acp_runtime.mcp import config_file
 from acp_runtime.mcp.clients import CLIENTS
 from acp_runtime.places import environment, runtime_dir
-from acp_runtime.tools import TOOLSETS
+from acp_runtime.tools import TOOLSETS, Limits
 
 DEFAULT_SETS: Final = "background"
 
@@ -26,16 +27,27 @@ def mcp(options: argparse.Namespace) -> int:
         return _configure(options)
     from acp_runtime.cli.mcp_process import Terms, run  # noqa: PLC0415 - a wrong command line is told at once
 
-    Talk().log()
+    talk = Talk()
+    talk.log()
     terms = Terms(
         client=options.client,
         workspace=_folder(options.workspace),
         sets=_sets(options.tools),
         parent=None if options.parent is None else admitted(options.parent),
         runtime_dir=runtime_dir(environment()),
+        limits=_limits(talk),
     )
     run(terms)
     return Exit.DONE
+
+
+def _limits(talk: Talk) -> Limits | None:
+    """Return what the configuration allows a parent; a mistake in it is the daemon's to refuse, and told here too."""
+    try:
+        return Limits.of(load(None, environment()))
+    except ConfigError as error:
+        talk.tell(f"subagents mcp: {error}")
+        return None
 
 
 def _configure(options: argparse.Namespace) -> int:

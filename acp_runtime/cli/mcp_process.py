@@ -23,7 +23,7 @@ from acp_runtime.mcp.registry import Note, Registry
 from acp_runtime.mcp.session import Session
 from acp_runtime.mcp.streams import CHUNK, serve
 from acp_runtime.mcp.turns import Telling
-from acp_runtime.tools import Desk, Toolbox
+from acp_runtime.tools import Desk, Limits, Toolbox
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ class Terms:
     sets: tuple[str, ...]
     parent: str | None
     runtime_dir: Path
+    limits: Limits | None
 
 
 def run(terms: Terms) -> None:
@@ -86,7 +87,9 @@ async def _serve(terms: Terms, parent: str, given: int, put: int) -> None:
     )
     writer = asyncio.StreamWriter(transport, protocol, None, loop)
     runtime = RemoteRuntime(Way(None, start=True))
-    session = Session(Toolbox(Desk(runtime, parent, terms.workspace), terms.sets), Telling(runtime, parent))
+    session = Session(
+        Toolbox(Desk(runtime, parent, terms.workspace, limits=terms.limits), terms.sets), Telling(runtime, parent)
+    )
     serving = asyncio.create_task(serve(session, reader, writer))
     for number in _ENDS:
         loop.add_signal_handler(number, serving.cancel)

@@ -20,7 +20,7 @@ from acp_runtime.core.errors import Rejected, SubagentsError
 from acp_runtime.core.plaintext import one_line
 from acp_runtime.mcp import resources
 from acp_runtime.mcp.session import Session, Told
-from acp_runtime.tools import Tool
+from acp_runtime.tools import Limits, Tool
 from acp_runtime.views import SubagentView
 
 NAME: Final = "subagents"
@@ -83,7 +83,8 @@ class _Handlers:
         return await call_next(ctx)
 
     async def list_tools(self, ctx: Context, _: types.PaginatedRequestParams | None) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=[_shown(tool) for tool in self._session_of(ctx).tools])
+        session = self._session_of(ctx)
+        return types.ListToolsResult(tools=[_shown(tool, session.desk.limits) for tool in session.tools])
 
     async def call_tool(self, ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         session = self._session_of(ctx)
@@ -136,8 +137,8 @@ def _listed(each: resources.Resource, view: SubagentView) -> types.Resource:
     )
 
 
-def _shown(tool: Tool) -> types.Tool:
-    schema = tool.schema()
+def _shown(tool: Tool, limits: Limits | None) -> types.Tool:
+    schema = tool.schema(limits)
     annotations = types.ToolAnnotations(
         read_only_hint=tool.kind == "read",
         destructive_hint=tool.destructive,
@@ -145,7 +146,7 @@ def _shown(tool: Tool) -> types.Tool:
         open_world_hint=tool.open_world,
     )
     return types.Tool(
-        name=tool.name, description=tool.sentence, input_schema=schema["parameters"], annotations=annotations
+        name=tool.name, description=schema["description"], input_schema=schema["parameters"], annotations=annotations
     )
 
 

@@ -24,6 +24,7 @@ from acp_runtime.tools.inputs import (
     TaskInput,
     WaitInput,
 )
+from acp_runtime.tools.limits import Limits
 from acp_runtime.tools.orders import order_of
 from acp_runtime.tools.tool import Answer, Desk, Tool
 from acp_runtime.views import Outcome, SubagentView
@@ -204,6 +205,7 @@ BACKGROUND: Final = (
         spawn,
         "execute",
         open_world=True,
+        limited=Limits.of_spawning,
     ),
     Tool(
         "list_background_subagents",

@@ -17,6 +17,7 @@ from acp_runtime.core.plaintext import one_line, printable
 from acp_runtime.core.status import Status
 from acp_runtime.service.order import text_of
 from acp_runtime.tools import answers
+from acp_runtime.tools.limits import Limits
 from acp_runtime.tools.orders import instructions, request
 from acp_runtime.tools.tool import Answer, Desk, Input, Tool
 from acp_runtime.views import EventView, Outcome, SubagentView, WaitReason
@@ -205,6 +206,7 @@ DELEGATION: Final = (
         delegate,
         "execute",
         open_world=True,
+        limited=Limits.of_delegating,
     ),
     Tool("check_task", "Look at a task once, without waiting; never in a loop.", TaskIdInput, check, "read"),
     Tool(

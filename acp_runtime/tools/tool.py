@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from acp_runtime.clock import SystemClock
 from acp_runtime.service.facade import Facade
+from acp_runtime.tools.limits import Limits
 
 Answer = dict[str, Any]
 
@@ -42,7 +43,8 @@ class Defaults:
 class Desk:
     """For whom tools work: one parent and its workspace, and how long they may take.
 
-    `longest_wait` bounds the tools that wait; None for a host in Python, which may wait as long as it asks for.
+    `limits` are told with the tools where they are known. `longest_wait` bounds the tools that wait; None for a host in
+    Python, which may wait as long as it asks for.
     """
 
     runtime: Facade
@@ -50,6 +52,7 @@ class Desk:
     workspace: Path
     defaults: Defaults = Defaults()
     enabled: bool = True
+    limits: Limits | None = None
     longest_wait: float | None = LONGEST_WAIT
     start_wait: float = START_SECONDS
     wall: Callable[[], datetime] = field(default_factory=lambda: SystemClock().wall)
@@ -75,11 +78,15 @@ class Tool:
     destructive: bool = False
     repeatable: bool = False
     open_world: bool = False
+    limited: Callable[[Limits], str] | None = None
 
-    def schema(self) -> Answer:
+    def schema(self, limits: Limits | None = None) -> Answer:
         """Return the tool as models are told about it: JSON Schema without what only programs want."""
         schema = self.model.model_json_schema()
-        return {"name": self.name, "description": self.sentence, "parameters": _bare(schema, schema.get("$defs", {}))}
+        about = self.sentence
+        if limits is not None and self.limited is not None:
+            about = f"{about} {self.limited(limits)}"
+        return {"name": self.name, "description": about, "parameters": _bare(schema, schema.get("$defs", {}))}
 
 
 def _bare(schema: Any, shared: dict[str, Any]) -> Any:

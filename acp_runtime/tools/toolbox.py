@@ -39,7 +39,7 @@ class Toolbox:
 
     def schemas(self) -> list[Answer]:
         """Return what a model is told about its tools."""
-        return [tool.schema() for tool in self.tools]
+        return [tool.schema(self._desk.limits) for tool in self.tools]
 
     async def call(self, name: object, arguments: object = None) -> Answer:
         """Return a tool's answer. Names and arguments are a model's: whatever they are, they are answered."""
