@@ -39,7 +39,7 @@ def _main(argv: Sequence[str] | None) -> int:
         from acp_runtime.cli.completion import complete  # noqa: PLC0415 - a verb loads only what it needs
 
         return complete(words[1:])
-    if words[:1] == ["hook"] and words[1:2] not in (["install"], ["uninstall"]):
+    if words[:1] == ["hook"] and words[1:2] not in [[word] for word in ("install", "uninstall", "--help")]:
         from acp_runtime.hooks.hook import run  # noqa: PLC0415 - hosts wait for it
         from acp_runtime.places import environment, runtime_dir  # noqa: PLC0415
 

@@ -1,20 +1,19 @@
 """`subagents mcp`: the MCP server that a client starts for its session; and the client's configuration that says so."""
 
 import argparse
-import os
-import sys
-from pathlib import Path
+import shlex
 from typing import Final
 
 from acp_runtime.callers import admitted
+from acp_runtime.cli.client_file import carry_out, folder, program, unknown_client
 from acp_runtime.cli.codes import Exit
-from acp_runtime.cli.stdout import put
 from acp_runtime.cli.talk import Talk
 from acp_runtime.config import ConfigError, load
 from acp_runtime.core.errors import Rejected
-from acp_runtime.core.plaintext import one_line
+from acp_runtime.hooks.hosts import HOSTS
 from acp_runtime.mcp import config_file
 from acp_runtime.mcp.clients import CLIENTS
+from acp_runtime.mcp.server_entry import ServerEntry
 from acp_runtime.places import environment, runtime_dir
 from acp_runtime.tools import TOOLSETS, Limits
 
@@ -31,7 +30,7 @@ def mcp(options: argparse.Namespace) -> int:
     talk.log()
     terms = Terms(
         client=options.client,
-        workspace=_folder(options.workspace),
+        workspace=folder(options.workspace),
         sets=_sets(options.tools),
         parent=None if options.parent is None else admitted(options.parent),
         runtime_dir=runtime_dir(environment()),
@@ -54,51 +53,20 @@ def _configure(options: argparse.Namespace) -> int:
     """Put the server into a client's configuration or take it out, and put out the change; a dry run does only that."""
     client = CLIENTS.get(options.client)
     if client is None:
-        known = ", ".join(CLIENTS)
-        raise Rejected(
-            "invalid", f"--client is {one_line(options.client, 60)}; its configuration is known for: {known}"
-        )
-    path = client.file(environment(), _folder(options.workspace) if options.project else None)
-    if options.what == "install":
-        _sets(options.tools)
-        chosen = () if options.tools == DEFAULT_SETS else ("--tools", options.tools)
-        change = config_file.installing(client, path, client.server(_program(), chosen))
-    else:
-        change = config_file.uninstalling(client, path)
-    for line in change.diff():
-        put(line)
-    talk = Talk()
-    if not change.needed:
-        talk.tell(f"nothing to do: {path} is as wanted")
-    elif options.dry_run:
-        talk.tell(f"{path} is not changed (--dry-run)")
-    else:
-        config_file.perform(change)
-        talk.tell(_done(change, options.what))
+        raise unknown_client(options.client, tuple(CLIENTS))
+    path = client.file(environment(), folder(options.workspace) if options.project else None)
+    piece = ServerEntry(client)
+    if options.what == "uninstall":
+        carry_out(config_file.uninstalling(piece, path), options.what, dry_run=options.dry_run)
+        return Exit.DONE
+    _sets(options.tools)
+    chosen = () if options.tools == DEFAULT_SETS else ("--tools", options.tools)
+    named = () if options.parent is None else ("--parent", admitted(options.parent))
+    change = config_file.installing(piece, path, client.server(program(), (*chosen, *named)))
+    if carry_out(change, options.what, dry_run=options.dry_run) and client.name in HOSTS:
+        same = shlex.join(("subagents", "hook", "install", "--client", client.name, *named))
+        Talk().tell(f"it has hooks, too, which tell its model what is due (docs/hooks.md): {same}")
     return Exit.DONE
-
-
-def _done(change: config_file.Change, what: str) -> str:
-    if what == "install":
-        kept = f"; as it was before it is kept in {change.backup}" if change.backup.exists() else ""
-        return f"{change.path} is changed{kept}; start the client anew"
-    config_file.forget_backup(change)
-    return f"{change.path} is as it was without the server"
-
-
-def _program() -> tuple[str, ...]:
-    """Return this very command, by its whole path: what a client starts has another environment than this shell."""
-    called = Path(sys.argv[0]).absolute()
-    if called.name == "subagents" and os.access(called, os.X_OK):
-        return (str(called),)
-    return (sys.executable, "-P", "-m", "acp_runtime.cli.main")
-
-
-def _folder(given: str) -> Path:
-    folder = Path(given).resolve()
-    if not folder.is_dir():
-        raise Rejected("invalid", f"the workspace {folder} is no folder")
-    return folder
 
 
 def _sets(given: str) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ def build_parser() -> Parser:
         _add_turn,
         _add_acp,
         _add_mcp,
+        _add_hook,
         _add_helpers,
     ):
         add(verbs)
@@ -324,6 +325,17 @@ def _add_mcp(verbs: "Verbs[Parser]") -> None:
     mcp.add_argument("--parent", metavar="NAME", help="be this parent (default: one of its own for each session)")
     mcp.add_argument("--project", action="store_true", help="(un)install in the configuration of the workspace")
     mcp.add_argument("--dry-run", action="store_true", help="(un)install: only show the change")
+
+
+def _add_hook(verbs: "Verbs[Parser]") -> None:
+    about = "write the hooks of a host's settings, which run `subagents hook prompt|stop|session`, and show how"
+    hook = verbs.add_parser("hook", help=about, description=about.capitalize() + ".", allow_abbrev=False)
+    hook.add_argument("what", choices=("install", "uninstall"))
+    hook.add_argument("--client", required=True, metavar="NAME", help="claude, codex or gemini")
+    hook.add_argument("--parent", metavar="NAME", help="install: be this parent, as its MCP server")
+    hook.add_argument("--project", action="store_true", help="in the settings of the workspace")
+    hook.add_argument("--workspace", default=".", metavar="DIR", help="with --project: its folder (default: .)")
+    hook.add_argument("--dry-run", action="store_true", help="only show the change")
 
 
 def _add_helpers(verbs: "Verbs[Parser]") -> None:

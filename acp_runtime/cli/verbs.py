@@ -26,6 +26,7 @@ _MODULES: Final = {
     "completion": ("completion",),
     "doctor": ("doctor",),
     "mcp": ("mcp",),
+    "hook": ("hook",),
 }
 
 

@@ -43,7 +43,8 @@ class Client:
         return self.entry((*program, "mcp", "--client", self.name, *self.more, *more))
 
 
-def _home(environ: Environ, variable: str, folder: str) -> Path:
+def home(environ: Environ, variable: str, folder: str) -> Path:
+    """Return the folder that a variable names, else one in the user's home."""
     return Path(environ.get(variable) or Path(environ.get("HOME", "/")) / folder)
 
 
@@ -56,14 +57,14 @@ CLIENTS: Final = {
     for client in (
         Client(
             "claude",
-            lambda environ: (_home(environ, "CLAUDE_CONFIG_DIR", "") / ".claude.json",),
+            lambda environ: (home(environ, "CLAUDE_CONFIG_DIR", "") / ".claude.json",),
             (".mcp.json",),
             "mcpServers",
             lambda command: {"type": "stdio", **_split(command), "env": {}},
         ),
         Client(
             "codex",
-            lambda environ: (_home(environ, "CODEX_HOME", ".codex") / "config.toml",),
+            lambda environ: (home(environ, "CODEX_HOME", ".codex") / "config.toml",),
             (".codex/config.toml",),
             "mcp_servers",
             lambda command: {**_split(command), "env_vars": list(PASSED), "tool_timeout_sec": CALL_SECONDS},
@@ -72,7 +73,7 @@ CLIENTS: Final = {
         Client(
             "opencode",
             lambda environ: tuple(
-                _home(environ, "XDG_CONFIG_HOME", ".config") / "opencode" / name
+                home(environ, "XDG_CONFIG_HOME", ".config") / "opencode" / name
                 for name in ("opencode.json", "opencode.jsonc")
             ),
             ("opencode.json", "opencode.jsonc"),
@@ -81,21 +82,21 @@ CLIENTS: Final = {
         ),
         Client(
             "gemini",
-            lambda environ: (_home(environ, "GEMINI_CLI_HOME", "") / ".gemini" / "settings.json",),
+            lambda environ: (home(environ, "GEMINI_CLI_HOME", "") / ".gemini" / "settings.json",),
             (".gemini/settings.json",),
             "mcpServers",
             lambda command: {**_split(command), "timeout": CALL_SECONDS * 1000},
         ),
         Client(
             "zed",
-            lambda environ: (_home(environ, "XDG_CONFIG_HOME", ".config") / "zed" / "settings.json",),
+            lambda environ: (home(environ, "XDG_CONFIG_HOME", ".config") / "zed" / "settings.json",),
             (".zed/settings.json",),
             "context_servers",
             lambda command: {"source": "custom", **_split(command), "env": {}},
         ),
         Client(
             "cursor",
-            lambda environ: (_home(environ, "", "") / ".cursor" / "mcp.json",),
+            lambda environ: (home(environ, "", "") / ".cursor" / "mcp.json",),
             (".cursor/mcp.json",),
             "mcpServers",
             _split,

@@ -1,31 +1,52 @@
-"""One client's configuration file, with our server in it or without: what would change, and the change.
+"""One client's configuration file, with a piece of ours in it or without: what would change, and the change.
 
 Promises: what cannot be read is not touched; the file is replaced as a whole, keeps its mode, and is written through a
-symbolic link; the file as it was before our entry is kept beside it. To uninstall gives back those very bytes where
-nothing else has changed since, and otherwise takes out our entry alone.
+symbolic link; the file as it was before our piece is kept beside it. To uninstall gives back those very bytes where
+nothing else has changed since, and otherwise takes out our piece alone.
 """
 
 import difflib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.plaintext import one_line
-from acp_runtime.mcp import jsonc, tomltext
-from acp_runtime.mcp.clients import SERVER, Client
+from acp_runtime.mcp.jsonc import Unreadable
 
+Found = TypeVar("Found")
 MAX_BYTES: Final = 8 * 1024 * 1024
-BACKUP: Final = ".before-subagents"
+
+
+class Piece(Protocol):
+    """What is put into a file. Its methods raise `Unreadable` for a text that they cannot read or change safely."""
+
+    @property
+    def backup(self) -> str:
+        """What the name of a file ends with in which it is kept as it was before."""
+
+    @property
+    def by_hand(self) -> str:
+        """What a person can do instead."""
+
+    def found(self, text: str) -> Any | None:
+        """Return the piece as it stands in a text, None where it is not there."""
+
+    def put(self, text: str, value: Any) -> str:
+        """Return a text with the piece in it, in place of what there was of it."""
+
+    def take(self, text: str) -> str:
+        """Return a text without it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What becomes of a file. `before` and `after` are None where it is not there; `fresh`: it had no entry of ours."""
+    """What becomes of a file. `before` and `after` are None where it is not there; `fresh`: it had nothing of ours."""
 
+    piece: Piece
     path: Path
     before: str | None
     after: str | None
@@ -44,26 +65,26 @@ class Change:
 
     @property
     def backup(self) -> Path:
-        """Where the file is kept as it was before our entry."""
-        return self.path.with_name(self.path.name + BACKUP)
+        """Where the file is kept as it was before our piece."""
+        return self.path.with_name(self.path.name + self.piece.backup)
 
 
-def installing(client: Client, path: Path, entry: dict[str, Any]) -> Change:
-    """Return the change that puts our server into a file. Raises `Rejected` (config_unreadable)."""
-    before = _read(path)
-    fresh = _entry(client, path, before or "") is None
-    return Change(path, before, _changed(client, path, before or "", entry), fresh)
+def installing(piece: Piece, path: Path, value: Any) -> Change:
+    """Return the change that puts a piece into a file. Raises `Rejected` (config_unreadable)."""
+    before = _read(piece, path)
+    fresh = _tried(piece, path, lambda: piece.found(before or "")) is None
+    return Change(piece, path, before, _tried(piece, path, lambda: piece.put(before or "", value)), fresh)
 
 
-def uninstalling(client: Client, path: Path) -> Change:
-    """Return the change that takes our server out of a file. Raises `Rejected` (config_unreadable)."""
-    before = _read(path)
-    if before is None or (entry := _entry(client, path, before)) is None:
-        return Change(path, before, before, fresh=True)
-    kept = _read(path.with_name(path.name + BACKUP))
-    if _changed(client, path, kept or "", entry) == before:
-        return Change(path, before, kept, fresh=False)
-    return Change(path, before, _changed(client, path, before, None), fresh=False)
+def uninstalling(piece: Piece, path: Path) -> Change:
+    """Return the change that takes a piece out of a file. Raises `Rejected` (config_unreadable)."""
+    before = _read(piece, path)
+    if before is None or (value := _tried(piece, path, lambda: piece.found(before))) is None:
+        return Change(piece, path, before, before, fresh=True)
+    kept = _read(piece, path.with_name(path.name + piece.backup))
+    if _tried(piece, path, lambda: piece.put(kept or "", value)) == before:
+        return Change(piece, path, before, kept, fresh=False)
+    return Change(piece, path, before, _tried(piece, path, lambda: piece.take(before)), fresh=False)
 
 
 def perform(change: Change) -> None:
@@ -78,48 +99,34 @@ def perform(change: Change) -> None:
             return
         _write(change.path, change.after, change.path)
     except OSError as error:
-        raise _unusable(change.path, f"it cannot be written: {error.strerror}") from error
+        raise _unusable(change.piece, change.path, f"it cannot be written: {error.strerror}") from error
 
 
 def forget_backup(change: Change) -> None:
-    """Remove the copy that is wanted no more: our entry is out of the file."""
+    """Remove the copy that is wanted no more: our piece is out of the file."""
     change.backup.unlink(missing_ok=True)
 
 
-def _changed(client: Client, path: Path, text: str, entry: dict[str, Any] | None) -> str:
-    where = (client.key, SERVER)
+def _tried(piece: Piece, path: Path, change: Callable[[], Found]) -> Found:
     try:
-        if client.form == "toml":
-            return tomltext.without_table(text, where) if entry is None else tomltext.with_table(text, where, entry)
-        return jsonc.without_member(text, where) if entry is None else jsonc.with_member(text, where, entry)
-    except jsonc.Unreadable as error:
-        raise _unusable(path, str(error)) from error
+        return change()
+    except Unreadable as error:
+        raise _unusable(piece, path, str(error)) from error
 
 
-def _entry(client: Client, path: Path, text: str) -> dict[str, Any] | None:
-    """Return our entry as it stands."""
-    try:
-        found = tomltext.parse(text) if client.form == "toml" else jsonc.parse(text or "{}").plain
-    except jsonc.Unreadable as error:
-        raise _unusable(path, str(error)) from error
-    for key in (client.key, SERVER):
-        found = found.get(key) if isinstance(found, dict) else None
-    return found if isinstance(found, dict) else None
-
-
-def _read(path: Path) -> str | None:
+def _read(piece: Piece, path: Path) -> str | None:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _unusable(path, f"it cannot be read: {error.strerror}") from error
+        raise _unusable(piece, path, f"it cannot be read: {error.strerror}") from error
     if len(data) > MAX_BYTES:
-        raise _unusable(path, f"it has {len(data)} bytes")
+        raise _unusable(piece, path, f"it has {len(data)} bytes")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _unusable(path, "it is no UTF-8") from error
+        raise _unusable(piece, path, "it is no UTF-8") from error
 
 
 def _write(path: Path, text: str, like: Path) -> None:
@@ -140,6 +147,6 @@ def _write(path: Path, text: str, like: Path) -> None:
         new.unlink(missing_ok=True)
 
 
-def _unusable(path: Path, why: str) -> Rejected:
-    sentence = f"{path} was left as it is: {one_line(why, 300)}; mend it, or add the server by hand (docs/mcp.md)"
+def _unusable(piece: Piece, path: Path, why: str) -> Rejected:
+    sentence = f"{path} was left as it is: {one_line(why, 300)}; mend it, or {piece.by_hand}"
     return Rejected("config_unreadable", sentence)

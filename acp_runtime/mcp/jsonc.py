@@ -1,7 +1,7 @@
 """JSON as people keep it, with comments and trailing commas: read, and changed in one member, the rest as it was.
 
-`with_member` and `without_member` change the text around one member of an object and nothing else. What cannot be read
-is `Unreadable`, with the line, and nothing is changed.
+`with_member`, `with_item` and `without` change the text around one member of an object, or item of a list, and nothing
+else. What cannot be read is `Unreadable`, with the line, and nothing is changed.
 """
 
 import json
@@ -22,23 +22,26 @@ class Unreadable(Exception):  # noqa: N818 - reads as what happened
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A value and where it stands; `members` of an object in their order, the last of equal keys counts."""
+    """A value and where it stands; `members` of an object in their order, the last of equal keys counts.
+
+    The items of a list are members, too: their keys are their numbers.
+    """
 
     start: int
     end: int
     plain: Any
     members: "list[Member]" = field(default_factory=list)
 
-    def member(self, key: str) -> "Member | None":
-        """Return the member of that name."""
+    def member(self, key: str | int) -> "Member | None":
+        """Return the member of that name, or the item of that number."""
         return next((each for each in reversed(self.members) if each.key == key), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A key with its value; it begins at `start`, the quote of its key."""
+    """A key with its value; it begins at `start`, the quote of its key. An item of a list begins at its value."""
 
-    key: str
+    key: str | int
     start: int
     value: Value
 
@@ -56,30 +59,58 @@ def with_member(text: str, path: Sequence[str], value: Any) -> str:
     """Return a text in which the member at a path has a value; objects on the way are made. Raises `Unreadable`."""
     if not text.strip():
         return json.dumps(_nested(path, value), indent=2, ensure_ascii=False) + "\n"
-    found = parse(text)
-    for depth, key in enumerate(path):
-        _object(text, found, path[:depth])
-        member = found.member(key)
-        if member is None:
-            return _added(text, found, key, _nested(path[depth + 1 :], value))
-        found = member.value
+    found, depth = _followed(text, path)
+    if depth < len(path):
+        return _added(text, found, f"{json.dumps(path[depth])}: ", _nested(path[depth + 1 :], value))
     if found.plain == value:
         return text
     return text[: found.start] + _written(value, _indent(text, found.start)) + text[found.end :]
 
 
-def without_member(text: str, path: Sequence[str]) -> str:
-    """Return a text without the member at a path; as it is where there is none. Raises `Unreadable`."""
+def with_item(text: str, path: Sequence[str], value: Any) -> str:
+    """Return a text in which the list at a path ends with a value; what is not there is made. Raises `Unreadable`."""
+    found, depth = _followed(text, path) if text.strip() else (None, 0)
+    if found is None or depth < len(path):
+        return with_member(text, path, [value])
+    if not isinstance(found.plain, list):
+        raise _unfit(text, found, path, "list")
+    return _added(text, found, "", value)
+
+
+def without(text: str, path: Sequence[str | int]) -> str:
+    """Return a text without what is at a path; as it is where there is nothing. Raises `Unreadable`.
+
+    A word in a path is a member of an object, a number an item of a list.
+    """
+    above, depth = _followed(text, path[:-1])
+    if depth < len(path) - 1:
+        return text
+    member = _fitting(text, above, path, depth).member(path[-1])
+    return text if member is None else _removed(text, above, member)
+
+
+def _followed(text: str, path: Sequence[str | int]) -> tuple[Value, int]:
+    """Return the last value on a path that is there, and how many steps led to it. Raises `Unreadable`."""
     found = parse(text)
     for depth, key in enumerate(path):
-        _object(text, found, path[:depth])
-        member = found.member(key)
+        member = _fitting(text, found, path, depth).member(key)
         if member is None:
-            return text
-        if depth == len(path) - 1:
-            return _removed(text, found, member)
+            return found, depth
         found = member.value
-    return text
+    return found, len(path)
+
+
+def _fitting(text: str, found: Value, path: Sequence[str | int], depth: int) -> Value:
+    """Return a value that can hold the next step of a path. Raises `Unreadable` for one that cannot."""
+    kind = list if isinstance(path[depth], int) else dict
+    if not isinstance(found.plain, kind):
+        raise _unfit(text, found, path[:depth], "list" if kind is list else "object")
+    return found
+
+
+def _unfit(text: str, found: Value, path: Sequence[str | int], kind: str) -> Unreadable:
+    line = text.count("\n", 0, found.start) + 1
+    return Unreadable(f"{'.'.join(map(str, path)) or 'the whole'} (line {line}) is no {kind}")
 
 
 class _Reader:
@@ -124,13 +155,13 @@ class _Reader:
         return Value(at, here + 1, {each.key: each.value.plain for each in members}, members)
 
     def _array(self, at: int, depth: int) -> Value:
-        items: list[Any] = []
+        items: list[Member] = []
         here = self.space(at + 1)
         while self._text[here : here + 1] != "]":
             item = self.value(here, depth + 1)
-            items.append(item.plain)
+            items.append(Member(len(items), here, item))
             here = self._next(item.end, "]")
-        return Value(at, here + 1, items)
+        return Value(at, here + 1, [each.value.plain for each in items], items)
 
     def _next(self, at: int, end: str) -> int:
         """Return where the next item begins, or the end stands."""
@@ -140,12 +171,6 @@ class _Reader:
         if self._text[here : here + 1] != end:
             raise self.unreadable(here)
         return here
-
-
-def _object(text: str, found: Value, path: Sequence[str]) -> None:
-    if not isinstance(found.plain, dict):
-        line = text.count("\n", 0, found.start) + 1
-        raise Unreadable(f"{'.'.join(path) or 'the whole'} (line {line}) is no object")
 
 
 def _nested(path: Sequence[str], value: Any) -> Any:
@@ -165,16 +190,16 @@ def _indent(text: str, at: int) -> str:
     return line[: len(line) - len(line.lstrip(" \t"))]
 
 
-def _added(text: str, found: Value, key: str, value: Any) -> str:
+def _added(text: str, found: Value, label: str, value: Any) -> str:
     outer = _indent(text, found.start)
     if not found.members:
         indent = outer + ("\t" if "\t" in outer else "  ")
-        member = f"{json.dumps(key)}: {_written(value, indent)}"
+        member = label + _written(value, indent)
         inside = text[found.start + 1 : found.end - 1].rstrip()
         return f"{text[: found.start + 1]}{inside}\n{indent}{member}\n{outer}{text[found.end - 1 :]}"
     last = found.members[-1]
     indent = _indent(text, last.start) if "\n" in text[found.start : last.start] else outer + "  "
-    member = f"{json.dumps(key)}: {_written(value, indent)}"
+    member = label + _written(value, indent)
     end = last.value.end
     comma = _Reader(text).space(end)
     if text[comma] == ",":
@@ -195,11 +220,17 @@ def _removed(text: str, found: Value, member: Member) -> str:
     number = found.members.index(member)
     before = found.members[number - 1].value.end if number else None
     start = len(text[: member.start].rstrip(" \t\r\n"))
+    rest = text[member.value.end :]
     comma = _Reader(text).space(member.value.end)
     if text[comma] == ",":
-        return text[:start] + text[comma + 1 :]
+        return _joined(text[:start], text[comma + 1 :])
     if before is None:
-        rest = text[member.value.end :]
-        return text[:start] + (rest.lstrip() if rest.lstrip().startswith("}") else rest)
+        return _joined(text[:start], rest.lstrip() if rest.lstrip().startswith(("}", "]")) else rest)
     comma = _Reader(text).space(before)
-    return text[:comma] + text[comma + 1 : start] + text[member.value.end :]
+    return _joined(text[:comma] + text[comma + 1 : start], rest)
+
+
+def _joined(before: str, behind: str) -> str:
+    """Put two pieces together; a comment at the end of the first takes nothing of the second in."""
+    comment = "//" in before[before.rfind("\n") + 1 :]
+    return before + ("\n" if comment and not behind.startswith(("\n", "\r\n")) else "") + behind

@@ -37,7 +37,7 @@ ASKING: Final = Area(
             "wait for its end; `subagents show ID` says what became of its work"),
         Trouble("config_unreadable", "a client's configuration was not changed",
             "it is no JSON or TOML, or is written in a way that cannot be changed safely",
-            "the sentence names file and line: mend it, or add the server by hand"),
+            "the sentence names file and line: mend it, or add by hand what was to be written"),
         Trouble("busy", "a session of the MCP server has too many calls under way", "a host that calls without end",
             "nothing was done: wait for a call to end, and call again"),
         Trouble("unknown_method", "the daemon has no method of that name",

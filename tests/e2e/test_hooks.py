@@ -14,6 +14,7 @@ from acp_runtime.hooks.hosts import HOSTS
 from acp_runtime.mcp.identity import parent_name
 from tests.e2e.daemon_site import BOUND, MODULE, DaemonSite, daemon_site
 
+pytestmark = pytest.mark.requirement("D10.60")
 CLAUDE = "claude"
 QUIET = (0, "", "")
 

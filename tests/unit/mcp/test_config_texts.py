@@ -46,7 +46,7 @@ def test_an_entry_goes_into_a_text_with_comments_and_nothing_else_changes(text: 
 @pytest.mark.parametrize("text", TEXTS)
 def test_an_entry_that_goes_out_again_leaves_what_the_text_said_before(text: str) -> None:
     before = jsonc.parse(text).plain
-    out = jsonc.without_member(jsonc.with_member(text, PATH, ENTRY), PATH)
+    out = jsonc.without(jsonc.with_member(text, PATH, ENTRY), PATH)
     assert jsonc.parse(out).plain in (before, {**before, "mcpServers": {}})
     for comment in ("// one", "// two", "/* three */", "// four", "// five", "// mine", "// nothing but words"):
         assert (comment in out) == (comment in text)
@@ -57,7 +57,7 @@ def test_an_entry_that_stands_is_replaced_in_its_place() -> None:
     written = jsonc.with_member(text, PATH, ENTRY)
     assert jsonc.parse(written).plain == {"mcpServers": {"subagents": ENTRY, "z": {}}}
     assert "// ours" in written
-    assert jsonc.parse(jsonc.without_member(written, PATH)).plain == {"mcpServers": {"z": {}}}
+    assert jsonc.parse(jsonc.without(written, PATH)).plain == {"mcpServers": {"z": {}}}
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,52 @@ def test_any_object_takes_a_member_at_any_path_and_gives_it_back(values: Any, in
     at[path[-1]] = ENTRY
     assert json.loads(written) == wanted
     del at[path[-1]]
-    assert json.loads(jsonc.without_member(written, path)) == wanted
+    assert json.loads(jsonc.without(written, path)) == wanted
+
+
+@pytest.mark.requirement("D10.61")
+@given(st.lists(PLAIN, max_size=3), st.sampled_from((None, 1, 2, "\t")), st.sampled_from(("", "//", "a")))
+def test_any_list_takes_an_item_at_its_end_and_gives_any_of_its_items_back(items: Any, indent: Any, key: str) -> None:
+    text = json.dumps({"z": 1, key: items}, indent=indent)
+    written = jsonc.with_item(text, (key,), ENTRY)
+    assert json.loads(written) == {"z": 1, key: [*items, ENTRY]}
+    for number in range(len(items) + 1):
+        left = [*items, ENTRY]
+        del left[number]
+        assert json.loads(jsonc.without(written, (key, number))) == {"z": 1, key: left}
+    assert jsonc.without(written, (key, len(items) + 1)) == written
+
+
+@pytest.mark.requirement("D10.61")
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ('{ // mine\n"subagents": 1}', ("subagents",)),
+        ('{"a": [ // mine\n1], "b": 1}', ("a", 0)),
+        ('{"a": [1, // mine\n2], "b": 1}', ("a", 1)),
+        ('{"a": [1 // mine\n, 2], "b": 1}', ("a", 1)),
+        ('{"a": 1 /* mine */,\n"b": 2}', ("b",)),
+    ],
+)
+def test_a_comment_before_what_goes_stays_and_takes_nothing_in(text: str, path: tuple[str | int, ...]) -> None:
+    out = jsonc.without(text, path)
+    wanted = jsonc.parse(text).plain
+    for key in path[:-1]:
+        wanted = wanted[key]
+    del wanted[path[-1]]
+    whole = jsonc.parse(out).plain
+    assert wanted in (whole, whole.get("a"))
+    assert "mine" in out
+
+
+@pytest.mark.requirement("D10.61")
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [(("a",), "a .line 2. is no list"), (("z", "b"), "z .line 3. is no object")],
+)
+def test_an_item_goes_into_a_list_alone(path: tuple[str, ...], said: str) -> None:
+    with pytest.raises(jsonc.Unreadable, match=said):
+        jsonc.with_item('{\n"a": {},\n"z": []}', path, ENTRY)
 
 
 TABLE = ("mcp_servers", "subagents")
