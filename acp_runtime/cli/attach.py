@@ -18,6 +18,7 @@ from acp_runtime.cli.stdout import flush, put
 from acp_runtime.cli.talk import Talk
 from acp_runtime.cli.verbs_look import event_line
 from acp_runtime.core.errors import Rejected
+from acp_runtime.core.plaintext import one_line, set_back
 
 END_SECONDS: Final = 2.0
 SEE_OUT_SECONDS: Final = 3600.0
@@ -86,8 +87,8 @@ def attach(options: argparse.Namespace) -> int:
     asking = Asking(options)
     view = asking.status(options.id)
     for task in view["tasks"][-1:]:
-        put(f"[task {task['number']}, {task['state']}] {task['text'][:300]}")
+        put(f"[task {task['number']}, {task['state']}] {one_line(task['text'], 300)}")
         if task["result"]:
-            put(task["result"])
+            put(set_back(task["result"]))
     flush()
     return _Attached(asking, view, steer=options.steer).run()

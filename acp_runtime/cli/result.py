@@ -1,13 +1,14 @@
 """The end of a run: as facts for a program, and as text for a person."""
 
 import base64
+import re
 import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from acp_runtime.cli.codes import Exit
 from acp_runtime.core.model import MAX_RESULT_CHARS
-from acp_runtime.core.plaintext import printable
+from acp_runtime.core.plaintext import one_line, printable, set_back
 from acp_runtime.manager.launcher import CheckResult, Work
 from acp_runtime.views import SubagentView
 
@@ -61,8 +62,8 @@ class Result:
     def text(self, patch_path: Path | None) -> str:
         """Return the last message, the outcome, the diffstat, the check, and how to apply the work."""
         task, work = self.view.newest, self.work
-        outcome = f"{self.view.name}: completed" if task.headline == "completed" else self.sentence
-        parts = [printable(task.result).strip(), printable(outcome)]
+        outcome = f"{self.view.name}: completed" if task.headline == "completed" else one_line(self.sentence, 2_000)
+        parts = [self._set_back(task.result).strip("\n"), outcome]
         if len(task.result) >= MAX_RESULT_CHARS:
             parts.insert(1, f"(the message goes on; these are its first {MAX_RESULT_CHARS} characters)")
         if work is not None and work.files:
@@ -70,10 +71,14 @@ class Result:
         if work is not None and work.notices:
             parts.append("\n".join(printable(notice) for notice in work.notices))
         if self.check is not None:
-            parts.append(f"{self.check_sentence}\n{printable(self.check.output).rstrip()}".rstrip())
+            parts.append(f"{self.check_sentence}\n{self._set_back(self.check.output).rstrip()}".rstrip())
         if patch_path is not None:
             parts.append(self.apply_line(patch_path))
         return "\n\n".join(part for part in parts if part) + "\n"
+
+    def _set_back(self, text: str) -> str:
+        """Return what the agent, or a check in its sandbox, says: no line of it passes for one of ours."""
+        return set_back(text, rf"{re.escape(self.view.name)}:|apply it with:|the check exited|\(the message goes on")
 
     def apply_line(self, patch_path: Path) -> str:
         """Return the line that says how the work gets into the folder; what follows the colon can be pasted."""

@@ -3,7 +3,6 @@
 import argparse
 import base64
 import json
-import re
 from typing import Any, Final
 
 from acp_runtime.cli.asking import OVER, Asking
@@ -16,7 +15,7 @@ from acp_runtime.cli.talk import Talk
 from acp_runtime.cli.usage import told
 from acp_runtime.core.budget import Budget
 from acp_runtime.core.errors import Rejected
-from acp_runtime.core.plaintext import one_line, printable
+from acp_runtime.core.plaintext import one_line, set_back
 
 MIB: Final = 1024 * 1024
 _FACTS: Final = (
@@ -105,7 +104,7 @@ def poll(options: argparse.Namespace) -> int:
 def event_line(row: dict[str, Any]) -> str:
     """Return one event as people read it; no line of what an agent says begins as the line of an event does."""
     if row["kind"] in ("agent_message_chunk", "message"):
-        return re.sub(r"(?m)^\[", " [", printable(str(row["text"])))
+        return set_back(str(row["text"]))
     return f"[{row['kind']}] {one_line(row['text'], 500)}"
 
 

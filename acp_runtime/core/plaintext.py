@@ -53,6 +53,11 @@ def _is_shown(char: str) -> bool:
     return char in "\n\t" or not (unicodedata.category(char) in _HIDDEN or _UNDRAWN.match(char))
 
 
+def set_back(text: str, beginning: str = r"\[") -> str:
+    """Return text as `printable` does, for among lines of ours: one that begins as these (a pattern) is set back."""
+    return re.sub(rf"(?m)^(?={beginning})", " ", printable(text))
+
+
 def one_line(text: str, limit: int) -> str:
     """Return text on one line of at most `limit` characters, cut with `…`. White space is collapsed."""
     flat = " ".join(printable(text).split())

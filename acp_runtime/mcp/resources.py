@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from acp_runtime.callers import admitted
 from acp_runtime.core.errors import Rejected
-from acp_runtime.core.plaintext import one_line, printable
+from acp_runtime.core.plaintext import one_line, set_back
 from acp_runtime.tools import Desk
 from acp_runtime.views import EventView, SubagentView
 
@@ -16,6 +16,8 @@ PAGE_CHARS: Final = 50_000
 LISTED: Final = 100
 Kind = Literal["transcript", "patch"]
 _URI: Final = re.compile(r"subagents://([a-z0-9-]{1,40})/(transcript|patch)(?:\?offset=([0-9]{1,12}))?")
+# How the lines of a transcript begin that are not what an agent says.
+_OURS: Final = r"[\[(]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ async def read(desk: Desk, wanted: Resource) -> Page:
 
 def _lines(entries: tuple[EventView, ...]) -> Iterator[str]:
     for entry in entries:
-        text = printable(entry.text)
+        text = set_back(entry.text, _OURS)
         match entry.kind:
             case "agent_message_chunk":
                 yield f"{text}\n"

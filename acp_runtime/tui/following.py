@@ -5,7 +5,7 @@ from typing import Final
 
 from acp_runtime.callers import OPERATOR
 from acp_runtime.client import RemoteRuntime
-from acp_runtime.core.plaintext import one_line, printable
+from acp_runtime.core.plaintext import one_line, printable, set_back
 from acp_runtime.views import EventView
 
 # How far back of the log's cursors a view begins, how much of it is held and how much of it is drawn.
@@ -46,12 +46,15 @@ class Following:
         self._entries.append((row.kind, text))
 
     def lines(self) -> list[tuple[str, str]]:
-        """Return the newest entries that fit, oldest first: a kind, empty for what the agent said, and a text."""
+        """Return the newest entries that fit, oldest first: a kind, empty for what the agent said, and a text.
+
+        No line of a text begins with a bracket, as those of events are drawn.
+        """
         kept: deque[tuple[str, str]] = deque()
         room = DRAWN_CHARS
         for kind, text in reversed(self._entries):
             room -= len(text)
             if room < 0 and kept:
                 break
-            kept.appendleft(("" if kind == _SAID else kind, text))
+            kept.appendleft(("" if kind == _SAID else kind, set_back(text)))
         return list(kept)
