@@ -13,12 +13,20 @@ from typing import Any, Final
 
 from acp_runtime.acp_proxy.daemon import Daemon
 from acp_runtime.acp_proxy.own import OwnRequests
-from acp_runtime.acp_proxy.showing import Shown, View, call_updates, event_update, is_over, session_updates, title_of
+from acp_runtime.acp_proxy.showing import (
+    Shown,
+    View,
+    call_updates,
+    event_update,
+    is_over,
+    options_of,
+    session_updates,
+    title_of,
+)
 from acp_runtime.api.errors import DaemonError
 from acp_runtime.core.errors import Rejected
-from acp_runtime.core.wishes import ALWAYS
 from acp_runtime.wire import acp, acp_client
-from acp_runtime.wire.acp import ClientMethod, PermissionKind
+from acp_runtime.wire.acp import ClientMethod
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +34,6 @@ LOOK_SECONDS: Final = 0.25
 CALL_SECONDS: Final = 5.0
 PAGES: Final = 20
 MAX_ASKED: Final = 32
-_KINDS: Final = frozenset(PermissionKind)
 # Whom these are about is the person at the terminal, not a parent.
 _NOT_ASKED: Final = frozenset({"login"})
 
@@ -161,7 +168,7 @@ class Children:
             (view["id"], request["id"]): (view, request)
             for view in views
             for request in view["requests"]
-            if request["options"] and request["kind"] not in _NOT_ASKED
+            if request["kind"] not in _NOT_ASKED and options_of(request)
         }
         for question in [each for each in family.asked if each not in wanted]:
             self._take_away(family, question)
@@ -173,18 +180,9 @@ class Children:
                 family.asked[question] = (ident, task)
 
     def _question(self, family: Family, view: View, request: dict[str, Any]) -> dict[str, Any]:
-        options = [
-            {
-                "optionId": each["id"],
-                "name": each["name"],
-                "kind": each["kind"] if each["kind"] in _KINDS else PermissionKind.ALLOW_ONCE,
-            }
-            for each in request["options"]
-            if request["kind"] != "egress" or each["id"] != ALWAYS  # for good is the operator's to say
-        ]
         call = {"toolCallId": f"{view['id']}.{request['id']}", "title": f"{title_of(view)}: {request['title']}"}
         session = view["id"] if self.sessions else family.session
-        return {"sessionId": session, "toolCall": call, "options": options}
+        return {"sessionId": session, "toolCall": call, "options": options_of(request)}
 
     async def _answer(self, family: Family, question: Question, answer: "asyncio.Future[dict[str, Any]]") -> None:
         """Hand on what a person chose. Who chose nothing leaves it to others, and is not asked again."""

@@ -1,15 +1,23 @@
 """How subagents look to an editor: as sessions below the parent's where it knows these, as tool calls elsewhere.
 
-Pure: what a subagent is (`SubagentView`, as plain JSON) and what was shown of it give the updates to send.
+Pure: what a subagent is (`SubagentView`, as plain JSON) and what was shown of it give the updates to send. No text in
+them controls a terminal, which an editor may draw on.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from acp_runtime.core.plaintext import one_line, printable
+from acp_runtime.core.request import RequestKind
+from acp_runtime.core.wishes import ALWAYS
+from acp_runtime.wire.acp import PermissionKind
 
 MAX_TITLE: Final = 120
+MAX_CALL: Final = 500
+MAX_WORD: Final = 40
 MAX_RESULT: Final = 8_000
+_KINDS: Final = frozenset(PermissionKind)
 _OVER: Final = frozenset({"completed", "stopped", "timed_out", "error"})
 _DONE: Final = frozenset({"completed"})
 _GOING: Final = frozenset({"queued", "running", "cancelling"})
@@ -91,19 +99,40 @@ def _text(text: str) -> list[Update]:
     return [{"type": "content", "content": {"type": "text", "text": text}}]
 
 
+def options_of(request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the answers that an editor may offer, in the order in which the agent has them.
+
+    Left out is what the operator alone may say, and what is of no known kind where it may allow something.
+    """
+    permits = request["kind"] in (RequestKind.PERMISSION, RequestKind.EGRESS)
+    return [
+        {
+            "optionId": each["id"],
+            "name": each["name"],
+            "kind": each["kind"] if each["kind"] in _KINDS else PermissionKind.ALLOW_ONCE,
+        }
+        for each in request["options"]
+        if not (request["kind"] == RequestKind.EGRESS and each["id"] == ALWAYS)
+        and (each["kind"] in _KINDS or not permits)
+    ]
+
+
 def event_update(row: dict[str, Any]) -> Update | None:
     """Return an event of a subagent's log as the update that its agent sent, None for what is no update."""
     kind, data = row["kind"], row["data"]
     match kind:
         case "agent_message_chunk" | "agent_thought_chunk":
-            return {"sessionUpdate": kind, "content": {"type": "text", "text": row["text"]}}
+            return {"sessionUpdate": kind, "content": {"type": "text", "text": printable(row["text"])}}
         case "task_dispatched":
-            return {"sessionUpdate": "user_message_chunk", "content": {"type": "text", "text": row["text"]}}
+            return {"sessionUpdate": "user_message_chunk", "content": {"type": "text", "text": printable(row["text"])}}
         case "tool_call":
-            kept = {name: data[name] for name in ("status", "kind") if name in data}
-            return {"sessionUpdate": kind, "toolCallId": data["tool"], "title": row["text"], **kept}
+            kept = _words(data, "status", "kind")
+            return {"sessionUpdate": kind, "toolCallId": data["tool"], "title": one_line(row["text"], MAX_CALL), **kept}
         case "tool_call_update":
-            kept = {"status": data["status"]} if "status" in data else {}
-            return {"sessionUpdate": kind, "toolCallId": data["tool"], **kept}
+            return {"sessionUpdate": kind, "toolCallId": data["tool"], **_words(data, "status")}
         case _:
             return None
+
+
+def _words(data: Mapping[str, Any], *names: str) -> Update:
+    return {name: one_line(str(data[name]), MAX_WORD) for name in names if name in data}

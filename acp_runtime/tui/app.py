@@ -97,7 +97,7 @@ class TopApp(App[None]):
                         await asyncio.sleep(GAP_SECONDS)  # many events are one picture
                         await runtime.changed(tick)
             except (DaemonError, SubagentsError) as error:
-                self._show("head", Text(f"{error} (trying again)", "red"))
+                self._show("head", Text(f"{printable(str(error))} (trying again)", "red"))
                 await asyncio.sleep(AWAY_SECONDS)
             finally:
                 self._runtime = None
