@@ -40,6 +40,7 @@ from tests.bench.proxy import proxied
 from tests.bench.runtime import BenchError, Stage, lives, scripted
 from tests.bench.store import commits, rosters, tasks_in_the_log
 from tests.bench.tasks import tasks
+from tests.bench.trees import trees
 
 BOUND = 480.0
 LABELS = {f"{LABEL}test": "bench"}
@@ -136,6 +137,8 @@ class Bench:
         figures += await tasks(stages[0], folder, counts.tasks)
         _say("idle subagents, a poll, and the command line")
         figures += await background(stages[0], folder, agents=counts.idle, starts=counts.starts)
+        _say("the end of a tree")
+        figures += await trees(stages[0], folder, times=counts.lives)
         _say("the ACP proxy")
         figures += await asyncio.to_thread(
             proxied, folder, updates=counts.updates, prompts=counts.proxied, times=counts.floods

@@ -29,6 +29,7 @@ WITHOUT_AN_ENGINE = {
     "a small task, sent to a subagent",
     "manager's memory for one idle agent",
     "size of a poll for each byte said",
+    "stop of a tree of 10 obeying agents",
     "start of Python alone",
     "start of the command line",
     "CPU for one update through the ACP proxy",

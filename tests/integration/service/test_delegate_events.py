@@ -1,0 +1,89 @@
+"""Typed events for hosts that were written for the original: its names, new and old, and each event really sent."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from acp_runtime.callers import Leader
+from acp_runtime.service.delegate_events import LEGACY, Delegated, DelegateEvent, delegate_events, event_of
+from tests.integration.manager.conftest import BOUND, PARENT, Ground
+from tests.integration.service.test_leading import Site, site
+
+SIX = "".join(f"[[write:f{number}|x]]" for number in range(6))
+
+
+@pytest.mark.requirement("O08")
+@pytest.mark.parametrize(
+    ("word", "event"),
+    [
+        *((event, event) for event in DelegateEvent),
+        *((str(event), event) for event in DelegateEvent),
+        *LEGACY.items(),
+        ("delegate.task_unheard_of", None), ("", None), (None, None), (7, None), (["_thinking"], None),
+    ],
+)  # fmt: skip
+def test_an_event_is_known_by_each_of_its_names_and_an_unknown_one_is_none(word: object, event: object) -> None:
+    assert event_of(word) is event
+
+
+async def heard(at: Site, ends: int, **how: Any) -> list[Delegated]:
+    """Return what is told until so many tasks have ended."""
+    found: list[Delegated] = []
+    async with asyncio.timeout(BOUND), delegate_events(at.runtime, PARENT, replay=True, **how) as told:
+        async for each in told:
+            found.append(each)
+            ends -= each.result is not None
+            if not ends:
+                break
+    return found
+
+
+@pytest.mark.requirement("O08")
+async def test_the_whole_life_of_a_tree_is_told_with_whose_it_is(ground: Ground) -> None:
+    async with site(ground) as at:
+        top = await at.lead("[[think:hm]][[say:begun]]")
+        leaf = await at.leaf(top, f"[[wait:go]]{SIX}[[failtool:broken]][[say:six files]]")
+        other = await at.leaf(top, "[[error:-32000|no]]")
+        (ground.folder / "go").touch()
+        found = await heard(at, ends=4)  # the one that leads them is woken for both
+        mine = [each for each in found if each.subagent_id == leaf.id]
+        assert [each.event.removeprefix("delegate.") for each in mine] == [
+            "task_spawned", *["tool_started", "tool_completed"] * 5, "task_progress",
+            *["tool_started", "tool_completed"] * 2, "task_progress", "task_completed",
+        ]  # fmt: skip
+        assert [len(each.tools) for each in mine if each.event is DelegateEvent.TASK_PROGRESS] == [5, 2]
+        assert [each.text for each in mine if each.event is DelegateEvent.TOOL_COMPLETED] == ["completed"] * 6 + [
+            "failed"
+        ]
+        last = mine[-1]
+        assert (last.parent_id, last.depth, last.goal, last.tool_count) == (top.id, 2, "work", 7)
+        assert (last.task_index, last.task_count, last.toolsets) == (0, 2, ())
+        assert last.result is not None
+        assert (last.result.status, last.result.summary, last.result.error) == ("completed", "six files", "")
+        assert (last.result.exit_reason, last.result.task_index) == ("end_turn", 0)
+        assert last.result.duration_seconds >= 0
+        failed = next(each for each in found if each.event is DelegateEvent.TASK_FAILED)
+        assert (failed.subagent_id, failed.task_index) == (other.id, 1)
+        assert failed.result is not None
+        assert failed.result.status == "error"
+        assert failed.result.error
+        thought = next(each for each in found if each.event is DelegateEvent.TASK_THINKING)
+        assert (thought.subagent_id, thought.text, thought.legacy) == (top.id, "hm", "_thinking")
+        assert (thought.parent_id, thought.depth, thought.toolsets) == (None, 1, ("delegation",))
+        unread = (await at.runtime.status(PARENT, top.id)).unread
+        assert unread > 0, "it reads no page of the parent's"
+
+
+@pytest.mark.requirement("O08")
+async def test_only_what_is_wanted_is_told_by_its_old_names_too_and_nothing_from_before(ground: Ground) -> None:
+    async with site(ground) as at:
+        before = await at.lead("[[write:a|b]][[say:x]]")
+        wanted = ["tool.started", DelegateEvent.TASK_COMPLETED, "no such event"]
+        async with asyncio.timeout(BOUND), delegate_events(at.runtime, PARENT, kinds=wanted) as told:
+            led = await at.runtime.spawn(Leader(before.id), ground.request("[[write:c|d]][[say:y]]", purpose="work"))
+            found = [await anext(told), await anext(told)]
+        assert [(each.event, each.subagent_id) for each in found] == [
+            (DelegateEvent.TOOL_STARTED, led.id),
+            (DelegateEvent.TASK_COMPLETED, led.id),
+        ]
