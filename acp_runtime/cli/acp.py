@@ -12,6 +12,7 @@ from acp_runtime.acp_proxy.proxy import Proxy
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.signals import Signals
 from acp_runtime.cli.talk import Talk
+from acp_runtime.core.plaintext import printable
 from acp_runtime.places import environment
 
 
@@ -21,8 +22,17 @@ def acp(options: argparse.Namespace) -> int:
     Without a command a conductor is served, which has the agent.
     """
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="subagents acp: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Plain("subagents acp: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     return asyncio.run(_serve(command, wake=options.wake))
+
+
+class _Plain(logging.Formatter):
+    """Nothing in a record controls a terminal; traces of bugs of ours keep their lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 async def _serve(command: list[str], *, wake: bool) -> int:

@@ -37,9 +37,9 @@ class Desk:
         request = {"agent": "scripted", "workspace": str(self.site.workspace), "task": task, "purpose": "to look"}
         return str(self.call("spawn", request=request | more)["id"])
 
-    def done(self, task: str) -> str:
+    def done(self, task: str, **more: Any) -> str:
         """Have a subagent do a task."""
-        subagent = self.spawn(task)
+        subagent = self.spawn(task, **more)
         assert self.call("wait", subagents=[subagent], seconds=BOUND)["reason"] == "ended", self.site.log()
         return subagent
 

@@ -152,6 +152,21 @@ def test_a_nudge_is_acknowledged_once_with_two_doors_at_once(desk: Sit) -> None:
     at.until_states("committed", "committed")
 
 
+def test_a_nudge_is_acknowledged_once_when_the_daemon_was_replaced_in_the_middle_of_the_turn(
+    site: DaemonSite, desk: Sit, tmp_path: Path
+) -> None:
+    at = desk()
+    at.done("[[say:found it]]", one_shot=True)
+    running = at.editor.begin(f"[[blocks]][[wait:{tmp_path / 'go'}]]")
+    at.until_said("found it")
+    site.end(site.pid, signal.SIGKILL)
+    (tmp_path / "go").touch()
+    assert stop_reason(at.editor.answer(running)) == "end_turn"
+    site.serve()
+    assert at.blocks() == ["[[blocks]]"]
+    at.until_states("committed")
+
+
 def test_a_daemon_that_is_away_or_stands_still_changes_nothing_for_the_editor(
     site: DaemonSite, desk: Sit, start: Start, tmp_path: Path
 ) -> None:

@@ -95,8 +95,7 @@ def test_an_agent_that_ends_ends_the_proxy_and_its_last_words_are_passed_on(star
 
 
 def test_an_editor_that_leaves_ends_the_agent_and_its_whole_group(start: Start, tmp_path: Path) -> None:
-    mark = f"{tmp_path}/mark"
-    editor = start(command=("/bin/sh", "-c", f"sleep 600 {mark}x & exec cat", mark))
+    editor = start(command=("/bin/sh", "-c", "sleep 600 & exec cat"))
     editor.send(b'{"jsonrpc":"2.0","id":1.0}')
     assert editor.line() == b'{"jsonrpc":"2.0","id":1.0}'
     editor.stdin.close()
@@ -134,9 +133,9 @@ async def test_a_side_that_does_not_read_keeps_the_other_from_being_read() -> No
         assert await crowded.get() is True
         said: asyncio.Queue[list[Any]] = asyncio.Queue()
         incoming = Incoming(said.put_nowait, lambda: None)
-        incoming.hold("a reason")
         other_read, other_write = os.pipe()
         await incoming.connect(os.fdopen(other_read, "rb", buffering=0))
+        incoming.hold("a reason")
         os.write(other_write, b"held\n")
         reader = asyncio.get_running_loop().run_in_executor(None, _read, read_end, 1_000_001)
         assert await crowded.get() is False
