@@ -1,6 +1,7 @@
 """What the hooks of one session remember from one event to the next: a small file in the runtime directory.
 
-Losing it loses nothing: what was shown and not acknowledged is shown again.
+Losing it loses nothing: what was shown and not acknowledged is shown again. So nothing is kept in a folder that others
+may have made, or can enter.
 """
 
 import hashlib
@@ -10,6 +11,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
+
+from acp_runtime.mcp.registry import is_private
 
 FOLDER: Final = "hooks"
 MAX_BYTES: Final = 4_096
@@ -39,15 +42,23 @@ class MemoryFile:
     def __init__(self, runtime_dir: Path, parent: str) -> None:
         self._path = runtime_dir / FOLDER / f"{mark_of(parent)}.json"
 
+    @property
+    def _private(self) -> bool:
+        return all(map(is_private, (self._path.parents[1], self._path.parent)))
+
     def read(self) -> Memory:
         """Return what is remembered; nothing where nothing can be read."""
-        with suppress(OSError, ValueError, TypeError), self._path.open("rb") as file:
-            return Memory(**{name: str(value) for name, value in json.loads(file.read(MAX_BYTES)).items()})
+        with suppress(OSError, ValueError, TypeError):
+            if self._private:
+                with self._path.open("rb") as file:
+                    return Memory(**{name: str(value) for name, value in json.loads(file.read(MAX_BYTES)).items()})
         return Memory()
 
     def tidy(self) -> None:
         """Delete what sessions of long ago remembered."""
         with suppress(OSError):
+            if not self._private:
+                return
             by_age = sorted(self._path.parent.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
             for path in by_age[:-KEPT]:
                 path.unlink()
@@ -55,7 +66,10 @@ class MemoryFile:
     def write(self, memory: Memory) -> None:
         """Remember; a file that cannot be written is a memory that is lost."""
         with suppress(OSError):
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self._path.parents[1], self._path.parent):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self._private:
+                return
             new = self._path.with_suffix(f".{os.getpid()}")
             new.write_text(json.dumps(asdict(memory)), encoding="utf-8")
             new.replace(self._path)

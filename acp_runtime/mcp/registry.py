@@ -57,7 +57,7 @@ class Registry:
         """Keep a note inside the block. Raises `OSError` where the folder refuses it, or is not this user's alone."""
         for folder in (self._folder.parent, self._folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not _ours(folder):
+            if not is_private(folder):
                 raise PermissionError(errno.EACCES, "not a folder of this user alone", str(folder))
         path = self._folder / f"{os.getpid()}-{secrets.token_hex(4)}.json"
         new = path.with_suffix(".new")
@@ -104,15 +104,15 @@ class Registry:
 
     def _living(self) -> list[tuple[Path, Note]]:
         with suppress(OSError):
-            if not (_ours(self._folder.parent) and _ours(self._folder)):
+            if not (is_private(self._folder.parent) and is_private(self._folder)):
                 return []
             paths = sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)[:MAX_NOTES]
             return [(path, note) for path in paths if (note := _read(path)) is not None]
         return []
 
 
-def _ours(folder: Path) -> bool:
-    """Return whether nobody else can have put a note there."""
+def is_private(folder: Path) -> bool:
+    """Return whether nobody else can have put anything there. Raises `OSError` where it is not to be seen."""
     found = folder.lstat()
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
 
