@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from acp_runtime.api.errors import DaemonError
 from acp_runtime.api.exchange import Way
 from acp_runtime.client import RemoteRuntime
 from acp_runtime.core.errors import Rejected
@@ -78,6 +79,32 @@ def _register(terms: Terms, parent: str, stack: ExitStack) -> None:
         log.warning("hooks of this host will not find its MCP server: %s", error)
 
 
+class _Introduction:
+    """Makes this process's parent another name of the host session's, once the host says which session that is."""
+
+    def __init__(self, runtime: RemoteRuntime, terms: Terms, parent: str) -> None:
+        self._runtime = runtime
+        self._terms = terms
+        self._parent = parent
+        self._session: str | None = None
+
+    async def told(self, session: str) -> None:
+        """Hear the id that came with a call. The first one counts: what was spawned is given to no other session."""
+        if self._session is not None:
+            if session != self._session:
+                log.warning("one MCP server is used by two sessions of its host; it goes on for the first")
+            return
+        try:
+            owner = parent_name(self._terms.client, self._terms.workspace, session)
+            await self._runtime.alias(owner, self._parent)
+        except DaemonError as error:
+            log.warning("the session of the host is not known to the daemon yet: %s", error)
+            return
+        except Rejected as error:
+            log.warning("the session of the host is left aside: %s", error)
+        self._session = session
+
+
 async def _serve(terms: Terms, parent: str, given: int, put: int) -> None:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=CHUNK)
@@ -87,9 +114,9 @@ async def _serve(terms: Terms, parent: str, given: int, put: int) -> None:
     )
     writer = asyncio.StreamWriter(transport, protocol, None, loop)
     runtime = RemoteRuntime(Way(None, start=True))
-    session = Session(
-        Toolbox(Desk(runtime, parent, terms.workspace, limits=terms.limits), terms.sets), Telling(runtime, parent)
-    )
+    desk = Desk(runtime, parent, terms.workspace, limits=terms.limits)
+    introduce = None if terms.parent else _Introduction(runtime, terms, parent).told
+    session = Session(Toolbox(desk, terms.sets), Telling(runtime, parent), introduce)
     serving = asyncio.create_task(serve(session, reader, writer))
     for number in _ENDS:
         loop.add_signal_handler(number, serving.cancel)

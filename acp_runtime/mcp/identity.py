@@ -7,6 +7,7 @@ process says which session that is (`registry.py`), or its user names a parent f
 import hashlib
 import re
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +38,13 @@ def parent_name(client: str, workspace: Path, session: str) -> str:
     if len(root) > MAX_PARENT_CHARS - MAX_WORD - 50:
         root = f"/…/{hashlib.sha256(root.encode('utf-8', 'surrogateescape')).hexdigest()[:24]}"
     return f"{client}:{session} {one_line(root, MAX_PARENT_CHARS)}"
+
+
+def session_told(meta: object) -> str | None:
+    """Return the id of the host's session where a request carries it: Codex puts it beside each call of a tool."""
+    told = meta.get("x-codex-turn-metadata") if isinstance(meta, Mapping) else None
+    found = told.get("session_id") if isinstance(told, Mapping) else None
+    return found if isinstance(found, str) else None
 
 
 def own_session() -> str:

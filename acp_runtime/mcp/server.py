@@ -19,6 +19,7 @@ from acp_runtime import __version__
 from acp_runtime.core.errors import Rejected, SubagentsError
 from acp_runtime.core.plaintext import one_line
 from acp_runtime.mcp import resources
+from acp_runtime.mcp.identity import session_told
 from acp_runtime.mcp.session import Session, Told
 from acp_runtime.tools import Limits, Tool
 from acp_runtime.views import SubagentView
@@ -88,6 +89,7 @@ class _Handlers:
 
     async def call_tool(self, ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         session = self._session_of(ctx)
+        await session.introduced(session_told((ctx.params or {}).get("_meta")))
         tool = next((each for each in session.tools if each.name == params.name), None)
         if tool is None:
             raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {one_line(params.name, 60)}")

@@ -17,6 +17,7 @@ MAX_CALLS: Final = 32
 PROGRESS_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 10.0
 
+Introduce = Callable[[str], Awaitable[None]]
 Progress = Callable[[float], Awaitable[None]]
 
 
@@ -34,10 +35,14 @@ class Told:
 
 
 class Session:
-    """The session of one parent at one door. Use `close` at its end."""
+    """The session of one parent at one door. Use `close` at its end.
 
-    def __init__(self, toolbox: Toolbox, telling: Telling) -> None:
+    `introduce` hears the id of the host's session where the client tells it, before the call that told it is made.
+    """
+
+    def __init__(self, toolbox: Toolbox, telling: Telling, introduce: Introduce | None = None) -> None:
         self._toolbox = toolbox
+        self._introduce = introduce
         self.telling = telling
         self._calls = 0
         self._going: set[asyncio.Task[dict[str, Any]]] = set()
@@ -51,6 +56,11 @@ class Session:
     def tools(self) -> tuple[Tool, ...]:
         """The tools that there are for this parent."""
         return self._toolbox.tools
+
+    async def introduced(self, host_session: str | None) -> None:
+        """Hear which session of its host this is; None where the client does not say."""
+        if host_session is not None and self._introduce is not None:
+            await self._introduce(host_session)
 
     async def call(
         self, request: Hashable, tool: Tool, arguments: Mapping[str, Any] | None, progress: Progress

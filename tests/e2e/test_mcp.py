@@ -105,6 +105,27 @@ async def test_two_clients_of_one_repository_with_one_configuration_hear_of_thei
         assert seen.structured_content["kind"] == "unknown_subagent"
 
 
+@pytest.mark.requirement("D10.43")
+async def test_a_session_whose_host_says_its_id_with_each_call_is_the_same_parent_again(served: DaemonSite) -> None:
+    def meta(session: str) -> Any:
+        return {"x-codex-turn-metadata": {"session_id": session, "turn_id": "t1"}}
+
+    given = {"purpose": "a test", "initial_task": "[[say:hello]]", "cwd": "/workspace", "agent_kind": "scripted"}
+    async with client_of(served, "--client", "codex") as client:
+        started = await client.call_tool("spawn_background_subagent", given, meta=meta("s1"))
+        ident = started.structured_content["id"]
+        await ended(served, ident)
+    for session, known in (("s2", False), ("s1", True)):
+        async with client_of(served, "--client", "codex") as client:
+            seen = await client.call_tool("get_background_subagent_status", {"id": ident}, meta=meta(session))
+            assert seen.is_error is not known, served.look("SELECT * FROM alias") + served.look(
+                "SELECT id, parent FROM subagent"
+            )
+            await client.call_tool("list_background_subagents", meta=meta("another"))
+            again = await client.call_tool("get_background_subagent_status", {"id": ident}, meta=meta("another"))
+            assert again.is_error is not known, "the first session that was told is the one"
+
+
 @pytest.mark.requirement("D10.43", "D10.41")
 async def test_a_parent_that_is_adopted_by_its_name_is_told_what_its_last_session_did_not_hear(
     served: DaemonSite,
