@@ -41,7 +41,10 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """One task and its fate. `result` is the agent's last message; `cause` says in one sentence why it ended so."""
+    """One task and its fate. `result` is the agent's last message; `cause` says in one sentence why it ended so.
+
+    `report` is what the agent reported itself that the task came to, as JSON; empty for nothing.
+    """
 
     id: str
     number: int
@@ -58,6 +61,7 @@ class TaskView:
     queued_at: str = ""
     ended_at: str | None = None
     spent: Spending = Spending()
+    report: str = ""
 
     @property
     def headline(self) -> str:

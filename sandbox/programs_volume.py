@@ -1,4 +1,4 @@
-"""The volume with relay and holder, as the engine holds it: read back and compared before it was published.
+"""The volume with relay, holder and tools, as the engine holds it: read back and compared before it was published.
 
 It is mounted read-only at `PROGRAMS_MOUNT`, in any image and on any engine, also one that does not see this machine's
 files. Its name follows from what is in it: programs of two versions lie side by side, and a sandbox keeps its own.

@@ -28,6 +28,7 @@ from acp_runtime.core.events import (
 from acp_runtime.core.evolve import evolve
 from acp_runtime.core.model import HOLDING_THE_QUEUE, Lifecycle, Subagent, TaskState
 from acp_runtime.core.nudge import About, nudges_for
+from acp_runtime.core.request import RequestKind
 
 
 def check_log(events: Sequence[Event]) -> Subagent:
@@ -121,7 +122,7 @@ def _check_requests(events: Sequence[Event], state: Subagent) -> None:
                 "answered with what nobody offered"
             )
     active = state.active
-    asked = {each.task_id for each in state.open_requests if each.kind not in HOLDING_THE_QUEUE}
+    asked = {each.task_id for each in state.open_requests if each.kind not in (*HOLDING_THE_QUEUE, RequestKind.ASK)}
     assert asked <= ({active.id} if active else set())
     assert state.question is None or state.queued or active, "a question about no task"
     steers = Counter(event.steer_id for event in events if isinstance(event, SteerEnded))

@@ -67,16 +67,19 @@ def show(options: argparse.Namespace) -> int:
         put(f"  {'budget':<17} {bounds}")
     for task in view["tasks"]:
         put(f"task {task['id']}  {_outcome(task)}  {told(task['spent'])}")
-        put(f"  {one_line(task['text'], 400)}")
-        if task["cause"]:
-            put(f"  {one_line(task['cause'], 400)}")
-        if task["result"]:
-            put(f"  it said: {one_line(task['result'], 1000)}")
+        _show_task(task)
     if view["status"] in OVER and view["exported"]:
         put(f"its work: subagents work {view['id']}")
     for line in question_lines(view):
         put(line)
     return Exit.DONE
+
+
+def _show_task(task: dict[str, Any]) -> None:
+    put(f"  {one_line(task['text'], 400)}")
+    for label, text in (("", task["cause"]), ("it reports: ", task["report"]), ("it said: ", task["result"])):
+        if text:
+            put(f"  {label}{one_line(text, 1000 if label else 400)}")
 
 
 def _outcome(task: dict[str, Any]) -> str:

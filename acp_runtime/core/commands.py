@@ -133,7 +133,7 @@ def _write(draft: Draft, request: Request, given: AnswerRequest) -> None:
     if given.option_id or not request.writing:
         why = "it is answered by an option or by a text, not both" if request.writing else "it takes no text"
         raise Rejected("answer_invalid", f"request {request.id} was not answered: {why}")
-    filled = json.dumps(content(request.fields, "", given.text))
+    filled = json.dumps(content(request.fields, "", given.text)) if request.kind is RequestKind.FORM else ""
     draft.emit(
         RequestClosed(at=draft.now, request_id=request.id, answer=WRITTEN, by=given.by, text=given.text, content=filled)
     )

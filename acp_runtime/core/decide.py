@@ -8,7 +8,7 @@ older attempt, of a task that is not active, after the end) gives no events. The
 from collections.abc import Callable
 from typing import Any
 
-from acp_runtime.core import commands, due, ending, logins, observations, spending
+from acp_runtime.core import asking, commands, due, ending, logins, observations, spending
 from acp_runtime.core.draft import Draft
 from acp_runtime.core.effects import Effect
 from acp_runtime.core.errors import Rejected
@@ -17,6 +17,7 @@ from acp_runtime.core.evolve import evolve
 from acp_runtime.core.inputs import (
     AnswerRequest,
     Asked,
+    AskParent,
     CancelTask,
     ChannelClosed,
     Configured,
@@ -35,6 +36,7 @@ from acp_runtime.core.inputs import (
     Reattached,
     Rebooted,
     Refused,
+    ReportResult,
     ResumeSubagent,
     Send,
     SessionReady,
@@ -46,6 +48,7 @@ from acp_runtime.core.inputs import (
     StepBegan,
     StopSubagent,
     SubtreeOver,
+    TakeAnswer,
 )
 from acp_runtime.core.model import Step, Subagent
 from acp_runtime.core.timers import outstanding
@@ -94,6 +97,9 @@ _HANDLERS: dict[type[Input], Callable[[Draft, Any], None]] = {
     SetBudget: commands.set_budget,
     StopSubagent: commands.stop,
     AnswerRequest: commands.answer,
+    AskParent: asking.ask_parent,
+    TakeAnswer: asking.take_answer,
+    ReportResult: asking.report_result,
     Rebooted: observations.rebooted,
     StepBegan: observations.step_began,
     SessionReady: observations.session_ready,

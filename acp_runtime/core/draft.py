@@ -57,7 +57,7 @@ class Draft:
                 task_id=state.queued[0].id,
                 attempt=state.attempt,
                 deadline=None if seconds is None else self.after(seconds),
-                note=state.note,
+                note="\n\n".join(each for each in (state.note, *(told.note for told in state.answers)) if each),
             )
         )
 
@@ -126,6 +126,7 @@ class Draft:
             )
         )
         self.close_questions(by=by)
+        self._close(frozenset({RequestKind.ASK}), by)
         self.end_steers()
         for task in self.state.queued:
             self.end(task, _QUEUED_OUTCOME.get(reason, TaskState.CANCELLED), cause=cause, by=by)

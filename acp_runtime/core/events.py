@@ -273,6 +273,21 @@ class RequestClosed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerTaken(Event):
+    """The agent was told the answer to a question that it asked by its tool."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultReported(Event):
+    """What the agent says that its task came to, as JSON; a later one takes its place."""
+
+    task_id: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SteerRequested(Event):
     """A message for the running task, handed to the agent; it must answer until `deadline`."""
 
@@ -357,5 +372,6 @@ SUBAGENT_EVENTS: tuple[type[Event], ...] = (
     SubagentRequested, BootBegan, AttemptStarted, StepReached, SessionOpened, ChannelLost, ChannelRecovered,
     RecoveryRefused, LossConfirmed, AgentDied, StopRequested, SubagentStopped, SubagentFailed, TaskQueued, TaskStarted,
     PromptSent, TaskRetried, CancelRequested, TaskEnded, RequestOpened, RequestClosed, SteerRequested, SteerEnded,
-    TranscriptAdded, BudgetReached, BudgetChanged, CallRefused, EgressChanged, SubtreeEnded,
+    AnswerTaken, ResultReported, TranscriptAdded, BudgetReached, BudgetChanged, CallRefused, EgressChanged,
+    SubtreeEnded,
 )  # fmt: skip

@@ -5,6 +5,7 @@ from typing import Final
 
 from acp_runtime.core.errors import IllegalTransition
 from acp_runtime.core.events import (
+    AnswerTaken,
     AttemptStarted,
     BootBegan,
     BudgetChanged,
@@ -20,6 +21,7 @@ from acp_runtime.core.events import (
     RecoveryRefused,
     RequestClosed,
     RequestOpened,
+    ResultReported,
     SessionOpened,
     SteerEnded,
     SteerRequested,
@@ -35,7 +37,6 @@ from acp_runtime.core.events import (
     TaskStarted,
     TranscriptAdded,
 )
-from acp_runtime.core.ids import request_number
 from acp_runtime.core.model import (
     MAX_RESULT_CHARS,
     MAX_STEERS_KEPT,
@@ -50,11 +51,10 @@ from acp_runtime.core.model import (
     Task,
     TaskState,
 )
-from acp_runtime.core.request import Request, RequestKind
+from acp_runtime.core.requesting import put_task, request
 from acp_runtime.core.tables import LIFECYCLE_EVENTS, TaskEvent, lifecycle_after, task_after
 from acp_runtime.core.timers import milliseconds, moved
 from acp_runtime.core.transcript import OUTPUT_LOST, MessageEntry, OtherEntry, ToolEntry
-from acp_runtime.core.wishes import Wish, answered
 
 INTERRUPTED: Final = (
     "(Note from the manager: your last task was interrupted because your process or the channel to it ended. How far "
@@ -100,8 +100,8 @@ def _within(state: Subagent, event: Event) -> Subagent:
             return _sent(state, event)
         case SteerRequested() | SteerEnded():
             return _steer(state, event)
-        case RequestOpened() | RequestClosed():
-            return _request(state, event)
+        case RequestOpened() | RequestClosed() | AnswerTaken() | ResultReported():
+            return request(state, event)
         case TranscriptAdded():
             return _heard(state, event)
         case _:
@@ -181,7 +181,7 @@ def _heard_first(state: Subagent, at: int, *, anew: bool) -> Subagent:
     soonest = at + milliseconds(state.limits.cancel_grace)
     task = state.active
     if task is not None and task.deadline is not None and task.deadline < soonest and (anew or not task.put_off):
-        state = _put(state, replace(task, deadline=soonest, put_off=True))
+        state = put_task(state, replace(task, deadline=soonest, put_off=True))
     steers = tuple(
         replace(each, deadline=soonest, put_off=True) if each.deadline < soonest and not each.put_off else each
         for each in state.steers
@@ -250,7 +250,7 @@ def _task(state: Subagent, event: TaskEvent) -> Subagent:
         case TaskStarted():
             new = replace(new, deadline=event.deadline, put_off=False, note=event.note)
             new = replace(new, retry_at=None, cause="", prompt=None, logged_out="")
-            state = replace(state, note="")
+            state = replace(state, note="", answers=())
         case TaskRetried():
             new = replace(new, deadline=None, remaining=None, evidence=Evidence(), cause=event.cause)
             new = replace(new, retries=event.number, retry_at=event.retry_at)
@@ -267,7 +267,7 @@ def _task(state: Subagent, event: TaskEvent) -> Subagent:
         state = replace(state, answer_at=None)
     if isinstance(event, TaskRetried | TaskEnded):
         state = replace(state, ran_out=_most(state.ran_out, event.ran_out))
-    after = _put(state, new)
+    after = put_task(state, new)
     return _after_end(after, event) if isinstance(event, TaskEnded) else after
 
 
@@ -277,7 +277,7 @@ def _most(before: tuple[int, int], told: tuple[int, int]) -> tuple[int, int]:
 
 def _sent(state: Subagent, event: PromptSent) -> Subagent:
     task = state.task(event.task_id)
-    return state if task is None else _put(state, replace(task, prompt=(event.request, event.offset)))
+    return state if task is None else put_task(state, replace(task, prompt=(event.request, event.offset)))
 
 
 def _after_end(state: Subagent, event: TaskEnded) -> Subagent:
@@ -308,70 +308,6 @@ def _closed(evidence: Evidence, event: TaskEnded) -> Evidence:
     )
 
 
-def _put(state: Subagent, new: Task) -> Subagent:
-    """Replace a task. Of the ended ones only that which ended last stays: the others live in the log."""
-    kept = (task for task in state.tasks if task.id == new.id or not (new.state.over and task.state.over))
-    return replace(state, tasks=tuple(new if task.id == new.id else task for task in kept))
-
-
-def _request(state: Subagent, event: RequestOpened | RequestClosed) -> Subagent:
-    if isinstance(event, RequestOpened):
-        opened = Request(event.request_id, event.task_id, event.title, event.options, event.deadline, kind=event.kind)
-        opened = replace(opened, wire=event.wire, rule=event.rule, fields=event.fields, writing=event.writing)
-        if event.kind is RequestKind.EGRESS:
-            return _wished(replace(state, requests=(*state.requests, opened)), opened)
-        if event.kind is RequestKind.LOGIN:
-            state = _logged_out(state, event.title)
-        if event.kind.awaited:
-            state = replace(state, asked=max(state.asked, request_number(event.request_id)))
-            state = replace(state, heard=max(state.heard, event.upto))
-        # Answered ones have been sent by now; a task that asks a thousand times must not carry them all along.
-        return _pause(replace(state, requests=(*state.open_requests, opened)), event.at)
-    if any(each.id == event.request_id and each.kind is RequestKind.EGRESS for each in state.requests):
-        return _wish_answered(state, event)
-    requests = tuple(
-        replace(each, answer=event.answer, content=event.content) if each.id == event.request_id else each
-        for each in state.requests
-    )
-    return _unpause(replace(state, requests=requests), event.at)
-
-
-def _logged_out(state: Subagent, title: str) -> Subagent:
-    state, task = replace(state, wish_count=state.wish_count + 1), state.active
-    return state if task is None else _put(state, replace(task, logged_out=title))
-
-
-def _wished(state: Subagent, opened: Request) -> Subagent:
-    state, task = replace(state, wish_count=state.wish_count + 1), state.task(opened.task_id)
-    if task is None:
-        return state
-    return _put(state, replace(task, wishes=(*task.wishes, Wish(opened.id, opened.rule))))
-
-
-def _wish_answered(state: Subagent, event: RequestClosed) -> Subagent:
-    """Note the answer. Nobody is to be sent it, so the request is not needed any more."""
-    state = replace(state, requests=tuple(each for each in state.requests if each.id != event.request_id))
-    for task in state.tasks:
-        if any(each.request_id == event.request_id for each in task.wishes):
-            return _put(state, replace(task, wishes=answered(task.wishes, event.request_id, event.answer)))
-    return state
-
-
-def _pause(state: Subagent, at: int) -> Subagent:
-    """Stop the clock of the running task while a question is open: the agent is not the one who dawdles."""
-    task = state.active
-    if task is None or task.state is not TaskState.RUNNING or task.deadline is None:
-        return state
-    return _put(state, replace(task, deadline=None, remaining=max(0, task.deadline - at)))
-
-
-def _unpause(state: Subagent, at: int) -> Subagent:
-    task = state.active
-    if task is None or task.remaining is None or state.holding:
-        return state
-    return _put(state, replace(task, deadline=at + task.remaining, remaining=None))
-
-
 def _heard(state: Subagent, event: TranscriptAdded) -> Subagent:
     if event.upto:
         state = replace(state, heard=max(state.heard, event.upto), answer_at=event.answer_at)
@@ -390,7 +326,7 @@ def _heard(state: Subagent, event: TranscriptAdded) -> Subagent:
             evidence = replace(evidence, lost_parts=evidence.lost_parts + 1)
         case _:
             return state
-    return _put(state, replace(task, evidence=evidence))
+    return put_task(state, replace(task, evidence=evidence))
 
 
 def _tools(evidence: Evidence, entry: ToolEntry) -> tuple[tuple[str, str], ...]:

@@ -13,13 +13,14 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.core.plaintext import quiet
 from acp_runtime.core.request import CHOICE, Field, FieldType, Option
 
-__all__ = ["DECLINE", "content", "how_to_write", "options_of"]
+__all__ = ["DECLINE", "WRITE_ANYTHING", "content", "how_to_write", "options_of"]
 
 DECLINE: Final = Option("decline", "Give no answer", "reject_once")
 _ACCEPT: Final = Option("accept", "Yes, go on", CHOICE)
 _YES_NO: Final = (Option("yes", "Yes", CHOICE), Option("no", "No", CHOICE))
 _WORDS: Final = {"yes": True, "no": False, "true": True, "false": False}
 _HINT_CHARS: Final = 1_000
+WRITE_ANYTHING: Final = "any text"
 
 Value = str | int | float | bool | list[str]
 
@@ -152,7 +153,7 @@ def _within(field: Field, value: float) -> bool:
     return (field.least is None or value >= field.least) and (field.most is None or value <= field.most)
 
 
-_WRITE: Final = {FieldType.TEXT: "any text", FieldType.NUMBER: "a number", FieldType.INTEGER: "a whole number"}
+_WRITE: Final = {FieldType.TEXT: WRITE_ANYTHING, FieldType.NUMBER: "a number", FieldType.INTEGER: "a whole number"}
 
 
 def _takes(field: Field) -> str:

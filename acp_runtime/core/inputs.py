@@ -99,6 +99,30 @@ class SetBudget(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class AskParent(Command):
+    """The agent asks by its tool. The same question that is open already is not asked again."""
+
+    attempt: int
+    text: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TakeAnswer(Command):
+    """The agent has been told the answer to its question: its next prompt need not."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportResult(Command):
+    """The agent says what its task came to, as JSON; the last one before its end counts."""
+
+    attempt: int
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rebooted(Observation):
     """The machine was started anew since; the clock of its boot before had come to `last`."""
 

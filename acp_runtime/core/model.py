@@ -11,7 +11,7 @@ from typing import Final
 from acp_runtime.core.budget import Bound, Budget
 from acp_runtime.core.confinement import Confinement, Egress
 from acp_runtime.core.lineage import Lineage
-from acp_runtime.core.request import Questions, Request, RequestKind
+from acp_runtime.core.request import Answered, Questions, Request, RequestKind
 from acp_runtime.core.wishes import Wish
 
 MAX_RESULT_CHARS: Final = 65_536
@@ -174,8 +174,8 @@ class Order:
     session can be resumed. `instructions` are put before the first task. `output_file` is relative to the workspace
     of the host; the manager writes the state of a one-shot subagent there. Without `egress` there is no proxy.
     `beside`: of `egress`, what was asked for beside the preset; None in an order from before this was kept apart, which
-    counts as all of it.
-    `questions` says what becomes of the agent's own, but for those about permissions.
+    counts as all of it. `questions` says what becomes of the agent's own, but for those about permissions.
+    `result_schema`: of what shape the result is that it reports, as JSON.
     """
 
     agent: str
@@ -196,6 +196,7 @@ class Order:
     beside: Egress | None = None
     lineage: Lineage = field(default_factory=Lineage)
     questions: Questions = Questions.ASK
+    result_schema: str = ""
 
     @property
     def unsafe(self) -> tuple[str, ...]:
@@ -209,7 +210,8 @@ class Evidence:
 
     `text` is the end of what the agent said after its newest tool call, at most `MAX_RESULT_CHARS` long; `message_id`
     is the agent's name for the message that it ends with. `tools` maps tool call ids to their last status.
-    `files_changed` is None where it could not be counted. `lost_parts` of what it wrote were never read.
+    `files_changed` is None where it could not be counted. `lost_parts` of what it wrote were never read. `report`:
+    what it said itself that the task came to, as JSON.
     """
 
     text: str = ""
@@ -220,6 +222,7 @@ class Evidence:
     stderr_tail: str = ""
     skipped_lines: int = 0
     lost_parts: int = 0
+    report: str = ""
 
     def count(self, status: str) -> int:
         """Return how many tool calls ended with this status."""
@@ -342,6 +345,8 @@ class Subagent:
     wish_count: int = 0
     period: int = 0
     leading: bool = False
+    ask_count: int = 0
+    answers: tuple[Answered, ...] = ()
 
     @property
     def active(self) -> Task | None:

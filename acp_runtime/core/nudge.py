@@ -188,7 +188,7 @@ def _request(state: Subagent, event: RequestOpened) -> Nudge | None:
 
 def _asked(state: Subagent, kind: RequestKind) -> str:
     """Return which parent is asked: the root for what an agent may do, which who leads it is trusted with no more."""
-    direct = kind in (RequestKind.QUESTION, RequestKind.FORM)
+    direct = kind in (RequestKind.QUESTION, RequestKind.FORM, RequestKind.ASK)
     return state.parent if direct else chain(state.parent, state.order.lineage)[-1]
 
 

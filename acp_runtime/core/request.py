@@ -13,7 +13,7 @@ WRITTEN: Final = "text"
 class RequestKind(StrEnum):
     """What is asked for: a permission, a decision of the manager's, what may not be reached yet, or a login.
 
-    `FORM`: the agent wants to know something, by ACP's elicitation.
+    The agent wants to know something: with `FORM` by ACP's elicitation, with `ASK` by its tool `ask_parent`.
     """
 
     PERMISSION = "permission"
@@ -21,6 +21,7 @@ class RequestKind(StrEnum):
     EGRESS = "egress"
     LOGIN = "login"
     FORM = "form"
+    ASK = "ask"
 
     @property
     def awaited(self) -> bool:
@@ -104,3 +105,16 @@ class Request:
     @property
     def open(self) -> bool:
         return self.answer is None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer that the agent was not told yet."""
+
+    request_id: str
+    question: str
+    words: str
+
+    @property
+    def note(self) -> str:
+        return f"Your question was: {self.question}\nYour parent answers: {self.words}"

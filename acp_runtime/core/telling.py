@@ -22,6 +22,7 @@ from acp_runtime.core.events import (
     RecoveryRefused,
     RequestClosed,
     RequestOpened,
+    ResultReported,
     SessionOpened,
     SteerEnded,
     SteerRequested,
@@ -34,7 +35,15 @@ from acp_runtime.core.events import (
     TranscriptAdded,
 )
 from acp_runtime.core.model import Opening, TaskState
-from acp_runtime.core.transcript import STRAY_MESSAGES, Entry, MessageEntry, OtherEntry, PlanEntry, ToolEntry
+from acp_runtime.core.transcript import (
+    STRAY_MESSAGES,
+    TOOLS_REFUSED,
+    Entry,
+    MessageEntry,
+    OtherEntry,
+    PlanEntry,
+    ToolEntry,
+)
 
 MAX_TASK_TOLD: Final = 300
 
@@ -46,6 +55,7 @@ MEANINGS: Final = {
     "user_message_chunk": "what it repeats of what it was told",
     "tool_call": "the title of a tool call",
     "tool_call_update": "a tool call went on; its status is in the data",
+    TOOLS_REFUSED: "how many connections to its tools were refused because they had not its token",
     STRAY_MESSAGES: "how many of its messages were dropped because they named a session that is not its own",
     "plan": "the plan as it stands, one step on each line",
     "task_complete": "the task finished; the stop reason in brackets",
@@ -59,6 +69,7 @@ MEANINGS: Final = {
     "steer_ended": "what became of it: injected, queued or unknown",
     "request_opened": "what the agent asks; the options are in the data",
     "request_closed": "who answered",
+    "result_reported": "what the agent says that its task came to, as JSON",
     "session_opened": "how the session came about",
     "channel_lost": "why the agent is out of reach",
     "recovery_refused": "why it is not had back: the program that keeps its streams refused the manager",
@@ -157,6 +168,8 @@ def _entry(entry: Entry, task: str | None, *, details: bool) -> Told:
             return Told(
                 kind, f"Dropped for another session than its own, so far: {json.loads(data)['messages']}.", task
             )
+        case OtherEntry(kind=kind, data=data) if kind == TOOLS_REFUSED:
+            return Told(kind, f"Refused at its tools for want of its token, so far: {json.loads(data)['connections']}.")
         case OtherEntry(kind=kind, data=data):
             return Told(kind, data if details else "", task)
 
@@ -186,6 +199,7 @@ _TELLERS: Final[dict[type[Event], Callable[[Any], Told | None]]] = {
     BudgetChanged: lambda event: Told("budget_changed", str(event.budget) or "no budget", None, {"by": event.by}),
     CallRefused: lambda event: Told("call_refused", event.cause, event.task_id),
     TaskEnded: _ended,
+    ResultReported: lambda event: Told("result_reported", event.value, event.task_id),
     RequestOpened: _asked,
     EgressChanged: _ruled,
     RequestClosed: _answered,

@@ -12,6 +12,7 @@ Role = Literal["agent", "thought", "user"]
 OUTPUT_LOST: Final = "output_lost"
 PASSED_OVER: Final = "passed_over"
 STRAY_MESSAGES: Final = "stray_messages"
+TOOLS_REFUSED: Final = "tools_refused"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from acp_runtime.gateway.lines import Json
 from acp_runtime.keys import Key, LiveKey, Secret
 from acp_runtime.models.route import Route
 
-__all__ = ["ENGINE_VARIABLES", "Account", "EgressWay", "ModelWay", "RelayWay"]
+__all__ = ["ENGINE_VARIABLES", "Account", "EgressWay", "ModelWay", "RelayWay", "ToolsWay"]
 
 # What says which engine is meant: see `sandbox.endpoint`.
 ENGINE_VARIABLES: Final = (
@@ -82,6 +82,17 @@ class EgressWay:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolsWay:
+    """The agent's tools: what comes from `port` of the relay goes to `socket`, at which the manager serves them."""
+
+    port: int
+    socket: Path
+
+    def message(self) -> Json:
+        return {"port": self.port, "socket": str(self.socket)}
+
+
+@dataclass(frozen=True, slots=True)
 class RelayWay:
     """How the gateway itself attaches to the relay of a sandbox that shares no socket with this machine.
 
@@ -118,10 +129,11 @@ class Account:
     model: ModelWay | None = None
     egress: EgressWay | None = None
     relay: RelayWay | None = None
+    tools: ToolsWay | None = None
 
     def message(self) -> Json:
         """Return it as it is sent to the gateway, with the key's value."""
-        ways = {"model": self.model, "egress": self.egress, "relay": self.relay}
+        ways = {"model": self.model, "egress": self.egress, "relay": self.relay, "tools": self.tools}
         told = {name: None if way is None else way.message() for name, way in ways.items()}
         return {"subagent": self.subagent, "attempt": self.attempt, "gid": self.gid, **told}
 

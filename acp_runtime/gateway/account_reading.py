@@ -11,7 +11,7 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.core.prices import Price
 from acp_runtime.egress.registry import Registry, builtin_registries
 from acp_runtime.egress.rules import Rules
-from acp_runtime.gateway.account import ENGINE_VARIABLES, Account, EgressWay, ModelWay, RelayWay
+from acp_runtime.gateway.account import ENGINE_VARIABLES, Account, EgressWay, ModelWay, RelayWay, ToolsWay
 from acp_runtime.gateway.errors import GatewayError
 from acp_runtime.keys import Key, LiveKey, Secret
 from acp_runtime.models.route import Route
@@ -33,6 +33,7 @@ def read_account(message: Message) -> Account:
             model=_way(message, "model", _model),
             egress=_way(message, "egress", _egress),
             relay=_way(message, "relay", _relay),
+            tools=_way(message, "tools", _tools),
         )
     except Rejected as error:
         raise GatewayError("bad_account", str(error)) from error
@@ -51,6 +52,10 @@ def _model(message: Message) -> ModelWay:
     prices = tuple(map(_price, _of(message, "prices", list)))
     allowances = tuple(map(_allowance, _of(message, "allowances", list)))
     return ModelWay(_of(message, "port", int), _socket(message), route, prices, allowances)
+
+
+def _tools(message: Message) -> ToolsWay:
+    return ToolsWay(_of(message, "port", int), _socket(message))
 
 
 def _key(message: Message) -> Key:

@@ -123,6 +123,8 @@ class Served:
 
     async def _serve_ways(self, account: Account, before: Account | None = None) -> None:
         """Serve those that are not, and have those that changed go another way from now on."""
+        if account.tools is not None:
+            self._targets[account.tools.port] = account.tools.socket
         for way, was in ((account.model, before and before.model), (account.egress, before and before.egress)):
             if way is None or (was is not None and way.message() == was.message()):
                 continue

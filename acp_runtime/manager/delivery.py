@@ -8,8 +8,10 @@ from typing import Final, NamedTuple
 
 from acp_runtime.core.envelope import enveloped
 from acp_runtime.core.model import Subagent, Task
-from acp_runtime.manager.launcher import Fate, Launched, LaunchError
+from acp_runtime.core.request import Questions
+from acp_runtime.manager.launcher import Fate, Launched, LaunchError, LaunchRequest
 from acp_runtime.session.errors import LoginNeededError, SessionClosedError
+from acp_runtime.session.opening import Terms
 from acp_runtime.session.session import AcpSession
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,16 @@ def _text(state: Subagent, task: Task) -> str:
     if task.woken:
         return task.text
     return enveloped(task.text, subagent=state.id, parent=state.parent, lineage=state.order.lineage)
+
+
+def terms_of(request: LaunchRequest, launched: Launched) -> Terms:
+    """Return what an agent's session is opened with."""
+    return Terms(
+        failure_records=request.kind.failure_records,
+        forms=request.order.questions is Questions.ASK,
+        servers=launched.servers,
+        meta=request.kind.session_meta,
+    )
 
 
 class Aftermath(NamedTuple):

@@ -3,16 +3,18 @@
 import asyncio
 import logging
 import signal
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from acp_runtime.manager.launcher import CheckResult, Drained, Ended, Fate, LaunchError, LaunchRequest
 from acp_runtime.manager.mishaps import in_launch
 from acp_runtime.manager.model_way import HOLD
 from acp_runtime.manager.run_dir import HOLDER
 from acp_runtime.manager.shortage import Shortages, memory_limit
+from acp_runtime.manager.tools_way import TOOLS_PORT, server_of
 from acp_runtime.manager.workspace import measure, missing_folder
 from acp_runtime.session.backoff import Backoff
 from acp_runtime.session.channel import Receiver
@@ -25,6 +27,7 @@ from sandbox.holder.dead import DeadChannel
 from sandbox.holder.errors import EpochRefused, HolderError, HolderGone, OffsetRefused, TokenRefused, VersionRefused
 from sandbox.holder.frames import UNKNOWN, Phase, State
 from sandbox.probe import ProbeResult
+from sandbox.programs import TOOLS as TOOLS_PROGRAM
 from sandbox.programs_volume import HOLDER as HOLDER_PROGRAM
 from sandbox.spec import AGENT_UID, WORKSPACE
 
@@ -67,6 +70,10 @@ class DockerAgent:
     @property
     def cwd(self) -> str:
         return folder_of(self.request)
+
+    @property
+    def servers(self) -> tuple[Mapping[str, Any], ...]:
+        return server_of(self.request, TOOLS_PROGRAM, f"127.0.0.1:{TOOLS_PORT}")
 
     @property
     def container(self) -> str:

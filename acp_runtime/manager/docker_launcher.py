@@ -28,6 +28,7 @@ from acp_runtime.manager.model_way import account_of, route_of, run_mounts, told
 from acp_runtime.manager.reaping import Reaping
 from acp_runtime.manager.run_dir import make_private, make_run_dir, remove_run_dir
 from acp_runtime.manager.sandbox_specs import Mounts, agent_spec, guest_spec
+from acp_runtime.manager.tools_way import served_tools
 from acp_runtime.manager.work import forget_removal, note_removal, removal_noted
 from acp_runtime.manager.workspace import SCRATCH, export, nothing_kept, snapshot, tell_kept
 from acp_runtime.models.route import Route
@@ -110,6 +111,7 @@ class DockerLauncher:
         host_side = await undo.enter_async_context(AsyncExitStack())
         run_dir = make_run_dir(self._config.runtime_dir, request.store, request.subagent, self._owner.epoch)
         undo.callback(self.remove_run_dir, request)
+        await host_side.enter_async_context(served_tools(request, run_dir))
         request.progress("creating the container")
         spec = self._spec(request, image, ground.probed, (*mounts, *run_mounts(ground.probed, run_dir)))
         if request.resume is None:
@@ -139,11 +141,10 @@ class DockerLauncher:
         """Start the agent below its holder, in the environment that the container has, and attach to it."""
         found = await agent.sandbox.engine.inspect_container(agent.sandbox.id)
         around = dict(each.split("=", 1) for each in found["Config"]["Env"] or () if "=" in each)
-        argv, token, ttl = agent.request.kind.argv, agent.request.token, self._config.orphan_ttl
+        argv, token, epoch = agent.request.kind.argv, agent.request.token, self._owner.epoch
+        env = {**around, **env}
         try:
-            await agent.hold.start(
-                argv, cwd=agent.cwd, env={**around, **env}, token=token, epoch=self._owner.epoch, ttl=ttl
-            )
+            await agent.hold.start(argv, cwd=agent.cwd, env=env, token=token, epoch=epoch, ttl=self._config.orphan_ttl)
         except AgentNotStarted as error:
             raise CommandMissing(f"The program {argv[0]!r} could not be executed in the sandbox: {error}") from error
         await agent.channel.attach(agent.hold.open)
@@ -159,6 +160,7 @@ class DockerLauncher:
             make_run_dir(root, request.store, request.subagent, self._owner.epoch, keep=True)
             host_side = AsyncExitStack()
             if found.alive:
+                await host_side.enter_async_context(served_tools(request, found.run_dir))
                 ways = partial(self._open_ways, request, found.sandbox, found.probed, found.run_dir)
                 await host_side.enter_async_context(opened_in_time(request, self.environ, ways))
             hold = hold_in(found.sandbox, found.probed, found.run_dir)
@@ -172,7 +174,7 @@ class DockerLauncher:
             account_of, request, sandbox=sandbox, probed=probed, run_dir=run_dir, route=route, config=self._config,
             environ=self.environ,
         )  # fmt: skip
-        if route is not None or request.order.egress is not None:
+        if route is not None or request.order.egress is not None or not probed.sockets_shared:
             await self.gateway.open(made, request.settled)
 
     async def close_ways(self, request: LaunchRequest) -> None:
@@ -242,13 +244,11 @@ class DockerLauncher:
     async def _mounts(self, ground: _Ground, request: LaunchRequest) -> Mounts:
         async with self._preparing:  # one fills it, the others wait
             programs = await ensure_programs(ground.engine, ground.base)
-        mounts: Mounts = (
-            VolumeMount(programs, PROGRAMS_MOUNT),
-            *host_mounts(request.order.confinement, ground.engine.endpoint, shared=ground.probed.sockets_shared),
-        )
+        hosts = host_mounts(request.order.confinement, ground.engine.endpoint, shared=ground.probed.sockets_shared)
+        mounts: Mounts = (VolumeMount(programs, PROGRAMS_MOUNT), *hosts)
         if any(part.startswith(f"{AGENTS}/") for part in request.kind.argv):
             volume = await ensure_agents(ground.engine, request.progress, environ=self.environ)
-            mounts = (*mounts, VolumeMount(volume, AGENTS))
+            return *mounts, VolumeMount(volume, AGENTS)
         return mounts
 
     def _spec(self, request: LaunchRequest, image: str, probed: ProbeResult, mounts: Mounts = ()) -> SandboxSpec:

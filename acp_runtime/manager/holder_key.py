@@ -37,6 +37,10 @@ class HolderKey:
         message = f"{subagent}.{attempt}".encode()
         return hmac.new(self._key, message, hashlib.sha256).hexdigest()[:TOKEN_CHARS]
 
+    def tools_token(self, subagent: str, attempt: int) -> str:
+        """Return the secret by which the tools of an attempt know whose they are. It is kept nowhere."""
+        return hmac.new(self._key, f"tools {subagent}.{attempt}".encode(), hashlib.sha256).hexdigest()
+
 
 def _write(path: Path, key: bytes) -> None:
     partial = path.with_suffix(".key.new")

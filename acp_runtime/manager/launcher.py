@@ -7,13 +7,14 @@ tests and development).
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from acp_runtime.core.budget import Allowance
 from acp_runtime.core.confinement import Egress
 from acp_runtime.core.model import Order
 from acp_runtime.egress.registry import Registry, builtin_registries
 from acp_runtime.manager.grounds import Grounds
+from acp_runtime.manager.tools_socket import ToolsDoor
 from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.session.channel import Channel, Receiver
 from sandbox.judgement import Action, Judgement, Kind, Log, Standing
@@ -47,7 +48,8 @@ class LaunchRequest:
     managers of this store reach the agent of this attempt. `allowances` tells what bounds its calls of models by now,
     by what is booked: exact for what was over when `settled` was called. `egress` tells what the sandbox may reach by
     now beside its model, None where it has no proxy, and `registries` where the package registries are by now.
-    `ran_out` counts what ran out in the sandbox of this attempt and was told already.
+    `ran_out` counts what ran out in the sandbox of this attempt and was told already. `tools`: how the agent's tools
+    are served, None where nobody serves any.
     """
 
     store: str
@@ -64,6 +66,7 @@ class LaunchRequest:
     ran_out: tuple[int, int] = (0, 0)
     egress: Callable[[], Egress | None] = lambda: None
     registries: Callable[[], Mapping[str, Registry]] = builtin_registries
+    tools: ToolsDoor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,11 @@ class Launched(Protocol):
     @property
     def cwd(self) -> str:
         """The agent's folder, as the agent sees it."""
+        ...
+
+    @property
+    def servers(self) -> tuple[Mapping[str, Any], ...]:
+        """What the agent is told of the tools that it has of us, as ACP's `mcpServers`."""
         ...
 
     @property

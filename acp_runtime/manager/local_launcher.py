@@ -5,20 +5,28 @@ container is the workspace (a clone of its own) and how the work comes back.
 """
 
 import asyncio
+import logging
+import platform
 import shutil
 import signal
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from acp_runtime.manager.grounds import Grounds
 from acp_runtime.manager.launcher import CheckResult, Drained, Ended, Fate, Judgement, LaunchError, LaunchRequest, Log
 from acp_runtime.manager.local_channel import LocalChannel
+from acp_runtime.manager.mishaps import in_launch
+from acp_runtime.manager.tools_way import served_tools, server_of
 from acp_runtime.manager.workspace import export, measure, missing_folder, nothing_kept, snapshot
 from acp_runtime.session.channel import Receiver
-from sandbox.errors import SandboxError
+from sandbox.errors import ProgramMissing, SandboxError
+from sandbox.programs import program
 from sandbox.workspace import Guest, LocalRunner, WorkspaceLimits, bring_in
+
+log = logging.getLogger(__name__)
 
 CHECK_BYTES = 1_048_576
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")
@@ -51,16 +59,20 @@ class LocalLauncher:
         made = request.resume is None
         if not made and not (home / "workspace").is_dir():
             raise nothing_kept(request)
+        host_side = AsyncExitStack()
         try:
             guest = await self._prepare(home, request) if made else self._guest(home)
+            with in_launch():
+                socket = await host_side.enter_async_context(served_tools(request, home / "tools", shared=False))
             channel = await self._start(home, request, receiver)
         except BaseException as error:
+            await host_side.aclose()
             if made:
                 shutil.rmtree(home, ignore_errors=True)
             if isinstance(error, SandboxError):
                 raise LaunchError(error.kind, str(error)) from error
             raise
-        return LocalAgent(home, request, guest, channel)
+        return LocalAgent(home, request, guest, channel, host_side, _servers(request, socket))
 
     def _home(self, request: LaunchRequest) -> Path:
         return self._root / request.subagent
@@ -145,6 +157,8 @@ class LocalAgent:
     request: LaunchRequest
     guest: Guest
     channel: LocalChannel
+    host_side: AsyncExitStack
+    servers: tuple[Mapping[str, Any], ...] = ()
     exported: bool = False
 
     container = ""
@@ -214,10 +228,21 @@ class LocalAgent:
 
     async def leave(self) -> bool:
         await self.channel.close()
+        await self.host_side.aclose()
         return True
 
     async def release(self) -> None:
         await self.leave()
+
+
+def _servers(request: LaunchRequest, socket: Path) -> tuple[Mapping[str, Any], ...]:
+    """Return what an agent is told of its tools; nothing where this package has no program for this machine."""
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    try:
+        return server_of(request, str(program("tools", machine)), str(socket))
+    except ProgramMissing as error:
+        log.warning("%s has no tools: %s", request.subagent, error)
+        return ()
 
 
 def describe_exit(code: int) -> str:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from acp_runtime.config import Config
-from acp_runtime.gateway.account import ENGINE_VARIABLES, Account, ModelWay, RelayWay
+from acp_runtime.gateway.account import ENGINE_VARIABLES, Account, ModelWay, RelayWay, ToolsWay
 from acp_runtime.keys import key_in_use
 from acp_runtime.manager.egress_way import EGRESS_PORT, egress_environment, egress_way, put_home_files
 from acp_runtime.manager.launcher import LaunchRequest
 from acp_runtime.manager.run_dir import EGRESS_SOCKET, HOLDER, SOCKET
+from acp_runtime.manager.tools_way import TOOLS_PORT, TOOLS_SOCKET
 from acp_runtime.models.route import Route
 from sandbox.container import Sandbox
 from sandbox.health import with_health
@@ -35,7 +36,7 @@ ATTACH_SOCKET: Final = "/run/relay.sock"  # in a tmpfs of the sandbox, for its r
 
 def relay_command(probed: ProbeResult, *, proxied: bool = False) -> tuple[str, ...]:
     """Return what the first process of a sandbox is; `proxied`: it has a proxy."""
-    ports = {PORT: SOCKET} | ({EGRESS_PORT: EGRESS_SOCKET} if proxied else {})
+    ports = {PORT: SOCKET} | ({EGRESS_PORT: EGRESS_SOCKET} if proxied else {}) | {TOOLS_PORT: TOOLS_SOCKET}
     if probed.sockets_shared:
         targets = [(f"127.0.0.1:{port}", f"{RUN}/{socket}") for port, socket in ports.items()]
         return with_health(tuple(chain.from_iterable(targets)))
@@ -77,7 +78,8 @@ def account_of(
         argv, user = (RELAY, "attach", ATTACH_SOCKET), f"0:{sandbox.spec.gid}"
         relay = RelayWay(sandbox.id, argv, user, engine, request.token)
     egress = egress_way(request, run_dir / EGRESS_SOCKET)
-    return Account(request.subagent, request.attempt, os.getgid(), model, egress, relay)
+    tools = None if relay is None else ToolsWay(TOOLS_PORT, run_dir / TOOLS_SOCKET)
+    return Account(request.subagent, request.attempt, os.getgid(), model, egress, relay, tools)
 
 
 async def told(sandbox: Sandbox, request: LaunchRequest, route: Route | None) -> dict[str, str]:

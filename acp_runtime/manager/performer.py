@@ -29,8 +29,7 @@ from acp_runtime.core.inputs import (
     SubtreeOver,
 )
 from acp_runtime.core.observations import MANAGER_ENDED
-from acp_runtime.core.request import Questions
-from acp_runtime.manager.delivery import MEASURE_SECONDS, aftermath, explained, kind_of, prompt_of
+from acp_runtime.manager.delivery import MEASURE_SECONDS, aftermath, explained, kind_of, prompt_of, terms_of
 from acp_runtime.manager.hearing import observer_of
 from acp_runtime.manager.launcher import Drained, Ended, Launched, LaunchError
 from acp_runtime.manager.permitting import Permitting
@@ -176,9 +175,7 @@ class Performer:
                 step=lambda step: around.tell(StepBegan(attempt, step, launched.container, pid)),
                 title=request.subagent,
                 resume=request.resume,
-                failure_records=request.kind.failure_records,
-                forms=request.order.questions is Questions.ASK,
-                meta=request.kind.session_meta,
+                terms=terms_of(request, launched),
             )
         except (LaunchError, SessionError) as error:
             cause = await explained(error, self._launched, self._session)

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -44,7 +45,9 @@ from acp_runtime.manager.logins import Logins
 from acp_runtime.manager.pausing import Pause
 from acp_runtime.manager.policy import Policy, Standing
 from acp_runtime.manager.spending import Spending
+from acp_runtime.manager.strangers import Strangers
 from acp_runtime.manager.surroundings import Surroundings
+from acp_runtime.manager.tools_socket import ToolsDoor
 from acp_runtime.manager.wishing import Wishing
 from acp_runtime.session.catalogue import AgentKind, Catalogue
 from acp_runtime.store.store import Committed, Store
@@ -54,11 +57,14 @@ log = logging.getLogger(__name__)
 CLOSE_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 1.0
 
+ServeTools = Callable[[str, int, asyncio.StreamReader, asyncio.StreamWriter, bytes], Awaitable[None]]
+
 
 class Supervisor:
     """All living subagents of a store. Owner of their tasks: when `open` is left, every agent has ended.
 
-    `key` is the store's, from which the tokens of its agents are made.
+    `key` is the store's, from which the tokens of its agents are made. `tools` serves a connection to those of an
+    attempt of a subagent.
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class Supervisor:
         key: HolderKey,
         *,
         policy: Policy,
+        tools: ServeTools,
         keep: Path,
         progress: Progress,
         bookkeeper: Bookkeeper,
@@ -88,9 +95,11 @@ class Supervisor:
         bookkeeper.hear, bookkeeper.denied, bookkeeper.expired = self._called, self._wishing.denied, self._expired
         self._logins = Logins(lambda: tuple(self._actors.values()), launcher.environ)
         self._policy = policy
+        self._tools = tools
         self.reconfiguring = asyncio.Lock()
         self.bookkeeper = bookkeeper
         self._actors: dict[str, Actor] = {}
+        self._strangers = Strangers(self._actors)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._admitting: set[asyncio.Task[None]] = set()
         self.pause = pause
@@ -231,6 +240,7 @@ class Supervisor:
             self._wishing.forget(subagent)
             if watching is not None:
                 watching.cancel()
+            self._strangers.forget(subagent)
 
     async def _bury(self, subagent: str) -> None:
         """Write down the end of a subagent whose actor failed: its parent must not wait for ever for a bug of ours."""
@@ -267,6 +277,11 @@ class Supervisor:
             egress=lambda: self._policy.egress_of(self._newest(state)),
             registries=lambda: self._policy.config.registries,
             token=self._key.token(state.id, attempt),
+            tools=ToolsDoor(
+                self._key.tools_token(state.id, attempt),
+                partial(self._tools, state.id, attempt),
+                partial(self._strangers.refused, state.id, attempt),
+            ),
             resume=state.session_id,
             ran_out=state.ran_out if attempt == state.attempt else (0, 0),
         )

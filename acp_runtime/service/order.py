@@ -4,10 +4,13 @@ Every refusal is `Rejected` (kind `invalid`, `unknown_agent` or `bad_key_source`
 value, but for what may be a key.
 """
 
+import json
 import stat
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
+
+from pydantic import JsonValue
 
 from acp_runtime.callers import Caller, Operator, parent_of
 from acp_runtime.config import Config
@@ -34,6 +37,7 @@ from acp_runtime.presets import (
 )
 from acp_runtime.service.bounds import duration
 from acp_runtime.service.descent import as_led, lineage, own_preset
+from acp_runtime.service.results import shape_of
 from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.store.codec import storable
 
@@ -73,6 +77,7 @@ class SpawnRequest:
     model_key: str | None = None
     permissions: Permissions | None = None
     questions: Questions | None = None
+    result_schema: dict[str, JsonValue] | None = None
     memory: int | None = None
     pids: int | None = None
     runtime: str | None = None
@@ -114,7 +119,7 @@ def spawn_input(
         keep=request.keep,
         one_shot=request.one_shot,
         output_file=None if leader is not None else _output_file(config, ident, request),
-        instructions="\n\n".join(filter(None, (briefing(place), carried("instructions", request.instructions)))),
+        instructions="\n\n".join(filter(None, (briefing(place), *_instructions(request)))),
         image=request.image,
         model=request.model,
         model_url=request.model_url,
@@ -123,6 +128,7 @@ def spawn_input(
         beside=_canonical(Egress(request.egress, request.registries)),
         lineage=place,
         questions=request.questions or config.questions,
+        result_schema=shape_of(request.result_schema),
     )
     return Spawn(
         id=ident,
@@ -134,6 +140,15 @@ def spawn_input(
         limits=_limits(config, kind, request),
         task=task,
     )
+
+
+def _instructions(request: SpawnRequest) -> tuple[str, ...]:
+    """Return what is put before the first task: what was asked for, and in what shape its result is wanted."""
+    given = carried("instructions", request.instructions)
+    if request.result_schema is None:
+        return (given,)
+    schema = json.dumps(request.result_schema, ensure_ascii=False)
+    return given, f"When you are done, report your result with the tool report_result. Its shape:\n{schema}"
 
 
 def text_of(name: str, value: str) -> str:

@@ -252,6 +252,7 @@ def _task(row: Mapping[str, Any], spent: Sequence[dict[str, Any]]) -> TaskView:
         queued_at=f"{row['queued_wall']}Z",
         ended_at=f"{row['ended_wall']}Z" if row["ended_wall"] else None,
         spent=spending(*spent),
+        report=row["report"],
     )
 
 

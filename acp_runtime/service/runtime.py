@@ -40,6 +40,7 @@ from acp_runtime.service.policing import Policed
 from acp_runtime.service.reading import Reading
 from acp_runtime.service.reaping import Reapable, Reaping
 from acp_runtime.service.sending import Sending, with_remedy
+from acp_runtime.service.serving import Serving
 from acp_runtime.service.trees import Treed
 from acp_runtime.service.turning import Turnable, acknowledging
 from acp_runtime.service.waiting import Waiting
@@ -91,6 +92,7 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
             await stack.enter_async_context(OutputFiles.kept(store))
             books = await stack.enter_async_context(Bookkeeper(store, path).open())
             key, policy = HolderKey.beside(path), Policy.beside(path, config)
+            serving = Serving(store)
             made = Supervisor(
                 store,
                 clock,
@@ -98,6 +100,7 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
                 catalogue,
                 key,
                 policy=policy,
+                tools=serving.serve,
                 keep=keep,
                 progress=progress,
                 bookkeeper=books,
@@ -106,7 +109,9 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
             )
             supervisor = await stack.enter_async_context(made.open())
             reaping = await stack.enter_async_context(Reaping.kept(store, launcher, keep, clock, config.daemon.reap))
-            yield cls(store, supervisor, config, keep, clock, reaping=reaping)
+            runtime = cls(store, supervisor, config, keep, clock, reaping=reaping)
+            serving.begin(runtime, supervisor)
+            yield runtime
 
     @classmethod
     def connect(cls, socket: Path | None = None, *, start: bool = True) -> "AbstractAsyncContextManager[RemoteRuntime]":

@@ -1,7 +1,8 @@
 """How a session comes about: a new one, or an earlier one that the agent can go on in."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from acp_runtime.core.model import Opening
@@ -11,13 +12,28 @@ from acp_runtime.wire.acp import AgentMethod, ErrorCode
 
 LIST_PAGES: Final = 20
 
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a session is opened with beyond its folder: what is offered to the agent, and what is asked of it.
+
+    `failure_records` asks the agent to tell of turns that failed, `forms` lets it ask by forms. `servers` are those of
+    the Model Context Protocol that it is to use, `meta` is what it takes with its session beyond the protocol.
+    """
+
+    failure_records: bool = False
+    forms: bool = False
+    servers: Sequence[Mapping[str, Any]] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
 Call = Callable[[str, dict[str, Any]], Awaitable[Any]]
 Replay = Callable[[Awaitable[Any]], Awaitable[Any]]
 
 
-async def greeted(call: Call, version: str, *, failure_records: bool, forms: bool) -> acp.AgentHello:
+async def greeted(call: Call, version: str, terms: Terms) -> acp.AgentHello:
     """Initialize, and return what the agent says of itself. Raises `AgentError`, `SessionClosedError`."""
-    params = acp.initialize("acp-subagents", version, failure_records=failure_records, forms=forms)
+    params = acp.initialize("acp-subagents", version, failure_records=terms.failure_records, forms=terms.forms)
     hello = acp.read_initialize(await call(AgentMethod.INITIALIZE, params))
     if hello.protocol_version != acp.PROTOCOL_VERSION:
         named = f"version {hello.protocol_version}" if hello.protocol_version else "no version"
@@ -29,7 +45,7 @@ class Opener:
     """Opens the one session of a channel. `without_replay` awaits a load and keeps what is replayed out of the log.
 
     A new session is given the `title` where the agent takes one: some ask a model of their own choice for it otherwise.
-    `meta` goes with every opening.
+    The `terms` go with every opening.
     """
 
     def __init__(
@@ -40,14 +56,14 @@ class Opener:
         cwd: str,
         *,
         title: str,
-        meta: Mapping[str, Any],
+        terms: Terms,
     ) -> None:
         self._call = call
         self._without_replay = without_replay
         self._hello = hello
         self._cwd = cwd
         self._title = title
-        self._meta = meta
+        self._terms = terms
 
     async def log_in(self, method: str) -> None:
         """Authenticate by a method that the agent must offer. Raises `AgentError`, `SessionClosedError`."""
@@ -69,7 +85,7 @@ class Opener:
         return (earlier, opening) if opening is not None else (await self._new(), Opening.LOST)
 
     async def _again(self, earlier: str) -> Opening | None:
-        params = acp.session_again(earlier, self._cwd, meta=self._meta)
+        params = acp.session_again(earlier, self._cwd, self._terms.servers, self._terms.meta)
         can = self._hello.capabilities
         try:
             if can.resume:
@@ -99,7 +115,8 @@ class Opener:
 
     async def _new(self) -> str:
         try:
-            result = await self._call(AgentMethod.SESSION_NEW, acp.session_new(self._cwd, meta=self._meta))
+            params = acp.session_new(self._cwd, self._terms.servers, self._terms.meta)
+            result = await self._call(AgentMethod.SESSION_NEW, params)
         except AgentError as error:
             if error.code == ErrorCode.AUTH_REQUIRED:
                 names = ", ".join(each.id for each in self._hello.auth_methods) or "none"

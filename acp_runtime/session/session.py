@@ -22,7 +22,7 @@ from acp_runtime.session.doubt import Doubt
 from acp_runtime.session.errors import AgentError, SessionError
 from acp_runtime.session.intake import Intake
 from acp_runtime.session.observer import Inheritance, Laid, Observer, Opened, Place
-from acp_runtime.session.opening import Opener, greeted
+from acp_runtime.session.opening import Opener, Terms, greeted
 from acp_runtime.session.outgoing import First, Outgoing
 from acp_runtime.session.questions import ASKING, Questions
 from acp_runtime.session.steering import steered
@@ -41,6 +41,7 @@ EARLY_UPDATES: Final = 256
 EARLY_CHARS: Final = 65_536  # of one update: what comes before the session exists is small talk
 PENDING_BYTES: Final = 1_048_576
 STDOUT: Final = 1
+USUAL: Final = Terms()
 
 
 class AcpSession:
@@ -223,21 +224,17 @@ class AcpSession:
         step: Callable[[Step], None],
         title: str = "subagent",
         resume: str | None = None,
-        failure_records: bool = False,
-        forms: bool = False,
-        meta: Mapping[str, Any] | None = None,
+        terms: Terms = USUAL,
     ) -> Opened:
         """Initialize, authenticate where the agent kind wants it, and make a session, or go on in the one of before.
 
         `resume` names an earlier session; where the agent cannot go on in it, a new one is made and the opening says
-        so. `step` is told before each, a new session is named `title`, `failure_records` asks the agent to tell of
-        turns that failed, `forms` lets it ask by forms, `meta` is what it takes beyond the protocol. Raises
-        `AgentError` (a sentence) when the agent answers wrongly, `LoginNeededError` when it wants a login,
-        `SessionClosedError` when it went away.
+        so. `step` is told before each, and a new session is named `title`. Raises `AgentError` (a sentence) when the
+        agent answers wrongly, `LoginNeededError` when it wants a login, `SessionClosedError` when it went away.
         """
         step(Step.INITIALIZE)
-        hello = await greeted(self._calls.call, version, failure_records=failure_records, forms=forms)
-        opener = Opener(self._calls.call, self._without_replay, hello, cwd, title=title, meta=meta or {})
+        hello = await greeted(self._calls.call, version, terms)
+        opener = Opener(self._calls.call, self._without_replay, hello, cwd, title=title, terms=terms)
         if auth_method is not None:
             step(Step.AUTHENTICATE)
             await opener.log_in(auth_method)

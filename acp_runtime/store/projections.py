@@ -142,10 +142,10 @@ def _put_task(connection: sqlite3.Connection, task: Task) -> None:
     evidence = task.evidence
     connection.execute(
         "UPDATE task SET state = ?, verdict = ?, cause = ?, result = ?, tools_completed = ?, tools_failed = ?, "
-        "files_changed = ?, stderr_tail = ?, retries = ? WHERE id = ?",
+        "files_changed = ?, stderr_tail = ?, retries = ?, report = ? WHERE id = ?",
         (
             task.state, task.verdict, task.cause, evidence.text, evidence.count("completed"), evidence.count("failed"),
-            evidence.files_changed, evidence.stderr_tail, task.retries, task.id,
+            evidence.files_changed, evidence.stderr_tail, task.retries, evidence.report, task.id,
         ),
     )  # fmt: skip
 

@@ -105,7 +105,8 @@ CREATE TABLE task (
     started_seq INTEGER,
     started_wall TEXT,
     ended_seq INTEGER,
-    ended_wall TEXT
+    ended_wall TEXT,
+    report TEXT NOT NULL DEFAULT ''
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX task_subagent ON task (subagent, number);

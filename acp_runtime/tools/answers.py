@@ -1,5 +1,6 @@
 """How answers of the tools read: the original's fields, plus what keeps a model from guessing or polling."""
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -128,6 +129,8 @@ def result(task: TaskView, offset: int = 0) -> Answer:
     told: Answer = {"task": task.id, "outcome": task.headline, "text": text}
     if task.state is not TaskState.COMPLETED or task.headline != "completed":
         told["cause"] = task.cause
+    if task.report:
+        told["report"] = json.loads(task.report)
     if task.files_changed is not None:
         told["files_changed"] = task.files_changed
     if len(task.result) > len(text):
@@ -154,7 +157,9 @@ def holds_result(view: SubagentView, rows: Sequence[EventView]) -> bool:
 def ending(view: SubagentView, offset: int = 0) -> Answer:
     """Return what an answer says beside its facts when nothing goes on: the result, and that polling is over."""
     if view.held:
-        return {"requests": requests(view), "note": "It waits for an answer: use answer_background_subagent."}
+        told = {"requests": requests(view), "note": "It waits for an answer: use answer_background_subagent."}
+        over = latest(view) if view.settled else None
+        return told if over is None else told | {"result": result(over, offset)}
     if view.requests:
         note = "It was refused what it wanted to reach, and goes on without: answer_background_subagent may allow it."
         return {"requests": requests(view), "note": note}

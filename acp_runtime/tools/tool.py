@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from acp_runtime.clock import SystemClock
 from acp_runtime.service.facade import Facade
+from acp_runtime.service.inside import Inside
 from acp_runtime.tools.limits import Limits
 
 Answer = dict[str, Any]
@@ -44,7 +45,7 @@ class Desk:
     """For whom tools work: one parent and its workspace, and how long they may take.
 
     `limits` are told with the tools where they are known. `longest_wait` bounds the tools that wait; None for a host in
-    Python, which may wait as long as it asks for.
+    Python, which may wait as long as it asks for. `inside`: where the parent is a subagent, what its own tools do.
     """
 
     runtime: Facade
@@ -55,6 +56,7 @@ class Desk:
     limits: Limits | None = None
     longest_wait: float | None = LONGEST_WAIT
     start_wait: float = START_SECONDS
+    inside: Inside | None = None
     wall: Callable[[], datetime] = field(default_factory=lambda: SystemClock().wall)
 
     def bounded(self, seconds: float) -> float:

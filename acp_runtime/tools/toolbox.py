@@ -21,11 +21,11 @@ SHOWN_CHARS: Final = 60
 
 
 class Toolbox:
-    """Some tool sets over one desk."""
+    """Some tool sets over one desk, and `more` tools."""
 
-    def __init__(self, desk: Desk, sets: tuple[str, ...] = ("background",)) -> None:
+    def __init__(self, desk: Desk, sets: tuple[str, ...] = ("background",), *, more: tuple[Tool, ...] = ()) -> None:
         self._desk = desk
-        self._tools = {tool.name: tool for name in sets for tool in TOOLSETS[name]}
+        self._tools = {tool.name: tool for tool in (*more, *(each for name in sets for each in TOOLSETS[name]))}
 
     @property
     def desk(self) -> Desk:

@@ -1,4 +1,4 @@
-"""Our static programs inside containers: the relay (connections out of it) and the holder (the agent's three streams).
+"""Our static programs inside containers: relay (connections out), holder (an agent's streams), tools (its MCP session).
 
 `build.py` compiles them for every architecture, `hatch_hook.py` does so for wheels and editable installs. This module
 finds a compiled program and promises that it is the one that was built.
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from sandbox.errors import ProgramMissing
 
-__all__ = ["ARCHITECTURES", "HOLDER", "PROGRAMS", "PROGRAMS_MOUNT", "RELAY", "program", "read_program"]
+__all__ = ["ARCHITECTURES", "HOLDER", "PROGRAMS", "PROGRAMS_MOUNT", "RELAY", "TOOLS", "program", "read_program"]
 
 ARCHITECTURES = ("amd64", "arm64")
-PROGRAMS = ("relay", "holder")
+PROGRAMS = ("relay", "holder", "tools")
 PROGRAMS_MOUNT = "/opt/subagents/programs"  # where they are in a container
-RELAY, HOLDER = (f"{PROGRAMS_MOUNT}/{name}" for name in PROGRAMS)
+RELAY, HOLDER, TOOLS = (f"{PROGRAMS_MOUNT}/{name}" for name in PROGRAMS)
 
 _FOLDER = Path(__file__).parent / "bin"
 _REMEDY = "install the package again, or run `python sandbox/programs/build.py` in a checkout"

@@ -18,7 +18,7 @@ from pathlib import Path
 __all__ = ["BuildFailed", "build"]
 
 _SOURCES = Path(__file__).parent
-_PROGRAMS = ("relay", "holder")
+_PROGRAMS = ("relay", "holder", "tools")
 _TARGETS = {"amd64": "x86_64-linux-musl", "arm64": "aarch64-linux-musl"}
 _FLAGS = (
     *("-std=c11", "-O2", "-static", "-s"),

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from acp_runtime.core.model import Permissions
 from acp_runtime.manager.docker_launcher import DockerLauncher
+from acp_runtime.session.catalogue import AgentKind
 from tests.contract.conftest import BOUND, PARENT, Place, config_for, label
 
 
@@ -23,6 +24,8 @@ async def main(root: Path, image: str, task: str, reached: str, other: dict[str,
     config = replace(config_for(root, image), **other["config"])
     place = Place("docker", root, config, lambda: DockerLauncher(config, os.environ, labels=label(root)), "python3")
     place.kind("scripted")
+    if "argv" in other:
+        place.add_kind(AgentKind("scripted", tuple(other["argv"])))
     async with place.runtime() as runtime:
         view = await runtime.spawn(PARENT, place.request(task, permissions=Permissions.ASK, **other["request"]))
         if reached == "?":

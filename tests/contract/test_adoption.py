@@ -13,8 +13,10 @@ import pytest
 from acp_runtime.core.model import Limits, TaskState
 from acp_runtime.core.status import Status
 from acp_runtime.service import Runtime
+from acp_runtime.session.catalogue import AgentKind
 from tests import engine
 from tests.agents.forms import FORM, form
+from tests.agents.one_file import tooled_agent
 from tests.contract.conftest import BOTH_WAYS, EXEC_IN_LONG, PARENT, Place, mark
 
 pytestmark = [pytest.mark.docker, pytest.mark.requirement("D08.5")]
@@ -31,16 +33,18 @@ async def killed(
     sockets: str | None = None,
     ttl: float = 3600.0,
     environ: Mapping[str, str] | None = None,
+    argv: tuple[str, ...] | None = None,
     **request: object,
 ) -> str:
     """Have a process of its own spawn a task, and kill it once it has come so far; return the subagent's id.
 
     `request` is what is asked for beyond the task; `sockets` and `environ` where they are other than the place's.
+    `argv` is the agent's, if not the scripted one's.
     """
     config = {"sockets": sockets or place.config.sockets, "orphan_ttl": ttl}
-    other = json.dumps({"config": config, "request": request})
-    argv = (sys.executable, str(MANAGER), str(place.root), place.config.base_image or "", task, reached, other)
-    manager = await asyncio.create_subprocess_exec(*argv, stdout=subprocess.PIPE, env=environ)
+    other = json.dumps({"config": config, "request": request} | ({"argv": argv} if argv else {}))
+    command = (sys.executable, str(MANAGER), str(place.root), place.config.base_image or "", task, reached, other)
+    manager = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, env=environ)
     assert manager.stdout is not None
     try:
         async with asyncio.timeout(place.bound):
@@ -156,6 +160,23 @@ async def test_an_open_form_is_open_again_and_its_answer_reaches_the_agent(place
         view = await place.ended(runtime, subagent)
         assert (view.newest.state, view.attempt) == (TaskState.COMPLETED, 1), view.newest.cause
         assert view.newest.result == FORM + '{"action": "accept", "content": {"which": "green"}}'
+
+
+@EXEC_IN_LONG
+@pytest.mark.requirement("D10.52")
+async def test_an_agent_that_asks_its_parent_goes_on_behind_another_manager(place: Place) -> None:
+    """Its call is told that the manager went away; the question stays, and asking again is waiting on."""
+    ask = '[[tool:ask_parent|{"question": "Which?", "choices": ["red", "green"]}]]'
+    argv = tooled_agent(place.python)
+    place.add_kind(AgentKind("scripted", argv))
+    subagent = await killed(place, f"{ask}[[say: ]]{ask}", "?", argv=argv)
+    async with place.runtime() as runtime:
+        view = await place.until(runtime, subagent, lambda each: "went away" in each.newest.result)
+        (request,) = view.requests
+        await runtime.answer(PARENT, subagent, request.id, "2")
+        view = await place.ended(runtime, subagent)
+        assert (view.newest.state, view.attempt) == (TaskState.COMPLETED, 1), view.newest.cause
+        assert json.loads(view.newest.result.partition("} ")[2])["answer"] == "green"
 
 
 @EXEC_IN_LONG

@@ -14,7 +14,7 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, Steering, Step, TaskState
 from acp_runtime.core.request import RequestKind
 from acp_runtime.core.telling import MEANINGS, tell
-from acp_runtime.core.transcript import STRAY_MESSAGES, MessageEntry, OtherEntry, PlanEntry, ToolEntry
+from acp_runtime.core.transcript import STRAY_MESSAGES, TOOLS_REFUSED, MessageEntry, OtherEntry, PlanEntry, ToolEntry
 from acp_runtime.tools import TOOLSETS
 from acp_runtime.tools.orders import below
 from docs.tools_page import PAGE, with_tables
@@ -166,6 +166,8 @@ def every_fact() -> list[facts.Event]:
             at=0, request_id="r", task_id="t", title="x", options=(), deadline=1, kind=RequestKind.QUESTION
         ),
         facts.RequestClosed(at=0, request_id="r", answer="", by="deadline"),
+        facts.AnswerTaken(at=0, request_id="a1"),
+        facts.ResultReported(at=0, task_id="t", value="1"),
         facts.SteerRequested(at=0, steer_id="s", number=1, task_id="t", text="x", by="parent", deadline=1),
         facts.SteerEnded(at=0, steer_id="s", outcome=Steering.INJECTED),
         facts.BudgetReached(at=0, bound=Bound.TOKENS, cause="c"),
@@ -186,6 +188,7 @@ def every_fact() -> list[facts.Event]:
         ToolEntry("1", status="completed"),
         PlanEntry(()),
         OtherEntry(STRAY_MESSAGES, '{"messages":1}'),
+        OtherEntry(TOOLS_REFUSED, '{"connections":1}'),
     ]
     return found + [facts.TranscriptAdded(at=0, task_id="t", entry=entry) for entry in entries]
 

@@ -86,6 +86,7 @@ class BareAgent:
         return True
 
     refused = None
+    servers = ()
 
     async def recover(self) -> bool:
         return self.ground.adopted is self

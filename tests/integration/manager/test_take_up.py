@@ -138,6 +138,10 @@ async def test_a_lifetime_of_another_boot_is_not_taken_for_over(ground: Ground) 
     await judged(ground, subagent)
 
 
+async def nobody(*_: object) -> None:
+    """Serves no tools."""
+
+
 async def lifetimes(ground: Ground, subagent: str) -> tuple[int, int]:
     """Take a subagent up as a manager that is killed at once; return when its lifetime ends there, and by the log."""
     async with Store.open(ground.path, ground.clock) as store:
@@ -153,6 +157,7 @@ async def lifetimes(ground: Ground, subagent: str) -> tuple[int, int]:
             kinds,
             key,
             policy=policy,
+            tools=nobody,
             keep=ground.folder,
             progress=print,
             wakes=0,

@@ -48,10 +48,11 @@ def test_every_event_comes_back_as_it_was(event_type: type[Event]) -> None:
 
 def test_kinds_are_distinct_and_these_for_ever() -> None:
     assert sorted(kind_of(each) for each in ALL) == [
-        "agent_died", "attempt_started", "boot_began", "budget_changed", "budget_reached", "call_refused",
-        "cancel_requested",
+        "agent_died", "answer_taken", "attempt_started", "boot_began", "budget_changed", "budget_reached",
+        "call_refused", "cancel_requested",
         "channel_lost", "channel_recovered", "egress_changed", "loss_confirmed", "model_called", "nudges_died",
         "nudges_revived", "parent_aliased", "prompt_sent", "recovery_refused", "request_closed", "request_opened",
+        "result_reported",
         "session_opened", "steer_ended", "steer_requested", "step_reached", "stop_requested", "subagent_failed",
         "subagent_forgotten", "subagent_read", "subagent_requested", "subagent_stopped", "subtree_ended", "task_ended",
         "task_queued", "task_retried", "task_started", "transcript_added", "turn_begun", "turn_committed",

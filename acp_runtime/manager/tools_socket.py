@@ -1,0 +1,116 @@
+"""Where an agent's tools are served: a unix socket that the program `tools` in its sandbox reaches.
+
+Promises: nobody is served without the token of this agent's attempt, compared in constant time, and each refusal is
+told to who may count it; at most `MOST` sessions at once; with the socket end its sessions. The first line of a
+connection, and what is answered, are described in docs/framing.md.
+"""
+
+import asyncio
+import hmac
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from acp_runtime.carrying.unix_listener import UnixListener
+
+__all__ = ["TOKEN_VARIABLE", "Serve", "ToolsDoor", "ToolsSocket"]
+
+log = logging.getLogger(__name__)
+
+TOKEN_VARIABLE: Final = "SUBAGENTS_TOOLS_TOKEN"  # noqa: S105 - the name of a variable
+HELLO: Final = "subagents-tools 1"
+HELLO_SECONDS: Final = 5.0
+MOST: Final = 8
+MOST_WAITING: Final = 8
+LONGEST_LINE: Final = 1_048_576
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter, bytes], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsDoor:
+    """How the tools of one attempt are served: to who has the `token`, by `serve`; `refused` hears of all others.
+
+    `serve` is given the request with which the session began before, where it goes on behind a manager that ended.
+    """
+
+    token: str = field(repr=False)
+    serve: Serve
+    refused: Callable[[str], None]
+
+
+class ToolsSocket:
+    """The listener. Owner: who made it; use as an async context manager."""
+
+    def __init__(self, path: Path, door: ToolsDoor, *, gid: int | None) -> None:
+        self._path = path
+        self._door = door
+        self._gid = gid
+        self._listener: UnixListener | None = None
+        self._server: asyncio.Server | None = None
+        self._sessions: set[asyncio.Task[None]] = set()
+        self._serving = 0
+
+    async def __aenter__(self) -> Self:
+        """Listen, for the group or this user alone. Raises `Rejected` (socket_refused)."""
+        self._listener = UnixListener(self._path, self._gid, take=True)
+        try:
+            self._server = await asyncio.start_unix_server(self._take, sock=self._listener.socket, limit=LONGEST_LINE)
+        except BaseException:
+            self._listener.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            self._server.close()
+        for each in tuple(self._sessions):
+            each.cancel()
+        await asyncio.gather(*self._sessions, return_exceptions=True)
+        if self._listener is not None:
+            self._listener.close()
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None or len(self._sessions) >= MOST + MOST_WAITING:
+            writer.transport.abort()
+            return
+        self._sessions.add(task)
+        try:
+            await self._admit(reader, writer)
+        except (OSError, ValueError, EOFError, TimeoutError) as error:
+            log.info("a session of an agent's tools ends: %s", str(error) or type(error).__name__)
+        except asyncio.CancelledError:
+            pass  # the socket is being closed
+        finally:
+            self._sessions.discard(task)
+            writer.close()
+
+    async def _admit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(HELLO_SECONDS):
+            words = (await reader.readline()).decode("ascii", "replace").strip().split(" ")
+            again = words[3:] == ["again"]
+            first = await reader.readline() if again else b""
+        given = words[2] if len(words) == 3 + again else ""
+        if " ".join(words[:2]) != HELLO or not hmac.compare_digest(given.encode(), self._door.token.encode()):
+            self._door.refused("a connection to its tools had no token of this agent")
+            await self._say(writer, "no token_refused: this is no token of this agent, or it has expired.")
+            return
+        if self._serving >= MOST:
+            await self._say(writer, f"no busy: {MOST} sessions of this agent are served; end one of them.")
+            return
+        await self._say(writer, "ok")
+        self._serving += 1
+        try:
+            await self._door.serve(reader, writer, first)
+        finally:
+            self._serving -= 1
+
+    async def _say(self, writer: asyncio.StreamWriter, word: str) -> None:
+        writer.write(f"{word}\n".encode())
+        await writer.drain()

@@ -1,0 +1,177 @@
+"""Agents at work call the tools that they have of us, through the program that their sandbox has for it."""
+
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acp_runtime.callers import OPERATOR
+from acp_runtime.core.errors import Rejected
+from acp_runtime.core.inputs import PromptAnswered, Send
+from acp_runtime.core.request import Questions, RequestKind
+from acp_runtime.manager.delivery import prompt_of
+from acp_runtime.manager.local_launcher import LocalLauncher
+from acp_runtime.service import Runtime
+from acp_runtime.service.inside import Inside
+from acp_runtime.session.catalogue import AgentKind
+from acp_runtime.views import SubagentView
+from tests.histories import after
+from tests.integration.manager.conftest import PARENT, Ground, until
+from tests.integration.service.conftest import Bench
+
+AGENT = Path(__file__).parents[2] / "agents" / "tooled_agent.py"
+SHAPE = {"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]}
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    ground = Ground(tmp_path, kinds={"scripted": AgentKind("scripted", (sys.executable, str(AGENT)))})
+    async with opened(ground) as runtime:
+        yield Bench(ground, runtime)
+
+
+@asynccontextmanager
+async def opened(ground: Ground) -> AsyncIterator[Runtime]:
+    """A manager whose agents are processes with tools."""
+    workspace = ground.folder / "workspace"
+    workspace.mkdir(exist_ok=True)
+    launcher = LocalLauncher(ground.folder / "agents", os.environ)
+    async with ground.runtime() as plain:
+        config = plain.config
+    async with Runtime.open(ground.path, launcher=launcher, config=config) as runtime:
+        yield runtime
+
+
+def tool(name: str, **given: Any) -> str:
+    return f"[[tool:{name}|{json.dumps(given).replace(']]', '] ]')}]]"
+
+
+async def spawned(runtime: Runtime, ground: Ground, task: str, **more: Any) -> str:
+    return (await runtime.spawn(PARENT, ground.request(task, workspace=ground.folder / "workspace", **more))).id
+
+
+async def settled(runtime: Runtime, subagent: str) -> SubagentView:
+    return await until(runtime, subagent, lambda view: view.settled)
+
+
+def words(view: SubagentView) -> Any:
+    return json.loads(view.newest.result)
+
+
+@pytest.mark.requirement("D10.52")
+async def test_a_leaf_has_two_tools_and_asks_its_parent_who_answers(bench: Bench) -> None:
+    runtime = bench.runtime
+    task = tool("ask_parent", question="Which colour?", choices=["red", "green"])
+    subagent = await spawned(runtime, bench.ground, f"[[tools]][[say: ]]{task}")
+    view = await until(runtime, subagent, lambda each: bool(each.requests))
+    (request,) = view.requests
+    assert (request.kind, request.title, request.writing) == (RequestKind.ASK, "Which colour?", "any text")
+    async with runtime.turn(PARENT) as turn:
+        assert 'needs an answer: "Which colour?". Options: "1 = red; 2 = green; or as text any text"' in turn.text
+    await runtime.answer(PARENT, subagent, request.id, "2")
+    view = await settled(runtime, subagent)
+    told, _, answer = view.newest.result.partition(" {")
+    assert told == "ask_parent report_result"
+    assert json.loads("{" + answer) == {
+        "success": True, "request_id": "a1", "status": "answered", "answer": "green", "by": "parent",
+    }  # fmt: skip
+    await runtime.send(PARENT, subagent, "[[say:on]]")
+    view = await settled(runtime, subagent)
+    assert view.newest.result == "on", "the answer was taken: it is not told again"
+
+
+@pytest.mark.requirement("D10.52")
+async def test_an_answer_that_comes_after_the_turn_is_put_before_the_next_prompt(bench: Bench) -> None:
+    runtime = bench.runtime
+    subagent = await spawned(runtime, bench.ground, f"{tool('ask_parent', question='Which?')}[[say:never]]")
+    view = await until(runtime, subagent, lambda each: bool(each.requests))
+    living = runtime._supervisor.actor(subagent)  # the agent does not wait: it is told so by hand
+    assert living is not None
+    await living.ask(PromptAnswered(1, view.newest.id, "end_turn", 0))
+    await runtime.answer(PARENT, subagent, view.requests[0].id, text="the blue one")
+    assert [each.words for each in living.state.answers] == ["the blue one"]
+    task, _ = prompt_of(after(living.state, Send("go on")), f"{subagent}.t2")
+    assert task == "Your question was: Which?\nYour parent answers: the blue one\n\ngo on"
+    await runtime.stop(PARENT, subagent)
+
+
+@pytest.mark.requirement("D10.52")
+async def test_a_question_of_a_stopped_subagent_is_closed_and_the_same_question_is_one(bench: Bench) -> None:
+    runtime = bench.runtime
+    asked = tool("ask_parent", question="Which?")
+    subagent = await spawned(runtime, bench.ground, asked)
+    await until(runtime, subagent, lambda each: bool(each.requests))
+    inside = Inside(runtime._store, runtime._supervisor, subagent, 1)
+    again = await inside.ask("Which?", (), seconds=0)
+    assert (again.request_id, again.open) == ("a1", True)
+    for number in range(2, 9):
+        await inside.ask(f"Which {number}?", (), seconds=0)
+    with pytest.raises(Rejected, match="8 of your questions are open"):
+        await inside.ask("One more?", (), seconds=0)
+    for text, choices, why in [(" ", (), "is blank"), ("x" * 2_001, (), "2001"), ("x", ("a", "a"), "twice")]:
+        with pytest.raises(Rejected, match=why):
+            await inside.ask(text, choices, seconds=0)
+    with pytest.raises(Rejected, match="you have asked no question"):
+        await inside.wait("a99", seconds=0)
+    view = await runtime.stop(PARENT, subagent)
+    assert view.requests == ()
+    with pytest.raises(Rejected, match="ended"):
+        await inside.ask("And now?", (), seconds=0)
+
+
+@pytest.mark.requirement("D10.53")
+async def test_a_result_is_reported_in_the_shape_that_was_asked_for_and_the_last_one_counts(bench: Bench) -> None:
+    wrong, early = tool("report_result", result={"count": "many"}), tool("report_result", result={"count": 1})
+    task = f"{wrong}{early}{tool('report_result', result={'count': 2})}"
+    subagent = await spawned(bench.runtime, bench.ground, task, result_schema=SHAPE)
+    view = await settled(bench.runtime, subagent)
+    assert view.newest.text.startswith("[[tool:"), "what is asked for stands in the instructions"
+    refused = json.loads(view.newest.result[: view.newest.result.index("}") + 1])
+    assert refused == {"success": False, "kind": "result_invalid", "error": "count: 'many' is not of type 'integer'"}
+    assert json.loads(view.newest.report) == {"count": 2}
+    told = await bench.call("get_background_subagent_status", id=subagent)
+    assert told["result"]["report"] == {"count": 2}
+    await bench.runtime.send(PARENT, subagent, "[[say:no report]]")
+    assert (await settled(bench.runtime, subagent)).newest.report == ""
+
+
+async def test_a_shape_that_is_none_is_refused_and_nothing_is_fetched_for_it(bench: Bench) -> None:
+    for schema, why in [({"type": "colour"}, "is no JSON schema"), ({"title": "x" * 20_000}, "at most 16384")]:
+        with pytest.raises(Rejected, match=why):
+            await spawned(bench.runtime, bench.ground, "x", result_schema=schema)
+    elsewhere = {"$ref": "http://127.0.0.1:9/schema.json"}
+    task = tool("report_result", result=1)
+    subagent = await spawned(bench.runtime, bench.ground, task, result_schema=elsewhere)
+    assert "cannot be checked" in words(await settled(bench.runtime, subagent))["error"]
+
+
+async def test_where_nobody_takes_questions_the_agent_is_told_to_go_on_alone(bench: Bench) -> None:
+    task = tool("ask_parent", question="Which?")
+    subagent = await spawned(bench.runtime, bench.ground, task, questions=Questions.REFUSE)
+    answer = words(await settled(bench.runtime, subagent))
+    assert (answer["kind"], "decide for yourself" in answer["error"]) == ("questions_refused", True)
+
+
+@pytest.mark.requirement("T23")
+async def test_a_token_that_is_forged_or_anothers_is_refused_in_the_protocols_form_and_told(bench: Bench) -> None:
+    runtime = bench.runtime
+    other = await spawned(runtime, bench.ground, "[[token]]")
+    token = (await settled(runtime, other)).newest.result
+    assert len(token) == 64
+    for stranger in (token, "0" * 64, "x"):
+        subagent = await spawned(runtime, bench.ground, f"[[stranger:{stranger}]]")
+        view = await settled(runtime, subagent)
+        assert words(view)["error"]["code"] == -32001
+        assert "token_refused" in words(view)["error"]["message"]
+        rows = (await runtime.poll(OPERATOR, subagent, since=0)).rows
+        assert [row.kind for row in rows if row.kind == "tools_refused"] == ["tools_refused"]
+    await runtime.send(PARENT, other, "[[token]]")
+    assert (await settled(runtime, other)).newest.result == token
+    await runtime.stop(PARENT, other)
+    expired = await spawned(runtime, bench.ground, f"[[stranger:{token}]]")
+    assert "token_refused" in words(await settled(runtime, expired))["error"]["message"]
