@@ -21,25 +21,31 @@ _SCALAR: Final = re.compile(rb"[^ \t\r\n,\]}]++")
 
 def members(text: bytes, span: Span) -> Iterator[tuple[str, Span]]:
     """Yield the names of the object at `span` with the spans of their values, in order, repeated names too."""
-    for at in _elements(text, span, b"{"):
+    at = _first(text, span, b"{")
+    while at is not None:
         key = _STRING.match(text, at)
         if key is None:
             raise ValueError("a member has no name")
-        colon = _after_space(text, key.end())
-        start = _after_space(text, colon + 1)
-        yield str(jsontext.parse(key.group())), (start, _end(text, start))
+        start = _after_space(text, _after_space(text, key.end()) + 1)
+        end = _end(text, start)
+        yield str(jsontext.parse(key.group())), (start, end)
+        at = _next(text, span, end)
 
 
 def items(text: bytes, span: Span) -> Iterator[Span]:
     """Yield the spans of the items of the array at `span`."""
-    for at in _elements(text, span, b"["):
-        yield at, _end(text, at)
+    at = _first(text, span, b"[")
+    while at is not None:
+        end = _end(text, at)
+        yield at, end
+        at = _next(text, span, end)
 
 
 def find(text: bytes, *names: str) -> Span | None:
     """Return where the value at a path of names stands; of a name given twice the last one, which parsers keep."""
     start = _after_space(text, 0)
-    span: Span | None = (start, _end(text, start))
+    # What is found is found in an object, whose end is the text's; only for the text as a whole it is looked for.
+    span: Span | None = (start, len(text.rstrip()) if names else _end(text, start))
     for name in names:
         if span is None or text[span[0] : span[0] + 1] != b"{":
             return None
@@ -59,13 +65,13 @@ def spliced(text: bytes, changes: Iterable[tuple[Span, bytes]]) -> bytes:
 
 def with_item(text: bytes, array: Span, value: Any) -> bytes:
     """Return the text with one more item at the end of the array at `array`."""
-    return _put_in(text, array, _written(value), empty=next(items(text, array), None) is None)
+    return _put_in(text, array, _written(value), empty=_first(text, array, b"[") is None)
 
 
 def with_member(text: bytes, mapping: Span, name: str, value: Any) -> bytes:
     """Return the text with one more member at the end of the object at `mapping`, which has none of that name."""
     piece = _written(name) + b":" + _written(value)
-    return _put_in(text, mapping, piece, empty=next(members(text, mapping), None) is None)
+    return _put_in(text, mapping, piece, empty=_first(text, mapping, b"{") is None)
 
 
 def without_items(text: bytes, array: Span, gone: Iterable[Span]) -> bytes:
@@ -89,23 +95,18 @@ def _put_in(text: bytes, container: Span, piece: bytes, *, empty: bool) -> bytes
     return spliced(text, [((end, end), piece if empty else b"," + piece)])
 
 
-def _elements(text: bytes, span: Span, bracket: bytes) -> Iterator[int]:
-    """Yield where the elements of a container begin."""
-    at, last = span[0], span[1] - 1
-    if text[at : at + 1] != bracket:
-        return
-    at = _after_space(text, at + 1)
-    while at < last:
-        yield at
-        at = _after_space(text, _end_of_element(text, at, named=bracket == b"{")) + 1
-        at = _after_space(text, at)
+def _first(text: bytes, span: Span, bracket: bytes) -> int | None:
+    """Return where the first element of a container begins; None for an empty one, and for what is none."""
+    if text[span[0] : span[0] + 1] != bracket:
+        return None
+    at = _after_space(text, span[0] + 1)
+    return at if at < span[1] - 1 else None
 
 
-def _end_of_element(text: bytes, at: int, *, named: bool) -> int:
-    end = _end(text, at)
-    if named:
-        end = _end(text, _after_space(text, _after_space(text, end) + 1))
-    return end
+def _next(text: bytes, span: Span, end: int) -> int | None:
+    """Return where the element after the one that ended at `end` begins."""
+    at = _after_space(text, _after_space(text, end) + 1)
+    return at if at < span[1] - 1 else None
 
 
 def _end(text: bytes, at: int) -> int:
