@@ -97,6 +97,7 @@ async def test_who_ends_by_itself_takes_those_below_along(ground: Ground) -> Non
         assert (await at.runtime.status(PARENT, leaf.id)).reason == "parent_ended"
 
 
+@pytest.mark.requirement("T24")
 async def test_nobody_is_let_in_below_one_that_is_being_stopped(ground: Ground) -> None:
     async with site(ground) as at:
         top = await at.lead()

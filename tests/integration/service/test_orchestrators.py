@@ -103,6 +103,7 @@ async def test_each_entry_of_a_batch_has_its_own_role_and_a_warning_is_told(tree
     assert warned == [None, None, None, ["There is no role 'king' (there are leaf and orchestrator), so it is a leaf."]]
 
 
+@pytest.mark.requirement("T24")
 async def test_who_stands_above_sees_and_may_stop_what_is_below_and_nobody_else_does(tree: Tree) -> None:
     leaf = tree.leaves[0].id
     for caller in (PARENT, tree.as_leader, OPERATOR):
@@ -151,6 +152,7 @@ async def test_a_permission_is_asked_of_the_root_and_answered_by_anybody_above(t
     assert "chose opt-0" in waited.views[0].newest.result
 
 
+@pytest.mark.requirement("T24")
 async def test_a_subagent_gets_nothing_for_its_own_that_it_does_not_have_itself(ground: Ground) -> None:
     ground.clock = SystemClock()
     ground.changes["orchestration"] = Orchestration(max_spawn_depth=2)
@@ -217,6 +219,7 @@ def test_no_door_lets_a_parent_in_under_the_name_of_a_subagent() -> None:
     assert admitted(Leader("bg-1")) == "subagent:bg-1"
 
 
+@pytest.mark.requirement("T24")
 async def test_a_text_is_never_taken_for_a_subagent(tree: Tree) -> None:
     forged = name_of(tree.leader.id)
     for attempt in (
