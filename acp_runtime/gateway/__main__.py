@@ -6,9 +6,10 @@ Returns once it listens, or another one has the store; what keeps it from that i
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Final, NoReturn
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 READY_SECONDS: Final = 20.0
 TERM_GRACE: Final = 2.0
 LOG_BYTES: Final = 1024 * 1024
+# Files that it may have open: with the usual 1024 a few agents that hold all their connections would shut others out.
+FILES: Final = 262_144
 TRIES, TRY_SECONDS = 20, 0.05  # who only looks whether the lock is held has it for a moment
 
 
@@ -44,6 +47,7 @@ def main(place: GatewayPlace) -> int:
 def _in_background(place: GatewayPlace, report: Report) -> NoReturn:
     """Be the gateway in a process of its own. Nothing of the process it was forked from is run at its end."""
     try:
+        _allow_files()
         place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         handler = RotatingFileHandler(place.folder / "log", maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
         form = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
@@ -56,6 +60,13 @@ def _in_background(place: GatewayPlace, report: Report) -> NoReturn:
         report.bad(f"this is a bug, please report it: {type(error).__name__}")
     finally:
         os._exit(0)
+
+
+def _allow_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 async def _serve(place: GatewayPlace, report: Report) -> None:

@@ -1,6 +1,7 @@
 """Writes down what goes through the ways of one account."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import h11
 
@@ -17,19 +18,27 @@ from acp_runtime.models.prices import builtin_prices
 from acp_runtime.models.purse import Purse
 from acp_runtime.models.route import Route
 
-__all__ = ["Books", "Recording"]
+__all__ = ["AT_ONCE", "Books", "Recording"]
 
+# Refusals of one account that are written down at once, and each second afterwards: all accounts share the ledger, of
+# which the oldest part goes when it is full.
+AT_ONCE: Final = 500
+PER_SECOND: Final = 5.0
 _LONGEST_PATH = 512
 
 
 class Books:
-    """Of one account. `exchanges` and `failures` count what was written since it was opened."""
+    """Of one account. `exchanges` and `failures` count what came since it was opened.
+
+    Of refusals that come as a flood some are left out, and how many that were is written down.
+    """
 
     def __init__(self, subagent: str, attempt: int, ledger: Ledger, clock: Clock) -> None:
         self.exchanges = self.failures = 0
         self.last_failure: str | None = None
         self.clock = clock
         self._call: Call | None = None
+        self._room, self._since, self._left_out = float(AT_ONCE), clock.now(), 0
         self._ledger = ledger
         self._whose = {"subagent": subagent, "attempt": attempt}
 
@@ -52,6 +61,28 @@ class Books:
         if why is not None:
             self.failures += 1
             self.last_failure = why
+        if record["end"] == "refused" and "call" not in record and not self._has_room():
+            self._left_out += 1
+            if self._left_out == 1:
+                self._append(
+                    {"way": "none", "end": "refused", "code": "left_out"}, "from here on refusals are left out"
+                )
+            return
+        if self._left_out:
+            count, self._left_out = self._left_out, 0
+            self._append({"way": "none", "end": "refused", "code": "left_out"}, f"{count} refusals were left out")
+        self._append(record, why)
+
+    def _has_room(self) -> bool:
+        now = self.clock.now()
+        self._room = min(AT_ONCE, self._room + (now - self._since) / 1000 * PER_SECOND)
+        self._since = now
+        if self._room < 1:
+            return False
+        self._room -= 1
+        return True
+
+    def _append(self, record: Json, why: str | None) -> None:
         at = self.clock.wall().isoformat(timespec="milliseconds")
         self._ledger.append({"at": at, **self._whose, **record, "why": why})
 
