@@ -36,9 +36,15 @@ class Reply:
 
 
 class Inside:
-    """Of one attempt of a subagent. Its state is given by the supervisor, and only while it has an actor."""
+    """Of one attempt of a subagent. Its state is given by the supervisor, and only while it has an actor.
 
-    def __init__(self, store: Store, supervisor: Supervisor, subagent: str, attempt: int) -> None:
+    `checking` is held while a result is compared with its shape: one of a subagent at one time.
+    """
+
+    def __init__(
+        self, store: Store, supervisor: Supervisor, subagent: str, attempt: int, checking: asyncio.Lock
+    ) -> None:
+        self._checking = checking
         self._store = store
         self._supervisor = supervisor
         self._subagent = subagent
@@ -81,7 +87,8 @@ class Inside:
         """Note the result of the task. Raises `Rejected` (result_invalid, no_task, not_running)."""
         state = self.state
         schema = state.order.result_schema if state is not None else ""
-        text = await asyncio.to_thread(checked, schema, value)
+        async with self._checking:  # it costs a process
+            text = await checked(schema, value)
         await self._supervisor.ask(self._subagent, ReportResult(self._attempt, text))
 
     async def _look(self, request_id: str) -> Reply:

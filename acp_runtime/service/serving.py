@@ -5,6 +5,7 @@ What speaks their protocol is above this layer and takes a moment to load, so th
 
 import asyncio
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.service.inside import Inside
@@ -21,6 +22,7 @@ class Serving:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._checking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._begun: asyncio.Future[tuple[Runtime, Supervisor]] = asyncio.get_running_loop().create_future()
 
     def begin(self, runtime: "Runtime", supervisor: Supervisor) -> None:
@@ -34,4 +36,6 @@ class Serving:
         from acp_runtime.mcp.inside import serve_inside  # noqa: PLC0415 - above this layer, see the module
 
         runtime, supervisor = await asyncio.shield(self._begun)
-        await serve_inside(runtime, Inside(self._store, supervisor, subagent, attempt), reader, writer, first)
+        checking = self._checking.setdefault(subagent, asyncio.Lock())
+        inside = Inside(self._store, supervisor, subagent, attempt, checking)
+        await serve_inside(runtime, inside, reader, writer, first)

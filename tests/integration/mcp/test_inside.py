@@ -1,5 +1,6 @@
 """Agents at work call the tools that they have of us, through the program that their sandbox has for it."""
 
+import asyncio
 import json
 import os
 import sys
@@ -106,7 +107,7 @@ async def test_a_question_of_a_stopped_subagent_is_closed_and_the_same_question_
     asked = tool("ask_parent", question="Which?")
     subagent = await spawned(runtime, bench.ground, asked)
     await until(runtime, subagent, lambda each: bool(each.requests))
-    inside = Inside(runtime._store, runtime._supervisor, subagent, 1)
+    inside = Inside(runtime._store, runtime._supervisor, subagent, 1, asyncio.Lock())
     again = await inside.ask("Which?", (), seconds=0)
     assert (again.request_id, again.open) == ("a1", True)
     for number in range(2, 9):
@@ -148,6 +149,16 @@ async def test_a_shape_that_is_none_is_refused_and_nothing_is_fetched_for_it(ben
     task = tool("report_result", result=1)
     subagent = await spawned(bench.runtime, bench.ground, task, result_schema=elsewhere)
     assert "cannot be checked" in words(await settled(bench.runtime, subagent))["error"]
+
+
+@pytest.mark.requirement("T2")
+async def test_a_result_that_would_be_compared_with_a_pattern_for_ever_holds_nobody_up(bench: Bench) -> None:
+    """A pattern that looks harmless, and the text that an agent finds for it: here nobody else would go on."""
+    shape = {"type": "string", "pattern": "^(a+)+$"}
+    task = tool("report_result", result="a" * 64 + "!")
+    subagent = await spawned(bench.runtime, bench.ground, task, result_schema=shape)
+    answer = words(await settled(bench.runtime, subagent))
+    assert (answer["kind"], "takes too long" in answer["error"]) == ("result_invalid", True)
 
 
 async def test_where_nobody_takes_questions_the_agent_is_told_to_go_on_alone(bench: Bench) -> None:
