@@ -4,8 +4,9 @@ The person at it is the operator: sees and answers everything, and moves no pare
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from rich.text import Text
@@ -22,7 +23,7 @@ from acp_runtime.core.plaintext import one_line, printable
 from acp_runtime.tui.dialogs import Choice, Line, Patch
 from acp_runtime.tui.following import Following
 from acp_runtime.tui.rows import HEADS, cost, tree
-from acp_runtime.views import SubagentView
+from acp_runtime.views import RequestView, SubagentView
 
 GAP_SECONDS: Final = 0.2
 AWAY_SECONDS: Final = 1.0
@@ -64,6 +65,7 @@ class TopApp(App[None]):
         self._ended = False
         self._following: Following | None = None
         self._drawing = asyncio.Lock()
+        self._asking = False
 
     def compose(self) -> ComposeResult:
         yield DataTable(id="agents", cursor_type="row", zebra_stripes=True)
@@ -176,26 +178,45 @@ class TopApp(App[None]):
 
     def _with_chosen(self, verb: Callable[[RemoteRuntime, SubagentView], Coroutine[Any, Any, None]]) -> None:
         view = self._views.get(self._chosen_id)
+        if self._asking:
+            return
         if view is None or self._runtime is None:
             self.notify("There is no subagent to do that with.", severity="warning", markup=False)
             return
+        self._asking = True  # until the verb has passed `_asked`
         self._act(verb(self._runtime, view))
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """Ask what a verb wants to know; until then a key begins no other verb, also between two dialogs of one."""
+        try:
+            yield
+        finally:
+            self._asking = False
 
     def action_answer(self) -> None:
         """Choose an answer to what the chosen one asks."""
         self._with_chosen(self._answer)
 
     async def _answer(self, runtime: RemoteRuntime, view: SubagentView) -> None:
-        offered = [(request, option) for request in view.requests for option in request.options]
-        if not offered:
+        with self._asked():
+            chosen, text = await self._choose(view)
+        if chosen is not None and text is not None:
+            await runtime.answer(OPERATOR, view.id, chosen.request, chosen.option or "", text=text)
+            self.notify(f"{view.name} is answered", markup=False)
+
+    async def _choose(self, view: SubagentView) -> "tuple[_Answer | None, str | None]":
+        answers = [answer for request in view.requests for answer in _answers(request)]
+        if not answers:
             self.notify(f"{view.name} asks nothing.", severity="warning", markup=False)
-            return
-        lines = [f"{one_line(request.title, 200)}: {one_line(option.name, 80)}" for request, option in offered]
-        number = await self.push_screen_wait(Choice(f"What {view.name} asks", lines))
-        if number is not None:
-            request, option = offered[int(number)]
-            await runtime.answer(OPERATOR, view.id, request.id, option.id)
-            self.notify(f"{view.name}: answered with {one_line(option.name, 80)}", markup=False)
+            return None, None
+        number = await self.push_screen_wait(Choice(f"What {view.name} asks", [each.line for each in answers]))
+        if number is None:
+            return None, None
+        chosen = answers[int(number)]
+        if chosen.option is not None:
+            return chosen, ""
+        return chosen, await self.push_screen_wait(Line(f"Your answer to {view.name}: {chosen.line}"))
 
     def action_say(self) -> None:
         """Give the chosen one a message or its next task."""
@@ -204,7 +225,8 @@ class TopApp(App[None]):
     async def _say(self, runtime: RemoteRuntime, view: SubagentView) -> None:
         steer = view.steering and view.current_task is not None
         title = f"Into the running task of {view.name}" if steer else f"The next task of {view.name}"
-        text = await self.push_screen_wait(Line(title))
+        with self._asked():
+            text = await self.push_screen_wait(Line(title))
         if text is None:
             return
         if view.status.over:
@@ -219,7 +241,8 @@ class TopApp(App[None]):
         self._with_chosen(self._cancel)
 
     async def _cancel(self, runtime: RemoteRuntime, view: SubagentView) -> None:
-        await runtime.cancel(OPERATOR, view.id, "cancelled by the operator")
+        with self._asked():
+            await runtime.cancel(OPERATOR, view.id, "cancelled by the operator")
         self.notify(f"{view.name}: its task is being cancelled", markup=False)
 
     def action_stop(self) -> None:
@@ -228,7 +251,9 @@ class TopApp(App[None]):
 
     async def _stop(self, runtime: RemoteRuntime, view: SubagentView) -> None:
         title = f"Stop {view.name}? What it did is kept."
-        if await self.push_screen_wait(Choice(title, ("No, let it work", "Yes, stop it"))) == "1":
+        with self._asked():
+            stop = await self.push_screen_wait(Choice(title, ("No, let it work", "Yes, stop it"))) == "1"
+        if stop:
             ended = await runtime.stop(OPERATOR, view.id)
             self.notify(f"{ended.name}: {ended.status}", markup=False)
 
@@ -237,21 +262,39 @@ class TopApp(App[None]):
         self._with_chosen(self._diff)
 
     async def _diff(self, runtime: RemoteRuntime, view: SubagentView) -> None:
-        work = await runtime.work(OPERATOR, view.id)
-        if work is None:
-            ends = "its work could not be taken out" if not view.exported else "its work is taken out when it ends"
-            self.notify(f"{view.name} is {view.status}: {ends}", severity="warning", markup=False)
-            return
-        patch = work.patch.decode(errors="replace")
-        cut = "" if len(patch) <= PATCH_CHARS else f"\n… cut; the whole: subagents work {view.id}\n"
-        title = f"{view.name}: {work.files} changed, +{work.insertions} -{work.deletions}"
-        await self.push_screen_wait(Patch(title, (patch[:PATCH_CHARS] + cut) or "(no files changed)"))
+        with self._asked():
+            work = await runtime.work(OPERATOR, view.id)
+            if work is None:
+                ends = "its work could not be taken out" if not view.exported else "its work is taken out when it ends"
+                self.notify(f"{view.name} is {view.status}: {ends}", severity="warning", markup=False)
+                return
+            patch = work.patch.decode(errors="replace")
+            cut = "" if len(patch) <= PATCH_CHARS else f"\n… cut; the whole: subagents work {view.id}\n"
+            title = f"{view.name}: {work.files} changed, +{work.insertions} -{work.deletions}"
+            await self.push_screen_wait(Patch(title, (patch[:PATCH_CHARS] + cut) or "(no files changed)"))
 
     def action_ended(self) -> None:
         """Show ended ones too, or no more."""
         self._ended = not self._ended
         if self._runtime is not None:
             self._act(self._draw(self._runtime))
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One way to answer a request; `option` is None where a text is asked for."""
+
+    request: str
+    option: str | None
+    line: str
+
+
+def _answers(request: RequestView) -> list[_Answer]:
+    title = one_line(request.title, 200)
+    found = [_Answer(request.id, each.id, f"{title}: {one_line(each.name, 80)}") for each in request.options]
+    if request.writing:
+        found.append(_Answer(request.id, None, f"{title}: in words ({one_line(request.writing, 120)})"))
+    return found
 
 
 def _head(view: SubagentView) -> Text:

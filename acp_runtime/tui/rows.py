@@ -5,12 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from acp_runtime.core.lineage import PREFIX
 from acp_runtime.core.plaintext import one_line
 from acp_runtime.views import Spending, SubagentView
 
 HEADS: Final = ("NAME", "STATUS", "AGENT", "TOKENS", "COST", "ASKS", "TASK")
-# How the parent is called whose children a subagent leads.
-LED_BY: Final = "subagent:"
 NAME_CHARS: Final = 40
 TASK_CHARS: Final = 100
 
@@ -31,7 +30,7 @@ def tree(views: Sequence[SubagentView]) -> list[Row]:
     known = {view.id for view in views}
     led: defaultdict[str, list[SubagentView]] = defaultdict(list)
     for view in views:
-        leader = view.parent.removeprefix(LED_BY) if view.parent.startswith(LED_BY) else ""
+        leader = view.parent.removeprefix(PREFIX) if view.parent.startswith(PREFIX) else ""
         led[leader if leader in known else ""].append(view)
     return list(_below(led, "", 0))
 

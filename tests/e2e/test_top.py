@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from acp_runtime.clock import SystemClock
+from tests.agents.forms import form
 from tests.e2e.daemon_site import BOUND, MODULE, DaemonSite, daemon_site
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="no terminal multiplexer: tmux is not installed")
@@ -114,6 +115,20 @@ def test_a_person_answers_speaks_and_stops_by_keys(site: DaemonSite, terminal: T
     terminal.until(lambda screen: "+by hand" not in screen)
     terminal.press("q")
     terminal.leaves_with(0)
+
+
+def test_a_question_is_answered_in_words(site: DaemonSite, terminal: Terminal) -> None:
+    spawn(site, form("What is it called?", {"type": "object", "properties": {"name": {"type": "string"}}}))
+    terminal.shows("asks:", "What is it called?")
+    terminal.press("a")
+    terminal.shows("in words")
+    # Keys of a person who is quicker than the screen: the second begins nothing of its own.
+    terminal.press("Down", "Enter", "a")
+    terminal.shows("Your answer to")
+    terminal.press("C-u")
+    terminal.type("amber")
+    terminal.press("Enter")
+    terminal.shows('"content": {"name": "amber"}', "completed")
 
 
 def test_the_view_moves_no_cursor_and_no_nudge_of_a_parent(site: DaemonSite, terminal: Terminal) -> None:
