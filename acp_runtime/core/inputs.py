@@ -190,7 +190,7 @@ class Denied(Observation):
 
 @dataclass(frozen=True, slots=True)
 class LoginExpired(Observation):
-    """A call of a model was refused since the login for it has expired; `title` says which, and what to do where."""
+    """A call of a model was refused for want of its key or login; `title` says which, and what to do where."""
 
     attempt: int
     title: str

@@ -1,6 +1,6 @@
-"""The login by which a subagent asks its model has expired: its task waits until somebody has logged in again. Pure.
+"""The key by which a subagent asks its model is gone, or its login has expired: its task waits until it is back. Pure.
 
-One request for each expiry, whatever number of calls fail. The agent is not held: it ends its turn by itself, and the
+One request for each time, whatever number of calls fail. The agent is not held: it ends its turn by itself, and the
 task goes back to the head of the queue, which the request holds.
 """
 
@@ -17,13 +17,13 @@ __all__ = ["AGAIN", "GIVE_UP", "LOGIN_OPTIONS", "give_up", "login_expired", "log
 AGAIN: Final = "again"
 GIVE_UP: Final = "give_up"
 LOGIN_OPTIONS: Final = (
-    Option(AGAIN, "I have logged in again: go on", "allow_once"),
+    Option(AGAIN, "It is there again, or I have logged in: go on", "allow_once"),
     Option(GIVE_UP, "Give the task up", "reject_once"),
 )
 
 
 def login_expired(draft: Draft, given: LoginExpired) -> None:
-    """Ask for the login, once, while a task is under way: what is asked between tasks is asked again in the next."""
+    """Ask for the key, once, while a task is under way: what is asked between tasks is asked again in the next."""
     state = draft.state
     task, at_work = state.active, state.lifecycle in (Lifecycle.READY, Lifecycle.LOST)
     if given.attempt != state.attempt or not at_work or task is None or task.state is not TaskState.RUNNING:
@@ -72,8 +72,8 @@ def put_back(draft: Draft, task: Task) -> None:
 def give_up(draft: Draft, title: str, *, by: str) -> None:
     """Fail the task that waits for the login. While its agent has it still, it fails when that one ends its turn."""
     state = draft.state
-    late = f"nobody logged in within {state.limits.request:g} s (limits.request)"
-    cause = f"{late if by == 'deadline' else 'it was given up without its login'}: {title}"
+    late = f"nobody gave it its key or login within {state.limits.request:g} s (limits.request)"
+    cause = f"{late if by == 'deadline' else 'it was given up without its key or login'}: {title}"
     if (task := state.active) is not None:
         if task.state is TaskState.RUNNING and not task.doomed:
             draft.emit(CallRefused(at=draft.now, task_id=task.id, cause=cause))

@@ -1,7 +1,7 @@
 """An account: what the gateway does for one attempt of one subagent, and how a manager tells it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +13,7 @@ from acp_runtime.gateway.lines import Json
 from acp_runtime.keys import Key, LiveKey, Secret
 from acp_runtime.models.route import Route
 
-__all__ = ["ENGINE_VARIABLES", "Account", "EgressWay", "ModelWay", "RelayWay", "ToolsWay"]
+__all__ = ["ENGINE_VARIABLES", "Account", "EgressWay", "ModelWay", "RelayWay", "ToolsWay", "keyed"]
 
 # What says which engine is meant: see `sandbox.endpoint`.
 ENGINE_VARIABLES: Final = (
@@ -120,7 +120,8 @@ class RelayWay:
 class Account:
     """Its sockets are for the group `gid`. Without `relay` the sandbox sees them itself.
 
-    A way that is None is not asked for; one that is served already goes on all the same.
+    A way that is None is not asked for, and of a model whose key lacks nothing is known of the key: what is served
+    already goes on all the same.
     """
 
     subagent: str
@@ -138,10 +139,20 @@ class Account:
         return {"subagent": self.subagent, "attempt": self.attempt, "gid": self.gid, **told}
 
 
+def keyed(account: Account, before: Account) -> Account:
+    """Return an account with the key of another one of the same model, where its manager has none."""
+    model, served = account.model, before.model
+    if model is None or served is None or model.route.url != served.route.url:
+        return account
+    key = model.route.key
+    lacks = isinstance(key, LiveKey) and key.lacking
+    return replace(account, model=replace(model, route=served.route)) if lacks else account
+
+
 def _key_message(key: Key) -> Json:
     """Return a key as it is, or where it comes from: the gateway reads that for itself, each time it has to."""
     if isinstance(key, LiveKey):
-        return {"source": key.text, "environ": key.environ}
+        return {"source": key.text, "environ": key.environ, "lacking": key.lacking}
     if isinstance(key, Secret):
         return {"name": key.name, "value": key.reveal().decode("ascii")}
     raise TypeError(f"{type(key).__name__} is no key that a gateway can be told")

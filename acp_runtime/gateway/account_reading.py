@@ -63,7 +63,7 @@ def _key(message: Message) -> Key:
         return Secret(_of(message, "value", str), name=_of(message, "name", str))
     environ = _of(message, "environ", dict)
     _strings(environ.values(), "key")
-    return LiveKey(_of(message, "source", str), environ)
+    return LiveKey(_of(message, "source", str), environ, lacking=_of(message, "lacking", bool))
 
 
 def _allowance(message: Message) -> Allowance:

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from acp_runtime.clock import Clock
 from acp_runtime.core.errors import Rejected
-from acp_runtime.gateway.account import Account
+from acp_runtime.gateway.account import Account, keyed
 from acp_runtime.gateway.errors import GatewayError
 from acp_runtime.gateway.lines import Json
 from acp_runtime.gateway.served import Means, Served
@@ -88,6 +88,8 @@ class Gateway:
             if served is not None and served.account.attempt > account.attempt:
                 newer = served.account.attempt
                 raise GatewayError("attempt_over", f"Attempt {newer} of {account.subagent} has an account already.")
+            if served is not None:
+                account = keyed(account, served.account)
             if served is not None and _in_place(served.account, account):
                 await served.change(account, epoch)
                 return

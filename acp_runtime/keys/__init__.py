@@ -1,7 +1,7 @@
 """Where the key of a model comes from: a variable, a file, the keychain of the desktop, a command, or a login."""
 
-from acp_runtime.keys.key import Key, LiveKey, key_in_use
+from acp_runtime.keys.key import Key, LiveKey, key_in_use, key_or_none_yet
 from acp_runtime.keys.secret import Secret
 from acp_runtime.keys.source import KeySource, key_source
 
-__all__ = ["Key", "KeySource", "LiveKey", "Secret", "key_in_use", "key_source"]
+__all__ = ["Key", "KeySource", "LiveKey", "Secret", "key_in_use", "key_or_none_yet", "key_source"]

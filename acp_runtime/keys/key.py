@@ -15,7 +15,7 @@ from acp_runtime.keys.source import KeySource, key_source
 from acp_runtime.keys.variable import KeyVariable
 from acp_runtime.keys.vendors import VENDORS
 
-__all__ = ["Key", "LiveKey", "key_in_use"]
+__all__ = ["Key", "LiveKey", "key_in_use", "key_or_none_yet"]
 
 PAUSE: Final = 20.0  # seconds between two readings where the first was no use: a key that is wrong is asked for seldom
 
@@ -38,12 +38,13 @@ class Key(Protocol):
 class LiveKey:
     """A key with its source, of which `text` is what people wrote. Nothing is read before it is asked for.
 
-    `environ` is all that the source needs of the variables, but for a key in one of them.
+    `environ` is all that the source needs of the variables, but for a key in one of them. `lacking`: its manager found
+    none there; who has one of this source goes on with that.
     """
 
-    def __init__(self, text: str, environ: Mapping[str, str]) -> None:
+    def __init__(self, text: str, environ: Mapping[str, str], *, lacking: bool = False) -> None:
         """Take a source. Raises Rejected (`bad_key_source`)."""
-        self.text = text
+        self.text, self.lacking = text, lacking
         folders = {vendor.variable for vendor in VENDORS.values()}
         self.environ = passed(environ) | {name: environ[name] for name in folders if name in environ}
         self._source: KeySource = key_source(text, environ)
@@ -99,3 +100,14 @@ async def key_in_use(text: str, environ: Mapping[str, str]) -> Key:
             raise
         return key
     return secret if isinstance(key_source(text, environ), KeyVariable) else key
+
+
+async def key_or_none_yet(text: str, environ: Mapping[str, str]) -> Key:
+    """Return the key of a source as `key_in_use` does, or one that lacks where that raises: it may come yet.
+
+    Raises Rejected (`bad_key_source`).
+    """
+    try:
+        return await key_in_use(text, environ)
+    except Rejected:
+        return LiveKey(text, environ, lacking=True)

@@ -75,10 +75,11 @@ async def opened_in_time(
 ) -> AsyncIterator[None]:
     """Have the ways out of an agent's sandbox opened meanwhile. Raises nothing of its own.
 
-    What hinders it is a warning, told again when it changes; what an earlier manager opened stays as it is then.
+    What hinders it is a warning, told again when it changes; what an earlier manager opened stays as it is then. A key
+    that is not there any more hinders nothing: calls that need it are refused, which has the agent ask for it.
     """
     try:
-        route = await route_of(request, environ)
+        route = await route_of(request, environ, runs=True)
     except Rejected as error:
         log.warning("%s goes on with the way to its model that it has, if it has one: %s", request.subagent, error)
         route = None

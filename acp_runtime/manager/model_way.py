@@ -14,7 +14,7 @@ from typing import Final
 
 from acp_runtime.config import Config
 from acp_runtime.gateway.account import ENGINE_VARIABLES, Account, ModelWay, RelayWay, ToolsWay
-from acp_runtime.keys import key_in_use
+from acp_runtime.keys import key_in_use, key_or_none_yet
 from acp_runtime.manager.egress_way import EGRESS_PORT, egress_environment, egress_way, put_home_files
 from acp_runtime.manager.launcher import LaunchRequest
 from acp_runtime.manager.run_dir import EGRESS_SOCKET, HOLDER, SOCKET
@@ -92,13 +92,15 @@ async def told(sandbox: Sandbox, request: LaunchRequest, route: Route | None) ->
     }
 
 
-async def route_of(request: LaunchRequest, environ: Mapping[str, str]) -> Route | None:
+async def route_of(request: LaunchRequest, environ: Mapping[str, str], *, runs: bool = False) -> Route | None:
     """Return where the agent's model requests go; the key is read here, at each start, and stays on this side.
 
-    Raises Rejected (`bad_model_url`, and what sources of keys raise).
+    Raises Rejected (`bad_model_url`, and what sources of keys raise). An agent that `runs` needs its key only when it
+    asks its model: of one that is not there it is told then.
     """
     order = request.order
     if order.model_url is None:
         return None
-    key = None if order.model_key is None else await key_in_use(order.model_key, environ)
+    read = key_or_none_yet if runs else key_in_use
+    key = None if order.model_key is None else await read(order.model_key, environ)
     return Route.parse(order.model_url, key=key, key_form=request.kind.key_form)

@@ -143,7 +143,7 @@ CONFIGURATION: Final = Area(
             "give `env:NAME`, `file:PATH`, `keychain:SERVICE/ACCOUNT`, `command:PROGRAM ARGUMENTS` or `login:VENDOR`"),
         Trouble("key_missing", "there is no key where the model's key should be, or an empty one",
             "a variable is set in another shell, or not for the daemon, which has the environment it was started in",
-            "put it there; for a variable of a running daemon then `subagents serve --replace`"),
+            "put it there; for a variable of a running daemon then `subagents serve --replace`; its task waits"),
         Trouble("key_malformed", "the model's key cannot be sent in a header",
             "it has several lines, or characters that no key has", "put the key alone there"),
         Trouble("login_expired", "the login of a subscription is renewed by its vendor no more",

@@ -128,6 +128,7 @@ class Ground:
     way_of: Callable[[LaunchRequest], Callable[[], None]] = lambda _: lambda: None
     presets: tuple[Preset, ...] = ()
     mistake: str = ""
+    variables: dict[str, str] = field(default_factory=dict)
     changes: dict[str, Any] = field(default_factory=dict)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -141,7 +142,7 @@ class Ground:
 
     @property
     def environ(self) -> dict[str, str]:
-        return {"HOME": str(self.folder)}
+        return {"HOME": str(self.folder), **self.variables}
 
     def own(self, store: str, epoch: int, path: Path) -> None:
         """Nothing is labelled."""

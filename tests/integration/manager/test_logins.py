@@ -146,7 +146,7 @@ async def test_a_task_that_is_given_up_without_its_login_says_so(
         await runtime.answer(PARENT, view.id, view.requests[0].id, GIVE_UP)
         view = await until(runtime, view.id, lambda each: each.settled)
         assert view.newest.state is TaskState.FAILED
-        assert view.newest.cause == f"it was given up without its login: {WHY}, on {platform.node()}"
+        assert view.newest.cause == f"it was given up without its key or login: {WHY}, on {platform.node()}"
 
 
 @pytest.mark.requirement("D09.33")
@@ -176,13 +176,87 @@ async def test_what_a_killed_manager_asked_is_asked_by_the_next_one_once_and_goe
         assert [(task.state, task.result) for task in view.tasks] == [(TaskState.COMPLETED, "done")]
 
 
-@pytest.mark.parametrize(("code", "key"), [("key_unreadable", None), ("key_missing", "file:/nowhere/key")])
-async def test_a_refused_call_of_another_key_or_kind_asks_for_no_login(
-    ground: Ground, login: Path, provider: TokenProvider, code: str, key: str | None
+async def test_a_call_that_is_refused_since_a_vendor_is_out_of_reach_asks_for_no_login(
+    ground: Ground, login: Path, provider: TokenProvider
 ) -> None:
     async with ground.runtime() as runtime:
-        view = await spawned(runtime, ground, login, provider, key=key)
-        refuse(ground, view.id, code=code)
+        view = await spawned(runtime, ground, login, provider)
+        refuse(ground, view.id, code="key_unreadable")
         (ground.folder / "go").touch()
         view = await until(runtime, view.id, lambda each: each.settled)
         assert (view.newest.state, view.requests) == (TaskState.FAILED, ())
+
+
+@pytest.mark.requirement("D09.39")
+async def test_a_key_that_is_not_set_any_more_is_asked_for_with_the_remedy(
+    ground: Ground, login: Path, provider: TokenProvider
+) -> None:
+    async with ground.runtime() as runtime:
+        view = await spawned(runtime, ground, login, provider, key="env:GONE_KEY")
+        refuse(ground, view.id, code="key_missing")
+        (ground.folder / "go").touch()
+        view = await until(runtime, view.id, lambda each: bool(each.requests) and each.current_task is None)
+        assert [(each.kind, each.title) for each in view.requests] == [
+            (RequestKind.LOGIN, f"{WHY}{logins.ANEW}, on {platform.node()}")
+        ]
+        async with runtime.turn(PARENT) as turn:
+            assert turn.text.count("needs an answer") == 1
+
+
+def mend(login: Path, key: Path) -> None:
+    login.write_text("new-login")  # with which its agent does its task
+    key.touch(0o600)
+    key.write_text("sk-mended")
+
+
+@pytest.mark.requirement("D09.39")
+@pytest.mark.parametrize("kind", ["file", "command"])
+async def test_a_task_goes_on_by_itself_when_its_key_is_there_again(
+    ground: Ground, login: Path, provider: TokenProvider, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(logins, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(logins, "AGAIN_SECONDS", 0.05)
+    key = ground.folder / "key"
+    source = f"file:{key}" if kind == "file" else f"command:sh -c 'cat {key} || true'"
+    async with ground.runtime() as runtime:
+        view = await spawned(runtime, ground, login, provider, key=source)
+        refuse(ground, view.id, code="key_missing")
+        (ground.folder / "go").touch()
+        await until(runtime, view.id, lambda each: bool(each.requests) and each.current_task is None)
+        mend(login, key)
+        view = await until(runtime, view.id, lambda each: each.settled)
+        assert (view.newest.state, view.requests) == (TaskState.COMPLETED, ())
+        rows = (await runtime.poll(PARENT, view.id, limit=500)).rows
+        assert [each.kind for each in rows].count("request_opened") == 1
+
+
+@pytest.mark.requirement("D09.39")
+@pytest.mark.parametrize("there", [False, True])
+async def test_a_manager_that_has_the_key_again_goes_on_and_one_that_has_not_asks_for_nothing_more(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    monkeypatch.setattr(logins, "LOOK_SECONDS", 0.01)
+    ground.clock, login = SystemClock(), ground.folder / "login"
+    login.write_text("new-login")
+    with_agent(ground, login)
+    (ground.folder / "go").touch()
+    ground.variables = {"GONE_KEY": "sk-mended"} if there else {}
+    subagent = await left_behind(
+        ground,
+        SessionReady(1, "s", "agent", "1"),
+        LoginExpired(1, WHY),
+        PromptBroke(1, "bg-0000000000.t1", "API Error: 400"),
+        limits=Limits(restarts=1, backoff=0.01),
+        agent="giver-up",
+        model_key="env:GONE_KEY",
+    )
+    async with ground.runtime() as runtime:
+        view = await until(runtime, subagent, lambda each: "q2" in [one.id for one in each.requests])
+        await runtime.answer(PARENT, subagent, "q2", "continue")
+        if not there:
+            view = await until(runtime, subagent, lambda each: len(each.requests) == 1)
+            await runtime.answer(PARENT, subagent, view.requests[0].id, GIVE_UP)
+        view = await until(runtime, subagent, lambda each: each.settled)
+        assert view.newest.state is (TaskState.COMPLETED if there else TaskState.FAILED), view.newest.cause
+        kinds = [each.kind for each in (await runtime.poll(PARENT, subagent, limit=500)).rows]
+        assert kinds.count("request_opened") == 2, "for the key, and since its session is gone"
