@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from acp_runtime.mcp.server import server_of
 from acp_runtime.mcp.session import Session
+from acp_runtime.wire import jsontext
 from acp_runtime.wire.ndjson import LineSplitter, Oversized
 
 log = logging.getLogger(__name__)
@@ -98,6 +99,11 @@ class _Link:
         if isinstance(line, Oversized):
             sentence = f"a message of {line.length} bytes was not read; at most {MAX_LINE} are allowed"
             await self._refuse(types.INVALID_REQUEST, sentence)
+            return
+        try:
+            jsontext.check(line)
+        except jsontext.OverLimitError as error:
+            await self._refuse(types.INVALID_REQUEST, f"the line was not read: {error}")
             return
         try:
             message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)

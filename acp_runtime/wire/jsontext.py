@@ -34,14 +34,19 @@ class OverLimitError(ValueError):
     """The text may be JSON, but it is deeper, larger or has longer numbers than we accept."""
 
 
+def check(line: bytes) -> None:
+    """Raise OverLimitError for a text that would be too large once it is parsed, by whatever parser."""
+    if len(line) > MAX_VALUES:
+        _check_size(line)
+
+
 def parse(line: bytes) -> Any:
     """Parse one JSON text.
 
     Bytes that are not UTF-8 and lone surrogates become U+FFFD, the words NaN and Infinity become None; a number beyond
     the range of a float is an infinity. Raises NotJsonError or OverLimitError; nothing else, whatever the bytes.
     """
-    if len(line) > MAX_VALUES:
-        _check_size(line)
+    check(line)
     try:
         value, lenient = from_json(line, allow_inf_nan=False), False
     except ValueError:

@@ -264,6 +264,21 @@ async def test_a_message_beyond_the_bound_is_refused_without_being_kept(
         assert (await link.hear()).id == 2
 
 
+@pytest.mark.requirement("T12")
+async def test_a_message_of_very_many_values_is_refused_before_it_takes_memory(bench: Bench) -> None:
+    """Agents speak to this server too, and an empty list costs many times its text."""
+    values = b"[" + b"[]," * 200_000 + b"[]]"
+    line = request(1, "tools/call", name="list_background_subagents", arguments={"x": 0})
+    async with linked(bench) as link:
+        await greeted(link)
+        await link.say(line.replace(b'"x": 0', b'"x": ' + values))
+        error = await link.hear()
+        assert (error.id, error.error.code) == (None, types.INVALID_REQUEST)
+        assert "more than 131072 values" in error.error.message
+        await link.say(request(2, "ping"))
+        assert (await link.hear()).id == 2
+
+
 @pytest.mark.requirement("D10.42")
 async def test_a_client_that_never_says_hello_is_told_so_and_keeps_nothing(bench: Bench) -> None:
     async with linked(bench) as link:
