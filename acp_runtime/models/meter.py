@@ -13,7 +13,7 @@ import h11
 from acp_runtime.carrying.observer import Ending
 from acp_runtime.core.metering import Call, CallEnd, Usage
 from acp_runtime.core.prices import Prices
-from acp_runtime.models.formats import Answer, Asked, over_budget
+from acp_runtime.models.formats import Answer, Asked, no_batches, over_budget
 from acp_runtime.models.purse import Purse
 
 __all__ = ["Meter", "Metering"]
@@ -47,7 +47,9 @@ class Meter:
         self._over_budget = ""
 
     def admit(self, target: bytes) -> None:
-        """Raise Refusal, in the form of the API at `target`, where what was asked for is beyond the budget."""
+        """Raise Refusal, in the form of the API at `target`, for what is beyond the budget or cannot be counted."""
+        if self._asked.batch:
+            raise no_batches(target)
         why = next((each.refusal for each in self._metering.purses if each.refusal is not None), None)
         if why is not None and self._asked.charged:
             self._over_budget = why

@@ -179,6 +179,23 @@ async def test_beyond_a_budget_the_next_call_is_refused_in_the_form_of_its_api(t
     assert way.calls[-1].why == "the budget of 20 tokens is used up (26 used)"
 
 
+@pytest.mark.requirement("D09.16")
+@pytest.mark.parametrize(
+    "target",
+    ["/v1/batches", "/v1/messages/batches?x=1", "/v1/messages/%62atches", "/v1/models/m:batchGenerateContent"],
+)
+async def test_what_is_answered_later_is_refused_since_nobody_could_count_it(tmp_path: Path, target: str):
+    async with upstream(answers) as model:
+        async with forwarding(tmp_path, model.url) as way, client(way.path) as end:
+            head, refusal = await end.exchange("POST", target, ASKED)
+        assert model.requests == []
+    assert (head.status_code, json.loads(refusal)["error"]["code" if ":" not in target else "status"]) == (
+        400,
+        "batch_refused" if ":" not in target else "FAILED_PRECONDITION",
+    )
+    assert way.tally.failures == 1
+
+
 async def test_what_costs_nothing_is_not_refused_for_a_budget(tmp_path: Path):
     async with upstream(answers) as model, forwarding(tmp_path, model.url, budget=Budget(cost=1)) as way:
         async with client(way.path) as end:

@@ -2,6 +2,7 @@
 
 import re
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from acp_runtime.models.formats.picking import Picker
 from acp_runtime.models.formats.usage import model_name
@@ -11,6 +12,7 @@ __all__ = ["Asked"]
 # Gemini has the model in the address.
 _IN_ADDRESS: Final = re.compile(rb"/models/([A-Za-z0-9._-]{1,200}):\w+$")
 _FREE: Final = re.compile(rb"(?:/count_tokens|:countTokens|/input_tokens)$")
+_BATCH: Final = re.compile(rb"/batches(?:/|$)|:(?:batchGenerateContent|asyncBatch\w+)$", re.IGNORECASE)
 _MODEL: Final = ("model",)
 
 
@@ -24,6 +26,7 @@ class Asked:
         self._picker = Picker((_MODEL,), once=True)
         self._post = method == b"POST"
         self._free = _FREE.search(path) is not None
+        self._batch = _BATCH.search(unquote_to_bytes(path)) is not None
 
     @property
     def charged(self) -> bool:
@@ -32,6 +35,11 @@ class Asked:
         What is not recognised counts: an agent chooses how it writes an address.
         """
         return self._post and not self._free
+
+    @property
+    def batch(self) -> bool:
+        """Whether its answers come later and elsewhere, where nobody could count what they used."""
+        return self._post and self._batch
 
     @property
     def model(self) -> str:

@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from acp_runtime.carrying.refusal import Refusal
 
-__all__ = ["over_budget", "without_key"]
+__all__ = ["no_batches", "over_budget", "without_key"]
 
 _STATUS: Final = 400
 _AGAIN: Final = 503
 _PASSING: Final = frozenset(("key_unreadable", "key_refused"))
 _MESSAGES: Final = re.compile(rb"/messages$")
-_GEMINI: Final = re.compile(rb":(?:stream)?[gG]enerateContent$")
+_GEMINI: Final = re.compile(rb":(?:stream)?(?:g|G|batchG)enerateContent$")
 
 
 class _InItsForm(Refusal):
@@ -34,6 +34,12 @@ def over_budget(target: bytes, why: str) -> Refusal:
     """Return the refusal of a request to `target` since its budget is used up."""
     sentence = f"{why[:1].upper()}{why[1:]}. No further call of a model is made for this agent."
     return _refusal(target, _STATUS, "budget_used_up", sentence, kind="insufficient_quota")
+
+
+def no_batches(target: bytes) -> Refusal:
+    """Return the refusal of a request to `target` for answers that come later."""
+    sentence = "Batches are not carried to the model, since what they use could not be counted; ask for each answer."
+    return _refusal(target, _STATUS, "batch_refused", sentence, kind="invalid_request_error")
 
 
 def without_key(target: bytes, code: str, sentence: str) -> Refusal:
