@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-from acp_runtime.core.budget import Budget
+from acp_runtime.core.budget import Budget, Scope
 from acp_runtime.core.lineage import Role
 from acp_runtime.core.model import Opening, TaskState, Verdict
 from acp_runtime.core.nudge import headline
@@ -95,6 +95,26 @@ class RequestView:
 
 
 @dataclass(frozen=True, slots=True)
+class ShareView:
+    """What a subagent shares with others of a scope: bounds that are set, and how far all of them have come together.
+
+    `scope` is `tree` or `parent`, `key` the subagent at the top of the tree, or the parent. Costs in nano-dollars.
+    `agents` and `wall` (seconds) are bounds as configured, `agents_had` and `seconds` what there was of them; `seconds`
+    is 0 where time is not bounded.
+    """
+
+    scope: Scope
+    key: str
+    budget: Budget
+    agents: int | None
+    wall: float | None
+    tokens_used: int
+    cost_used: int
+    agents_had: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class SubagentView:
     """One subagent as its owner sees it, with its tasks in order. `seq` is the cursor after its newest event.
 
@@ -103,7 +123,8 @@ class SubagentView:
     `unsafe` names what weakens its sandbox. `steering`: the agent takes messages while it works. `keep`: home and work
     outlast its end. `resumable`: it ended, and can be started again with what was kept. `exported` is False when its
     work could not be taken out. `spent` is of all its tasks, and of what it called outside of one;
-    `budget` is what it may use, costs in nano-dollars. `granted`: what its task may reach beside its preset, as rules.
+    `budget` is what it may use, costs in nano-dollars; `shares`, told of one that was asked for by itself, what bounds
+    it together with others. `granted`: what its task may reach beside its preset, as rules.
     `role_note` says why its role is not what was asked for; `depth` counts from 1, the subagents of an outer parent.
     `awaits`: those that it leads work, or have news for which it will be woken. `tool_count`: of ended tool calls.
     """
@@ -153,6 +174,7 @@ class SubagentView:
     role_note: str = ""
     depth: int = 1
     awaits: bool = False
+    shares: tuple[ShareView, ...] = ()
     tool_count: int = 0
 
     @property

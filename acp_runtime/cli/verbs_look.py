@@ -13,7 +13,7 @@ from acp_runtime.cli.stdout import put, put_json, write_bytes
 from acp_runtime.cli.table import table
 from acp_runtime.cli.talk import Talk
 from acp_runtime.cli.usage import told
-from acp_runtime.core.budget import Budget
+from acp_runtime.core.budget import Budget, dollars
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.plaintext import one_line, set_back
 
@@ -65,6 +65,8 @@ def show(options: argparse.Namespace) -> int:
     put(f"  {'used':<17} {told(view['spent'])}")
     if bounds := str(Budget(**view["budget"])):
         put(f"  {'budget':<17} {bounds}")
+    for share in view["shares"]:
+        put(f"  {share['scope'] + ' budget':<17} {_share(share)}")
     for task in view["tasks"]:
         put(f"task {task['id']}  {_outcome(task)}  {told(task['spent'])}")
         _show_task(task)
@@ -80,6 +82,18 @@ def _show_task(task: dict[str, Any]) -> None:
     for label, text in (("", task["cause"]), ("it reports: ", task["report"]), ("it said: ", task["result"])):
         if text:
             put(f"  {label}{one_line(text, 1000 if label else 400)}")
+
+
+def _share(share: dict[str, Any]) -> str:
+    """Return the bounds of a tree or a parent, and how far all who share them have come."""
+    parts = []
+    if bounds := str(Budget(**share["budget"])):
+        parts.append(f"{bounds} (used: {share['tokens_used']:,} tokens, {dollars(share['cost_used'])})")
+    if share["agents"] is not None:
+        parts.append(f"{share['agents']:,} agents ({share['agents_had']:,} had)")
+    if share["wall"] is not None:
+        parts.append(f"{share['wall']:g} s ({share['seconds']:.0f} s gone)")
+    return "; ".join(parts)
 
 
 def _outcome(task: dict[str, Any]) -> str:

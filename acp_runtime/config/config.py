@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from acp_runtime.core.admission import Admission
-from acp_runtime.core.budget import Budget
+from acp_runtime.core.admission import Admission, Share
+from acp_runtime.core.budget import Budget, Scope
 from acp_runtime.core.lineage import Orchestration
 from acp_runtime.core.model import Limits
 from acp_runtime.core.prices import Price
@@ -90,8 +90,8 @@ class Config:
     orchestration: Orchestration = field(default_factory=Orchestration)
     prices: tuple[Price, ...] = ()
     budget: Budget = field(default_factory=Budget)
-    tree_budget: Budget = field(default_factory=Budget)
-    parent_budget: Budget = field(default_factory=Budget)
+    tree_budget: Share = field(default_factory=lambda: Share(Scope.TREE, Budget()))
+    parent_budget: Share = field(default_factory=lambda: Share(Scope.PARENT, Budget()))
     origins: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, object] = field(default_factory=dict)
     again: "Callable[[], Config] | None" = field(default=None, compare=False, repr=False)

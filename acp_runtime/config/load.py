@@ -21,10 +21,18 @@ from acp_runtime.config.mistakes import ConfigError, line_of, mistakes
 from acp_runtime.config.nested import merged, paths
 from acp_runtime.config.orchestration import read_orchestration
 from acp_runtime.config.original import ROOT, translate
-from acp_runtime.config.tables import AgentTable, FileTable, PresetTable, PriceTable, RegistryTable
+from acp_runtime.config.tables import (
+    AgentTable,
+    FileTable,
+    ParentBudgetTable,
+    PresetTable,
+    PriceTable,
+    RegistryTable,
+    TreeBudgetTable,
+)
 from acp_runtime.config.variables import read_variables
-from acp_runtime.core.admission import Admission
-from acp_runtime.core.budget import Budget, nanos
+from acp_runtime.core.admission import Admission, Extent, Share
+from acp_runtime.core.budget import Budget, Scope, nanos
 from acp_runtime.core.confinement import Egress, Mount
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Limits
@@ -127,8 +135,8 @@ def _config(table: FileTable, environ: Mapping[str, str], origins: dict[str, str
         one_shot=OneShot(admission=admission, **one_shot),
         orchestration=orchestration,
         budget=_budget(**table.budget.model_dump()),
-        tree_budget=_budget(**table.tree_budget.model_dump()),
-        parent_budget=_budget(**table.parent_budget.model_dump()),
+        tree_budget=_share(Scope.TREE, table.tree_budget),
+        parent_budget=_share(Scope.PARENT, table.parent_budget),
         prices=tuple(_price(model, entry) for model, entry in table.prices.items()),
         origins=origins,
         values=_values(table),
@@ -169,6 +177,13 @@ def _check_names(config: Config) -> None:
 
 def _kind(name: str, entry: AgentTable) -> AgentKind:
     return read_kind(name, entry.model_dump())
+
+
+def _share(scope: Scope, table: TreeBudgetTable | ParentBudgetTable) -> Share:
+    """Return what bounds a scope. Raises `ConfigError` for what makes no sense."""
+    given = table.model_dump()
+    extent = Extent(given.pop("agents"), given.pop("wall", None))
+    return Share(scope, _budget(**given), extent)
 
 
 def _budget(tokens: int | None, cost: float | None, soft_tokens: int | None, soft_cost: float | None) -> Budget:

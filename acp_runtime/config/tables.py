@@ -259,11 +259,25 @@ class BudgetTable(Table):
 
 
 class TreeBudgetTable(BudgetTable):
-    """`[tree_budget]`: what a subagent and all below it may use together."""
+    """`[tree_budget]`: what a subagent of an outer parent and all below it may come to together."""
+
+    agents: Annotated[Count | None, OrNever] = key(
+        None, "it ever had, its top one and deleted ones too; then a spawn is refused", "subagents", never=True
+    )
+    wall: Annotated[Seconds | None, OrNever] = key(
+        None,
+        "awake since its top one was requested; then a spawn and a further task are refused",
+        "s",
+        never=True,
+    )
 
 
 class ParentBudgetTable(BudgetTable):
-    """`[parent_budget]`: what all subagents of a parent, and all below them, may use together."""
+    """`[parent_budget]`: what all subagents of an outer parent, and all below them, may come to together."""
+
+    agents: Annotated[Count | None, OrNever] = key(
+        None, "it ever had, deleted ones too; then a spawn is refused", "subagents", never=True
+    )
 
 
 class FileTable(Table):

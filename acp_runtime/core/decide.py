@@ -49,6 +49,7 @@ from acp_runtime.core.inputs import (
     StopSubagent,
     SubtreeOver,
     TakeAnswer,
+    TimeOver,
 )
 from acp_runtime.core.model import Step, Subagent
 from acp_runtime.core.timers import outstanding
@@ -121,5 +122,6 @@ _HANDLERS: dict[type[Input], Callable[[Draft, Any], None]] = {
     SubtreeOver: ending.subtree_over,
     Halted: observations.halted,
     ModelUsed: spending.model_used,
+    TimeOver: spending.time_over,
     DeadlinePassed: due.deadline_passed,
 }

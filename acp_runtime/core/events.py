@@ -323,6 +323,14 @@ class BudgetReached(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TreeTimeOver(Event):
+    """The tree of which this subagent is the top has been there for as long as it may: `most` seconds."""
+
+    most: float
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetChanged(Event):
     """The subagent's budget is another one from now on; a bound that was changed may be reached anew."""
 
@@ -373,5 +381,5 @@ SUBAGENT_EVENTS: tuple[type[Event], ...] = (
     RecoveryRefused, LossConfirmed, AgentDied, StopRequested, SubagentStopped, SubagentFailed, TaskQueued, TaskStarted,
     PromptSent, TaskRetried, CancelRequested, TaskEnded, RequestOpened, RequestClosed, SteerRequested, SteerEnded,
     AnswerTaken, ResultReported, TranscriptAdded, BudgetReached, BudgetChanged, CallRefused, EgressChanged,
-    SubtreeEnded,
+    SubtreeEnded, TreeTimeOver,
 )  # fmt: skip

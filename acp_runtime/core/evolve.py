@@ -36,6 +36,7 @@ from acp_runtime.core.events import (
     TaskRetried,
     TaskStarted,
     TranscriptAdded,
+    TreeTimeOver,
 )
 from acp_runtime.core.model import (
     MAX_RESULT_CHARS,
@@ -83,7 +84,7 @@ def evolve(state: Subagent | None, event: Event) -> Subagent:
         return moved(state, event.at - event.last)
     if type(event) in LIFECYCLE_EVENTS:
         return _lifecycle(replace(state, lifecycle=lifecycle_after(state.lifecycle, event)), event, state.lifecycle)
-    if isinstance(event, BudgetReached | BudgetChanged | CallRefused):
+    if isinstance(event, BudgetReached | TreeTimeOver | BudgetChanged | CallRefused):
         return _budget(state, event)
     if isinstance(event, EgressChanged):
         return replace(state, order=replace(state.order, egress=event.egress))
@@ -108,7 +109,9 @@ def _within(state: Subagent, event: Event) -> Subagent:
             raise IllegalTransition(f"{type(event).__name__} is not a fact about a subagent")
 
 
-def _budget(state: Subagent, event: BudgetReached | BudgetChanged | CallRefused) -> Subagent:
+def _budget(state: Subagent, event: BudgetReached | TreeTimeOver | BudgetChanged | CallRefused) -> Subagent:
+    if isinstance(event, TreeTimeOver):
+        return state
     if isinstance(event, BudgetReached):
         return state if event.key else replace(state, reached=(*state.reached, event.bound))
     if isinstance(event, BudgetChanged):

@@ -331,5 +331,13 @@ class ModelUsed(Observation):
 
 
 @dataclass(frozen=True, slots=True)
+class TimeOver(Observation):
+    """The tree below this subagent, and it, have been there for as long as they may: `most` seconds."""
+
+    most: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class DeadlinePassed(Observation):
     """The moment that `next_deadline` named has come; `now` tells which timers are due."""

@@ -18,6 +18,7 @@ from acp_runtime.core.events import (
     SessionOpened,
     StopRequested,
     TaskEnded,
+    TreeTimeOver,
 )
 from acp_runtime.core.ids import nudge_id
 from acp_runtime.core.lineage import chain
@@ -121,6 +122,8 @@ def nudges_for(before: Subagent | None, after: Subagent, event: Event) -> tuple[
             found = _end(before, event)
         case BudgetReached():
             found = _budget(before, event)
+        case TreeTimeOver():
+            found = _time_over(before, event)
         case _:
             found = None
     return () if found is None else (found,)
@@ -221,6 +224,12 @@ def _budget(state: Subagent, event: BudgetReached) -> Nudge:
     ident = nudge_id("budget", whose)
     nudge = _subagent(state, ident, NudgeKind.BUDGET, words=words, cause=event.cause, reason=event.bound)
     return replace(nudge, parent=chain(state.parent, state.order.lineage)[-1]) if event.key else nudge
+
+
+def _time_over(state: Subagent, event: TreeTimeOver) -> Nudge:
+    """Tell it once for each bound, however many managers notice it."""
+    ident, words = nudge_id("budget", f"tree.{state.id}.wall.{event.most}"), "has used up the time of its tree"
+    return _subagent(state, ident, NudgeKind.BUDGET, words=words, cause=event.cause, reason="wall")
 
 
 def _loss(state: Subagent, event: LossConfirmed) -> Nudge:

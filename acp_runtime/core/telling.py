@@ -33,6 +33,7 @@ from acp_runtime.core.events import (
     TaskRetried,
     TaskStarted,
     TranscriptAdded,
+    TreeTimeOver,
 )
 from acp_runtime.core.model import Opening, TaskState
 from acp_runtime.core.transcript import (
@@ -74,7 +75,7 @@ MEANINGS: Final = {
     "channel_lost": "why the agent is out of reach",
     "recovery_refused": "why it is not had back: the program that keeps its streams refused the manager",
     "channel_recovered": "the agent is in reach again; it went on meanwhile",
-    "budget_reached": "what it used of its models has come to a bound of its budget; `data.bound` names it",
+    "budget_reached": "what it used has come to a bound of a budget; `data.bound` names it",
     "budget_changed": "its budget is another one from now on; who changed it is in the data",
     "call_refused": "a call of a model was refused in the task since the budget is used up; the task fails",
     "egress_changed": "what the configuration lets its sandbox reach has changed; `data` has `gained`, `lost` and `by`",
@@ -196,6 +197,7 @@ _TELLERS: Final[dict[type[Event], Callable[[Any], Told | None]]] = {
     SubagentFailed: lambda _: Told("ended", "The subagent has ended with an error."),
     TaskRetried: lambda event: Told("task_retried", event.cause, event.task_id, {"number": event.number}),
     BudgetReached: lambda event: Told("budget_reached", event.cause, None, {"bound": event.bound}),
+    TreeTimeOver: lambda event: Told("budget_reached", event.cause, None, {"bound": "wall"}),
     BudgetChanged: lambda event: Told("budget_changed", str(event.budget) or "no budget", None, {"by": event.by}),
     CallRefused: lambda event: Told("call_refused", event.cause, event.task_id),
     TaskEnded: _ended,

@@ -1,8 +1,9 @@
 """Stored facts about a parent's turns and reading: the parent's own stream in the log; and the rules of its outbox."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from acp_runtime.core.budget import Used
 from acp_runtime.core.events import Event
 
 
@@ -101,13 +102,18 @@ class NudgesRevived(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubagentForgotten(Event):
-    """The whole log of an ended subagent was deleted; `seq` was its newest event."""
+    """The whole log of an ended subagent was deleted; `seq` was its newest event.
+
+    What it `used` still counts for those that were `above` it.
+    """
 
     parent: str
     subagent: str
     name: str
     seq: int
     by: str
+    above: tuple[str, ...] = ()
+    used: Used = field(default_factory=Used)
 
 
 PARENT_EVENTS: tuple[type[Event], ...] = (

@@ -22,7 +22,7 @@ from acp_runtime.core.metering import Call
 from acp_runtime.gateway import ledger
 from acp_runtime.gateway.place import folder_beside
 from acp_runtime.gateway.records import Denial, Expiry, call_of, denial_of, expiry_of
-from acp_runtime.store.books import ABOVE, MODELS, PLACE, USED
+from acp_runtime.store.books import ABOVE, BYGONE, MODELS, PLACE, USED
 from acp_runtime.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ class Bookkeeper:
         self._used: dict[str, Used] = {}
         self._below: defaultdict[str, Used] = defaultdict(Used)
         self._above: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
+        self._owners: dict[str, str] = {}
         self._models: defaultdict[str, set[str]] = defaultdict(set)
 
     @asynccontextmanager
@@ -57,7 +58,10 @@ class Bookkeeper:
         """Book inside the block, and what is left at its end. Raises `StoreError`."""
         for row in await self._store.query(USED):
             self._used[row["subagent"]] = Used(row["tokens"], row["cost"], row["unpriced"])
+        for row in await self._store.query(BYGONE):
+            self._below[row["above"]] = Used(row["tokens"], row["cost"], row["unpriced"])
         await self._look_up(*self._used)
+        await self.rename()
         for subagent, used in self._used.items():
             for name in self._above[subagent]:
                 self._below[name] = self._below[name].plus(used)
@@ -78,6 +82,18 @@ class Bookkeeper:
     def used_below(self, parent: str) -> Used:
         """Return what all below a parent have used together: what is booked."""
         return self._below.get(parent, Used())
+
+    def owner(self, parent: str) -> str:
+        """Return the parent that a name belongs to: the name itself where it is no alias."""
+        return self._owners.get(parent, parent)
+
+    async def rename(self) -> None:
+        """Join what was used below parents that have become one: another name was given to one of them."""
+        self._owners = {row["alias"]: row["parent"] for row in await self._store.query("SELECT * FROM alias")}
+        for name in [each for each in self._below if each in self._owners]:
+            self._below[self.owner(name)] = self.used_below(self.owner(name)).plus(self._below.pop(name))
+        for subagent, above in self._above.items():
+            self._above[subagent] = tuple(map(self.owner, above))
 
     async def _look_up(self, *subagents: str) -> None:
         """Learn who is above these."""

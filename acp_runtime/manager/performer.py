@@ -32,7 +32,7 @@ from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.manager.delivery import MEASURE_SECONDS, aftermath, explained, kind_of, prompt_of, terms_of
 from acp_runtime.manager.hearing import observer_of
 from acp_runtime.manager.launcher import Drained, Ended, Launched, LaunchError
-from acp_runtime.manager.permitting import Permitting
+from acp_runtime.manager.permitting import Permitting, may_change
 from acp_runtime.manager.recovery import (
     LOOK_SECONDS,
     adopted,
@@ -112,7 +112,7 @@ class Performer:
     async def permit(self) -> None:
         """Have the agent's sandbox reach and use what it may by now."""
         state = self._around.state()
-        if state.order.egress is not None or (state.order.model_url is not None and state.period):
+        if may_change(state, self._around.request(self._attempt).allowances()):
             await self._permitting.settle(lambda: self._launched)
 
     async def close(self) -> None:

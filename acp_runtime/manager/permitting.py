@@ -4,12 +4,20 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from acp_runtime.core.budget import Allowance, Scope
+from acp_runtime.core.model import Subagent
 from acp_runtime.manager.launcher import Launched, LaunchError
 from acp_runtime.session.backoff import Backoff
 
-__all__ = ["Permitting"]
+__all__ = ["Permitting", "may_change"]
 
 log = logging.getLogger(__name__)
+
+
+def may_change(state: Subagent, allowances: tuple[Allowance, ...]) -> bool:
+    """Whether what a sandbox may reach and use can be another than what its gateway was told at its start."""
+    shared = any(each.scope is not Scope.AGENT and str(each.budget) for each in allowances)
+    return state.order.egress is not None or (state.order.model_url is not None and (state.period > 0 or shared))
 
 
 class Permitting:

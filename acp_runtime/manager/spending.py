@@ -29,13 +29,14 @@ class Spending:
 
     def allowances(self, state: Subagent) -> tuple[Allowance, ...]:
         """Return what bounds a subagent's calls: its own budget, that of its tree, and that of its root parent."""
-        config, books, above = self._policy.config, self._books, chain(state.parent, state.order.lineage)
+        config, books = self._policy.config, self._books
+        above = tuple(map(books.owner, chain(state.parent, state.order.lineage)))
         root = (state.id if len(above) == 1 else leader_of(above[-2])) or state.id
         tree = books.used(root).plus(books.used_below(name_of(root)))
         return (
             Allowance(Scope.AGENT, state.id, state.order.budget, books.used(state.id)),
-            Allowance(Scope.TREE, root, config.tree_budget, tree),
-            Allowance(Scope.PARENT, above[-1], config.parent_budget, books.used_below(above[-1])),
+            Allowance(Scope.TREE, root, config.tree_budget.budget, tree),
+            Allowance(Scope.PARENT, above[-1], config.parent_budget.budget, books.used_below(above[-1])),
         )
 
     def reckon(self, actor: Actor, refused: str = "") -> None:

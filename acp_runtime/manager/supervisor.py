@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from acp_runtime.clock import Clock
-from acp_runtime.config import Config
 from acp_runtime.core.admission import Admission
 from acp_runtime.core.budget import Budget
 from acp_runtime.core.decide import decide
-from acp_runtime.core.effects import Permit
 from acp_runtime.core.errors import Rejected, StoreOwned
 from acp_runtime.core.events import Event
 from acp_runtime.core.inputs import (
     ChannelClosed,
-    Configured,
     Halted,
     Input,
     Rebooted,
@@ -32,22 +29,22 @@ from acp_runtime.core.metering import Call, CallEnd
 from acp_runtime.core.model import Lifecycle, Reason, Subagent
 from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.core.timers import taken_over
-from acp_runtime.core.wishes import granted
 from acp_runtime.gateway.records import Expiry
 from acp_runtime.manager.actor import Actor
 from acp_runtime.manager.bookkeeper import Bookkeeper
-from acp_runtime.manager.entitlement import Ruled, entitled, ruled
 from acp_runtime.manager.grounds import Grounds
 from acp_runtime.manager.holder_key import HolderKey
 from acp_runtime.manager.launcher import Launcher, LaunchRequest, Progress
 from acp_runtime.manager.leading import Leading
 from acp_runtime.manager.logins import Logins
 from acp_runtime.manager.pausing import Pause
-from acp_runtime.manager.policy import Policy, Standing
+from acp_runtime.manager.policy import Policy
+from acp_runtime.manager.ruling import Ruling
 from acp_runtime.manager.spending import Spending
 from acp_runtime.manager.strangers import Strangers
 from acp_runtime.manager.surroundings import Surroundings
 from acp_runtime.manager.tools_socket import ToolsDoor
+from acp_runtime.manager.tree_time import TreeTime
 from acp_runtime.manager.wishing import Wishing
 from acp_runtime.session.catalogue import AgentKind, Catalogue
 from acp_runtime.store.store import Committed, Store
@@ -55,12 +52,11 @@ from acp_runtime.store.store import Committed, Store
 log = logging.getLogger(__name__)
 
 CLOSE_SECONDS: Final = 60.0
-LOOK_SECONDS: Final = 1.0
 
 ServeTools = Callable[[str, int, asyncio.StreamReader, asyncio.StreamWriter, bytes], Awaitable[None]]
 
 
-class Supervisor:
+class Supervisor(Ruling):
     """All living subagents of a store. Owner of their tasks: when `open` is left, every agent has ended.
 
     `key` is the store's, from which the tokens of its agents are made. `tools` serves a connection to those of an
@@ -91,6 +87,7 @@ class Supervisor:
         self._keep = keep
         self._progress = progress
         self._spending = Spending(bookkeeper, policy)
+        self.tree_time = TreeTime(store, clock, policy)
         self._wishing = Wishing(self.actor)
         bookkeeper.hear, bookkeeper.denied, bookkeeper.expired = self._called, self._wishing.denied, self._expired
         self._logins = Logins(lambda: tuple(self._actors.values()), launcher.environ)
@@ -115,6 +112,7 @@ class Supervisor:
         watching = (
             asyncio.create_task(self._watch_policy(), name="policy"),
             asyncio.create_task(self._logins.watch(), name="logins"),
+            asyncio.create_task(self.tree_time.watch(self._actors), name="tree time"),
         )
         try:
             await self._take_up()
@@ -127,24 +125,18 @@ class Supervisor:
             finally:
                 await self._launcher.close()
 
-    async def _watch_policy(self) -> None:
-        """Have what people change in the file of the policy hold at once."""
-        before = self._policy.stamp()
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            if (now := self._policy.stamp()) != before:
-                before = now
-                self._permit_all()
-
     async def spawn(self, given: Spawn, admit: Admission | None = None) -> None:
         """Admit a subagent: durable when this returns, starting in the background.
 
-        Raises `Rejected` (closing, limit_reached).
+        Raises `Rejected` (closing, limit_reached, budget_reached).
         """
         await self._admitted(self._admit(given, admit))
 
     async def resume(self, subagent: str, given: ResumeSubagent, admit: Admission | None = None) -> None:
-        """Start an ended subagent again. Raises `Rejected` (closing, still_open, not_resumable, limit_reached)."""
+        """Start an ended subagent again.
+
+        Raises `Rejected` (closing, still_open, not_resumable, limit_reached, budget_reached).
+        """
         await self._admitted(self._admit_again(subagent, given, admit))
 
     async def _admitted(self, admitting: Coroutine[None, None, None]) -> None:
@@ -163,6 +155,8 @@ class Supervisor:
         await asyncio.shield(task)
 
     async def _admit(self, given: Spawn, admit: Admission | None) -> None:
+        if admit is not None and admit.shares:
+            await self.bookkeeper.settled()  # what was used counts, also what was written down just now
         events, _ = decide(None, given, self._clock.now())
         self._start(await self._store.commit(given.id, None, 0, events, admit=admit))
 
@@ -298,6 +292,13 @@ class Supervisor:
         if (actor := self._actors.get(subagent)) is not None:
             self._spending.reckon(actor)
 
+    async def rename(self) -> None:
+        """Have the parent's purse follow its names, one of which is new: what was used below both is one sum."""
+        await self.bookkeeper.rename()
+        self._permit_all()
+        for actor in self._actors.values():
+            self._spending.reckon(actor)
+
     def _newest(self, state: Subagent) -> Subagent:
         actor = self._actors.get(state.id)
         return state if actor is None else actor.state
@@ -308,53 +309,10 @@ class Supervisor:
         if actor is not None:
             self._spending.reckon(actor, call.why if call.end is CallEnd.OVER_BUDGET else "")
 
-    async def standing(self) -> tuple[Standing, ...]:
-        """Return what was allowed for good."""
-        return await asyncio.to_thread(self._policy.standing)
-
     def _expired(self, expiry: Expiry) -> None:
         actor = self._actors.get(expiry.subagent)
         if actor is not None:
             self._logins.expired(actor, expiry)
-
-    async def allow_for_good(self, wanted: Standing) -> None:
-        """Have all subagents of a preset reach what a rule allows, from now on and after a restart.
-
-        Raises `Rejected` (policy_unwritable).
-        """
-        await asyncio.to_thread(self._policy.allow, wanted)
-        self._permit_all()
-
-    async def revoke(self, rule: str, preset: str | None) -> tuple[Standing, ...]:
-        """Take back what was allowed for good, from what runs too. Raises `Rejected` (policy_unwritable)."""
-        gone = await asyncio.to_thread(self._policy.revoke, rule, preset)
-        self._permit_all()
-        return gone
-
-    def reconfigure(self, config: Config, by: str) -> tuple[Ruled, ...]:
-        """Have another configuration say what sandboxes may reach, those that run among them; return whom it touches.
-
-        It is in force when this returns, and carried out and written into the logs soon after.
-        """
-        before, self._policy.config = self._policy.config, config
-        self._permit_all()
-        found = []
-        for actor in self._actors.values():
-            self._note_rules(actor, by)
-            if (touched := ruled(before, config, actor.state)) is not None:
-                found.append(touched)
-        return tuple(found)
-
-    def _note_rules(self, actor: Actor, by: str) -> None:
-        egress = entitled(self._policy.config, actor.state)
-        if egress is not None:
-            actor.tell(Configured(egress, by))
-
-    def _permit_all(self) -> None:
-        """Have every sandbox reach what it may by now: the policy has changed."""
-        for actor in self._actors.values():
-            if actor.performer is not None:
-                actor.performer.perform(Permit(actor.state.attempt, granted(actor.state.active), actor.state.period))
 
     async def discard(self, subagent: str) -> bool:
         """Remove what was kept of an ended subagent but its exported work. Return whether all is gone for certain."""

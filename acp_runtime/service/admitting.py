@@ -3,19 +3,24 @@
 from dataclasses import replace
 
 from acp_runtime.config import Config
-from acp_runtime.core.admission import Admission
+from acp_runtime.core.admission import Admission, Share
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.lineage import leader_of
 
-__all__ = ["admission", "check_count"]
+__all__ = ["admission", "check_count", "shares"]
 
 
 def admission(config: Config, parent: str, *, one_shot: bool) -> Admission:
     """Return the limits for one more subagent of a parent."""
-    usual = config.one_shot.admission if one_shot else config.admission
+    usual = replace(config.one_shot.admission if one_shot else config.admission, shares=shares(config))
     if leader_of(parent) is None:
         return usual
     return replace(usual, per_parent=config.orchestration.max_concurrent_children)
+
+
+def shares(config: Config) -> tuple[Share, ...]:
+    """Return what bounds trees and parents as a whole."""
+    return tuple(each for each in (config.tree_budget, config.parent_budget) if each.bounds)
 
 
 def check_count(config: Config, parent: str, count: int, *, one_shot: bool) -> None:

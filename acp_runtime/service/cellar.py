@@ -37,6 +37,7 @@ class Cellar:
             )
             raise Rejected("not_removed", sentence)
         own = view.parent == parent_of(caller)
+        await self._supervisor.bookkeeper.settled()  # what it used counts for its tree and its parent for good
         await self._store.remove(view.id, by="parent" if own else word_of(caller))
         await asyncio.to_thread(delete_work, self._work, view.id)
 
@@ -44,6 +45,7 @@ class Cellar:
         """Delete, or with `dry_run` name, what ended long enough ago and has nothing to tell."""
         ended = await self._store.prune(parent, older_than=older_than, dry_run=True)
         if not dry_run:
+            await self._supervisor.bookkeeper.settled()
             # What becomes old enough meanwhile has to wait: its volumes would be left without a log that knows them.
             only = {each.id for each in ended if not each.kept or await self._discard(each.id)}
             ended = await self._store.prune(parent, older_than=older_than, only=only)

@@ -5,11 +5,13 @@ A foreign id answers exactly like an unknown one. Nothing here changes anything.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
 from acp_runtime.callers import Caller, Operator, word_of
 from acp_runtime.clock import Clock
+from acp_runtime.core.admission import Share, Taken
 from acp_runtime.core.budget import Budget
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.lineage import Role
@@ -23,7 +25,7 @@ from acp_runtime.service.spending import SUMS, spending
 from acp_runtime.store.outbox import OPEN
 from acp_runtime.store.parents import OWNER
 from acp_runtime.store.store import Store
-from acp_runtime.views import NudgeView, OptionView, RequestView, SubagentView, TaskView
+from acp_runtime.views import NudgeView, OptionView, RequestView, ShareView, SubagentView, TaskView
 
 TASKS_SHOWN: Final = 20
 LISTED: Final = 1_000
@@ -56,7 +58,16 @@ _OPEN_REQUESTS: Final = "SELECT * FROM request WHERE closed_seq IS NULL AND suba
 class Reading:
     """The reading half of a `Runtime`. `living` gives the state of one that has an actor; `wakes`: as configured."""
 
-    def __init__(self, store: Store, clock: Clock, living: Callable[[str], Subagent | None], *, wakes: int = 0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        living: Callable[[str], Subagent | None],
+        *,
+        wakes: int = 0,
+        shares: Callable[[], tuple[Share, ...]] = tuple,
+    ) -> None:
+        self._shares = shares
         self._columns = _COLUMNS.format(awaits=_AWAITS.format(wakes=wakes))
         self._store = store
         self._clock = clock
@@ -73,7 +84,11 @@ class Reading:
         )
         if not rows:
             raise unknown(subagent)
-        return self._view(rows[0], tasks[::-1], requests, spent)
+        view = self._view(rows[0], tasks[::-1], requests, spent)
+        if not (shares := self._shares()):
+            return view
+        found = zip(shares, await self._store.taken(subagent, shares), strict=False)
+        return replace(view, shares=tuple(_share(share, taken) for share, taken in found))
 
     async def views(self, caller: Caller, *, ended: bool, below: bool = False) -> list[SubagentView]:
         """Return subagents in order of creation, each with its open tasks and the newest one.
@@ -229,6 +244,20 @@ def _seen_by(caller: Caller) -> tuple[str, tuple[str, ...]]:
     if isinstance(caller, Operator):
         return "1", ()
     return f"EXISTS (SELECT 1 FROM kin WHERE kin.subagent = subagent.id AND kin.above = {OWNER})", (caller, caller)  # noqa: S608 - a constant
+
+
+def _share(share: Share, taken: Taken) -> ShareView:
+    return ShareView(
+        scope=share.scope,
+        key=taken.key,
+        budget=share.budget,
+        agents=share.extent.agents,
+        wall=share.extent.wall,
+        tokens_used=taken.used.tokens,
+        cost_used=taken.used.cost,
+        agents_had=taken.agents,
+        seconds=round(taken.seconds, 3),
+    )
 
 
 def _of(row: Mapping[str, Any], each: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ from acp_runtime.manager.policy import Policy
 from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.manager.work import read_work
 from acp_runtime.service.accounts import Accountable
-from acp_runtime.service.admitting import admission, check_count
+from acp_runtime.service.admitting import admission, check_count, shares
 from acp_runtime.service.answering import vetted, written
 from acp_runtime.service.bounds import cursor, duration
 from acp_runtime.service.cellar import Cellar
@@ -64,7 +64,9 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
         self._keep = keep
         self._clock = clock
         self._reaping = reaping
-        self._reading = Reading(store, clock, self._living, wakes=config.orchestration.wakes)
+        self._reading = Reading(
+            store, clock, self._living, wakes=config.orchestration.wakes, shares=lambda: shares(self._config)
+        )
 
     @classmethod
     @asynccontextmanager
@@ -140,7 +142,7 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
         """Admit a subagent with its first task and return at once; it starts in the background.
 
         Raises `Rejected` (unknown_agent, unknown_preset, beyond_ceiling, override_refused, invalid, disabled,
-        limit_reached, closing) and `StoreFull`, and then nothing was started.
+        limit_reached, budget_reached, closing) and `StoreFull`, and then nothing was started.
         """
         ident = subagent_id(secrets.token_bytes(5))
         given = spawn_input(self._config, ident=ident, caller=caller, request=request, leader=self._leader(caller))
@@ -151,7 +153,7 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
         """Refuse what `spawn` would refuse for what it asks; places are not looked at, and nothing is kept or started.
 
         `count`: how many of its sort are to be spawned together. Raises `Rejected` as `spawn` does, but neither
-        limit_reached nor closing, and too_many_tasks where there are never places for so many.
+        limit_reached nor budget_reached nor closing, and too_many_tasks where there are never places for so many.
         """
         ident, leader = subagent_id(secrets.token_bytes(5)), self._leader(caller)
         given = spawn_input(self._config, ident=ident, caller=caller, request=request, leader=leader)
@@ -160,10 +162,13 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
     async def send(self, caller: Caller, subagent: str, text: str, *, mode: SendMode = "queue") -> Sent:
         """Give a subagent another task, or with `steer` a message for the running one.
 
-        Raises `Rejected` (unknown_subagent, invalid, not_running, queue_full).
+        Raises `Rejected` (unknown_subagent, invalid, not_running, queue_full, and budget_reached where the time of its
+        tree is over).
         """
         message = text_of("message", text)
         view = await self.status(caller, subagent)
+        if mode == "queue" or view.current_task is None:
+            await self._supervisor.tree_time.check(view.id)
         try:
             return await Sending(self._store, self._supervisor, self._reading, caller).run(view, message, mode)
         except Rejected as error:
@@ -207,7 +212,7 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
     async def resume(self, caller: Caller, subagent: str, text: str) -> SubagentView:
         """Start an ended subagent again with its next task.
 
-        Raises `Rejected` (unknown_subagent, invalid, still_open, not_resumable, limit_reached).
+        Raises `Rejected` (unknown_subagent, invalid, still_open, not_resumable, limit_reached, budget_reached).
         """
         message = text_of("message", text)
         view = await self.status(caller, subagent)

@@ -10,6 +10,7 @@ from acp_runtime.callers import Caller, admitted, owner_of, turning_parent
 from acp_runtime.clock import Clock
 from acp_runtime.core.errors import StoreError, StoreOwned
 from acp_runtime.core.turns import Form, Origin
+from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.service.reading import Reading
 from acp_runtime.service.waking import wakeups
 from acp_runtime.store.outbox import TurnContext
@@ -46,6 +47,7 @@ class Turnable:
     """The part of a `Runtime` that tells parents what is new, and hears that they have seen it."""
 
     _store: Store
+    _supervisor: Supervisor
     _reading: Reading
     _clock: Clock
 
@@ -110,3 +112,4 @@ class Turnable:
         Raises `Rejected` (alias_taken) for a name that another parent has as its alias.
         """
         await self._store.alias(admitted(parent), admitted(alias))
+        await self._supervisor.rename()

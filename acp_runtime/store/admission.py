@@ -3,22 +3,33 @@
 import sqlite3
 from typing import Final
 
-from acp_runtime.core.admission import Admission, Alive, admit
+from acp_runtime.core.admission import Admission, Alive, admit, admit_within, check_wall
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.lineage import leader_of
-from acp_runtime.store.parents import resolve
+from acp_runtime.core.model import Subagent
+from acp_runtime.store.outbox import Moment
+from acp_runtime.store.shares import above, taken
 
 # What may still hold a sandbox, as the partial index of the schema has it.
 ALIVE: Final = "lifecycle NOT IN ('stopped', 'failed')"
 
 
-def check_admission(connection: sqlite3.Connection, limits: Admission, parent: str, subagent: str) -> None:
-    """Let a subagent of a parent in, or raise `Rejected`: limit_reached, parent_ended."""
-    _check_leader(connection, leader_of(parent))
+def check_admission(
+    connection: sqlite3.Connection, limits: Admission, asking: Subagent, now: Moment, *, born: bool
+) -> None:
+    """Let a subagent in, one that is `born` or one that is started again.
+
+    Raises `Rejected`: limit_reached, parent_ended, budget_reached; one that is started again brings no agent, and what
+    it may use is asked at its calls, but for the time of its tree.
+    """
+    parents, subagent = above(connection, asking), asking.id
+    _check_leader(connection, leader_of(parents[0]))
+    for share in limits.shares:
+        (admit_within if born else check_wall)(share, taken(connection, share, subagent, parents, now))
     rows = connection.execute(
         "SELECT id, name, status, purpose, agent AS agent_kind, created_wall || 'Z' AS started_at FROM subagent "  # noqa: S608
         f"WHERE parent = ? AND {ALIVE} AND id <> ? AND one_shot = ? ORDER BY created_seq",
-        (resolve(connection, parent), subagent, limits.one_shot),
+        (parents[0], subagent, limits.one_shot),
     ).fetchall()
     counted = f"SELECT count(*) FROM subagent WHERE {ALIVE} AND id <> ? AND one_shot = ?"  # noqa: S608 - a constant
     total = connection.execute(counted, (subagent, limits.one_shot)).fetchone()[0]

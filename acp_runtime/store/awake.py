@@ -43,6 +43,15 @@ def older(connection: sqlite3.Connection, boot: str, now: int, seconds: float) -
     return int(low)
 
 
+def seconds_since(connection: sqlite3.Connection, stream: str, boot: str, now: int) -> float:
+    """Return for how long the machine was awake since a stream began; 0 for one that has not."""
+    row = connection.execute(f"{_AT} WHERE stream = ? ORDER BY seq LIMIT 1", (stream,)).fetchone()
+    if row is None:
+        return 0.0
+    spans = _spans(connection)
+    return max(0, _lived(spans, boot, now) - _lived(spans, row["boot"], row["at"])) / 1000
+
+
 def left_at(connection: sqlite3.Connection, stream: str, boot: str) -> int | None:
     """Return how far the clock came of the boot of a stream's newest event, or None when that is `boot`."""
     row = connection.execute(f"{_AT} WHERE stream = ? ORDER BY seq DESC LIMIT 1", (stream,)).fetchone()

@@ -10,6 +10,7 @@ from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Final
 
+from acp_runtime.core.budget import Used
 from acp_runtime.core.events import Event
 from acp_runtime.core.metering import Call, CallEnd, ModelCalled, Spent
 from acp_runtime.store.outbox import wall_text
@@ -23,16 +24,21 @@ _PUT: Final = (
 )
 
 # What counts against the budget of each subagent that called a model, in the fields of `Used`.
-USED: Final = (
-    "SELECT subagent, sum(input + cached_input + cache_write + output + estimate) AS tokens, "
-    "sum(cost + estimate_cost) AS cost, max(iif(unpriced, iif(model = '', '?', model), '')) AS unpriced "
-    "FROM spent GROUP BY subagent"
+AS_USED: Final = (
+    "sum(input + cached_input + cache_write + output + estimate) AS tokens, sum(cost + estimate_cost) AS cost, "
+    "max(iif(unpriced, iif(model = '', '?', model), '')) AS unpriced"
 )
+USED: Final = f"SELECT subagent, {AS_USED} FROM spent GROUP BY subagent"  # noqa: S608 - a constant
 PLACE: Final = "SELECT value FROM meta WHERE key = 'ledger'"
 
 # Who is above each of some subagents, the nearest first.
 ABOVE: Final = (
     "SELECT subagent, above FROM kin WHERE subagent IN (SELECT value FROM json_each(?)) ORDER BY subagent, up"
+)
+
+# What counts against budgets of what those used whose logs were deleted.
+BYGONE: Final = (
+    "SELECT above, sum(tokens) AS tokens, sum(cost) AS cost, max(unpriced) AS unpriced FROM bygone GROUP BY above"
 )
 
 # The names of models under which each subagent has calls.
@@ -44,6 +50,12 @@ Append = Callable[[sqlite3.Connection, str, ModelCalled], Row]
 def stream_of(subagent: str) -> str:
     """Return the name of the stream of a subagent's calls."""
     return PREFIX + subagent
+
+
+def used_by(connection: sqlite3.Connection, subagent: str) -> Used:
+    """Return what counts against the budget of one subagent."""
+    row = connection.execute(f"SELECT {AS_USED} FROM spent WHERE subagent = ?", (subagent,)).fetchone()  # noqa: S608
+    return Used(row["tokens"] or 0, row["cost"] or 0, row["unpriced"] or "")
 
 
 def book(connection: sqlite3.Connection, calls: Iterable[Call], place: str, append: Append, now: int) -> None:

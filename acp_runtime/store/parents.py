@@ -77,6 +77,14 @@ def fold_parent(connection: sqlite3.Connection, event: Event, *, seq: int, wall:
                 "INSERT INTO forgotten VALUES (?, ?, ?, ?, ?)",
                 (event.subagent, event.parent, event.name, event.seq, wall),
             )
+            used = event.used
+            connection.executemany(
+                "INSERT INTO bygone VALUES (?, ?, ?, ?, ?)",
+                [
+                    (above, event.subagent, used.tokens, used.cost, used.unpriced)
+                    for above in event.above or (event.parent,)
+                ],
+            )
         case _:
             pass
 
@@ -136,7 +144,8 @@ def _alias(connection: sqlite3.Connection, event: ParentAliased) -> None:
     )
     for table in ("subagent", "nudge", "forgotten"):
         connection.execute(f"UPDATE {table} SET parent = ? WHERE parent = ?", both)  # noqa: S608 - a constant
-    connection.execute("UPDATE kin SET above = ? WHERE above = ?", both)
+    for table in ("kin", "bygone"):
+        connection.execute(f"UPDATE {table} SET above = ? WHERE above = ?", both)  # noqa: S608 - a constant
     connection.execute("UPDATE OR IGNORE turn SET parent = ? WHERE parent = ?", both)
     connection.execute(
         "INSERT INTO cursor SELECT ?, subagent, read_seq FROM cursor WHERE parent = ? "

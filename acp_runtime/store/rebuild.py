@@ -11,7 +11,8 @@ from acp_runtime.store.parents import PREFIX, fold_parent
 from acp_runtime.store.projections import Row, fold
 
 TABLES: Final = (
-    "subagent", "kin", "task", "request", "nudge", "turn", "parent", "alias", "cursor", "forgotten", "spent",
+    "subagent", "kin", "task", "request", "nudge", "turn", "parent", "alias", "cursor", "forgotten", "bygone",
+    "spent",
 )  # fmt: skip
 MAX_FOLDED: Final = 256
 

@@ -104,12 +104,23 @@ def _streams(subagent: str) -> tuple[str, str]:
 
 def forget(connection: sqlite3.Connection, ended: Ended, *, by: str, now: int) -> SubagentForgotten:
     """Delete a subagent's log and all that was made from it; return the fact to be stored instead."""
+    parents = connection.execute("SELECT above FROM kin WHERE subagent = ? ORDER BY up", (ended.id,)).fetchall()
+    fact = SubagentForgotten(
+        at=now,
+        parent=ended.parent,
+        subagent=ended.id,
+        name=ended.name,
+        seq=ended.last_seq,
+        by=by,
+        above=tuple(str(row["above"]) for row in parents),
+        used=books.used_by(connection, ended.id),
+    )
     forget_tasks(connection, ended.id)
     connection.execute("DELETE FROM event WHERE stream IN (?, ?)", _streams(ended.id))
     for table in ("kin", "task", "request", "nudge", "cursor", "spent"):
         connection.execute(f"DELETE FROM {table} WHERE subagent = ?", (ended.id,))  # noqa: S608 - names of this line
     connection.execute("DELETE FROM subagent WHERE id = ?", (ended.id,))
-    return SubagentForgotten(at=now, parent=ended.parent, subagent=ended.id, name=ended.name, seq=ended.last_seq, by=by)
+    return fact
 
 
 def forget_turns(connection: sqlite3.Connection, before: int) -> None:

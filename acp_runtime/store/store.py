@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from acp_runtime.clock import Clock
-from acp_runtime.core.admission import Admission
+from acp_runtime.core.admission import Admission, Share, Taken
 from acp_runtime.core.events import Event
 from acp_runtime.core.evolve import evolve
 from acp_runtime.core.metering import Call
@@ -33,6 +33,7 @@ from acp_runtime.store.projections import Row, fold
 from acp_runtime.store.rebuild import rebuild
 from acp_runtime.store.retention import Ended, Figures
 from acp_runtime.store.search import Found, search
+from acp_runtime.store.shares import taken
 from acp_runtime.store.turning import ParentTurns
 
 
@@ -108,9 +109,10 @@ class Store(ParentTurns):
     ) -> Committed:
         """Append a subagent's events after `version` and project them, durably and at once.
 
-        With `admit` the subagent takes a place first, in the same transaction. Raises `Rejected` (limit_reached),
-        `StoreConflict` when the stream has moved on (another writer), `StoreFull` when the disk has no room, and for
-        one more subagent already when it has little, and other `StoreError`s; nothing is kept then.
+        With `admit` the subagent takes a place first, in the same transaction. Raises `Rejected` (limit_reached,
+        parent_ended, budget_reached), `StoreConflict` when the stream has moved on (another writer), `StoreFull` when
+        the disk has no room, and for one more subagent already when it has little, and other `StoreError`s; nothing is
+        kept then.
         """
         if admit is not None:
             await asyncio.to_thread(need_room, self._database.path)
@@ -118,7 +120,7 @@ class Store(ParentTurns):
         def work(connection: sqlite3.Connection) -> Subagent:
             if admit is not None:
                 asking = before if before is not None else evolve(None, events[0])
-                check_admission(connection, admit, storable(asking.parent), stream)
+                check_admission(connection, admit, asking, self._moment(), born=before is None)
             return fold(connection, before, self._append(connection, stream, version, events))
 
         state = await self._database.write(work)
@@ -174,6 +176,17 @@ class Store(ParentTurns):
         """Return whether a subagent's log was deleted: a cursor into it has expired. None asks for any parent's."""
         subagent = storable(subagent)
         return await self._database.read(lambda connection: forgotten(connection, storable_value(parent), subagent))
+
+    async def taken(self, subagent: str, shares: Sequence[Share]) -> tuple[Taken, ...]:
+        """Return how far the tree and the parent of a subagent have come, in the order of `shares`; () if unknown."""
+
+        def work(connection: sqlite3.Connection) -> tuple[Taken, ...]:
+            rows = connection.execute("SELECT above FROM kin WHERE subagent = ? ORDER BY up", (storable(subagent),))
+            parents = tuple(str(row["above"]) for row in rows)
+            now = self._moment()
+            return tuple(taken(connection, each, subagent, parents, now) for each in shares if parents)
+
+        return await self._database.read(work)
 
     async def search(self, parent: str | None, query: str, *, limit: int = 20) -> list[Found]:
         """Return tasks in which the words of a query stand, best first; None searches those of all parents."""

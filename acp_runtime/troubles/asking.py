@@ -74,6 +74,9 @@ ASKING: Final = Area(
             "stop one of those in the answer, wait for one to end, or raise the number"),
         Trouble("paused", "nobody may spawn for now", "the operator has paused it (`subagents pause`)",
             "go on with what there is; `subagents pause --off` lets all go on"),
+        Trouble("budget_reached", "no further subagent, or no further task, is let into a tree or below a parent",
+            "`tree_budget` or `parent_budget`; the sentence has the bound, what there was, and the key",
+            "raise the number and `subagents reload`; or go on in a tree of its own, where it is the tree's"),
         Trouble("too_many_tasks", "one call wants more subagents than its caller may have at one time",
             "`admission.per_parent`, `one_shot.per_parent`, or in a tree `orchestration.max_concurrent_children`; the "
             "sentence has both numbers", "give fewer at a time, or raise the number"),

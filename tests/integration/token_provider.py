@@ -21,12 +21,14 @@ def token(name: str, *, expires_in: float = 3600) -> str:
 
 
 class TokenProvider:
-    """A context manager. `asked` are the bodies of the requests, `status` what is answered instead of tokens."""
+    """A context manager. `asked` are the bodies of the requests, `status` what is answered instead of tokens;
+    `heard` is set with the first."""
 
     def __init__(self, *, refresh: str = "canary-refresh-0") -> None:
         self.asked: list[dict[str, Any]] = []
         self.refresh = refresh
         self.status = 200
+        self.heard = threading.Event()
         self._lock = threading.Lock()
         outer = self
 
@@ -52,6 +54,7 @@ class TokenProvider:
     def answer(self, body: dict[str, Any]) -> tuple[int, bytes]:
         with self._lock:
             self.asked.append(body)
+            self.heard.set()
             if self.status != 200:
                 return self.status, b"{}"
             if body["refresh_token"] != self.refresh:

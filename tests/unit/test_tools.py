@@ -171,6 +171,7 @@ def every_fact() -> list[facts.Event]:
         facts.SteerRequested(at=0, steer_id="s", number=1, task_id="t", text="x", by="parent", deadline=1),
         facts.SteerEnded(at=0, steer_id="s", outcome=Steering.INJECTED),
         facts.BudgetReached(at=0, bound=Bound.TOKENS, cause="c"),
+        facts.TreeTimeOver(at=0, most=5, cause="c"),
         facts.BudgetChanged(at=0, budget=Budget(tokens=5), by="operator", period=1),
         facts.CallRefused(at=0, task_id="t", cause="c"),
         facts.EgressChanged(at=0, egress=Egress(), gained=("a:443",), lost=("b:443",), by="operator"),

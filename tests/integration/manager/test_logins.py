@@ -3,6 +3,7 @@
 What the gateway refused is written into its ledger by the test; the provider of tokens is scripted.
 """
 
+import asyncio
 import json
 import platform
 import sys
@@ -23,7 +24,7 @@ from acp_runtime.manager import logins
 from acp_runtime.service import Runtime
 from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.views import SubagentView
-from tests.integration.manager.conftest import PARENT, Ground, until
+from tests.integration.manager.conftest import BOUND, PARENT, Ground, until
 from tests.integration.manager.test_take_up import left_behind
 from tests.integration.test_logins import document, log_in
 from tests.integration.token_provider import TokenProvider
@@ -123,6 +124,8 @@ async def test_each_parent_is_asked_once_and_all_go_on_when_somebody_has_logged_
             assert request.title == f"{WHY}, on {platform.node()}"
             async with runtime.turn(parent) as turn:
                 assert (turn.text.count("needs an answer"), view.id in turn.text) == (1, True)
+        # Whoever logs in before the first look at the login has nobody asked for it.
+        assert await asyncio.to_thread(provider.heard.wait, BOUND)
         log_in_again(login)
         for view, parent in zip(views, parents, strict=True):
             done = await until(runtime, view.id, lambda each: each.settled, parent)

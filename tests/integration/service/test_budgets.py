@@ -7,6 +7,7 @@ import pytest
 
 from acp_runtime.callers import OPERATOR, Leader
 from acp_runtime.clock import SystemClock
+from acp_runtime.core.admission import Share
 from acp_runtime.core.budget import Allowance, Bound, Budget, Scope, Used, nanos
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.lineage import Orchestration
@@ -247,7 +248,10 @@ async def test_who_leads_others_gives_them_no_more_than_it_has_and_itself_nothin
 async def test_a_shared_budget_counts_all_who_share_it_and_is_told_once_to_the_root_parent(ground: Ground) -> None:
     ground.clock = SystemClock()
     ground.changes["orchestration"] = Orchestration(max_spawn_depth=2)
-    ground.changes |= {"tree_budget": Budget(tokens=500), "parent_budget": Budget(soft_tokens=700)}
+    ground.changes |= {
+        "tree_budget": Share(Scope.TREE, Budget(tokens=500)),
+        "parent_budget": Share(Scope.PARENT, Budget(soft_tokens=700)),
+    }
     async with ground.runtime() as runtime:
         top = await runtime.spawn(PARENT, ground.request("[[say:x]]", keep=True, role="orchestrator"))
         leaf = await runtime.spawn(Leader(top.id), ground.request("[[say:x]]", keep=True))

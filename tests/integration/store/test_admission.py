@@ -5,10 +5,12 @@ import asyncio
 import pytest
 
 from acp_runtime.clock import ManualClock
-from acp_runtime.core.admission import Admission
+from acp_runtime.core.admission import Admission, Extent, Share
+from acp_runtime.core.budget import Budget, Scope
 from acp_runtime.core.decide import decide
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.inputs import Halted, ResumeSubagent, SessionReady, StopSubagent
+from acp_runtime.core.lineage import Lineage, Role, name_of
 from acp_runtime.core.model import Order, Reason
 from acp_runtime.store.store import Store
 from tests.histories import spawn
@@ -107,3 +109,35 @@ async def test_a_subagent_that_is_resumed_needs_a_place_too(store: Store, clock:
     assert await store.load(line.id) == line.committed
     again = await store.commit(line.id, state, version, events, admit=Admission(per_parent=2, total=9))
     assert again.state.attempt == 2
+
+
+@pytest.mark.requirement("O10")
+async def test_of_six_at_once_two_are_let_below_a_parent_that_may_ever_have_two(store: Store) -> None:
+    two = Admission(shares=(Share(Scope.PARENT, Budget(), Extent(agents=2)),))
+    answers = await asyncio.gather(*(ask(store, number, two) for number in range(6)))
+    assert answers.count("admitted") == 2
+    why = "the parent's budget of 2 agents is used up (2 had); raise parent_budget.agents in config.toml"
+    assert set(answers) == {"admitted", f"Nothing was started: {why}"}
+    assert await ask(store, 7, two, "somebody else") == "admitted"
+
+
+@pytest.mark.requirement("O10")
+async def test_of_six_at_once_two_are_let_into_a_tree_that_may_ever_have_three(store: Store) -> None:
+    three = Admission(shares=(Share(Scope.TREE, Budget(), Extent(agents=3)),))
+    top = spawn("bg-0000000099", order=Order(agent="scripted", workspace="/w", lineage=Lineage(Role.ORCHESTRATOR)))
+    await store.commit(top.id, None, 0, decide(None, top, 0)[0], admit=three)
+
+    async def below(number: int) -> str:
+        place = Lineage(above=(name_of(top.id), PARENT), deepest=2)
+        order = Order(agent="scripted", workspace="/w", lineage=place)
+        given = spawn(f"bg-{number:010d}", parent=name_of(top.id), order=order)
+        try:
+            await store.commit(given.id, None, 0, decide(None, given, 0)[0], admit=three)
+        except Rejected as error:
+            return f"{error.kind} {error.data}"
+        return "admitted"
+
+    answers = await asyncio.gather(*map(below, range(6)))
+    why = {"scope": "tree", "bound": "agents", "most": 3, "taken": 3}
+    assert sorted(answers) == ["admitted"] * 2 + [f"budget_reached {why}"] * 4
+    assert await ask(store, 8, three) == "admitted", "the next tree begins anew"

@@ -55,7 +55,8 @@ def test_kinds_are_distinct_and_these_for_ever() -> None:
         "result_reported",
         "session_opened", "steer_ended", "steer_requested", "step_reached", "stop_requested", "subagent_failed",
         "subagent_forgotten", "subagent_read", "subagent_requested", "subagent_stopped", "subtree_ended", "task_ended",
-        "task_queued", "task_retried", "task_started", "transcript_added", "turn_begun", "turn_committed",
+        "task_queued", "task_retried", "task_started", "transcript_added", "tree_time_over", "turn_begun",
+        "turn_committed",
     ]  # fmt: skip
 
 

@@ -40,6 +40,9 @@ ELSEWHERE = {
     "one_shot.per_parent": "limits.per_parent",
     "orchestration.orchestrator_enabled": "limits.enabled",
     "one_shot.total": "limits.total",
+    "tree_budget.agents": r"extent\.agents",
+    "tree_budget.wall": r"extent\.wall",
+    "parent_budget.agents": r"extent\.agents",
     **{
         f"{table}.{bound}": rf"\bBound\.{bound.name}\b"
         for table in ("budget", "tree_budget", "parent_budget")
