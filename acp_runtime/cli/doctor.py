@@ -10,6 +10,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,13 +18,17 @@ from acp_runtime import __version__
 from acp_runtime.api.errors import DaemonError
 from acp_runtime.api.unix_client import UnixClient
 from acp_runtime.api.unix_socket import other_folder, usual_folder
+from acp_runtime.callers import OPERATOR
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.finding import Finding, Mark
 from acp_runtime.cli.isolation import about_engine, about_presets, about_registries
 from acp_runtime.cli.redaction import redacted
+from acp_runtime.cli.status import NO_GATEWAY
 from acp_runtime.cli.stdout import put
 from acp_runtime.cli.talk import Talk
 from acp_runtime.config import Config, ConfigError, load
+from acp_runtime.core.errors import Rejected
+from acp_runtime.core.plaintext import one_line
 from acp_runtime.gateway.onlooker import look
 from acp_runtime.keys.login import KeyLogin
 from acp_runtime.keys.vendors import IMPOSSIBLE, VENDORS
@@ -174,6 +179,9 @@ def _logins() -> Finding:
 
 def _gateways() -> Iterator[Finding]:
     """Tell of the gateways of this user's stores; those of a store whose manager has gone end by themselves."""
+    with suppress(DaemonError, Rejected):
+        if why := UnixClient(start=False).call("grounds", OPERATOR).get("no_gateway"):
+            yield Finding(Mark.BAD, "gateway", f"{NO_GATEWAY}: {one_line(why, 400)}")
     for each in asyncio.run(look(runtime_dir(environment()))):
         if each.pid is None:
             yield Finding(Mark.WARN, "gateway", f"{each.socket} was left by a dead one; `subagents reap` removes it")

@@ -11,6 +11,9 @@ from acp_runtime.core.plaintext import one_line
 UNHEALTHY = "the relay in its sandbox does not answer the engine: what the agent sends out may not get through"
 
 
+NO_GATEWAY = "nothing that agents send out is carried, and it is tried again while an agent needs it"
+
+
 def status(options: argparse.Namespace) -> int:
     """Print a line for each; with `--json` one object for all. Ends with 0 also where something is not well."""
     asking = Asking(options)
@@ -21,7 +24,7 @@ def status(options: argparse.Namespace) -> int:
     daemon = found["daemon"]
     put(f"daemon   process {daemon['pid']}, version {daemon['version']}, agents by {daemon['launcher']}")
     if asking.parent is None:
-        put(f"gateway  {gateway_words(found['gateway'])}")
+        put(f"gateway  {gateway_words(found['gateway'], found['no_gateway'])}")
     for each in found["unhealthy"]:
         put(f"{each}  unhealthy: {UNHEALTHY}")
     if found["unknown"]:
@@ -35,8 +38,10 @@ def unhealthy(asking: Asking, view: dict[str, Any]) -> str:
     return UNHEALTHY if found else ""
 
 
-def gateway_words(seen: dict[str, Any] | None) -> str:
-    """Say how the gateway of the daemon's store stands."""
+def gateway_words(seen: dict[str, Any] | None, why_not: str) -> str:
+    """Say how the gateway of the daemon's store stands; `why_not`: why it could not be had when it was needed."""
+    if why_not:
+        return f"{NO_GATEWAY}: {one_line(why_not, 400)}"
     if seen is None:
         return "none runs; the first agent that has a model or a proxy starts it"
     if not seen["answers"]:

@@ -221,6 +221,14 @@ class DockerAgent:
         return True
 
     async def shortage(self) -> str:
+        return "; ".join(filter(None, (await self._newly_ran_out(), self._shut_in())))
+
+    def _shut_in(self) -> str:
+        order, why = self.request.order, self.launcher.gateway.trouble
+        ways = order.model_url is not None or order.egress is not None
+        return f"nothing that it sent out was carried: {why.rstrip('.')}" if ways and why else ""
+
+    async def _newly_ran_out(self) -> str:
         if not self.channel.attached:
             return ""
         try:

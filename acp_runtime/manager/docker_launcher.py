@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -368,7 +368,8 @@ class DockerLauncher:
     async def grounds(self) -> Grounds:
         """See `Launcher.grounds`."""
         seen = await look_at(self.gateway.place)
-        return await Grounds.of(seen, None if self._ground is None else self._ground.engine, self._owner.store)
+        found = await Grounds.of(seen, None if self._ground is None else self._ground.engine, self._owner.store)
+        return replace(found, no_gateway=self.gateway.trouble)
 
     def _own(self, request: LaunchRequest) -> dict[str, str]:
         return {f"{LABEL}store": request.store, f"{LABEL}subagent": request.subagent}

@@ -126,11 +126,13 @@ class GatewayFinder:
         try:
             async with asyncio.timeout(START_SECONDS):
                 _, said = await process.communicate()
-        except BaseException:
-            with contextlib.suppress(ProcessLookupError):
+        except TimeoutError as error:
+            words = f"The gateway could not be started: it has not said within {START_SECONDS:g} s that it listens."
+            raise GatewayError("gateway_unreachable", words) from error
+        finally:
+            if process.returncode is None:
                 process.kill()
-            await process.wait()
-            raise
+                await process.wait()
         if process.returncode:
             words = said.decode(errors="replace").strip()[-500:] or f"it exited with code {process.returncode}"
             raise GatewayError("gateway_unreachable", f"The gateway could not be started: {words}")

@@ -1,5 +1,7 @@
 """A manager's hold on the gateway of its store: found or started at the first need, and again whenever it is gone.
 
+`trouble` says why there was none at the last need, empty where there was one.
+
 Promises: an account that was opened is opened again by a gateway that had to be started anew, until it is released; a
 gateway that hangs is noticed, ended and replaced while an account is open. A manager that a later one replaced starts
 nothing and opens nothing any more.
@@ -45,6 +47,7 @@ class GatewayLink:
         self, place: GatewayPlace, epoch: int, ttl: float, environ: Mapping[str, str], watch: GatewayWatch | None = None
     ) -> None:
         self.place = place
+        self.trouble = ""
         self._watch = watch or GatewayWatch(SystemClock())
         self._finder = GatewayFinder(place, epoch, ttl, environ, self._watch.clock)
         self._turn = asyncio.Lock()
@@ -190,5 +193,10 @@ class GatewayLink:
                 if self._client is not None:
                     await self._client.close()
                 self._client = None
-                self._client = await self._finder.find()
+                try:
+                    self._client = await self._finder.find()
+                except GatewayError as error:
+                    self.trouble = "" if error.kind in FINAL else str(error)
+                    raise
+                self.trouble = ""
             return self._client

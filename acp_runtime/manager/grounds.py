@@ -17,14 +17,16 @@ SECONDS: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """`gateway` is None where none runs. `unhealthy` names subagents whose relay the engine found not to answer.
+    """`gateway` is None where none runs; `no_gateway` says why none could be had when one was last needed.
 
-    `unknown` says why the engine could not be asked for those; it is a fact to look into, and nothing is ended for it.
+    `unhealthy` names subagents whose relay the engine found not to answer. `unknown` says why the engine could not be
+    asked for those; it is a fact to look into, and nothing is ended for it.
     """
 
     gateway: Seen | None = None
     unhealthy: tuple[str, ...] = ()
     unknown: str = ""
+    no_gateway: str = ""
 
     @classmethod
     async def of(cls, gateway: Seen | None, engine: Engine | None, store: str) -> "Grounds":

@@ -173,6 +173,7 @@ class Launched(Protocol):
     async def shortage(self) -> str:
         """Return in one sentence what has run out in its sandbox since the last call, empty for nothing.
 
+        Beside that it says why nothing gets out of it, as long as that is so.
         The first call of who took the agent up tells of all that its request's `ran_out` does not count. Bounded; never
         raises.
         """

@@ -19,4 +19,5 @@ class Grounded(Watchable):
         if isinstance(caller, Operator):
             return found
         own = await self._own(caller)
-        return replace(found, gateway=None, unhealthy=tuple(each for each in found.unhealthy if each in own))
+        unhealthy = tuple(each for each in found.unhealthy if each in own)
+        return replace(found, gateway=None, no_gateway="", unhealthy=unhealthy)

@@ -61,7 +61,7 @@ GATEWAY: Final = Area(
     (
         Trouble("gateway_unreachable", "the gateway of the store cannot be started or does not answer",
             "no room for its files beside the store, or it hangs; the sentence says more",
-            "look at `log` in the `.gateway` folder beside the store; it is tried again by itself"),
+            "`subagents status` says why; see `log` in the `.gateway` folder beside the store; it is tried again"),
         Trouble("gateway_silent", "the gateway did not answer in time", "it hangs, or the machine is very busy",
             "nothing: one that stays silent is ended, and another one started"),
         Trouble("gateway_ending", "the gateway is about to end", "it hands over to another version",

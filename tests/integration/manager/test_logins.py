@@ -206,6 +206,10 @@ async def test_a_key_that_is_not_set_any_more_is_asked_for_with_the_remedy(
             assert turn.text.count("needs an answer") == 1
 
 
+def there(path: Path) -> bool:
+    return path.exists()
+
+
 def mend(login: Path, key: Path) -> None:
     login.write_text("new-login")  # with which its agent does its task
     key.touch(0o600)
@@ -219,13 +223,16 @@ async def test_a_task_goes_on_by_itself_when_its_key_is_there_again(
 ) -> None:
     monkeypatch.setattr(logins, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(logins, "AGAIN_SECONDS", 0.05)
-    key = ground.folder / "key"
-    source = f"file:{key}" if kind == "file" else f"command:sh -c 'cat {key} || true'"
+    key, tried = ground.folder / "key", ground.folder / "tried"
+    source = f"file:{key}" if kind == "file" else f"command:sh -c 'touch {tried}; cat {key} || true'"
     async with ground.runtime() as runtime:
         view = await spawned(runtime, ground, login, provider, key=source)
         refuse(ground, view.id, code="key_missing")
         (ground.folder / "go").touch()
         await until(runtime, view.id, lambda each: bool(each.requests) and each.current_task is None)
+        async with asyncio.timeout(BOUND):
+            while kind == "command" and not there(tried):  # noqa: ASYNC110 - the file tells nobody
+                await asyncio.sleep(0.01)
         mend(login, key)
         view = await until(runtime, view.id, lambda each: each.settled)
         assert (view.newest.state, view.requests) == (TaskState.COMPLETED, ())

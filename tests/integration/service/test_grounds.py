@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from acp_runtime.callers import OPERATOR
+from acp_runtime.cli.status import NO_GATEWAY, gateway_words
 from acp_runtime.gateway.onlooker import Seen
 from acp_runtime.manager.grounds import Grounds
 from tests.integration.manager.conftest import PARENT, Ground
@@ -36,3 +37,12 @@ async def test_a_parent_hears_of_its_own_alone_and_the_operator_of_all(ground: T
     assert await bench.runtime.grounds(OPERATOR) == ground.found
     assert await bench.runtime.grounds(PARENT) == Grounds(None, (mine,), "why")
     assert await bench.runtime.grounds(STRANGER) == Grounds(None, (theirs,), "why")
+
+
+@pytest.mark.requirement("D09.40")
+async def test_why_there_is_no_gateway_is_the_operators_to_see(ground: Told, bench: Bench) -> None:
+    ground.found = Grounds(no_gateway="The gateway could not be started: no room.")
+    assert (await bench.runtime.grounds(OPERATOR)).no_gateway == ground.found.no_gateway
+    assert (await bench.runtime.grounds(PARENT)).no_gateway == ""
+    words = gateway_words(None, ground.found.no_gateway)
+    assert words == f"{NO_GATEWAY}: The gateway could not be started: no room."
