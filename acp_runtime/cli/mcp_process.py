@@ -45,13 +45,11 @@ class Terms:
 
 def run(terms: Terms) -> None:
     """Serve until standard input ends. Raises `Rejected` (invalid) where the process was not started by a client."""
-    parent = terms.parent or parent_name(terms.client, terms.workspace, own_session())
     streams = tuple(_piped(descriptor) for descriptor in (0, 1))
     # Whatever else writes to standard output is heard, and is no message.
     os.dup2(2, 1)
     with ExitStack() as stack:
-        if terms.parent is None:
-            _register(terms, parent, stack)
+        parent = terms.parent or _session(terms, stack)
         asyncio.run(_serve(terms, parent, streams[0], streams[1]))
 
 
@@ -67,16 +65,23 @@ def _piped(descriptor: int) -> int:
     return kept
 
 
-def _register(terms: Terms, parent: str, stack: ExitStack) -> None:
-    """Say that this process is there, for hooks of the same host. A session without hooks is none the worse."""
+def _session(terms: Terms, stack: ExitStack) -> str:
+    """Return the parent that this process is: its host's session where a hook was here, else one of its own.
+
+    It says that it is there, for hooks of the same host. A session without hooks is none the worse.
+    """
+    own = parent_name(terms.client, terms.workspace, own_session())
     host = host_of(terms.client)
     if host is None:
-        return
-    note = Note(parent, terms.client, str(root_of(terms.workspace)), host.pid, host.started)
+        return own
+    registry, workspace = Registry(terms.runtime_dir), str(root_of(terms.workspace))
+    waiting = registry.awaited(terms.client, workspace, host)
+    note = Note(waiting or own, terms.client, workspace, host.pid, host.started)
     try:
-        stack.enter_context(Registry(terms.runtime_dir).registered(note))
+        stack.enter_context(registry.registered(note, waiting))
     except OSError as error:
         log.warning("hooks of this host will not find its MCP server: %s", error)
+    return note.parent
 
 
 class _Introduction:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from acp_runtime.api.unix_client import UnixClient
 from acp_runtime.core.errors import Rejected
-from acp_runtime.hooks.hosts import EVENTS, GOES_ON, HOSTS, Event, HookHost
+from acp_runtime.hooks.hosts import EVENTS, GOES_ON, HOSTS, LONGEST, Event, HookHost
 from acp_runtime.hooks.memory import Memory, MemoryFile, mark_of
 from acp_runtime.mcp.host import host_of
 from acp_runtime.mcp.identity import parent_name, root_of
@@ -25,7 +25,6 @@ from acp_runtime.mcp.registry import Registry, Seeker
 DOOR: Final = "hook"
 # With the interpreter's own start this stays below 200 ms.
 BOUND: Final = 0.13
-LONGEST: Final = 30.0
 MAX_INPUT: Final = 8 * 1024 * 1024
 CHUNK: Final = 65_536
 
@@ -44,6 +43,9 @@ def run(words: Sequence[str], runtime_dir: Path) -> int:
             os.write(1, json.dumps(answer).encode() + b"\n")
     except Exception:  # noqa: BLE001, S110 - a session without its roster is better than one that fails
         pass
+    finally:
+        # The interpreter's end takes the handler away first: the signal would kill it.
+        signal.setitimer(signal.ITIMER_REAL, 0)
     return 0
 
 
@@ -103,7 +105,7 @@ class Answering:
                 self._join(parent, given, memory)
         match self._asked.event:
             case "prompt":
-                told = self._prompt(parent, memory)
+                told = self._prompt(parent, memory, str(given.get("prompt", "")))
             case "stop":
                 told = self._stop(parent, memory)
             case _:
@@ -133,9 +135,14 @@ class Answering:
             self._client.call("alias", None, parent=parent, alias=found)
             memory.joined = found
 
-    def _prompt(self, parent: str, memory: Memory) -> dict[str, Any] | None:
-        """Tell the roster and what is due; nothing where the model was told just that."""
+    def _prompt(self, parent: str, memory: Memory, prompt: str) -> dict[str, Any] | None:
+        """Tell the roster and what is due; nothing where the model was told just that.
+
+        A host that has its model go on may give what we said as a prompt: that is no turn of its user.
+        """
         self._acknowledge(memory)
+        if prompt and mark_of(prompt) == memory.shown:
+            return None
         turn = self._begin(parent, "user")
         seen, memory.shown = memory.shown, mark_of(turn["text"])
         if turn["nudges"]:

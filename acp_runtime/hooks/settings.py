@@ -15,7 +15,7 @@ from acp_runtime.mcp import jsonc
 from acp_runtime.mcp.clients import Command, Environ, home
 
 KEY: Final = "hooks"
-# After which a host gives up a hook. Ours ends by itself long before; a machine may be too busy to start it.
+# After which a host gives up a hook, beside the hook's own bound: a machine may be too busy to start it.
 GIVE_UP_SECONDS: Final = 5
 
 
@@ -33,15 +33,18 @@ class HookSettings:
         """Return the user's file, or that of a project."""
         return self.user(environ) if project is None else project / self.project
 
-    def handlers(self, program: Command, more: Command = ()) -> dict[str, list[dict[str, Any]]]:
-        """Return our hooks by the host's names of the events, run by a program with more options."""
+    def handlers(self, program: Command, parent: str | None, within: int | None) -> dict[str, list[dict[str, Any]]]:
+        """Return our hooks by the host's names of the events. `within`: their bound, in milliseconds."""
+        more: Command = () if parent is None else ("--parent", parent)
+        more += () if within is None else ("--within", str(within))
         client = self.host.client
+        seconds = GIVE_UP_SECONDS + (within or 0) // 1000
         return {
             self.host.names[event]: [
                 {
                     "type": "command",
                     "command": shlex.join((*program, "hook", event, "--client", client, *more)),
-                    "timeout": GIVE_UP_SECONDS * self.unit,
+                    "timeout": seconds * self.unit,
                 }
             ]
             for event in EVENTS

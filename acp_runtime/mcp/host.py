@@ -28,6 +28,12 @@ class Host:
     def word(self) -> str:
         return f"{self.pid}-{self.started}"
 
+    @property
+    def lives(self) -> bool:
+        """Whether it runs."""
+        found = _stat(self.pid)
+        return found is not None and found[1] == self.started
+
 
 def host_of(client: str, pid: int | None = None) -> Host | None:
     """Return the host of a process, by default this one; None where the machine does not show it."""

@@ -2,12 +2,13 @@
 
 An MCP process writes a note into the runtime directory and holds a lock on it for as long as it lives; a dead one's
 note means nothing and is removed. A hook of the same host process, which knows the id of the host's session, looks the
-note up and claims it for its session. A note is claimed once: two sessions in one host process are never mixed.
-docs/decisions/0025 tells why.
+note up and claims it for its session. A note is claimed once: two sessions in one host process are never mixed. A hook
+that comes before the process leaves a word that its session waits for one. docs/decisions/0025 tells why.
 """
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -53,12 +54,12 @@ class Registry:
         self._folder = runtime_dir / FOLDER
 
     @contextmanager
-    def registered(self, note: Note) -> Iterator[None]:
-        """Keep a note inside the block. Raises `OSError` where the folder refuses it, or is not this user's alone."""
-        for folder in (self._folder.parent, self._folder):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not is_private(folder):
-                raise PermissionError(errno.EACCES, "not a folder of this user alone", str(folder))
+    def registered(self, note: Note, session: str | None) -> Iterator[None]:
+        """Keep a note inside the block, that of a session from the start where one is given.
+
+        Raises `OSError` where the folder refuses it, or is not this user's alone.
+        """
+        self._prepare()
         path = self._folder / f"{os.getpid()}-{secrets.token_hex(4)}.json"
         new = path.with_suffix(".new")
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -66,6 +67,8 @@ class Registry:
             # Locked before it can be found: a note without a lock is a dead one's.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             os.write(descriptor, json.dumps(asdict(note)).encode())
+            if session is not None:
+                _claim(path, session)
             new.rename(path)
             yield
         finally:
@@ -75,17 +78,51 @@ class Registry:
     def claim(self, seeker: Seeker) -> str | None:
         """Return the parent that the MCP process of the seeker's session is, and keep it for that session.
 
-        None where there is none yet, and where nobody can tell which of several is meant. Idempotent.
+        None where there is none yet, which then is the seeker's when it comes, and where nobody can tell which of
+        several is meant. Idempotent.
         """
+        claimed = self._claimed(seeker)
+        waiting = self._waiting(seeker)
+        with suppress(OSError):
+            if claimed is None and not self._free(seeker):
+                self._wait(waiting, seeker)
+                claimed = self._claimed(seeker)  # the process may have come while the word was not there yet
+            if claimed is not None:
+                waiting.unlink()
+        return claimed
+
+    def awaited(self, client: str, workspace: str, host: Host) -> str | None:
+        """Return the session of a host process that waits for its MCP process; it waits no longer.
+
+        None where none waits, or more than one.
+        """
+        found = [
+            (path, each)
+            for path, each in self._seekers()
+            if (each.client, each.workspace, each.host) == (client, workspace, host)
+        ]
+        if len(found) != 1:
+            return None
+        ((path, seeker),) = found
+        try:
+            path.unlink()
+        except OSError:
+            return None
+        return seeker.session
+
+    def _claimed(self, seeker: Seeker) -> str | None:
         found = [(path, note) for path, note in self._living() if _fits(note, seeker)]
         mine = [note.parent for path, note in found if _claimant(path) == seeker.session]
         if mine:
             return mine[-1]
-        free = [(path, note) for path, note in found if _claimant(path) is None]
+        free = self._free(seeker)
         if len(free) != 1:
             return None
         path, note = free[0]
         return note.parent if _claim(path, seeker.session) else None
+
+    def _free(self, seeker: Seeker) -> list[tuple[Path, Note]]:
+        return [(path, note) for path, note in self._living() if _fits(note, seeker) and _claimant(path) is None]
 
     def succeed(self, seeker: Seeker) -> str | None:
         """Return whose session the seeker's goes on: its host says that it gave the same session a new id.
@@ -101,6 +138,37 @@ class Registry:
                 path.with_suffix(".claim").unlink()
                 _claim(path, seeker.session)
         return former.pop()
+
+    def _prepare(self) -> None:
+        for folder in (self._folder.parent, self._folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not is_private(folder):
+                raise PermissionError(errno.EACCES, "not a folder of this user alone", str(folder))
+
+    def _waiting(self, seeker: Seeker) -> Path:
+        """Return where it stands that a session waits."""
+        whole = json.dumps([seeker.session, seeker.client, seeker.workspace]).encode()
+        return self._folder / f"{seeker.host.word}-{hashlib.sha256(whole).hexdigest()[:16]}.waiting"
+
+    def _wait(self, path: Path, seeker: Seeker) -> None:
+        self._prepare()
+        made = path.with_suffix(f".{os.getpid()}")
+        made.write_text(json.dumps(asdict(seeker)), encoding="utf-8")
+        made.rename(path)
+
+    def _seekers(self) -> list[tuple[Path, Seeker]]:
+        """Return who waits, and forget those whose host is no more."""
+        found: list[tuple[Path, Seeker]] = []
+        with suppress(OSError):
+            if not (is_private(self._folder.parent) and is_private(self._folder)):
+                return []
+            for path in sorted(self._folder.glob("*.waiting"))[:MAX_NOTES]:
+                seeker = _seeker(path)
+                if seeker is not None and seeker.host.lives:
+                    found.append((path, seeker))
+                else:
+                    path.unlink(missing_ok=True)
+        return found
 
     def _living(self) -> list[tuple[Path, Note]]:
         with suppress(OSError):
@@ -134,6 +202,15 @@ def _read(path: Path) -> Note | None:
     except (OSError, ValueError, TypeError):
         pass
     return None
+
+
+def _seeker(path: Path) -> Seeker | None:
+    try:
+        with path.open("rb") as file:
+            values = json.loads(file.read(MAX_NOTE))
+        return Seeker(**{**values, "host": Host(**values["host"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _claimant(path: Path) -> str | None:

@@ -34,6 +34,7 @@ from tests.bench.background import background
 from tests.bench.channels import exec_stream, floods, pipe, round_trips
 from tests.bench.gateway import calls
 from tests.bench.held import attachments, cold_starts, holding, memory
+from tests.bench.hooks import hooks
 from tests.bench.mcp import tool_calls
 from tests.bench.measure import Figure, Json, Place, busy, machine, table
 from tests.bench.proxy import proxied
@@ -137,6 +138,7 @@ class Bench:
         figures += await tasks(stages[0], folder, counts.tasks)
         _say("idle subagents, a poll, and the command line")
         figures += await background(stages[0], folder, agents=counts.idle, starts=counts.starts)
+        figures += await asyncio.to_thread(hooks, counts.starts)
         _say("the end of a tree")
         figures += await trees(stages[0], folder, times=counts.lives)
         _say("the ACP proxy")

@@ -1,24 +1,15 @@
 """Real clients that `mcp install` set up: opencode and Codex as parents on this machine, with the scripted model."""
 
-import asyncio
-import io
 import json
-import os
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import docker
 import pytest
 
 from acp_runtime.core.legacy_text import WORKSPACE
-from sandbox.agents_volume import AGENTS_MOUNT
-from sandbox.engine import Engine
-from sandbox.images import ensure_agents
 from tests.agents.scripted_model import ScriptedModel
-from tests.docker.closure import closure_image
-from tests.docker.conftest import NEVER_STARTED
+from tests.docker.client_programs import agents_volume, copied
 from tests.e2e.daemon_site import DaemonSite, daemon_site
 
 pytestmark = [
@@ -52,33 +43,6 @@ def model() -> Iterator[ScriptedModel]:
         yield model
 
 
-@pytest.fixture
-def volume() -> str:
-    async def ensured() -> str:
-        engine = await Engine.connect(os.environ)
-        try:
-            return await ensure_agents(engine, lambda _: None)
-        finally:
-            await engine.close()
-
-    return asyncio.run(ensured())
-
-
-def program_of(client: str, volume: str, folder: Path) -> Path:
-    """Copy a client's program out of the volume in which it is pinned."""
-    engine = docker.from_env(timeout=120)
-    mounts = {volume: {"bind": AGENTS_MOUNT, "mode": "ro"}}
-    container = engine.containers.create(closure_image(), ["true"], volumes=mounts, **NEVER_STARTED)
-    try:
-        pieces, _ = container.get_archive(f"{AGENTS_MOUNT}/{PROGRAMS[client]}")
-        with tarfile.open(fileobj=io.BytesIO(b"".join(pieces))) as archive:
-            archive.extractall(folder, filter="data")
-    finally:
-        container.remove(force=True)
-        engine.close()
-    return folder / Path(PROGRAMS[client]).name
-
-
 def configure(site: DaemonSite, url: str) -> None:
     """Write what the user of both clients has configured before ours is added: where their model is."""
     home = Path(site.env["HOME"])
@@ -99,12 +63,12 @@ def configure(site: DaemonSite, url: str) -> None:
 
 @pytest.mark.parametrize("client", PROGRAMS)
 def test_a_real_client_that_was_set_up_spawns_an_agent_and_collects_it(
-    site: DaemonSite, model: ScriptedModel, volume: str, client: str, tmp_path: Path
+    site: DaemonSite, model: ScriptedModel, client: str, tmp_path: Path
 ) -> None:
     configure(site, model.base_url)
     installed = site.run("mcp", "install", "--client", client)
     assert installed.returncode == 0, installed.stderr
-    program = program_of(client, volume, tmp_path)
+    program = copied(agents_volume(), PROGRAMS[client], tmp_path)
     # Codex sends its first request while its servers start, and offers their tools from the second on.
     script = (
         f"[[shell:sleep 5]][[call:spawn_background_subagent|{SPAWN.replace('TASK', TASK)}]]"

@@ -1,63 +1,71 @@
 """A host in a test: it starts MCP servers and hooks as its children, through a shell as hosts do.
 
-Lines on standard input say what to do: `mcp ARGUMENTS` starts a server and greets it; `hook SESSION [new]` runs a hook
-of this session, for a session that goes on under a new id with `new`. One line of JSON answers each.
+Lines on standard input say what to do: `mcp ARGUMENTS` starts a server and greets it; `tool NAME JSON` calls a tool of
+the newest; `hook EVENT SESSION [SOURCE]` runs a hook. One line of JSON answers each: what it was answered, or {}.
+It works in the folder that is its argument.
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "a host", "version": "1"}}
-HOOK = """
-import json, sys
-from pathlib import Path
-from acp_runtime.api.unix_client import UnixClient
-from acp_runtime.mcp.host import host_of
-from acp_runtime.mcp.identity import parent_name, root_of
-from acp_runtime.mcp.registry import Registry, Seeker
-from acp_runtime.places import environment, runtime_dir
-
-client, session, new = sys.argv[1], sys.argv[2], "new" in sys.argv[3:]
-parent = parent_name(client, Path(), session)
-seeker = Seeker(parent, client, str(root_of(Path())), host_of(client))
-registry = Registry(runtime_dir(environment()))
-if new:
-    found = registry.succeed(seeker)
-    given = {"parent": found, "alias": parent}
-else:
-    found = registry.claim(seeker)
-    given = {"parent": parent, "alias": found}
-if found is not None:
-    UnixClient().call("alias", None, **given)
-print(json.dumps({"parent": parent, "found": found}))
-"""
+COMMAND = [sys.executable, "-m", "acp_runtime.cli.main"]
+SHELL = ["sh", "-c", '"$@"; :', "sh", *COMMAND]
 
 
-def greet(server: "subprocess.Popen[bytes]") -> None:
-    request = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": HELLO}
-    server.stdin.write(json.dumps(request).encode() + b"\n")
-    server.stdin.flush()
-    server.stdout.readline()
+class Server:
+    """One MCP server."""
+
+    def __init__(self, client: str, words: list[str]) -> None:
+        argv = [*SHELL, "mcp", "--client", client, *words]
+        self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.ask("initialize", HELLO)
+        self._say({"method": "notifications/initialized"})
+
+    def ask(self, method: str, params: dict[str, object]) -> dict[str, object]:
+        self._say({"id": method, "method": method, "params": params})
+        while True:
+            answer = json.loads(self._process.stdout.readline())
+            if answer.get("id") == method:
+                return dict(answer["result"])
+
+    def end(self) -> None:
+        self._process.stdin.close()
+        self._process.wait(20)
+        self._process.stdout.close()
+
+    def _say(self, message: dict[str, object]) -> None:
+        self._process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+        self._process.stdin.flush()
+
+
+def hook(client: str, event: str, session: str, source: str = "startup") -> dict[str, object]:
+    given = {"session_id": session, "cwd": str(Path.cwd()), "source": source}
+    argv = [*SHELL, "hook", event, "--client", client, "--within", "30000"]
+    done = subprocess.run(argv, input=json.dumps(given), capture_output=True, check=True, text=True)
+    return dict(json.loads(done.stdout or "{}"))
 
 
 def main() -> None:
-    client, servers = Path(sys.argv[0]).name, []
+    client = Path(sys.argv[0]).name
+    os.chdir(sys.argv[1])
+    servers: list[Server] = []
     for line in sys.stdin:
         what, *words = line.split()
+        answer: dict[str, object] = {}
         if what == "mcp":
-            argv = [sys.executable, "-m", "acp_runtime.cli.main", "mcp", "--client", client, *words]
-            shell = ["sh", "-c", '"$@"; :', "sh", *argv]
-            servers.append(subprocess.Popen(shell, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
-            greet(servers[-1])
-            print(json.dumps({}), flush=True)
+            servers.append(Server(client, words))
+        elif what == "tool":
+            arguments = json.loads(line.split(None, 2)[2])
+            answer = servers[-1].ask("tools/call", {"name": words[0], "arguments": arguments})
         else:
-            shell = ["sh", "-c", '"$@"; :', "sh", sys.executable, "-c", HOOK, client, *words]
-            print(subprocess.run(shell, capture_output=True, check=True, text=True).stdout.strip(), flush=True)
+            answer = hook(client, *words)
+        print(json.dumps(answer), flush=True)
     for server in servers:
-        server.stdin.close()
-        server.wait(20)
+        server.end()
 
 
 main()

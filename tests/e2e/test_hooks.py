@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -108,6 +109,22 @@ def test_a_model_that_is_about_to_stop_goes_on_with_what_is_due_and_not_for_ever
     assert 'It said: "third"' in session.text("prompt")
 
 
+def test_a_host_that_gives_what_we_said_as_a_prompt_starts_no_new_turn_of_its_user(site: DaemonSite) -> None:
+    with site.config.open("a") as config:
+        config.write("[nudges]\nwakes = 1\n")
+    site.serve()
+    session = Session(site, "s1", "gemini")
+    session.said("prompt")
+    session.spawn("[[say:first]]")
+    reason = session.text("stop")
+    assert 'It said: "first"' in reason
+    assert session.said("prompt", prompt=reason) is None, "the model has it before it"
+    assert nudges(site) == ["committed"]
+    session.spawn("[[say:second]]")
+    assert session.said("stop") is None, "the loop guard holds over such prompts"
+    assert 'It said: "second"' in session.text("prompt", prompt="and now?")
+
+
 @pytest.mark.parametrize("client", HOSTS)
 def test_each_host_is_answered_in_its_own_words(site: DaemonSite, client: str) -> None:
     site.serve()
@@ -171,6 +188,20 @@ def test_a_host_that_never_ends_its_input_is_left(site: DaemonSite) -> None:
 def test_whatever_a_host_says_its_prompt_goes_on(site: DaemonSite, told: str, words: tuple[str, ...]) -> None:
     done = Session(site, "s1").bare(told, *words)
     assert (done.returncode, done.stdout, done.stderr) == QUIET
+
+
+def test_no_alarm_outlives_a_hook_that_came_to_nothing(site: DaemonSite) -> None:
+    code = """
+import signal
+from pathlib import Path
+from acp_runtime.hooks.hook import run
+print(run(["prompt", "--client", "claude"], Path("/nowhere")), signal.getitimer(signal.ITIMER_REAL))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=site.env, input="no json", capture_output=True, text=True, timeout=BOUND,
+        check=False,
+    )  # fmt: skip
+    assert done.stdout == "0 (0.0, 0.0)\n", done.stderr
 
 
 def test_a_named_parent_is_told_whatever_the_session_is_called(site: DaemonSite) -> None:
