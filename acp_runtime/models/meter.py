@@ -48,7 +48,7 @@ class Meter:
 
     def admit(self, target: bytes) -> None:
         """Raise Refusal, in the form of the API at `target`, for what is beyond the budget or cannot be counted."""
-        if self._asked.batch:
+        if self._asked.later:
             raise no_batches(target)
         why = next((each.refusal for each in self._metering.purses if each.refusal is not None), None)
         if why is not None and self._asked.charged:

@@ -181,13 +181,20 @@ async def test_beyond_a_budget_the_next_call_is_refused_in_the_form_of_its_api(t
 
 @pytest.mark.requirement("D09.16")
 @pytest.mark.parametrize(
-    "target",
-    ["/v1/batches", "/v1/messages/batches?x=1", "/v1/messages/%62atches", "/v1/models/m:batchGenerateContent"],
+    ("method", "target"),
+    [
+        ("POST", "/v1/batches"),
+        ("POST", "/v1/messages/batches?x=1"),
+        ("POST", "/v1/messages/%62atches"),
+        ("POST", "/v1/models/m:batchGenerateContent"),
+        ("GET", "/v1/responses/resp_1"),
+        ("GET", "/v1/responses/resp_1?stream=true"),
+    ],
 )
-async def test_what_is_answered_later_is_refused_since_nobody_could_count_it(tmp_path: Path, target: str):
+async def test_what_is_answered_later_is_refused_since_nobody_could_count_it(tmp_path: Path, method: str, target: str):
     async with upstream(answers) as model:
         async with forwarding(tmp_path, model.url) as way, client(way.path) as end:
-            head, refusal = await end.exchange("POST", target, ASKED)
+            head, refusal = await end.exchange(method, target, ASKED)
         assert model.requests == []
     assert (head.status_code, json.loads(refusal)["error"]["code" if ":" not in target else "status"]) == (
         400,

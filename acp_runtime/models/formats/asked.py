@@ -13,6 +13,8 @@ __all__ = ["Asked"]
 _IN_ADDRESS: Final = re.compile(rb"/models/([A-Za-z0-9._-]{1,200}):\w+$")
 _FREE: Final = re.compile(rb"(?:/count_tokens|:countTokens|/input_tokens)$")
 _BATCH: Final = re.compile(rb"/batches(?:/|$)|:(?:batchGenerateContent|asyncBatch\w+)$", re.IGNORECASE)
+# An answer that was asked for in the background, or kept: fetched by its id.
+_KEPT: Final = re.compile(rb"/(?:responses|chat/completions)/[^/]+", re.IGNORECASE)
 _MODEL: Final = ("model",)
 
 
@@ -26,7 +28,8 @@ class Asked:
         self._picker = Picker((_MODEL,), once=True)
         self._post = method == b"POST"
         self._free = _FREE.search(path) is not None
-        self._batch = _BATCH.search(unquote_to_bytes(path)) is not None
+        bare = unquote_to_bytes(path)
+        self._later = (_BATCH if self._post else _KEPT).search(bare) is not None
 
     @property
     def charged(self) -> bool:
@@ -37,9 +40,9 @@ class Asked:
         return self._post and not self._free
 
     @property
-    def batch(self) -> bool:
-        """Whether its answers come later and elsewhere, where nobody could count what they used."""
-        return self._post and self._batch
+    def later(self) -> bool:
+        """Whether it is for answers that come later, by a way on which nobody could count what they used."""
+        return self._later
 
     @property
     def model(self) -> str:

@@ -38,7 +38,9 @@ def over_budget(target: bytes, why: str) -> Refusal:
 
 def no_batches(target: bytes) -> Refusal:
     """Return the refusal of a request to `target` for answers that come later."""
-    sentence = "Batches are not carried to the model, since what they use could not be counted; ask for each answer."
+    sentence = (
+        "Answers that come later (batches, background) are not carried, since what they use could not be counted."
+    )
     return _refusal(target, _STATUS, "batch_refused", sentence, kind="invalid_request_error")
 
 
