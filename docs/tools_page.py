@@ -10,18 +10,28 @@ from typing import Any
 
 from acp_runtime.core.telling import MEANINGS
 from acp_runtime.tools import TOOLSETS
+from acp_runtime.tools.inside import INSIDE
 from acp_runtime.tools.orders import OVERRIDES
 
 PAGE = Path(__file__).with_name("tools.md")
+OF_SUBAGENTS = "Every subagent, in its sandbox ([asking.md](asking.md))"
 
 
 def tools() -> str:
-    """Return one table for each tool set."""
+    """Return one table for each tool set, and one of what subagents have themselves."""
     parts = []
-    for name, table in TOOLSETS.items():
+    for name, table in {**TOOLSETS, OF_SUBAGENTS: INSIDE}.items():
         rows = [f"| `{tool.name}` | {_parameters(tool.schema()['parameters'])} | {tool.sentence} |" for tool in table]
         parts.append(
-            "\n".join([f"### `{name}`", "", "| tool | parameters | what models are told |", "|---|---|---|", *rows])
+            "\n".join(
+                [
+                    f"### {name if name == OF_SUBAGENTS else f'`{name}`'}",
+                    "",
+                    "| tool | parameters | what models are told |",
+                    "|---|---|---|",
+                    *rows,
+                ]
+            )
         )
     return "\n\n".join(parts)
 

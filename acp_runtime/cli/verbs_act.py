@@ -1,6 +1,7 @@
 """Verbs that act: spawn, send, answer, stop, resume, rm, prune, turn."""
 
 import argparse
+import json
 import os
 import secrets
 from collections.abc import Callable
@@ -14,12 +15,15 @@ from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.stdout import put, put_json
 from acp_runtime.cli.talk import Talk
 from acp_runtime.core.errors import Rejected
+from acp_runtime.core.plaintext import one_line
 
 DAY: Final = 86_400
+SCHEMA_BYTES: Final = 262_144  # what the daemon keeps is shorter; this bounds what is read
 Done = tuple[dict[str, Any], str]  # what a program gets, and a person
 _WISHES: Final = (
     "purpose",
     "cwd",
+    "role",
     "preset",
     "image",
     "model",
@@ -45,10 +49,27 @@ def spawn(options: argparse.Namespace) -> int:
         "registries": options.registry,
     }
     request |= {name: value for name in _WISHES if (value := getattr(options, name)) is not None}
+    if options.result_schema is not None:
+        request["result_schema"] = _schema(options.result_schema)
     request["budget"] = asdict(budget_of(options))
     view = Asking(options).call("spawn", request=request)
     _shown(options, view, f"{view['name']} ({view['id']}) is starting")
     return Exit.DONE
+
+
+def _schema(name: str) -> dict[str, Any]:
+    """Return the JSON schema in a file; whether it is one is looked at by the daemon. Raises `Rejected` (invalid)."""
+    shown = one_line(name, 200)
+    try:
+        with Path(name).open("rb") as file:
+            text = file.read(SCHEMA_BYTES + 1)
+        found = json.loads(text) if len(text) <= SCHEMA_BYTES else None
+    except (OSError, ValueError, RecursionError) as error:
+        why = one_line(getattr(error, "strerror", None) or str(error), 200)
+        raise Rejected("invalid", f"--result-schema {shown!r} cannot be read as JSON: {why}") from error
+    if not isinstance(found, dict):
+        raise Rejected("invalid", f"--result-schema {shown!r} is no JSON object of at most {SCHEMA_BYTES} bytes")
+    return found
 
 
 def _shown(options: argparse.Namespace, view: dict[str, Any], sentence: str) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, WithJsonSchema
+from pydantic import Field, JsonValue, WithJsonSchema
 
 from acp_runtime.service.bounds import MAX_CURSOR
 from acp_runtime.tools.tool import Input
@@ -12,6 +12,7 @@ MAX_WAITED: Final = 100
 
 # A model needs no telling where the numbers end.
 Cursor = Annotated[int, Field(ge=0, le=MAX_CURSOR), WithJsonSchema({"type": "integer", "minimum": 0})]
+Shape = Annotated[dict[str, JsonValue], WithJsonSchema({"type": "object"})]
 
 
 class TaskInput(Input):
@@ -25,6 +26,7 @@ class TaskInput(Input):
     preset: str | None = None
     one_shot: bool = False
     role: str | None = None
+    result_schema: Shape | None = None
 
 
 class SpawnInput(TaskInput):
@@ -33,6 +35,7 @@ class SpawnInput(TaskInput):
     cwd: str = Field(description="/workspace or a folder below it.")
     one_shot: bool = Field(default=False, description="End after this task and write the result to a file.")
     role: str | None = Field(default=None, description="orchestrator: may have subagents of its own. Default: leaf.")
+    result_schema: Shape | None = Field(default=None, description="JSON schema of the result it is to report.")
     tasks: Annotated[list[TaskInput], Field(max_length=MAX_MORE)] | None = Field(
         default=None, description="More subagents to start in this call."
     )

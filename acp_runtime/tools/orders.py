@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
+from pydantic import JsonValue
+
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.legacy_text import WORKSPACE
 from acp_runtime.core.plaintext import one_line
@@ -33,6 +35,9 @@ OVERRIDES: Final = (
     Override("model", "setting", "for kinds that take a model's name; refused by the others"),
     Override("preset", "setting", "any configured preset up to the parent's own; an unknown one is refused"),
     Override("role", "setting", "`leaf`, or `orchestrator` where trees may be so deep; else a leaf, with a warning"),
+    Override(
+        "result_schema", "setting", "a JSON schema of at most 16,384 characters; the agent's report is held to it"
+    ),
     Override("context", "prompt text", "CONTEXT:\n{}"),
     Override("skill", "prompt text", "# Skill: {0}\nUse the skill {0}."),
     Override("toolsets", "prompt text", "Use only these kinds of tools: {}."),
@@ -74,6 +79,7 @@ def order_of(desk: Desk, given: TaskInput) -> SpawnRequest:
         preset=given.preset,
         one_shot=given.one_shot,
         role=given.role or "",
+        result_schema=given.result_schema,
     )
 
 
@@ -88,6 +94,7 @@ def request(
     preset: str | None = None,
     one_shot: bool = False,
     role: str = "",
+    result_schema: dict[str, JsonValue] | None = None,
     more: str = "",
 ) -> SpawnRequest:
     """Return a request with the desk's defaults for what is None; its model is meant for its agent kind only."""
@@ -104,6 +111,7 @@ def request(
         keep=not one_shot,
         one_shot=one_shot,
         role=role,
+        result_schema=result_schema,
         model=model or usual,
         model_url=defaults.model_url,
         model_key=defaults.model_key,

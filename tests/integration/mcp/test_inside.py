@@ -141,6 +141,21 @@ async def test_a_result_is_reported_in_the_shape_that_was_asked_for_and_the_last
     assert (await settled(bench.runtime, subagent)).newest.report == ""
 
 
+@pytest.mark.requirement("D10.53")
+async def test_a_model_says_the_shape_of_the_results_of_each_that_it_spawns(bench: Bench) -> None:
+    wrong = tool("report_result", result={"count": "many"})
+    second = {"purpose": "b", "cwd": "/workspace", "initial_task": wrong}
+    told = await bench.spawn(wrong, result_schema=SHAPE, tasks=[second])
+    one, other = [words(await settled(bench.runtime, each["id"])) for each in told["subagents"]]
+    assert (one.get("kind"), other["success"]) == ("result_invalid", True), "the shape is that of the first alone"
+    for schema, why in [
+        ("{}", "result_schema cannot be '{}'"),
+        ({"type": "colour"}, "result_schema is no JSON schema"),
+    ]:
+        answer = await bench.spawn("x", result_schema=schema)
+        assert (answer["kind"], answer["error"].startswith(why)) == ("invalid", True), answer
+
+
 async def test_a_shape_that_is_none_is_refused_and_nothing_is_fetched_for_it(bench: Bench) -> None:
     for schema, why in [({"type": "colour"}, "is no JSON schema"), ({"title": "x" * 20_000}, "at most 16384")]:
         with pytest.raises(Rejected, match=why):
