@@ -1,13 +1,19 @@
 """What runs out in one agent's sandbox is told of its task, with the limit and what raises it, and of nobody else's."""
 
 import asyncio
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from acp_runtime.callers import OPERATOR
 from acp_runtime.core.model import TaskState
+from acp_runtime.service import Runtime
 from tests import engine
 from tests.contract.conftest import PARENT, Place
-from tests.contract.test_adoption import container, killed
+from tests.contract.test_adoption import container, inside, killed
 
 pytestmark = [
     pytest.mark.docker,
@@ -73,3 +79,37 @@ async def test_what_ran_out_and_was_told_is_not_told_again_by_another_manager(pl
         engine.kill(container(place))
         died = await place.until(runtime, subagent, lambda view: view.tasks[-1].state is TaskState.INTERRUPTED)
         assert "memory" not in died.newest.cause, "the engine's word of an earlier one"
+
+
+def block(socket: Path) -> None:
+    socket.unlink()
+    socket.mkdir()
+
+
+async def trouble(place: Place, runtime: Runtime, met: Callable[[str], bool]) -> None:
+    """Return once what is said of the want of a gateway is this."""
+    async with asyncio.timeout(place.bound):
+        while not met((await runtime.grounds(OPERATOR)).no_gateway):  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.requirement("D09.40")
+async def test_a_task_that_ends_while_no_gateway_can_be_started_says_so_and_the_next_does_not(place: Place) -> None:
+    """Its socket cannot be made: a folder is in its place."""
+    async with place.runtime() as runtime:
+        url = "http://127.0.0.1:9/v1"
+        view = await runtime.spawn(PARENT, place.request("[[say:one]][[wait:go]]", model_url=url))
+        await place.until(runtime, view.id, lambda each: each.current_task is not None)
+        gateway = (await runtime.grounds(OPERATOR)).gateway
+        assert gateway is not None
+        assert gateway.pid is not None
+        block(Path(gateway.socket))
+        os.kill(gateway.pid, signal.SIGKILL)
+        await trouble(place, runtime, lambda why: "could not be started" in why)
+        inside(place, "touch go")
+        cause = (await place.ended(runtime, view.id)).newest.cause
+        assert "nothing that it sent out was carried: The gateway could not be started" in cause
+        Path(gateway.socket).rmdir()  # noqa: ASYNC240 - one call
+        await trouble(place, runtime, lambda why: not why)
+        await runtime.send(PARENT, view.id, "[[say:two]]")
+        assert "carried" not in (await place.ended(runtime, view.id)).newest.cause

@@ -21,6 +21,7 @@ WEIGHTS = {
     "model-key": 1.5,
     "gateway-kill": 3,
     "gateway-freeze": 1.5,
+    "gateway-hang": 0.5,
     "journal-disk": 3,
     "agent-kill": 8,
     "agent-stdout": 3,

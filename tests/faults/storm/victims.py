@@ -29,6 +29,7 @@ MOMENT = 0.7
 SOMETIMES = 0.4
 LOOK_SECONDS = 0.05
 REACH_SECONDS = 45.0
+REPLACE_SECONDS = 90.0
 IN_A_WRITE = "stands still in the middle of a write"
 # It says first whom it signals: the end of an agent can take the container away, and what would be said then with it.
 FIND = (
@@ -146,6 +147,22 @@ def freeze_gateway(storm: "Storm", _: str) -> str | None:
     with suppress(ProcessLookupError):
         os.kill(gateway, signal.SIGSTOP)
         time.sleep(MOMENT)
+        os.kill(gateway, signal.SIGCONT)
+    return ""
+
+
+def hang_gateway(storm: "Storm", _: str) -> str | None:
+    """Have the gateway hang until its manager has ended it, which it does while an agent needs it."""
+    gateway, until = storm.site.gateway, time.perf_counter() + REPLACE_SECONDS
+    if gateway is None:
+        return None
+    with suppress(ProcessLookupError):
+        os.kill(gateway, signal.SIGSTOP)
+        while not (ended := wait_for_end(gateway, LOOK_SECONDS)) and time.perf_counter() < until:
+            if not storm.site.look("SELECT id FROM subagent WHERE lifecycle = 'ready'"):
+                break
+        else:
+            storm.wrong += [] if ended else [f"the gateway {gateway} hung, and its manager did not replace it"]
         os.kill(gateway, signal.SIGCONT)
     return ""
 
@@ -352,6 +369,7 @@ FAULTS: dict[str, Fault] = {
     "model-key": take_key_away,
     "gateway-kill": kill_gateway,
     "gateway-freeze": freeze_gateway,
+    "gateway-hang": hang_gateway,
     "journal-disk": fill_journals,
     "agent-stdout": close_stdout,
     "agent-kill": kill_agent,
@@ -375,5 +393,7 @@ NEEDS_EXEC = frozenset({"attach-kill", "attach-freeze"})
 # A volume with a folder of somebody else behind it can never be removed by an engine that was ended while it was used.
 NEEDS_USUAL_ENGINE = frozenset({"journal-disk"})
 # These ask something of their manager: where it stands still at a point it goes on first.
-NEEDS_MANAGER = frozenset({"manager-replace", "runtime-wipe", "journal-disk", "parent-kill", "engine-freeze"})
+NEEDS_MANAGER = frozenset(
+    {"manager-replace", "runtime-wipe", "journal-disk", "parent-kill", "engine-freeze", "gateway-hang"}
+)
 NEEDS_ENGINE = frozenset({"engine-term", "engine-kill", "engine-freeze"})
