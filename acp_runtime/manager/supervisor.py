@@ -143,16 +143,19 @@ class Supervisor(Ruling):
         if self._closing:
             admitting.close()
             raise Rejected("closing", "the manager is being closed; nothing was started")
-        try:
-            await self.pause.check()
-        except Rejected:
-            admitting.close()
-            raise
         # What is stored must have its actor, also when the caller does not wait for it any more.
-        task = asyncio.create_task(admitting)
+        task = asyncio.create_task(self._unless_paused(admitting))
         self._admitting.add(task)
         task.add_done_callback(self._admitting.discard)
         await asyncio.shield(task)
+
+    async def _unless_paused(self, admitting: Coroutine[None, None, None]) -> None:
+        try:
+            await self.pause.check()
+        except BaseException:
+            admitting.close()
+            raise
+        await admitting
 
     async def _admit(self, given: Spawn, admit: Admission | None) -> None:
         if admit is not None and admit.shares:
