@@ -194,6 +194,8 @@ async def test_the_end_of_a_daemon_ends_its_streams_and_waits(site: Site) -> Non
     async with site.daemon() as daemon, RemoteRuntime.connect(site.socket) as remote:
         view = await remote.spawn(PARENT, site.request("[[hang-politely]]"))
         wakeups = UnixClient(site.socket).stream("/v1/wakeups", {"parent": PARENT})
+        await remote.spawn(PARENT, site.request("[[say:done]]"))
+        assert await asyncio.to_thread(next, wakeups), "a stream that has told something is one that is followed"
         following = asyncio.create_task(asyncio.to_thread(lambda: list(wakeups)))
         call = site.client.call
         waiting = asyncio.create_task(asyncio.to_thread(call, "wait", PARENT, subagents=[view.id], seconds=BOUND))
