@@ -9,21 +9,19 @@ import asyncio
 import contextlib
 import logging
 import os
-import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
-
 from acp_runtime import __version__
+from acp_runtime.api.loopback import Loopback
 from acp_runtime.api.on_nudge import tell_person
 from acp_runtime.api.server import Front, application
-from acp_runtime.api.unix_socket import NAME, folder_word, peer
+from acp_runtime.api.unix_socket import NAME, folder_word
+from acp_runtime.api.web_server import ANSWER_SECONDS, OwnUser, WebServer
 from acp_runtime.callers import OPERATOR
 from acp_runtime.carrying.unix_listener import UnixListener
 from acp_runtime.clock import Clock, SystemClock
@@ -37,10 +35,8 @@ from acp_runtime.views import SubagentView
 log = logging.getLogger(__name__)
 
 RENEWALS: Final = 3  # within one lease
-ANSWER_SECONDS: Final = 20
 STOP_SECONDS: Final = 60.0
 DAY_SECONDS: Final = 86_400.0
-KEEP_ALIVE_SECONDS: Final = 5
 MAX_CONNECTIONS: Final = 1_000
 STORE: Final = "store.db"
 
@@ -52,42 +48,6 @@ class Ending(Enum):
     HAND_OVER = auto()  # all are left
     REPLACED = auto()  # another owns the store already: all are its
     IDLE = auto()  # there are none
-
-
-class _Protocol(H11Protocol):
-    """Talks to processes of this user only."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # a stream, no datagrams
-        connection: socket.socket = transport.get_extra_info("socket")
-        _, uid = peer(connection)
-        if uid != os.geteuid():
-            log.warning("a process of user %d was turned away", uid)
-            transport.abort()
-            return
-        super().connection_made(transport)
-        self.loop.call_later(ANSWER_SECONDS, self._expect_request)
-
-    def _expect_request(self) -> None:
-        cycle: object = self.cycle
-        if cycle is None and not self.transport.is_closing():
-            self.transport.abort()
-
-
-class _Server(uvicorn.Server):
-    """Leaves the signals of the process alone."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
-
-    async def listen(self, made: socket.socket) -> None:
-        """Take requests over one more socket, until the end."""
-        state, app_state = self.server_state, self.lifespan.state
-
-        def protocol() -> _Protocol:
-            return _Protocol(config=self.config, server_state=state, app_state=app_state)
-
-        self.servers.append(await asyncio.get_running_loop().create_server(protocol, sock=made))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,17 +110,20 @@ class Daemon:
             runtime, _hello(runtime, self._launcher, self._config.state_dir), lambda: self.end(Ending.HAND_OVER)
         )
         listeners = [UnixListener(self._config.runtime_dir / NAME, None, take=self._terms.supplant)]
-        server = _Server(_settings(front))
+        server = WebServer(application(front), OwnUser, MAX_CONNECTIONS)
+        loopback = Loopback(runtime, self._config, front)
         serving = asyncio.create_task(server.serve([listeners[0].socket]))
         watching = [
             asyncio.create_task(self._renew(runtime)),
             asyncio.create_task(self._stay_found(server, listeners)),
-            asyncio.create_task(self._watch_idle(runtime, front, server)),
+            asyncio.create_task(self._watch_idle(runtime, front, lambda: server.guests + loopback.guests)),
             asyncio.create_task(self._clean(runtime)),
             asyncio.create_task(self._reload_when_told(runtime)),
         ]
         if self._config.on_nudge is not None:
             watching.append(asyncio.create_task(tell_person(runtime, self._config.on_nudge)))
+        if self._config.daemon.http is not None:
+            watching.append(asyncio.create_task(loopback.serve(self._config.daemon.http, self._clock)))
         try:
             log.info("listens on %s for store %s, epoch %d", listeners[0].path, *runtime.ownership)
             ready()
@@ -204,7 +167,7 @@ class Daemon:
             if found.restart:
                 log.warning("only a new start of the daemon reads %s", ", ".join(found.restart))
 
-    async def _stay_found(self, server: _Server, listeners: list[UnixListener]) -> None:
+    async def _stay_found(self, server: WebServer, listeners: list[UnixListener]) -> None:
         """Listen anew where somebody has removed the socket: nobody could reach the owner of the store otherwise."""
         told = ""
         while True:
@@ -233,13 +196,13 @@ class Daemon:
                 log.warning("old logs could not be deleted: %s", error)
             await self._clock.until(self._clock.now() + round(DAY_SECONDS * 1000))
 
-    async def _watch_idle(self, runtime: Runtime, front: Front, server: uvicorn.Server) -> None:
+    async def _watch_idle(self, runtime: Runtime, front: Front, guests: Callable[[], int]) -> None:
         if self._terms.idle_exit is None:
             return
         calls = -1
         while True:
             await self._clock.until(self._clock.now() + round(self._terms.idle_exit * 1000))
-            busy = front.calls != calls or bool(server.server_state.connections)
+            busy = front.calls != calls or guests() > 0
             if not busy and not await runtime.list_subagents(OPERATOR):
                 self.end(Ending.IDLE)
                 return
@@ -276,20 +239,3 @@ def _hello(runtime: Runtime, launcher: Launcher, folder: Path) -> dict[str, Any]
         "launcher": launcher.name,
         "folder": folder_word(folder),
     }
-
-
-def _settings(front: Front) -> uvicorn.Config:
-    return uvicorn.Config(
-        application(front),
-        http=_Protocol,
-        ws="none",
-        lifespan="off",
-        loop="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=ANSWER_SECONDS,
-        limit_concurrency=MAX_CONNECTIONS,
-    )

@@ -6,7 +6,7 @@ failure is an answer with kind, sentence and data, and a stream says something e
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -39,10 +39,13 @@ CHANGED_SECONDS: Final = 30.0
 
 @dataclass(slots=True)
 class Front:
-    """What the application knows beside its runtime. `closing` is set when the daemon ends; `calls` counts requests."""
+    """What the application knows beside its runtime. `closing` is set when the daemon ends; `calls` counts requests.
+
+    `hello` may be added to while the daemon runs.
+    """
 
     runtime: Runtime
-    hello: Mapping[str, Any]
+    hello: dict[str, Any]
     hand_over: Callable[[], None]
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     calls: int = 0
@@ -57,11 +60,11 @@ def application(front: Front) -> Starlette:
     """Return the application."""
 
     async def hello(_: Request) -> Response:
-        return JSONResponse(dict(front.hello))
+        return JSONResponse(front.hello)
 
     async def hand_over(_: Request) -> Response:
         front.hand_over()
-        return JSONResponse(dict(front.hello))
+        return JSONResponse(front.hello)
 
     async def call(request: Request) -> Response:
         # First: who closes on what was not read takes his answer with him.

@@ -23,6 +23,8 @@ def status(options: argparse.Namespace) -> int:
         return Exit.DONE
     daemon = found["daemon"]
     put(f"daemon   process {daemon['pid']}, version {daemon['version']}, agents by {daemon['launcher']}")
+    if (mcp := daemon.get("mcp")) is not None:
+        put(f"mcp      {mcp['url']}, the token is in {mcp['token_file']}")
     if asking.parent is None:
         put(f"gateway  {gateway_words(found['gateway'], found['no_gateway'])}")
     for each in found["unhealthy"]:

@@ -24,7 +24,8 @@ class DaemonConfig:
     """How the daemon is run. `idle_exit` and `lease` in seconds, None for never; `log_size` in MiB.
 
     `retention_days` after its end the log of a subagent is deleted, once nothing of it is to be told. `reap`: seconds
-    between two passes of the reaper, by whoever owns a store; None for the passes that are asked for only.
+    between two passes of the reaper, by whoever owns a store; None for the passes that are asked for only. `http`: the
+    port of 127.0.0.1 at which MCP is served, None for no port.
     """
 
     idle_exit: float | None = 3600.0
@@ -33,6 +34,7 @@ class DaemonConfig:
     log_files: int = 3
     retention_days: float | None = 30.0
     reap: float | None = 600.0
+    http: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,12 @@ class DaemonTable(Table):
     reap: Annotated[Seconds | None, OrNever] = key(
         _DAEMON.reap, "between two looks for what dead managers left on the engine", "s", never=True
     )
+    http: Annotated[Annotated[int, Field(ge=0, le=65_535)] | None, OrNever] = key(
+        _DAEMON.http,
+        "of 127.0.0.1, at which MCP is served to who has the token; 0 for one that is free",
+        "port",
+        never=True,
+    )
 
 
 class NudgesTable(Table):

@@ -5,7 +5,7 @@ no place for is an error of the protocol.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -47,11 +47,15 @@ _TEMPLATES: Final = tuple(
 
 Context = ServerRequestContext[Any, Any]
 SessionOf = Callable[[Context], Session]
+KeyOf = Callable[[Context, types.RequestId | None], Hashable]
 
 
-def server_of(session_of: SessionOf) -> Server[Any]:
-    """Return the server of the sessions that `session_of` finds for a request. It may raise `MCPError`."""
-    handlers = _Handlers(session_of)
+def server_of(session_of: SessionOf, key_of: KeyOf = lambda _, ident: ident) -> Server[Any]:
+    """Return the server of the sessions that `session_of` finds for a request. It may raise `MCPError`.
+
+    `key_of` tells apart, within a session, the requests whose ids are given.
+    """
+    handlers = _Handlers(session_of, key_of)
     server: Server[Any] = Server(
         NAME,
         version=__version__,
@@ -70,8 +74,9 @@ def server_of(session_of: SessionOf) -> Server[Any]:
 class _Handlers:
     """What becomes of each request."""
 
-    def __init__(self, session_of: SessionOf) -> None:
+    def __init__(self, session_of: SessionOf, key_of: KeyOf) -> None:
         self._session_of = session_of
+        self._key_of = key_of
 
     async def watch(self, ctx: Context, call_next: CallNext) -> HandlerResult:
         """Hear of what a session has read, and of what it will not read, before anything else is done."""
@@ -80,7 +85,7 @@ class _Handlers:
         elif ctx.method == "notifications/cancelled":
             ident = (ctx.params or {}).get("requestId")
             if isinstance(ident, str | int):
-                self._session_of(ctx).telling.unsent(ident)
+                self._session_of(ctx).telling.unsent(self._key_of(ctx, ident))
         return await call_next(ctx)
 
     async def list_tools(self, ctx: Context, _: types.PaginatedRequestParams | None) -> types.ListToolsResult:
@@ -97,7 +102,8 @@ class _Handlers:
         async def progress(seconds: float) -> None:
             await ctx.session.report_progress(seconds, message=f"under way for {seconds:.0f} s")
 
-        return _result(await session.call(ctx.request_id, tool, params.arguments, progress))
+        key = self._key_of(ctx, ctx.request_id)
+        return _result(await session.call(key, tool, params.arguments, progress))
 
     async def list_resources(self, ctx: Context, _: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
         with _told(ctx):

@@ -57,6 +57,11 @@ class Session:
         """The tools that there are for this parent."""
         return self._toolbox.tools
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of it is under way."""
+        return not self._calls and not self._going
+
     async def introduced(self, host_session: str | None) -> None:
         """Hear which session of its host this is; None where the client does not say."""
         if host_session is not None and self._introduce is not None:
