@@ -26,6 +26,7 @@ from acp_runtime.mcp.session import Session
 from acp_runtime.mcp.streams import MAX_LINE
 from acp_runtime.service import Runtime
 from acp_runtime.tools import TOOLSETS
+from acp_runtime.wire import jsontext
 
 log = logging.getLogger(__name__)
 
@@ -153,6 +154,9 @@ async def _body(receive: Receive) -> bytes | TurnedAway:
                         413, f"the request is larger than {MAX_BODY} bytes; give the agent a file instead"
                     )
                 if not message.get("more_body", False):
+                    jsontext.check(bytes(body))
                     return bytes(body)
+    except jsontext.OverLimitError as error:
+        return TurnedAway(413, f"the request was not read: {error}")
     except TimeoutError:
         return TurnedAway(408, f"the request was not there within {BODY_SECONDS:g} s; nothing was done")
