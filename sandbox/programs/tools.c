@@ -4,8 +4,9 @@
  * it answers, are described in docs/framing.md; then each line is a message, passed on as it is.
  *
  * Promises:
- *   - when the other side goes away it is looked for again for HOLD_MS; requests without an answer then get an error, and
- *     the session goes on with the first request of before, whose second answer is not passed on;
+ *   - when the other side goes away it is looked for again for HOLD_MS, unless the agent leaves; requests without an
+ *     answer then get an error, and the session goes on with the first request of before, whose second answer is not
+ *     passed on;
  *   - a refusal is told in an error of the protocol to the request that comes first;
  *   - no line is longer than LINE, at most REQUESTS wait for an answer that would be missed;
  *   - one thread, no heap, no files; exit 0 at the end of stdin, 1 when nobody serves any more, 2 on bad arguments.
@@ -72,9 +73,12 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+/* Wait a moment, unless the agent has left: then nobody is to be looked for any more. */
 static void rest(int milliseconds)
 {
-    (void)poll(NULL, 0, milliseconds);
+    struct pollfd agent = {.fd = 0, .events = 0};
+    if (poll(&agent, 1, milliseconds) > 0)
+        exit(0);
 }
 
 static bool put(int fd, const char *bytes, size_t length)

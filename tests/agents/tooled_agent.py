@@ -2,6 +2,7 @@
 
 [[tools]]               say the names of its tools
 [[tool:NAME|ARGS]]      call one (ARGS: JSON), and say what it answers as JSON
+[[calls:N|NAME]]        call one N times, and say how many milliseconds each call took as JSON
 [[stranger:TOKEN]]      start the server with another token, list the tools there, and say the answer as JSON
 [[token]]               say its token
 """
@@ -10,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,17 @@ class ToolTurn(scripted_agent.Turn):
         answer = self.server.call("tools/call", {"name": name, "arguments": json.loads(given or "{}")})
         told = answer["result"]["structuredContent"] if "result" in answer else answer["error"]
         self.do_say(json.dumps(told))
+
+    def do_calls(self, asked: str) -> None:
+        count, _, name = asked.partition("|")
+        taken = []
+        for _ in range(int(count)):
+            begin = time.perf_counter()
+            answer = self.server.call("tools/call", {"name": name, "arguments": {}})
+            taken.append(round((time.perf_counter() - begin) * 1000, 4))
+            if answer.get("result", {}).get("isError", True):
+                raise scripted_agent.refused(-32603, f"The call failed: {json.dumps(answer)[:500]}")
+        self.do_say(json.dumps(taken))
 
     def do_stranger(self, token: str) -> None:
         self.do_say(json.dumps(Server(self.server.told, SUBAGENTS_TOOLS_TOKEN=token).begin()))

@@ -35,6 +35,7 @@ from tests.bench.channels import exec_stream, floods, pipe, round_trips
 from tests.bench.gateway import calls
 from tests.bench.held import attachments, cold_starts, holding, memory
 from tests.bench.hooks import hooks
+from tests.bench.inside import calls_from_inside
 from tests.bench.mcp import tool_calls
 from tests.bench.measure import Figure, Json, Place, busy, machine, table
 from tests.bench.proxy import proxied
@@ -147,6 +148,8 @@ class Bench:
         )
         _say("calls of a tool, with and without MCP")
         figures += await tool_calls(stages[0], folder, count=counts.tool_calls)
+        _say("calls of a tool by an agent")
+        figures += await calls_from_inside(stages, folder, count=counts.tool_calls)
         return figures + await self._opencode(engine)
 
     async def _opencode(self, engine: Engine | None) -> list[Figure]:

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import platform
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,12 +19,14 @@ from acp_runtime.core.inputs import PromptAnswered, Send
 from acp_runtime.core.request import Questions, RequestKind
 from acp_runtime.manager.delivery import prompt_of
 from acp_runtime.manager.local_launcher import LocalLauncher
+from acp_runtime.manager.tools_socket import TOKEN_VARIABLE
 from acp_runtime.service import Runtime
 from acp_runtime.service.inside import Inside
 from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.views import SubagentView
+from sandbox.programs import program
 from tests.histories import after
-from tests.integration.manager.conftest import PARENT, Ground, until
+from tests.integration.manager.conftest import BOUND, PARENT, Ground, until
 from tests.integration.service.conftest import Bench
 
 AGENT = Path(__file__).parents[2] / "agents" / "tooled_agent.py"
@@ -174,6 +178,17 @@ async def test_a_result_that_would_be_compared_with_a_pattern_for_ever_holds_nob
     subagent = await spawned(bench.runtime, bench.ground, task, result_schema=shape)
     answer = words(await settled(bench.runtime, subagent))
     assert (answer["kind"], "takes too long" in answer["error"]) == ("result_invalid", True)
+
+
+async def test_a_program_whose_agent_has_left_looks_for_its_manager_no_more(tmp_path: Path) -> None:
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+    process = await asyncio.create_subprocess_exec(
+        program("tools", machine), tmp_path / "nobody.sock", stdin=subprocess.PIPE, env={TOKEN_VARIABLE: "x"}
+    )
+    assert process.stdin is not None
+    process.stdin.close()
+    async with asyncio.timeout(BOUND):  # half of the time for which it would look for one
+        assert await process.wait() == 0
 
 
 async def test_where_nobody_takes_questions_the_agent_is_told_to_go_on_alone(bench: Bench) -> None:
