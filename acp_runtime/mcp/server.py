@@ -20,6 +20,7 @@ from acp_runtime.core.errors import Rejected, SubagentsError
 from acp_runtime.core.plaintext import one_line
 from acp_runtime.mcp import resources
 from acp_runtime.mcp.identity import session_told
+from acp_runtime.mcp.mistakes import explained
 from acp_runtime.mcp.session import Session, Told
 from acp_runtime.tools import Limits, Tool
 from acp_runtime.views import SubagentView
@@ -67,7 +68,7 @@ def server_of(session_of: SessionOf, key_of: KeyOf = lambda _, ident: ident) -> 
         on_list_resource_templates=handlers.list_templates,
         on_read_resource=handlers.read_resource,
     )
-    server.middleware.append(handlers.watch)
+    server.middleware.extend((explained, handlers.watch))
     return server
 
 

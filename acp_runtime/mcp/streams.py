@@ -6,8 +6,9 @@ says, and when the peer leaves nothing of the session goes on but what must not 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import anyio
 import mcp_types as types
@@ -19,7 +20,7 @@ from pydantic import ValidationError
 from acp_runtime.mcp.server import server_of
 from acp_runtime.mcp.session import Session
 from acp_runtime.wire import jsontext
-from acp_runtime.wire.ndjson import LineSplitter, Oversized
+from acp_runtime.wire.ndjson import PREFIX_BYTES, LineSplitter, Oversized
 
 log = logging.getLogger(__name__)
 
@@ -96,21 +97,10 @@ class _Link:
                     await self._take(line, heard.send)
 
     async def _take(self, line: bytes | Oversized, send: Callable[[SessionMessage], Awaitable[None]]) -> None:
-        if isinstance(line, Oversized):
-            sentence = f"a message of {line.length} bytes was not read; at most {MAX_LINE} are allowed"
-            await self._refuse(types.INVALID_REQUEST, sentence)
-            return
         try:
-            jsontext.check(line)
-        except jsontext.OverLimitError as error:
-            await self._refuse(types.INVALID_REQUEST, f"the line was not read: {error}")
-            return
-        try:
-            message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
-        except ValidationError as error:
-            broken = error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid"
-            word = "is no JSON" if broken else "is no message of JSON-RPC 2.0"
-            await self._refuse(types.PARSE_ERROR if broken else types.INVALID_REQUEST, f"the line {word}")
+            message = _read(line)
+        except _Refused as refused:
+            await self._write(types.JSONRPCError(jsonrpc="2.0", id=refused.ident, error=refused.error))
             return
         metadata = None
         if isinstance(message, types.JSONRPCRequest):
@@ -130,11 +120,43 @@ class _Link:
                     if each.message.id is not None:
                         self._session.telling.sent(each.message.id)
 
-    async def _refuse(self, code: int, sentence: str) -> None:
-        error = types.ErrorData(code=code, message=sentence)
-        await self._write(types.JSONRPCError(jsonrpc="2.0", id=None, error=error))
-
     async def _write(self, message: types.JSONRPCMessage) -> None:
         self._writer.write(message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
         async with asyncio.timeout(WRITE_SECONDS):
             await self._writer.drain()
+
+
+class _Refused(Exception):  # noqa: N818 - it is an answer
+    """What is answered to a line that is no message. `ident` is whose answer it is, None where nobody can tell."""
+
+    def __init__(self, code: int, sentence: str, names: Collection[str] = (), ident: object = None) -> None:
+        super().__init__(sentence)
+        asked = "method" in names and isinstance(ident, str | int) and not isinstance(ident, bool)
+        self.ident = cast("str | int", ident) if asked else None
+        self.error = types.ErrorData(code=code, message=sentence)
+
+
+def _read(line: bytes | Oversized) -> types.JSONRPCMessage:
+    """Return the message that a line is. Raises `_Refused`."""
+    if isinstance(line, Oversized):
+        seen = jsontext.peek(line.prefix)
+        sentence = f"a message of {line.length} bytes was not read; at most {MAX_LINE} are allowed"
+        raise _Refused(types.INVALID_REQUEST, sentence, seen.names, seen.id)
+    try:
+        jsontext.check(line)
+    except jsontext.OverLimitError as error:
+        seen = jsontext.peek(line[:PREFIX_BYTES])
+        raise _Refused(types.INVALID_REQUEST, f"the line was not read: {error}", seen.names, seen.id) from error
+    with suppress(ValidationError):
+        return types.jsonrpc_message_adapter.validate_json(line, by_name=False)
+    try:
+        said = jsontext.parse(line)
+    except ValueError as error:
+        raise _Refused(types.PARSE_ERROR, "the line is no JSON") from error
+    try:
+        # Of a text that was cut within a character JavaScript writes a half one: no reason to lose the rest.
+        return types.jsonrpc_message_adapter.validate_python(said, by_name=False)
+    except ValidationError as error:
+        names = said if isinstance(said, dict) else {}
+        sentence = "the line is no message of JSON-RPC 2.0"
+        raise _Refused(types.INVALID_REQUEST, sentence, names, names.get("id")) from error

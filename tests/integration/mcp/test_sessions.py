@@ -14,6 +14,7 @@ from mcp.shared.exceptions import MCPError
 from acp_runtime.core.roster import parse_block
 from acp_runtime.mcp import session as sessions
 from acp_runtime.mcp import streams
+from acp_runtime.mcp.mistakes import NOT_GREETED
 from acp_runtime.tools import TOOLSETS
 from tests.integration.manager.conftest import BOUND
 from tests.integration.mcp.conftest import Connect, Link, client_of, linked, session_of
@@ -24,6 +25,7 @@ HELLO = {
     "capabilities": {},
     "clientInfo": {"name": "a test", "version": "1"},
 }
+CALL = '{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": %s}'
 
 
 def spawn_of(task: str) -> dict[str, Any]:
@@ -226,25 +228,29 @@ async def test_a_spawn_whose_client_leaves_is_there_for_the_next_session(bench: 
 
 @pytest.mark.requirement("D10.42")
 @pytest.mark.parametrize(
-    ("line", "code"),
+    ("line", "ident", "code", "said"),
     [
-        (b"nothing of ours", types.PARSE_ERROR),
-        (b'{"jsonrpc": "1.0", "id": 1, "method": "ping"}', types.INVALID_REQUEST),
-        (b"[]", types.INVALID_REQUEST),
-        (b"[" * 100_000, types.PARSE_ERROR),
-        (b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": 7}}', types.INVALID_PARAMS),
-        (b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "x", "arguments": []}}', -32602),
-        (b'{"jsonrpc": "2.0", "id": 1, "method": "nothing/there"}', types.METHOD_NOT_FOUND),
+        ("nothing of ours", None, types.PARSE_ERROR, "no JSON"),
+        ('{"jsonrpc": "1.0", "id": 1, "method": "ping"}', 1, types.INVALID_REQUEST, "no message of JSON-RPC 2.0"),
+        ('{"jsonrpc": "2.0", "id": "a", "method": "ping", "params": []}', "a", types.INVALID_REQUEST, "no message"),
+        ('{"jsonrpc": "2.0", "id": 1, "result": 7}', None, types.INVALID_REQUEST, "no message"),
+        ("[]", None, types.INVALID_REQUEST, "no message"),
+        ("[" * 100_000, None, types.PARSE_ERROR, "no JSON"),
+        (CALL % '{"name": 7}', 1, types.INVALID_PARAMS, "tools/call: params.name: input should be a valid string"),
+        (CALL % '{"name": "x", "arguments": []}', 1, types.INVALID_PARAMS, "params.arguments: input should be"),
+        (CALL % "{}", 1, types.INVALID_PARAMS, "params.name: field required"),
+        ('{"jsonrpc": "2.0", "id": 1, "method": "nothing/there"}', 1, types.METHOD_NOT_FOUND, "Method not found"),
     ],
 )
-async def test_what_the_protocol_has_no_place_for_is_an_error_and_the_session_goes_on(
-    bench: Bench, line: bytes, code: int
+async def test_what_the_protocol_has_no_place_for_is_an_error_to_who_asked_and_the_session_goes_on(
+    bench: Bench, line: str, ident: str | int | None, code: int, said: str
 ) -> None:
     async with linked(bench) as link:
         await greeted(link)
-        await link.say(line + b"\n")
+        await link.say(f"{line}\n".encode())
         error = await link.hear()
-        assert error.error.code == code
+        assert (error.id, error.error.code) == (ident, code)
+        assert said in error.error.message
         await link.say(request(2, "ping"))
         assert (await link.hear()).id == 2
 
@@ -258,7 +264,7 @@ async def test_a_message_beyond_the_bound_is_refused_without_being_kept(
         await greeted(link)
         await link.say(request(1, "tools/call", name="x" * 20_000))
         error = await link.hear()
-        assert (error.id, error.error.code) == (None, types.INVALID_REQUEST)
+        assert (error.id, error.error.code) == (1, types.INVALID_REQUEST)
         assert "at most 10000" in error.error.message
         await link.say(request(2, "ping"))
         assert (await link.hear()).id == 2
@@ -273,7 +279,7 @@ async def test_a_message_of_very_many_values_is_refused_before_it_takes_memory(b
         await greeted(link)
         await link.say(line.replace(b'"x": 0', b'"x": ' + values))
         error = await link.hear()
-        assert (error.id, error.error.code) == (None, types.INVALID_REQUEST)
+        assert (error.id, error.error.code) == (1, types.INVALID_REQUEST)
         assert "more than 131072 values" in error.error.message
         await link.say(request(2, "ping"))
         assert (await link.hear()).id == 2
@@ -283,7 +289,19 @@ async def test_a_message_of_very_many_values_is_refused_before_it_takes_memory(b
 async def test_a_client_that_never_says_hello_is_told_so_and_keeps_nothing(bench: Bench) -> None:
     async with linked(bench) as link:
         await link.say(request(1, "tools/call", name="list_background_subagents"))
-        assert (await link.hear()).error.code == types.INVALID_PARAMS
+        refused = (await link.hear()).error
+        assert (refused.code, refused.message) == (types.INVALID_PARAMS, NOT_GREETED)
+        await greeted(link)
+
+
+@pytest.mark.requirement("D10.42")
+async def test_a_text_that_was_cut_within_a_character_is_taken_with_a_mark_in_its_place(bench: Bench) -> None:
+    async with linked(bench) as link:
+        await greeted(link)
+        await link.say(request(1, "tools/call", name="poll_background_subagent", arguments={"id": "cut \ud83d"}))
+        answer = await link.hear()
+        assert (answer.id, answer.result["isError"]) == (1, True)
+        assert "cut \ufffd" in answer.result["structuredContent"]["error"]
 
 
 @pytest.mark.requirement("D10.42")
