@@ -25,6 +25,8 @@ from acp_runtime.mcp.registry import Registry, Seeker
 DOOR: Final = "hook"
 # With the interpreter's own start this stays below 200 ms.
 BOUND: Final = 0.13
+# A timer of 0 is none.
+SHORTEST: Final = 0.001
 MAX_INPUT: Final = 8 * 1024 * 1024
 CHUNK: Final = 65_536
 
@@ -70,7 +72,7 @@ def _asked(words: Sequence[str]) -> Asked | None:
     event = next((each for each in EVENTS if words[:1] == [each]), None)
     host = HOSTS.get(options.pop("--client", ""))
     parent = options.pop("--parent", None)
-    within = min(float(options.pop("--within", BOUND * 1000)) / 1000, LONGEST)
+    within = min(max(float(options.pop("--within", BOUND * 1000)) / 1000, SHORTEST), LONGEST)
     return None if event is None or host is None or options else Asked(event, host, parent, within)
 
 

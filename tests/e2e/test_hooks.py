@@ -162,8 +162,9 @@ def test_a_daemon_that_does_not_answer_holds_up_no_prompt_and_nothing_is_lost(si
     assert "forty-two" in session.text("prompt")
 
 
-def test_a_host_that_never_ends_its_input_is_left(site: DaemonSite) -> None:
-    argv = [*MODULE, "hook", "prompt", "--client", CLAUDE]
+@pytest.mark.parametrize("bound", [(), ("--within", "0"), ("--within", "-1"), ("--within", "nan")])
+def test_a_host_that_never_ends_its_input_is_left(site: DaemonSite, bound: tuple[str, ...]) -> None:
+    argv = [*MODULE, "hook", "prompt", "--client", CLAUDE, *bound]
     with subprocess.Popen(argv, env=site.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as hook:
         assert hook.wait(BOUND) == 0
         assert hook.stdout is not None
