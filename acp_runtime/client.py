@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from acp_runtime.api.errors import SANDBOX, STORE, DaemonError, told
 from acp_runtime.api.exchange import Answer, Way
-from acp_runtime.api.methods import methods
+from acp_runtime.api.methods import method_of
 from acp_runtime.api.unix_client import CALL_SECONDS, patience
 from acp_runtime.callers import Caller, Operator
 from acp_runtime.clock import SystemClock
@@ -332,7 +332,7 @@ class RemoteRuntime:
     # ---- the way there
 
     async def _call(self, name: str, caller: Caller | None, **values: Any) -> T:
-        method = methods()[name]
+        method = method_of(name)
         body = method.write_arguments(caller, values)
         answer = _good(await self._way.ask("POST", f"/v1/{name}", body, patience(values)))
         self._tick = answer.tick

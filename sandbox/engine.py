@@ -9,16 +9,18 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import tenacity
 
-from sandbox.client import Client
 from sandbox.endpoint import Endpoint
 from sandbox.engine_facts import EngineFacts
 from sandbox.errors import EngineError, EngineRefused, EngineUnreachable, ImageMissing, SandboxGone
 from sandbox.policy import refuse_dangerous, refuse_runtime, refuse_same_user, refuse_workdir
 from sandbox.refusals import refusal
+
+if TYPE_CHECKING:
+    from sandbox.client import Client
 
 SHORT, USUAL, UNPACKING, LONG = 10.0, 30.0, 300.0, 1800.0  # seconds
 PULL_TRIES = 3
@@ -31,7 +33,7 @@ Json = dict[str, Any]
 class Engine:
     """One engine. Owner: whoever called `connect`; `close` ends it."""
 
-    def __init__(self, client: Client, facts: EngineFacts) -> None:
+    def __init__(self, client: "Client", facts: EngineFacts) -> None:
         self._client = client
         self.facts = facts
 
@@ -41,6 +43,8 @@ class Engine:
 
         Raises EngineDenied, EngineUnreachable, or EngineTimeout; each sentence names the address and the remedy.
         """
+        from sandbox.client import Client  # noqa: PLC0415 - docker-py is heavy, and most processes ask no engine
+
         client = await Client.connect(environ, timeout=timeout)
         try:
             info = await client.call("describe itself", lambda api: api.info(), deadline=timeout)

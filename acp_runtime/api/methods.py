@@ -82,12 +82,8 @@ class Method:
 
 
 @cache
-def methods() -> dict[str, Method]:
-    """Return the table."""
-    return {name: _method(name) for name in EXPOSED}
-
-
-def _method(name: str) -> Method:
+def method_of(name: str) -> Method:
+    """Return a row of the table, by a name in `EXPOSED`. Each is made when it is first asked for: most never are."""
     function = getattr(Runtime, name)
     hints = get_type_hints(function)
     parameters = [each for each in inspect.signature(function).parameters.values() if each.name != "self"]

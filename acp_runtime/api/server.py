@@ -22,7 +22,7 @@ from starlette.types import ExceptionHandler
 from acp_runtime import __version__
 from acp_runtime.api.errors import BUG
 from acp_runtime.api.failures import OtherStore, OtherVersion, TooLate, failure
-from acp_runtime.api.methods import Method, methods
+from acp_runtime.api.methods import EXPOSED, Method, method_of
 from acp_runtime.api.stream import Stream, stream_of
 from acp_runtime.api.unix_client import CALL_SECONDS, FOLDER_HEADER, LONGEST_CALL, TICK_HEADER, VERSION_HEADER
 from acp_runtime.api.unix_socket import other_folder
@@ -70,9 +70,10 @@ def application(front: Front) -> Starlette:
         # First: who closes on what was not read takes his answer with him.
         body = await _body(request)
         _begin(front, request)
-        method = methods().get(request.path_params["method"])
-        if method is None:
-            raise Rejected("unknown_method", f"the daemon has no method {one_line(request.path_params['method'], 60)}")
+        name = request.path_params["method"]
+        if name not in EXPOSED:
+            raise Rejected("unknown_method", f"the daemon has no method {one_line(name, 60)}")
+        method = method_of(name)
         given = _checked(method, method.read(body))
         work: Awaitable[Any] = getattr(front.runtime, method.name)(**given)
         if method.name == "wait":
