@@ -10,7 +10,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from acp_runtime.acp_proxy.conversation import Conversation, Passed
+from acp_runtime.acp_proxy.conversation import Conversation
+from acp_runtime.acp_proxy.ordered import Passed
 from acp_runtime.wire import acp, jsontext
 from acp_runtime.wire.acp import AgentMethod
 from acp_runtime.wire.jsonspans import find, spliced

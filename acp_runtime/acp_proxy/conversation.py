@@ -9,7 +9,7 @@ changes. With an agent that does not speak version 1 of the protocol nothing is 
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,8 +19,10 @@ from acp_runtime.acp_proxy.courier import Courier, was_seen
 from acp_runtime.acp_proxy.daemon import Daemon
 from acp_runtime.acp_proxy.identity import SERVER_NAME, UNNAMED_CLIENT, new_name, parent_of, tools_server
 from acp_runtime.acp_proxy.ledger import Ledger, Offer
+from acp_runtime.acp_proxy.ordered import Passed
 from acp_runtime.acp_proxy.own import OwnRequests
 from acp_runtime.acp_proxy.questions import Questions
+from acp_runtime.acp_proxy.refusal import is_id, parsed, refusal, too_long
 from acp_runtime.acp_proxy.replay import Replay
 from acp_runtime.acp_proxy.rewriting import block_of, is_command, with_meta, with_param_item, without_sessions
 from acp_runtime.wire import acp, acp_client, jsontext
@@ -43,7 +45,6 @@ _UPDATE: Final = (
 _USER_CHUNK: Final = UpdateKind.USER_MESSAGE_CHUNK.encode()
 
 Key = tuple[type, Any]
-Passed = list[bytes] | Coroutine[Any, Any, list[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class Conversation:
         """Return what goes to the agent for one line of the editor, or a coroutine that returns it and never raises."""
         if isinstance(line, Oversized):
             return self._too_long(line)
-        message = _parsed(line)
+        message = parsed(line)
         method = message.get("method") if isinstance(message, dict) else None
         if not isinstance(message, dict) or not isinstance(method, str):
             return [] if self._editor.taken(message) or self._questions.answered(message) else [line]
@@ -184,7 +185,7 @@ class Conversation:
             return [*self._replay.flush(), *self._too_long_answer(line)]
         if line.startswith(_UPDATE) and not self._replay.holding and _USER_CHUNK not in line:
             return [line]
-        message = _parsed(line)
+        message = parsed(line)
         if isinstance(message, dict) and message.get("method") == ClientMethod.SESSION_UPDATE:
             return self._update(message.get("params"), line)
         return [*self._replay.flush(), *self._passed(message, line)]
@@ -277,26 +278,18 @@ class Conversation:
     def _too_long(self, line: Oversized) -> list[bytes]:
         seen = jsontext.peek(line.prefix)
         log.warning("a line of %d bytes of the editor was not passed on", line.length)
-        if "method" in seen.names and _is_id(seen.id):
-            self._say_editor(_refused(seen.id, acp.ErrorCode.INVALID_REQUEST, line))
+        if "method" in seen.names and is_id(seen.id):
+            self._say_editor(refusal(seen.id, acp.ErrorCode.INVALID_REQUEST, too_long(line)))
         return []
 
     def _too_long_answer(self, line: Oversized) -> list[bytes]:
         """Tell the editor that the answer it waits for was too long; other messages are lost, and that is logged."""
         seen = jsontext.peek(line.prefix)
         log.warning("a line of %d bytes of the agent was not passed on", line.length)
-        if "method" in seen.names or not _is_id(seen.id):
+        if "method" in seen.names or not is_id(seen.id):
             return []
-        refused = _refused(seen.id, acp.ErrorCode.INTERNAL_ERROR, line)
+        refused = refusal(seen.id, acp.ErrorCode.INTERNAL_ERROR, too_long(line))
         return self._passed(jsontext.parse(refused), refused)
-
-
-def _parsed(line: bytes) -> Any:
-    """Return what a line says, None for what we do not read: the other side may."""
-    try:
-        return jsontext.parse(line)
-    except ValueError:
-        return None
 
 
 def _key(message: dict[str, Any]) -> Key | None:
@@ -307,12 +300,3 @@ def _key(message: dict[str, Any]) -> Key | None:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _is_id(value: Any) -> bool:
-    return isinstance(value, str | int) and not isinstance(value, bool)
-
-
-def _refused(ident: str | int, code: int, line: Oversized) -> bytes:
-    sentence = f"the line was {line.length} bytes long, over the cap of the proxy; send less at once"
-    return jsontext.dump({"jsonrpc": "2.0", "id": ident, "error": {"code": code, "message": sentence}})[:-1]

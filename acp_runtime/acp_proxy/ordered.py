@@ -2,11 +2,14 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
-from acp_runtime.acp_proxy.conversation import Passed
 from acp_runtime.wire.ndjson import Oversized
+
+# The lines to pass on for one, or what returns them and never raises.
+Passed = list[bytes] | Coroutine[Any, Any, list[bytes]]
 
 
 class Ordered:

@@ -6,12 +6,12 @@ agent's process group nothing stays. Killed, the proxy loses nothing: subagents 
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import signal
+from contextlib import suppress
 from typing import IO, Final
 
-from acp_runtime.acp_proxy.conversation import Conversation
+from acp_runtime.acp_proxy.agent import Agent, Make, Start
 from acp_runtime.acp_proxy.ordered import Ordered
-from acp_runtime.acp_proxy.process import AgentProcess
 from acp_runtime.acp_proxy.streams import Incoming, Outgoing, check_stream
 from acp_runtime.wire.ndjson import Oversized
 
@@ -23,8 +23,9 @@ _HELD: Final = "a message waits for what is put into it"
 class Proxy:
     """One editor on two pipes and one agent that is started for it."""
 
-    def __init__(self, argv: Sequence[str], environ: Mapping[str, str], *, wake: bool = False) -> None:
-        self._argv = argv
+    def __init__(self, start: Start, between: Make) -> None:
+        """`start` starts the agent; `between` is made with what writes a line to the editor, and one to the agent."""
+        self._start = start
         self._ending = asyncio.Event()
         self._urgent = False
         self._silent = asyncio.Event()
@@ -33,11 +34,8 @@ class Proxy:
         self._to_editor = Outgoing(self._editor_crowded, self._ending.set)
         # An agent that has closed its input may still speak; its end is told by its output and its exit.
         self._to_agent = Outgoing(self._agent_crowded)
-        self._conversation = Conversation(
-            environ,
-            say_editor=lambda line: self._to_editor.write([line]),
-            say_agent=lambda line: self._to_agent.write([line]),
-            wake=wake,
+        self._conversation = between(
+            lambda line: self._to_editor.write([line]), lambda line: self._to_agent.write([line])
         )
         self._lines = Ordered(self._conversation.from_editor, self._to_agent.write, self._editor_held)
 
@@ -49,11 +47,14 @@ class Proxy:
     async def run(self, given: IO[bytes], said: IO[bytes]) -> int:
         """Serve the editor that writes to `given` and reads `said`; return the agent's exit code, as `Popen` has it.
 
-        Raises `Rejected` (invalid) when the agent cannot be started, or when a stream cannot be served.
+        Raises what `start` raises, and `Rejected` (invalid) when a stream cannot be served.
         """
         for stream in (given, said):
             check_stream(stream)
-        agent = await AgentProcess.start(self._argv)
+        agent = await self._started()
+        if agent is None:
+            await self._conversation.close()
+            return -signal.SIGTERM
         exited = asyncio.create_task(agent.ended(), name="acp-agent")
         exited.add_done_callback(lambda _: self._ending.set())
         try:
@@ -71,6 +72,20 @@ class Proxy:
             await self._conversation.close()
         await self._see_out()
         return code
+
+    async def _started(self) -> Agent | None:
+        """Start the agent; None when an end at once is asked for meanwhile, and then nothing of it is left."""
+        starting = asyncio.ensure_future(self._start())
+        ending = asyncio.create_task(self._ending.wait())
+        await asyncio.wait((starting, ending), return_when=asyncio.FIRST_COMPLETED)
+        ending.cancel()
+        if starting.done():
+            return starting.result()
+        starting.cancel()
+        with suppress(asyncio.CancelledError):
+            agent = await starting
+            await agent.end(urgent=True)
+        return None
 
     async def _see_out(self) -> None:
         """Pass on what the agent has said before its end, as far as the editor takes it."""

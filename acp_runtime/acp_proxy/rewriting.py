@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any
 
 from acp_runtime.wire import acp_client, jsontext
-from acp_runtime.wire.jsonspans import find, items, with_item, with_member, without_items, written
+from acp_runtime.wire.jsonspans import Span, find, items, members, with_item, with_member, without_items, written
 
 
 def with_param_item(line: bytes, name: str, item: Any) -> bytes:
@@ -16,6 +16,23 @@ def with_param_item(line: bytes, name: str, item: Any) -> bytes:
         return written(line, array, [item])
     params = find(line, "params")
     return line if params is None else with_member(line, params, name, [item])
+
+
+def with_param(line: bytes, name: str, value: Any) -> bytes:
+    """Put a value at a member of the params, which is made where there is none."""
+    return _with_value(line, find(line, "params"), name, value)
+
+
+def within_params(line: bytes, name: str, inner: str, value: Any) -> bytes:
+    """Put a value at a member of an object of the params that is there; where it is not, nothing changes."""
+    return _with_value(line, find(line, "params", name), inner, value)
+
+
+def _with_value(line: bytes, mapping: Span | None, name: str, value: Any) -> bytes:
+    if mapping is None or line[mapping[0] : mapping[0] + 1] != b"{":
+        return line
+    spans = [span for each, span in members(line, mapping) if each == name]
+    return written(line, spans[-1], value) if spans else with_member(line, mapping, name, value)
 
 
 def with_meta(line: bytes, name: str, value: Any) -> bytes:

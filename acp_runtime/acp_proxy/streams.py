@@ -92,6 +92,11 @@ class Outgoing(asyncio.BaseProtocol):
             lines.append(b"")
             self._transport.write(b"\n".join(lines))
 
+    def pass_on(self, data: bytes) -> None:
+        """Write bytes as they came. What is written to a side that is gone is dropped."""
+        if self._transport is not None:
+            self._transport.write(data)
+
     async def close(self) -> None:
         """Write what is left, at most for `FLUSH_SECONDS`, and say that this was all. Idempotent."""
         if self._transport is None:

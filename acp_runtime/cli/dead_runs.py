@@ -13,6 +13,7 @@ from typing import Final
 from acp_runtime.config import Config
 from acp_runtime.core.errors import StoreError
 from acp_runtime.manager.launcher import Launcher
+from acp_runtime.manager.work import keep_patch
 from acp_runtime.service import Runtime
 
 BOUND_SECONDS: Final = 60.0
@@ -30,7 +31,9 @@ async def take_up_dead_runs(
 
 async def _take_up(folder: Path, config: Config, launcher: Launcher, parent: str, say: Callable[[str], None]) -> None:
     async with Runtime.open(folder / "store.db", launcher=launcher, config=config) as runtime:
-        left = [view.id for view in await runtime.list_subagents(parent)]
+        # Those that are being stopped too, and those that ended: not all of it may have been done.
+        known = await runtime.list_subagents(parent, ended=True)
+        left = [view.id for view in known if view.exported]
         if left:
             say("an earlier run was killed: saving its work and removing its container")
         saved = [await _saved(runtime, parent, subagent, config, say) for subagent in left]
@@ -43,8 +46,8 @@ async def _saved(runtime: Runtime, parent: str, subagent: str, config: Config, s
         view = await runtime.stop(parent, subagent, reason="the run was killed")
     work = await runtime.work(parent, subagent)
     if work is not None and work.patch:
-        path = config.state_dir / "patches" / f"{view.name}-{view.id}.patch"
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.write_bytes(work.patch)
+        path = keep_patch(config.state_dir, view.name, view.id, work.patch)
         say(f"what the killed run had done is in {path}")
-    return view.confirmed and (work is not None or view.session_id is None)
+    if not view.exported:
+        say(f"its work could not be taken out; it is in the volumes with the label io.acp-subagents.subagent={view.id}")
+    return view.confirmed and view.exported and (work is not None or view.session_id is None)

@@ -46,7 +46,7 @@ def read_request(options: argparse.Namespace, config: Config) -> SpawnRequest:
                 f"--{option} and --unsafe-local exclude each other: without a container nothing is limited"
             )
     _egress(options, config)
-    _model(options, config)
+    check_model(options, config)
     # A run has one task: when its agent dies, the outcome is unknown and nothing is left to go on with.
     limits = replace(config.limits, restarts=0)
     if options.timeout is not None:
@@ -103,11 +103,11 @@ def check_names(options: argparse.Namespace) -> None:
         if value is not None and not pattern.fullmatch(value):
             raise UsageError(f"--{name} {one_line(value, 60)!r} is not a name; allowed are {allowed}")
     for name in ("workspace", "out", "config"):
-        value = getattr(options, name)
-        if value == "":
+        path: str | None = getattr(options, name, None)
+        if path == "":
             raise UsageError(f"--{name} is empty; give a path, or leave the option out")
-        if any(unicodedata.category(char) == "Cc" for char in value or ""):
-            raise UsageError(f"--{name} {one_line(value, 200)!r} holds a control character; rename what it names")
+        if path is not None and any(unicodedata.category(char) == "Cc" for char in path):
+            raise UsageError(f"--{name} {one_line(path, 200)!r} holds a control character; rename what it names")
 
 
 def _seconds(name: str, value: float | None) -> None:
@@ -115,7 +115,8 @@ def _seconds(name: str, value: float | None) -> None:
         raise UsageError(f"{name} is {value:g}; it must be a number of seconds above 0 and at most {YEAR} (a year)")
 
 
-def _model(options: argparse.Namespace, config: Config) -> None:
+def check_model(options: argparse.Namespace, config: Config) -> None:
+    """Refuse a model that cannot be used. Raises `UsageError`, and `Rejected` (unknown_agent)."""
     if options.model_url is not None:
         try:
             Route.parse(options.model_url)

@@ -61,12 +61,7 @@ def _add_run(verbs: "Verbs[Parser]") -> None:
     run.add_argument("--agent", default="opencode", help="agent kind (default: opencode)")
     run.add_argument("--workspace", default=".", metavar="DIR", help="folder to work on (default: .)")
     run.add_argument("--image", help="image to run the agent in; any glibc image (default: built on first use)")
-    model = run.add_argument_group("model")
-    model.add_argument("--model", help="name of the model")
-    model.add_argument(
-        "--model-url", metavar="URL", help="address of the API that the agent speaks, as http(s)://host/v1"
-    )
-    model.add_argument("--model-key", metavar="SOURCE", help=_KEY)
+    _add_model(run.add_argument_group("model"))
     run.add_argument("--permissions", choices=("allow", "deny"), default="allow", help="answer to permission requests")
     _add_sizes(run)
     _add_egress(run)
@@ -85,6 +80,14 @@ def _add_run(verbs: "Verbs[Parser]") -> None:
         action="store_true",
         help="UNSAFE: run the agent as a process of this machine, without a container (tests and development)",
     )
+
+
+def _add_model(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument("--model", help="name of the model")
+    group.add_argument(
+        "--model-url", metavar="URL", help="address of the API that the agent speaks, as http(s)://host/v1"
+    )
+    group.add_argument("--model-key", metavar="SOURCE", help=_KEY)
 
 
 def _add_sizes(verb: Parser) -> None:
@@ -308,6 +311,12 @@ def _add_acp(verbs: "Verbs[Parser]") -> None:
         metavar="-- COMMAND",
         help="the agent's command; without one, be a link of a conductor's chain",
     )
+    inside = proxy.add_argument_group("sandbox", "an agent in a sandbox of its own, instead of a command")
+    inside.add_argument("--agent", metavar="KIND", help="agent kind, as opencode; it works on a copy of the folder")
+    inside.add_argument("--workspace", default=".", metavar="DIR", help="folder to work on (default: .)")
+    inside.add_argument("--image", help="image to run the agent in; any glibc image (default: built on first use)")
+    _add_model(inside)
+    inside.add_argument("--config", metavar="FILE", help="configuration file")
 
 
 def _add_mcp(verbs: "Verbs[Parser]") -> None:

@@ -28,6 +28,7 @@ from acp_runtime.config import Config, ConfigError, load
 from acp_runtime.core.errors import Rejected, StoreError, SubagentsError
 from acp_runtime.core.model import TaskState
 from acp_runtime.manager.launcher import CheckResult, Launcher, LaunchError
+from acp_runtime.manager.work import keep_patch
 from acp_runtime.places import environment
 from acp_runtime.service import Runtime, SpawnRequest
 from acp_runtime.views import SubagentView
@@ -231,15 +232,13 @@ class _Run:
         """Write the patch to a file that stays, and return its path; None when there is nothing to keep."""
         if result.work is None or not result.work.patch:
             return None
-        path = self._config.state_dir / "patches" / f"{result.view.name}-{result.view.id}.patch"
+        view = result.view
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path.write_bytes(result.work.patch)
+            return keep_patch(self._config.state_dir, view.name, view.id, result.work.patch)
         except OSError as error:
             self._keep_folder = True
-            self._talk.tell(f"{path} cannot be written: {error.strerror}")
-            return self._folder / "work" / f"{result.view.id}.patch"
-        return path
+            self._talk.tell(f"{error.filename} cannot be written: {error.strerror}")
+            return self._folder / "work" / f"{view.id}.patch"
 
     def _tell_lost(self, view: SubagentView) -> None:
         if self._options.unsafe_local:

@@ -30,6 +30,14 @@ def read_work(folder: Path, subagent: str) -> Work | None:
         return None
 
 
+def keep_patch(state_dir: Path, name: str, subagent: str, patch: bytes) -> Path:
+    """Write a patch that nobody else has to a file that stays, and return its path. Raises OSError."""
+    path = state_dir / "patches" / f"{name}-{subagent}.patch"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.write_bytes(patch)
+    return path
+
+
 def delete_work(folder: Path, subagent: str) -> int:
     """Delete what `write_work` kept, or left half-written; return how many bytes that frees."""
     freed = 0

@@ -1,0 +1,94 @@
+"""An editor whose agent runs in a sandbox of ours: what it does stays in there, and comes out as a patch."""
+
+import json
+import signal
+import subprocess
+from typing import Any
+
+import acp
+import pytest
+
+from tests.e2e.stage import Running, Stage, git, on_engine
+
+pytestmark = [pytest.mark.docker, pytest.mark.requirement("D10.56")]
+
+
+class Editor(acp.Client):
+    """The client of the official SDK, which offers its files and its terminal."""
+
+    # ruff: noqa: ARG002 - the SDK passes them by name
+
+    def __init__(self) -> None:
+        self.said = ""
+        self.wrote: list[str] = []
+
+    async def session_update(self, session_id: str, update: Any, **_: Any) -> None:
+        if isinstance(update, acp.schema.AgentMessageChunk) and isinstance(update.content, acp.schema.TextContentBlock):
+            self.said += update.content.text
+
+    async def request_permission(self, session_id: str, tool_call: Any, options: Any, **_: Any) -> Any:
+        chosen = acp.schema.AllowedOutcome(outcome="selected", option_id=options[0].option_id)
+        return acp.schema.RequestPermissionResponse(outcome=chosen)
+
+    async def write_text_file(self, content: str, path: str, session_id: str, **_: Any) -> None:
+        self.wrote.append(path)
+
+
+def words(stage: Stage) -> list[str]:
+    own = ("--config", str(stage.config), "--agent", "scripted", "--workspace", str(stage.repository))
+    return [str(stage.command), "acp", *own]
+
+
+async def test_an_agent_of_an_editor_works_in_a_sandbox_and_its_work_comes_out_as_a_patch(engine_stage: Stage) -> None:
+    stage, editor = engine_stage, Editor()
+    command, *rest = words(stage)
+    async with acp.spawn_agent_process(
+        editor, command, *rest, env=stage.environment, cwd=str(stage.root), transport_kwargs={"stderr": None}
+    ) as (agent, process):
+        stage.pids.append(process.pid)
+        files = acp.schema.FileSystemCapabilities(read_text_file=True, write_text_file=True)
+        offered = acp.schema.ClientCapabilities(fs=files, terminal=True)
+        await agent.initialize(protocol_version=1, client_capabilities=offered)
+        with pytest.raises(acp.RequestError, match="open a folder in it"):
+            await agent.new_session(cwd="/", mcp_servers=[])
+        session = await agent.new_session(cwd=str(stage.repository), mcp_servers=[])
+        out = json.dumps({"sessionId": session.session_id, "path": str(stage.root / "out.txt"), "content": "out"})
+        script = f"[[init]][[write:made.txt|inside]][[ask:allow_once]][[request:fs/write_text_file|{out}]]"
+        done = await agent.prompt(session_id=session.session_id, prompt=[acp.text_block(script)])
+        assert done.stop_reason == "end_turn"
+    for told in ('"terminal": false', '"writeTextFile": false', "chose opt-0", "fs/write_text_file -> -32601"):
+        assert told in editor.said
+    assert editor.wrote == [], "the editor was asked to write a file of this machine"
+    assert not (stage.repository / "made.txt").exists(), "the agent worked on the folder itself"
+    [patch] = stage.patches
+    git(stage.repository, "apply", str(patch))
+    assert (stage.repository / "made.txt").read_text() == "inside"
+    assert on_engine(stage.pids) == []
+    assert list(stage.runs.iterdir()) == []
+
+
+def test_the_next_run_saves_the_work_of_a_sandbox_whose_proxy_was_killed(engine_stage: Stage) -> None:
+    stage = engine_stage
+    killed = stage.popen(words(stage), stdin=subprocess.PIPE)
+    speak(killed, 1, "initialize", {"protocolVersion": 1, "clientCapabilities": {}})
+    speak(killed, 2, "session/new", {"cwd": str(stage.repository), "mcpServers": []})
+    said = map(json.loads, killed.until('"sessionId"', "out").said("out").splitlines())
+    session = next(each["result"]["sessionId"] for each in said if each["id"] == 2)
+    prompt = [{"type": "text", "text": "[[write:half.txt|half]][[hang]]"}]
+    speak(killed, 3, "session/prompt", {"sessionId": session, "prompt": prompt})
+    killed.until('"completed"', "out").signal(signal.SIGKILL)
+    assert killed.end().code == -signal.SIGKILL
+    killed.process.stdin.close()
+    done = stage.run("[[say:next]]", local=False)
+    assert "an earlier run was killed" in done.err
+    [patch] = stage.patches
+    assert str(patch) in done.err
+    git(stage.repository, "apply", str(patch))
+    assert (stage.repository / "half.txt").read_text() == "half"
+    assert on_engine(stage.pids) == []
+
+
+def speak(editor: Running, ident: int, method: str, params: dict[str, Any]) -> None:
+    line = json.dumps({"jsonrpc": "2.0", "id": ident, "method": method, "params": params})
+    editor.process.stdin.write(line.encode() + b"\n")
+    editor.process.stdin.flush()

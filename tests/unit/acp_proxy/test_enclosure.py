@@ -1,0 +1,158 @@
+"""An editor and an agent in a sandbox: what reaches the editor gives the agent nothing of the editor's machine."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acp_runtime.acp_proxy.enclosure import Enclosure
+from acp_runtime.wire.ndjson import Oversized
+
+LONGEST = 10_000
+UPDATE = b'{"jsonrpc": "2.0", "method": "session/update", "params": {"kept": 1.0, "_meta": null}}'
+
+
+class Sides:
+    """What an enclosure said to either side by itself."""
+
+    def __init__(self, workspace: Path, **meta: Any) -> None:
+        self.editor: list[bytes] = []
+        self.agent: list[bytes] = []
+        self.between = Enclosure(
+            self.editor.append, self.agent.append,
+            workspace=str(workspace), inside="/workspace", meta=meta, longest=LONGEST,
+        )  # fmt: skip
+
+    def told(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Return what the agent is told for a request of the editor."""
+        request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        passed = self.between.from_editor(json.dumps(request).encode())
+        assert isinstance(passed, list)
+        [line] = passed
+        return dict(json.loads(line)["params"])
+
+
+@pytest.fixture
+def sides(tmp_path: Path) -> Sides:
+    return Sides(tmp_path)
+
+
+@pytest.mark.requirement("T25")
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"jsonrpc":"2.0","id":7,"method":"fs/write_text_file","params":{"path":"/etc/passwd"}}',
+        b'{"jsonrpc":"2.0","id":"a","method":"terminal/create","params":{"command":"id"}}',
+        b'{"jsonrpc":"2.0","id":7,"method":"_vendor/run","params":{}}',
+    ],
+)
+def test_what_an_editor_would_do_on_its_machine_is_refused_to_the_agent(sides: Sides, line: bytes) -> None:
+    assert sides.between.from_agent(line) == []
+    [refused] = map(json.loads, sides.agent)
+    assert (refused["id"], refused["error"]["code"]) == (json.loads(line)["id"], -32601)
+
+
+@pytest.mark.requirement("T25")
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"jsonrpc":"2.0","id":7,"method":"fs/write_text_file","method":"session/update","params":{}}',
+        b'{"jsonrpc":"2.0","id":7,"m\\u0065thod":"terminal/create","method":"session/update","params":{}}',
+        b'{"jsonrpc":"2.0","id":7,"Method":"fs/write_text_file","method":"session/update","params":{}}',
+        b'{"jsonrpc":"2.0","id":7,"METHOD":"fs/write_text_file","result":{}}',
+        b'{"jsonrpc":"2.0","id":7,"method":"session/update","result":{}}',
+        b'[{"jsonrpc":"2.0","id":7,"method":"fs/write_text_file","params":{}}]',
+        b'{"jsonrpc":"2.0","id":7,"method":["session/update"]}',
+        b'{"jsonrpc":"2.0","id":7}',
+        b'{"jsonrpc":"2.0","id":7,"method":"fs/write_text_file",}',
+        b"no JSON",
+        b"",
+    ],
+)
+def test_what_parsers_may_read_in_two_ways_does_not_reach_the_editor(sides: Sides, line: bytes) -> None:
+    assert sides.between.from_agent(line) == []
+
+
+@pytest.mark.requirement("T25")
+def test_a_login_by_a_command_of_the_agents_choice_is_not_offered(sides: Sides) -> None:
+    own = {"id": "key", "name": "Key", "description": "d"}
+    logins = [
+        {**own, "_meta": {"terminal-auth": {"command": "sh", "args": ["-c", "id"]}}},
+        {"id": "t", "name": "T", "type": "terminal", "args": ["x"]},
+        {"id": "e", "name": "E", "type": "env_var"},
+        "none",
+    ]
+    answer = {"jsonrpc": "2.0", "id": 1, "result": {"protocolVersion": 1, "authMethods": logins}}
+    [line] = sides.between.from_agent(json.dumps(answer).encode())
+    assert json.loads(line)["result"] == {"protocolVersion": 1, "authMethods": [own]}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        UPDATE,
+        b'{"jsonrpc":"2.0","id":1,"result":{"big":123456789012345678901234567890}}',
+        b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"x"}}',
+        b'{"jsonrpc":"2.0","id":3,"method":"session/request_permission","params":{"options":[]}}',
+        b'{"jsonrpc":"2.0","id":3,"method":"elicitation/create","params":{}}',
+        b'{"jsonrpc":"2.0","method":"$/cancel_request","params":{"requestId":3}}',
+    ],
+)
+def test_what_an_agent_says_to_its_editor_is_passed_on_as_it_came(sides: Sides, line: bytes) -> None:
+    assert sides.between.from_agent(line) == [line]
+
+
+def test_the_editors_files_and_terminal_are_not_offered(sides: Sides) -> None:
+    offered = {"fs": {"readTextFile": True, "writeTextFile": True}, "terminal": True, "kept": None}
+    told = sides.told("initialize", {"protocolVersion": 1, "clientCapabilities": offered})
+    assert told["clientCapabilities"] == {
+        "fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False, "kept": None,
+    }  # fmt: skip
+    assert sides.told("initialize", {"protocolVersion": 1}) == {"protocolVersion": 1}
+
+
+def test_a_folder_of_the_editor_is_named_as_the_sandbox_has_it(sides: Sides, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "below")
+    for given, inside in (
+        ("", "/workspace"),
+        ("below/deep", "/workspace/below/deep"),
+        ("link/x", "/workspace/below/x"),
+    ):
+        servers = [{"name": "mine", "command": "/usr/bin/mine"}]
+        told = sides.told("session/new", {"cwd": str(tmp_path / given), "mcpServers": servers})
+        assert told == {"cwd": inside, "mcpServers": []}
+    assert sides.told("session/list", {"cwd": str(tmp_path)}) == {"cwd": "/workspace"}
+    assert sides.told("session/load", {"cwd": str(tmp_path), "sessionId": "s", "additionalDirectories": ["/x"]}) == {
+        "cwd": "/workspace", "sessionId": "s", "additionalDirectories": [],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("beside", ["..", "/", "/workspace", "../other"])
+def test_a_session_in_another_folder_is_refused(sides: Sides, tmp_path: Path, beside: str) -> None:
+    params = {"cwd": str(tmp_path / beside), "mcpServers": []}
+    line = json.dumps({"jsonrpc": "2.0", "id": 9, "method": "session/new", "params": params}).encode()
+    assert sides.between.from_editor(line) == []
+    [refused] = map(json.loads, sides.editor)
+    assert (refused["id"], refused["error"]["code"]) == (9, -32602)
+    assert "open a folder in it" in refused["error"]["message"]
+
+
+def test_an_agent_kind_has_its_settings_also_where_the_editor_has_some(tmp_path: Path) -> None:
+    sides = Sides(tmp_path, own={"disallowed": ["x"]})
+    params = {"cwd": str(tmp_path), "mcpServers": [], "_meta": {"own": {}, "editors": 1}}
+    assert sides.told("session/new", params)["_meta"] == {"own": {"disallowed": ["x"]}, "editors": 1}
+
+
+def test_lines_that_are_too_long_are_answered_to_who_waits(sides: Sides) -> None:
+    request = b'{"jsonrpc":"2.0","id":4,"method":"session/prompt","params":"' + b"x" * LONGEST + b'"}'
+    assert sides.between.from_editor(request) == []
+    assert json.loads(sides.editor[0])["id"] == 4
+    [line] = sides.between.from_agent(Oversized(b'{"jsonrpc":"2.0","id":5,"result":{', 99_999_999))
+    assert json.loads(line)["error"]["code"] == -32603
+    assert sides.between.from_agent(Oversized(b'{"jsonrpc":"2.0","method":"session/update",', 99_999_999)) == []
+
+
+def test_all_else_of_the_editor_is_passed_on_as_it_came(sides: Sides) -> None:
+    for line in (b"no JSON", b'{"jsonrpc":"2.0","id":1.0,"result":null}', UPDATE):
+        assert sides.between.from_editor(line) == [line]
