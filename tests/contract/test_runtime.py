@@ -216,7 +216,6 @@ async def test_a_question_without_a_fitting_option_waits_for_an_answer(place: Pl
 NOT_SERVED = (
     *(f"fs/{verb}_text_file" for verb in ("read", "write")),
     *(f"terminal/{verb}" for verb in ("create", "output", "release", "wait_for_exit", "kill")),
-    "elicitation/create",
     "session/update",
     "mcp/connect",
 )

@@ -46,7 +46,7 @@ async def test_a_one_shot_spawn_answers_with_its_file_and_the_file_tells_it_all(
     }
     assert told["max_duration_at"]
     path = bench.file(told["output_file"])
-    text = await text_with(path, "I begin")
+    text = await text_with(path, "agent_message_chunk: I begin")
     lines = text.splitlines()
     assert lines[0] == f"# Async Delegate {told['name']}"
     assert f"- ID: {told['id']}" in lines
