@@ -53,7 +53,8 @@ def spawn(options: argparse.Namespace) -> int:
         request["result_schema"] = _schema(options.result_schema)
     request["budget"] = asdict(budget_of(options))
     view = Asking(options).call("spawn", request=request)
-    _shown(options, view, f"{view['name']} ({view['id']}) is starting")
+    note = f"; {view['role_note']}" if view["role_note"] else ""
+    _shown(options, view, f"{view['name']} ({view['id']}) is starting{note}")
     return Exit.DONE
 
 
