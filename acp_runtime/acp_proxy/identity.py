@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from acp_runtime.core.errors import Rejected
+from acp_runtime.mcp.clients import PASSED
 from acp_runtime.mcp.identity import parent_name
 
 SERVER_NAME: Final = "subagents"
@@ -16,9 +17,7 @@ UNNAMED_CLIENT: Final = "acp"
 # -P: what stands in the folder of a session is never imported.
 _ARGV: Final = ("-P", "-m", "acp_runtime.cli.main", "mcp")
 # What says where the daemon is. Nothing else of our environment is put into a message: it may hold keys.
-_PASSED: Final = (
-    "HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "SUBAGENTS_CONFIG", "DOCKER_HOST",
-)  # fmt: skip
+_PASSED: Final = ("HOME", *PASSED)
 
 
 def parent_of(client: str, workspace: str, session: str) -> str:

@@ -12,7 +12,7 @@ SERVER: Final = "subagents"
 # Where this user's daemon is found, and the engine. Codex passes on a few variables only, and those that it is told.
 PASSED: Final = (
     "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "SUBAGENTS_CONFIG",
-    "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG",
+    "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH",
 )  # fmt: skip
 # Tools end below 45 s; a client that gives up before would not hear them.
 CALL_SECONDS: Final = 60
