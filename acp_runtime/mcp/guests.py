@@ -3,6 +3,7 @@
 In headers `X-Subagents-NAME`, percent-encoded where they are not ASCII, or in the query of the URL; the header counts.
 """
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -71,8 +72,7 @@ class Guests:
 
     async def close(self) -> None:
         """Wait for what must not be cut, within bounds."""
-        while self._kept:
-            await self._kept.popitem()[1].close()
+        await asyncio.gather(*(each.close() for each in self._kept.values()))
 
 
 def _given(request: Request, name: str) -> str | None:
@@ -84,7 +84,11 @@ def _workspace(given: str | None) -> Path:
     if not given:
         raise Rejected("invalid", "name the folder to work on, in the header X-Subagents-Workspace or as ?workspace=")
     path = Path(given)
-    if not path.is_absolute() or "\0" in given or not path.is_dir():
+    try:
+        found = path.is_absolute() and path.is_dir()
+    except (OSError, ValueError):
+        found = False
+    if not found:
         shown = one_line(given, 200)
         raise Rejected("invalid", f"the workspace {shown} is no folder of this machine; give its whole path")
     return path

@@ -128,6 +128,7 @@ async def test_a_client_that_leaves_in_the_middle_of_a_wait_ends_it_and_is_told_
         ("legacy", {"X-Subagents-Workspace": "repo"}, "is no folder of this machine"),
         ("legacy", {"X-Subagents-Workspace": "/nowhere"}, "is no folder of this machine"),
         ("legacy", {"X-Subagents-Workspace": "/%00"}, "is no folder of this machine"),
+        ("legacy", {"X-Subagents-Workspace": "/" + "x" * 5_000}, "is no folder of this machine"),
         ("legacy", {"X-Subagents-Tools": "all"}, "there is no tool set 'all'"),
         ("legacy", {"X-Subagents-Client": "subagent"}, "is no name for a client"),
         ("legacy", {"X-Subagents-Parent": "operator"}, "is no name for a parent"),
