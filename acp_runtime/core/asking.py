@@ -61,8 +61,8 @@ def ask_parent(draft: Draft, given: AskParent) -> None:
 
 
 def take_answer(draft: Draft, given: TakeAnswer) -> None:
-    """Note that the agent was told an answer. Nothing where it was told before."""
-    if any(each.request_id == given.request_id for each in draft.state.answers):
+    """Note that the agent was told an answer. Nothing where it was told before, or has ended."""
+    if not draft.state.lifecycle.over and any(each.request_id == given.request_id for each in draft.state.answers):
         draft.emit(AnswerTaken(at=draft.now, request_id=given.request_id))
 
 

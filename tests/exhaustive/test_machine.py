@@ -11,7 +11,10 @@ import pytest
 from acp_runtime.core.decide import decide
 from acp_runtime.core.effects import Disband, Halt, Permit
 from acp_runtime.core.events import (
+    AnswerTaken,
     RequestClosed,
+    RequestOpened,
+    ResultReported,
     SubagentRequested,
     TaskEnded,
     TaskQueued,
@@ -22,6 +25,7 @@ from acp_runtime.core.evolve import evolve
 from acp_runtime.core.inputs import (
     AnswerRequest,
     Asked,
+    AskParent,
     DeadlinePassed,
     Halted,
     PromptAnswered,
@@ -135,7 +139,24 @@ def test_no_question_outlives_the_running_of_the_task_that_asked(walk: Walk) -> 
     for state in walk.states.values():
         for request in state.open_requests:
             task = state.task(request.task_id)
+            if request.kind is RequestKind.ASK:  # it is of the agent: its answer may stand before the next prompt
+                assert state.lifecycle in (Lifecycle.READY, Lifecycle.LOST), key(state)
+                continue
             assert request.kind in HOLDING_THE_QUEUE or (task and task.state is TaskState.RUNNING), key(state)
+
+
+def test_an_agent_asks_and_reports_in_its_running_task_alone_and_takes_an_answer_once(walk: Walk) -> None:
+    seen = set()
+    for before, given, events, after in walk.edges:
+        for event in events:
+            if isinstance(event, ResultReported) or (isinstance(event, RequestOpened) and isinstance(given, AskParent)):
+                assert before.active is not None
+                assert before.active.state is TaskState.RUNNING
+                seen.add(type(event))
+            if isinstance(event, AnswerTaken):
+                assert (len(before.answers), after.answers) == (1, ())
+                seen.add(type(event))
+    assert seen == ({ResultReported, RequestOpened, AnswerTaken} if walk.ground.tools else set())
 
 
 @pytest.mark.requirement("D09.32")

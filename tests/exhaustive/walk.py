@@ -20,6 +20,7 @@ from acp_runtime.core.evolve import evolve
 from acp_runtime.core.inputs import (
     AnswerRequest,
     Asked,
+    AskParent,
     CancelTask,
     ChannelClosed,
     Command,
@@ -37,6 +38,7 @@ from acp_runtime.core.inputs import (
     PromptLaid,
     Reattached,
     Refused,
+    ReportResult,
     ResumeSubagent,
     Send,
     SessionReady,
@@ -48,6 +50,7 @@ from acp_runtime.core.inputs import (
     StepBegan,
     StopSubagent,
     SubtreeOver,
+    TakeAnswer,
 )
 from acp_runtime.core.lineage import Lineage, Role
 from acp_runtime.core.logins import AGAIN, GIVE_UP
@@ -79,6 +82,7 @@ class Ground:
     reaches: bool = False
     logs_in: bool = False
     leads: bool = False
+    tools: bool = False
 
     @property
     def limits(self) -> Limits:
@@ -95,6 +99,7 @@ GROUNDS = (
     Ground("egress", retries=1, reaches=True),
     Ground("login", logs_in=True),
     Ground("leading", leads=True),
+    Ground("tools", tools=True),
 )
 
 
@@ -190,8 +195,19 @@ def commands(state: Subagent, ground: Ground) -> Iterator[Input]:
         yield LoginRenewed(request.id)
         yield AnswerRequest(request.id, AGAIN, "parent")
         yield AnswerRequest(request.id, GIVE_UP, "parent")
+    yield from tools(state) if ground.tools else ()
     yield AnswerRequest(f"q{state.attempt}", "continue", "parent")
     yield AnswerRequest(f"q{state.attempt}", "drop", "parent")
+
+
+def tools(state: Subagent) -> Iterator[Input]:
+    """What an agent says by its own tools, and what it is answered; of one question."""
+    if not state.ask_count or state.open_requests:
+        yield AskParent(state.attempt, "Which?", ("red",))
+    if state.ask_count:
+        yield AnswerRequest("a1", "1", "parent")
+        yield TakeAnswer("a1")
+    yield ReportResult(state.attempt, "1")
 
 
 def moves(state: Subagent, ground: Ground) -> Iterator[tuple[Input, int]]:
@@ -211,6 +227,8 @@ def key(state: Subagent) -> tuple[object, ...]:
     more = (*more, tuple(s.outcome for s in state.steers), tuple(t.retries for t in state.tasks))
     more = (*more, state.wish_count, tuple(bool(t.logged_out) for t in state.tasks))
     more = (*more, state.leading)
+    more = (*more, state.ask_count, tuple(a.request_id for a in state.answers))
+    more = (*more, tuple(bool(t.evidence.report) for t in state.tasks))
     stop = (state.stop.reason, state.stop.by, state.stop.failed) if state.stop else None
     more = (*more, tuple(tuple(wish.verdict for wish in task.wishes) for task in state.tasks))
     armed = tuple(name for name, _ in timers(state))
