@@ -131,7 +131,8 @@ class Held:
         return found
 
     def kill(self) -> None:
-        for pid in {*self.processes(), *holders(self.journal)}:
+        # The holder first: it would still tell its client of an agent that ended before it.
+        for pid in dict.fromkeys([*holders(self.journal), *self.processes()]):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
