@@ -45,11 +45,12 @@ class Terms:
 
 def run(terms: Terms) -> None:
     """Serve until standard input ends. Raises `Rejected` (invalid) where the process was not started by a client."""
+    own = parent_name(terms.client, terms.workspace, own_session())
     streams = tuple(_piped(descriptor) for descriptor in (0, 1))
     # Whatever else writes to standard output is heard, and is no message.
     os.dup2(2, 1)
     with ExitStack() as stack:
-        parent = terms.parent or _session(terms, stack)
+        parent = terms.parent or _session(terms, own, stack)
         asyncio.run(_serve(terms, parent, streams[0], streams[1]))
 
 
@@ -65,12 +66,11 @@ def _piped(descriptor: int) -> int:
     return kept
 
 
-def _session(terms: Terms, stack: ExitStack) -> str:
-    """Return the parent that this process is: its host's session where a hook was here, else one of its own.
+def _session(terms: Terms, own: str, stack: ExitStack) -> str:
+    """Return the parent that this process is: its host's session where a hook was here, else `own`.
 
     It says that it is there, for hooks of the same host. A session without hooks is none the worse.
     """
-    own = parent_name(terms.client, terms.workspace, own_session())
     host = host_of(terms.client)
     if host is None:
         return own

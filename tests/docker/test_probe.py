@@ -21,6 +21,7 @@ REPO = Path(__file__).parents[2]
 ALONE = """
 import asyncio, dataclasses, json, os, pathlib, sys
 from sandbox import seccomp
+import sandbox.client
 from sandbox.engine import Engine
 from sandbox.probe import probe
 seccomp.profile()  # read while the checkout, which may be closed to others, can be

@@ -124,7 +124,6 @@ def test_the_operator_sees_the_leaf_below_its_leader_in_top_and_answers_it_by_a_
         terminal.press("a")
         terminal.shows("What ", ": allow_once", ": reject_once")
         terminal.press("Enter")
-        terminal.shows("answered with allow_once")
         ask(site, "wait", leaf, leader)
         assert "chose opt-0" in ask(site, "logs", leaf).stdout
         assert of_permissions(site, leaf) == [("editor", "superseded")]

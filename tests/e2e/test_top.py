@@ -68,7 +68,7 @@ class Terminal:
         os.close(self._fd)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonSite]:
     with daemon_site(tmp_path_factory.mktemp("t", numbered=True)) as site:
         (site.workspace / ".git" / "info").mkdir(exist_ok=True)

@@ -18,7 +18,7 @@ REPO = Path(__file__).parents[2]
 # A process that gives root away, as far as it has it, and then asks.
 AS_NOBODY = """
 import asyncio, os, sys
-import sandbox.engine
+import sandbox.client, sandbox.engine
 from sandbox.errors import EngineDenied
 async def main():
     try:

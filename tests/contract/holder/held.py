@@ -147,7 +147,7 @@ class Held:
 
 
 def holders(wanted: Path) -> list[int]:
-    """Return the processes that have a journal open."""
+    """Return the processes that have a journal open, without the agent of one that is about to be it."""
     found = []
     for descriptors in Path("/proc").glob("[0-9]*/fd"):
         with contextlib.suppress(OSError):
@@ -156,7 +156,13 @@ def holders(wanted: Path) -> list[int]:
                 if wanted in (target, target.parent):
                     found.append(int(descriptors.parent.name))
                     break
-    return found
+    return [pid for pid in found if _parent_of(pid) not in found]
+
+
+def _parent_of(pid: int) -> int | None:
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return None
 
 
 async def ended(pid: int) -> None:

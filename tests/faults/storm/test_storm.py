@@ -16,7 +16,7 @@ from tests.faults.storm.victims import FAULTS, NEEDS_ENGINE, NEEDS_EXEC, NEEDS_R
 
 pytestmark = [pytest.mark.docker, pytest.mark.requirement("D08.11")]
 
-SHORT, SHORT_SEED = 60, 762
+SHORT, SHORT_SEED = 60, 6
 CHANGES = {"runtime-and-manager", "runtime-wipe", "runtime-move", "transport", "model-key", "agent-stdout"}
 MOST = 4  # of these: one comes to nothing where what it is for is not there, and who is not root draws others
 MET = 0.5  # of the faults that are to come at points: a slow machine comes to few of them in their time
