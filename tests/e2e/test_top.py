@@ -22,14 +22,14 @@ class Terminal:
     """A tmux of its own with one pane, in which a command runs."""
 
     def __init__(self, site: DaemonSite, folder: Path, *command: str) -> None:
-        (folder / "tmux.conf").write_text("set-option -g remain-on-exit on\n")
-        self._tmux = ["tmux", "-S", str(folder / "tmux"), "-f", str(folder / "tmux.conf")]
+        self._tmux = ["tmux", "-S", str(folder / "tmux"), "-f", os.devnull]
         self._env = site.env | {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
         self.drawn = folder / "drawn"
         os.mkfifo(self.drawn)
         self._fd = os.open(self.drawn, os.O_RDWR | os.O_NONBLOCK)
-        # Its configuration has it keep a pane whose command has ended.
-        self.tmux("new-session", "-d", "-x", "150", "-y", "45", "-c", str(site.root), *command)
+        # tmux does not always know how a command ended; the shell does.
+        shell = ("sh", "-c", '"$@"; echo "left with $?"; exec cat', "sh")
+        self.tmux("new-session", "-d", "-x", "150", "-y", "45", "-c", str(site.root), *shell, *command)
         self.tmux("pipe-pane", f"cat > {self.drawn}")
 
     def tmux(self, *words: str) -> str:
@@ -58,7 +58,7 @@ class Terminal:
 
     def leaves_with(self, code: int) -> None:
         """See the command end."""
-        self.until(lambda _: self.tmux("display-message", "-p", "#{pane_dead} #{pane_dead_status}") == f"1 {code}\n")
+        self.shows(f"left with {code}")
 
     def shows(self, *words: str) -> str:
         return self.until(lambda screen: all(word in screen for word in words))
