@@ -293,7 +293,7 @@ def _answers(request: RequestView) -> list[_Answer]:
     title = one_line(request.title, 200)
     found = [_Answer(request.id, each.id, f"{title}: {one_line(each.name, 80)}") for each in request.options]
     if request.writing:
-        found.append(_Answer(request.id, None, f"{title}: in words ({one_line(request.writing, 120)})"))
+        found.insert(0, _Answer(request.id, None, f"{title}: in words ({one_line(request.writing, 120)})"))
     return found
 
 

@@ -7,6 +7,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
+from textual.events import Key
 from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 
@@ -51,7 +52,14 @@ class Choice(_Dialog):
     def compose(self) -> ComposeResult:
         with Vertical(classes="box"):
             yield Static(self._title, markup=False)
-            yield OptionList(*(Text(each) for each in self._choices), markup=False)
+            numbered = (f"{number} {each}" for number, each in enumerate(self._choices, 1))
+            yield OptionList(*(Text(each) for each in numbered), markup=False)
+
+    def on_key(self, event: Key) -> None:
+        """Choose by the digit of a line."""
+        if event.character and event.character in "123456789" and int(event.character) <= len(self._choices):
+            event.stop()
+            self.dismiss(str(int(event.character) - 1))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Enter, or a click."""
