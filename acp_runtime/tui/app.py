@@ -66,6 +66,7 @@ class TopApp(App[None]):
         self._following: Following | None = None
         self._drawing = asyncio.Lock()
         self._asking = False
+        self._shown = ""  # whose transcript is drawn
 
     def compose(self) -> ComposeResult:
         yield DataTable(id="agents", cursor_type="row", zebra_stripes=True)
@@ -145,8 +146,6 @@ class TopApp(App[None]):
             self._show("said", _said(self._following))
             if follows:
                 scroll.scroll_end(animate=False)
-
-    _shown = ""
 
     def _show(self, where: str, text: Text) -> None:
         self.query_one(f"#{where}", Static).update(text)

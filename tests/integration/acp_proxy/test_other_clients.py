@@ -3,11 +3,8 @@
 They come from npm's registry, pinned in `tests/acp_clients`; the model behind opencode is scripted, the rest is real.
 """
 
-import hashlib
 import json
 import os
-import platform
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -20,6 +17,7 @@ import pytest
 
 import acp_runtime.session.catalogue
 from acp_runtime.core.roster import NEWS
+from tests import npm
 from tests.agents.scripted_model import ScriptedModel
 from tests.e2e.daemon_site import DaemonSite
 from tests.integration.acp_proxy.conftest import COMMAND
@@ -35,19 +33,7 @@ TOOL = "subagents_{}_background_subagent"
 @pytest.fixture(scope="module")
 def installed() -> Path:
     """Install what the lock pins, once for each lock."""
-    if shutil.which("npm") is None or platform.machine() != "x86_64":
-        pytest.skip("no installer: npm, or no build of opencode for this machine")
-    lock = (CLIENTS / "package-lock.json").read_bytes()
-    folder = TREE / "build" / f"acp-clients-{hashlib.sha256(lock).hexdigest()[:16]}"
-    if not (folder / "done").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(CLIENTS, folder)
-        subprocess.run(
-            ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, check=True, timeout=BOUND
-        )
-        (folder / "done").touch()
-    shutil.copy(CLIENTS / "drive.mjs", folder)
-    return folder
+    return npm.installed(CLIENTS, "acp-clients", driver="drive.mjs", program="opencode")
 
 
 @pytest.fixture(scope="module")

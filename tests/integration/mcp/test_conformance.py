@@ -4,15 +4,12 @@ They come from npm's registry, pinned in `tests/mcp_conformance`; so does the No
 """
 
 import asyncio
-import hashlib
 import os
-import platform
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests import npm
 from tests.integration.mcp.door import Door, door, served, site
 
 __all__ = ["door", "served", "site"]
@@ -27,19 +24,7 @@ BOUND = 240.0
 @pytest.fixture(scope="module")
 def installed() -> Path:
     """Install what the lock pins, once for each lock."""
-    if shutil.which("npm") is None or platform.machine() != "x86_64":
-        pytest.skip("no installer: npm, or no build of Node.js for this machine")
-    lock = (SUITE / "package-lock.json").read_bytes()
-    folder = TREE / "build" / f"mcp-conformance-{hashlib.sha256(lock).hexdigest()[:16]}"
-    if not (folder / "done").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(SUITE, folder)
-        subprocess.run(
-            ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, check=True, timeout=BOUND
-        )
-        (folder / "done").touch()
-    shutil.copy(SUITE / "token.mjs", folder)
-    return folder
+    return npm.installed(SUITE, "mcp-conformance", driver="token.mjs", program="Node.js")
 
 
 async def test_the_published_scenarios_pass_but_for_those_that_are_named_with_a_reason(
