@@ -120,6 +120,8 @@ class Leading:
         except StoreOwned:
             raise
         except (Rejected, StoreError) as error:
+            if isinstance(error, Rejected) and error.kind == "not_running":
+                return  # it was stopped since it was found idle
             log.warning("%s could not be woken, and is tried again: %s", actor.state.id, error)
 
 
