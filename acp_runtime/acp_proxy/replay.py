@@ -4,6 +4,8 @@ A block is recognised exactly (`parse_block`), in one chunk or over several. A c
 until that is decided: by the next chunk of the same message, or by anything else that comes.
 """
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,78 +38,69 @@ class Replay:
     def chunk(self, session: str, line: bytes, text: str) -> list[bytes]:
         """Take a chunk of a user message and return the lines that can be passed on, in order."""
         held = [*self._held.pop(session, ()), _Chunk(line, text)]
-        passed: list[bytes] = []
-        while held:
-            joined = "".join(each.text for each in held)
-            found = _block(joined)
-            if found is None:
-                return passed + self._keep(session, held, joined)
-            cut, held = _without(held, *found)
-            passed += cut
-        return passed
+        joined = "".join(each.text for each in held)
+        begin, at = _beginning(joined), 0
+        passed: list[_Chunk] = []
+        kept: list[_Chunk] = []
+        for each, left in zip(held, _without(held, _blocks(joined)), strict=True):
+            at += len(each.text)
+            if left is not None:
+                (kept if at > begin else passed).append(left)
+        if sum(len(each.text) for each in kept) > MAX_HELD_CHARS or len(kept) > MAX_HELD:
+            passed, kept = passed + kept, []
+        if kept:
+            self._held[session] = kept
+        return [each.line for each in passed]
 
     def flush(self, session: str | None = None) -> list[bytes]:
         """Return what is held, of one session or of all: nothing of it was a block."""
         names = list(self._held) if session is None else [session]
         return [each.line for name in names for each in self._held.pop(name, ())]
 
-    def _keep(self, session: str, held: list[_Chunk], joined: str) -> list[bytes]:
-        """Hold on to the chunks from the one on in which a block may begin; return the lines before."""
-        begin = _beginning(joined)
-        at, count = 0, 0
-        while count < len(held) and at + len(held[count].text) <= begin:
-            at += len(held[count].text)
-            count += 1
-        kept = held[count:]
-        if len(joined) - at > MAX_HELD_CHARS or len(kept) > MAX_HELD:
-            count, kept = len(held), []
-        if kept:
-            self._held[session] = kept
-        return [each.line for each in held[:count]]
 
-
-def _block(text: str) -> tuple[int, int] | None:
-    """Return where the first block of ours stands."""
-    start = text.find(OPEN_TAG)
-    while start >= 0:
-        end = text.find(_END, start)
-        if end < 0:
-            return None
-        end += len(_END)
-        if parse_block(text[start:end]) is not None:
-            return start, end
-        start = text.find(OPEN_TAG, start + 1)
-    return None
+def _blocks(text: str) -> list[tuple[int, int]]:
+    """Return where blocks of ours stand, in order. Each begins with the last tag before its end: none is within one."""
+    found = []
+    at = 0
+    while (end := text.find(_END, at)) >= 0:
+        start = text.rfind(OPEN_TAG, at, end)
+        at = end + len(_END)
+        if start >= 0 and parse_block(text[start:at]) is not None:
+            found.append((start, at))
+    return found
 
 
 def _beginning(text: str) -> int:
     """Return from where on the text may be the beginning of a block, its length when it is none."""
-    start = text.find(OPEN_TAG)
-    while start >= 0:
-        if text.find(_END, start) < 0:
-            return start
-        start = text.find(OPEN_TAG, start + 1)
+    start = text.find(OPEN_TAG, text.rfind(_END) + 1)
+    if start >= 0:
+        return start
     for length in range(min(len(OPEN_TAG) - 1, len(text)), 0, -1):
         if OPEN_TAG.startswith(text[-length:]):
             return len(text) - length
     return len(text)
 
 
-def _without(held: list[_Chunk], start: int, end: int) -> tuple[list[bytes], list[_Chunk]]:
-    """Cut a stretch out of the chunks: return the lines before its end, and what is left of the chunk it ends in."""
-    passed: list[bytes] = []
+def _without(held: list[_Chunk], blocks: list[tuple[int, int]]) -> Iterator[_Chunk | None]:
+    """Yield what is left of each chunk without the blocks, which lie over all of them; None where nothing is."""
     at = 0
-    for index, each in enumerate(held):
-        low, high = max(0, start - at), min(len(each.text), end - at)
-        left = each.text[:low] + each.text[high:] if low < high else each.text
-        line = each.line if left == each.text else _with_text(each.line, left)
-        at += len(each.text)
-        if at >= end:
-            rest = [_Chunk(line, left)] if left else []
-            return passed, [*rest, *held[index + 1 :]]
-        if left:
-            passed.append(line)
-    return passed, []
+    gone = deque(blocks)
+    for each in held:
+        parts: list[str] = []
+        low, end = 0, len(each.text)
+        while gone and gone[0][0] < at + end:
+            start, stop = (place - at for place in gone[0])
+            parts.append(each.text[low : max(low, start)])
+            low = min(stop, end)
+            if stop > end:
+                break
+            gone.popleft()
+        left = "".join((*parts, each.text[low:]))
+        if left == each.text:
+            yield each
+        else:
+            yield _Chunk(_with_text(each.line, left), left) if left else None
+        at += end
 
 
 def _with_text(line: bytes, text: str) -> bytes:

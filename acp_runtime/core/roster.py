@@ -6,6 +6,7 @@ stripped: what a child controls can form neither a tag nor a line of its own.
 """
 
 import re
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -92,19 +93,20 @@ def parse_block(text: str) -> Block | None:
     first, *inner, last = text.split("\n") if "\n" in text else (text, "")
     if first != OPEN_TAG or last != CLOSE_TAG:
         return None
+    rest = deque(inner)
     nudges: list[NudgeLine] = []
     lines: list[RosterLine] = []
-    if inner[:1] == [NEWS]:
-        inner = inner[1:]
-        while inner and (nudge := parse_nudge(inner[0])) is not None:
+    if rest and rest[0] == NEWS:
+        rest.popleft()
+        while rest and (nudge := parse_nudge(rest[0])) is not None:
             nudges.append(nudge)
-            inner = inner[1:]
-    if inner[:1] == [HEADING]:
-        inner = inner[1:]
-        while inner and (line := _parse_line(inner[0])) is not None:
+            rest.popleft()
+    if rest and rest[0] == HEADING:
+        rest.popleft()
+        while rest and (line := _parse_line(rest[0])) is not None:
             lines.append(line)
-            inner = inner[1:]
-    found = _MORE.fullmatch(inner[0]) if inner else None
+            rest.popleft()
+    found = _MORE.fullmatch(rest[0]) if rest else None
     block = Block(tuple(lines), tuple(nudges), int(found[1]) if found else 0)
     return block if render(block) == text else None
 

@@ -1,0 +1,49 @@
+"""What it costs to find our blocks in what an agent tells again; that they are found is in property/test_acp_proxy."""
+
+import json
+
+import pytest
+
+from acp_runtime.acp_proxy.replay import Replay
+from acp_runtime.core.roster import CLOSE_TAG, HEADING, OPEN_TAG, RosterLine, render_block
+from acp_runtime.wire.jsontext import dump
+
+CHILD = RosterLine("bg-1", "one", "idle", "codex", unread=False, purpose="x", started="11-20T12:00Z")
+BLOCK = render_block((CHILD,), ())
+LINE = BLOCK.split("\n")[2]
+
+
+def told(*chunks: str) -> str:
+    """Return what an editor shows of a user message that comes in these chunks."""
+    replay, lines = Replay(), []
+    for chunk in chunks:
+        update = {"sessionUpdate": "user_message_chunk", "content": {"type": "text", "text": chunk}}
+        line = dump({"method": "session/update", "params": {"sessionId": "s", "update": update}})[:-1]
+        lines += replay.chunk("s", line, chunk)
+    lines += replay.flush()
+    return "".join(json.loads(line)["params"]["update"]["content"]["text"] for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"{OPEN_TAG}\n" * 300_000 + f"- \n{CLOSE_TAG}", ...),
+        (f"{OPEN_TAG}\n" * 300_000 + f"\n{CLOSE_TAG}\n{OPEN_TAG}", ...),
+        (f"a{BLOCK}" * 60_000, "a" * 60_000),
+        (f"{OPEN_TAG}\n{HEADING}\n" + f"{LINE}\n" * 150_000 + CLOSE_TAG, ""),
+    ],
+    ids=["tags that open", "tags that open and one more", "blocks", "lines in one block"],
+)
+def test_a_message_full_of_what_a_block_is_made_of_costs_no_more_than_its_length(text: str, shown: str) -> None:
+    """With the square of it each would take minutes: beyond the bound of a test."""
+    assert told(text) == (text if shown is ... else shown)
+
+
+def test_blocks_of_several_chunks_are_taken_out_and_what_stands_between_them_stays() -> None:
+    text = f"one {BLOCK} two {BLOCK}{BLOCK} three {OPEN_TAG} four"
+    for size in (1, 7, len(BLOCK), len(text)):
+        assert told(*(text[at : at + size] for at in range(0, len(text), size))) == f"one  two  three {OPEN_TAG} four"
+
+
+def test_of_two_tags_that_open_the_second_begins_the_block() -> None:
+    assert told(f"{OPEN_TAG}\n{BLOCK}") == f"{OPEN_TAG}\n"
