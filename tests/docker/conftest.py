@@ -16,6 +16,7 @@ import pytest
 from sandbox.container import Sandbox
 from sandbox.engine import Engine
 from sandbox.spec import LABEL, SandboxSpec
+from tests.agents.scripted_model import ScriptedModel
 from tests.docker.closure import closure_image
 
 TEST_LABELS = {f"{LABEL}test": "1"}
@@ -67,6 +68,13 @@ def _processes(store: str) -> list[str]:
         except OSError:  # it ended meanwhile, or belongs to somebody else
             continue
     return found
+
+
+@pytest.fixture
+def model() -> Iterator[ScriptedModel]:
+    """What stands behind real agents, served on this machine's loopback."""
+    with ScriptedModel(port=0) as model:
+        yield model
 
 
 @pytest.fixture(scope="session")

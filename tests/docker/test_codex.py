@@ -37,12 +37,6 @@ END
 
 
 @pytest.fixture
-def model() -> Iterator[ScriptedModel]:
-    with ScriptedModel(port=0) as model:
-        yield model
-
-
-@pytest.fixture
 def real(tmp_path: Path, model: ScriptedModel) -> Iterator[RealPlace]:
     yield make_place(tmp_path, model, "codex")
     assert_nothing_left(tmp_path, on_the_engine=True)

@@ -1,7 +1,6 @@
 """Real agents whose sandboxes reach one host: they do their task, reach that host, and ten other places not."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -59,12 +58,6 @@ found = {
 }
 json.dump(found, open("found.json", "w"))
 """
-
-
-@pytest.fixture
-def model() -> Iterator[ScriptedModel]:
-    with ScriptedModel(port=0) as model:
-        yield model
 
 
 def tried(reached: list[Reached], end: str) -> list[tuple[str, str, int, str]]:

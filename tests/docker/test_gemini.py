@@ -16,12 +16,6 @@ pytestmark = [pytest.mark.docker, pytest.mark.real_agent, pytest.mark.timeout(60
 
 
 @pytest.fixture
-def model() -> Iterator[ScriptedModel]:
-    with ScriptedModel(port=0) as model:
-        yield model
-
-
-@pytest.fixture
 def real(tmp_path: Path, model: ScriptedModel) -> Iterator[RealPlace]:
     place = make_place(tmp_path, model, "gemini")
     place.model_url = f"{model.base_url.removesuffix('/v1')}/v1beta"

@@ -99,12 +99,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonSite]:
         yield site
 
 
-@pytest.fixture
-def model() -> Iterator[ScriptedModel]:
-    with ScriptedModel(port=0) as model:
-        yield model
-
-
 class Parent:
     """One host that was set up, and its one session."""
 

@@ -47,12 +47,6 @@ async def assert_joined(runtime: Runtime, view: SubagentView) -> None:
 
 
 @pytest.fixture
-def model() -> Iterator[ScriptedModel]:
-    with ScriptedModel(port=0) as model:
-        yield model
-
-
-@pytest.fixture
 def real(tmp_path: Path, model: ScriptedModel) -> Iterator[RealPlace]:
     yield make_place(tmp_path, model, "opencode")
     assert_nothing_left(tmp_path, on_the_engine=True)

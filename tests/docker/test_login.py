@@ -27,12 +27,6 @@ pytestmark = [pytest.mark.docker, pytest.mark.real_agent, pytest.mark.timeout(60
 
 
 @pytest.fixture
-def model() -> Iterator[ScriptedModel]:
-    with ScriptedModel(port=0) as model:
-        yield model
-
-
-@pytest.fixture
 def provider() -> Iterator[TokenProvider]:
     with TokenProvider() as made:
         yield made

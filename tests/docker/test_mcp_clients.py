@@ -37,12 +37,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonSite]:
         yield site
 
 
-@pytest.fixture
-def model() -> Iterator[ScriptedModel]:
-    with ScriptedModel(port=0) as model:
-        yield model
-
-
 def configure(site: DaemonSite, url: str) -> None:
     """Write what the user of both clients has configured before ours is added: where their model is."""
     home = Path(site.env["HOME"])

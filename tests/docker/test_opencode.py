@@ -24,12 +24,6 @@ pytestmark = [pytest.mark.docker, pytest.mark.real_agent, pytest.mark.timeout(60
 
 
 @pytest.fixture
-def model() -> Iterator[ScriptedModel]:
-    with ScriptedModel(port=0) as model:
-        yield model
-
-
-@pytest.fixture
 def real(tmp_path: Path, model: ScriptedModel) -> Iterator[RealPlace]:
     yield make_place(tmp_path, model, "opencode")
     assert_nothing_left(tmp_path, on_the_engine=True)
