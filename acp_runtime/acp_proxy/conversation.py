@@ -169,6 +169,8 @@ class Conversation:
     async def _with_block(self, key: Key, turn: _Turn, session: str, line: bytes, *, bare: bool) -> list[bytes]:
         """Put our block behind a prompt; a turn of ours gives way first."""
         if turn.courier.yielding:
+            # In this order: an agent whose question is answered first goes on, and may end its turn as if it were done.
+            turn.courier.cancel()
             self._questions.withdraw(session)
             await turn.courier.give_way()
         offer = None if bare else await turn.courier.ledger.offer()

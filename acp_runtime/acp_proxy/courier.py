@@ -94,15 +94,16 @@ class Courier:
         """Whether a turn of ours has to give way first."""
         return self._own_turn is not None
 
-    async def give_way(self) -> None:
-        """End a turn of our own and wait for its end: what it told is told again."""
-        turn = self._own_turn
-        if turn is None:
-            return
+    def cancel(self) -> None:
+        """Cancel the turn of our own."""
         self._agent.notify(AgentMethod.SESSION_CANCEL, acp.session_cancel(self._session))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(YIELD_SECONDS):
-                await asyncio.shield(turn)
+
+    async def give_way(self) -> None:
+        """Wait for the end of a turn of our own that was cancelled: what it told is told again."""
+        if (turn := self._own_turn) is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(YIELD_SECONDS):
+                    await asyncio.shield(turn)
 
     # ---- news
 
