@@ -1,7 +1,6 @@
 """The daemon as the proxy asks it: never started for it, never waited for longer than a call says.
 
-A proxy runs beside its editor for as long as that is open, so it stays light: the synchronous client in a thread, and
-plain JSON values.
+A proxy runs beside its editor for as long as that is open, so it stays light: plain JSON values.
 """
 
 import asyncio
@@ -14,7 +13,7 @@ from urllib.parse import urlencode
 
 from acp_runtime.api.errors import DaemonError, told
 from acp_runtime.api.exchange import Way
-from acp_runtime.api.unix_client import CALL_SECONDS, OK, UnixClient
+from acp_runtime.api.unix_client import CALL_SECONDS, OK, caller_words
 from acp_runtime.api.unix_socket import usual_socket
 from acp_runtime.core.errors import Rejected
 
@@ -29,6 +28,7 @@ class Daemon:
 
     def __init__(self) -> None:
         self._socket = usual_socket()
+        self._way = Way(None, start=False)
         self._told = ""
 
     @property
@@ -38,12 +38,12 @@ class Daemon:
 
     async def call(self, method: str, caller: str | None, seconds: float, **arguments: Any) -> Any:
         """Have a method of the facade called. Raises `Rejected` and `DaemonError`, at the latest after `seconds`."""
-        client = UnixClient(start=False, bound=seconds)
-        try:
-            async with asyncio.timeout(seconds):
-                return await asyncio.to_thread(client.call, method, caller, **arguments)
-        except TimeoutError as error:
-            raise DaemonError("daemon_lost", f"the daemon did not answer within {seconds:g} s") from error
+        who = {} if caller is None else {"caller": caller_words(caller)}
+        body = json.dumps(who | arguments).encode()
+        answer = await self._way.ask("POST", f"/v1/{method}", body, seconds)
+        if answer.status != OK:
+            raise told(answer.status, answer.json())
+        return answer.json()
 
     def failed(self, error: Exception) -> None:
         """Tell the log once that something could not be had; the same again is not told."""
@@ -57,7 +57,7 @@ class Daemon:
         while True:
             if self.there:
                 try:
-                    way = Way(None, start=False).follow(f"/v1/wakeups?{urlencode({'parent': parent})}")
+                    way = self._way.follow(f"/v1/wakeups?{urlencode({'parent': parent})}")
                     async with aclosing(way) as lines:
                         async for line in lines:
                             pause = FIRST_PAUSE
@@ -74,7 +74,7 @@ class Daemon:
             if self.there:
                 try:
                     body = json.dumps({"tick": tick}).encode()
-                    answer = await Way(None, start=False).ask("POST", "/v1/changed", body, CALL_SECONDS)
+                    answer = await self._way.ask("POST", "/v1/changed", body, CALL_SECONDS)
                     if answer.status != OK:
                         raise told(answer.status, answer.json())
                     if answer.tick != tick:

@@ -110,10 +110,8 @@ def caller_words(caller: Caller) -> dict[str, Any]:
     return {"operator": True} if isinstance(caller, Operator) else {"parent": caller}
 
 
-def _ask(
-    connection: socket.socket, verb: str, path: str, body: bytes | None, folder: str | None
-) -> tuple[int, BinaryIO]:
-    """Send a request and return the status and the answer's body, which ends with the connection.
+def request_of(verb: str, path: str, body: bytes | None, folder: str | None) -> bytes:
+    """Return a request.
 
     As HTTP/1.0: nothing is chunked then, and the standard library's client, which takes longer to import than all
     else here, is not needed.
@@ -123,8 +121,15 @@ def _ask(
         f"{FOLDER_HEADER}: {folder or ''}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body or b'')}\r\n\r\n"
     )
+    return head.encode() + (body or b"")
+
+
+def _ask(
+    connection: socket.socket, verb: str, path: str, body: bytes | None, folder: str | None
+) -> tuple[int, BinaryIO]:
+    """Send a request and return the status and the answer's body, which ends with the connection."""
     try:
-        connection.sendall(head.encode() + (body or b""))
+        connection.sendall(request_of(verb, path, body, folder))
         answer = connection.makefile("rb")
     except OSError as error:
         raise lost(error) from error

@@ -78,7 +78,6 @@ async def test_a_refusal_waits_for_the_body_so_that_it_is_read(site: Site, path:
 async def test_both_clients_tell_another_version_as_theirs_to_mend(site: Site, monkeypatch: Any) -> None:
     async with site.daemon():
         monkeypatch.setattr(unix_client, "__version__", "9.9")
-        monkeypatch.setattr("acp_runtime.api.exchange.__version__", "9.9")
         with pytest.raises(DaemonError) as light:
             await asyncio.to_thread(site.client.call, "disk", OPERATOR)
         with pytest.raises(DaemonError) as heavy:
