@@ -278,7 +278,7 @@ class Conversation:
     # ---- lines that are too long
 
     def _too_long(self, line: Oversized) -> list[bytes]:
-        seen = jsontext.peek(line.prefix)
+        seen = jsontext.peek(line.prefix, line.tail)
         log.warning("a line of %d bytes of the editor was not passed on", line.length)
         if "method" in seen.names and is_id(seen.id):
             self._say_editor(refusal(seen.id, acp.ErrorCode.INVALID_REQUEST, too_long(line)))
@@ -286,7 +286,7 @@ class Conversation:
 
     def _too_long_answer(self, line: Oversized) -> list[bytes]:
         """Tell the editor that the answer it waits for was too long; other messages are lost, and that is logged."""
-        seen = jsontext.peek(line.prefix)
+        seen = jsontext.peek(line.prefix, line.tail)
         log.warning("a line of %d bytes of the agent was not passed on", line.length)
         if "method" in seen.names or not is_id(seen.id):
             return []

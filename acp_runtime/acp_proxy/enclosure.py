@@ -66,9 +66,9 @@ class Enclosure:
     def from_editor(self, line: bytes | Oversized) -> Passed:
         """Return what goes to the agent for one line of the editor."""
         if isinstance(line, bytes) and len(line) > self._longest:
-            line = Oversized(line[:1024], len(line))
+            line = Oversized.of(line)
         if isinstance(line, Oversized):
-            seen = jsontext.peek(line.prefix)
+            seen = jsontext.peek(line.prefix, line.tail)
             if "method" in seen.names and is_id(seen.id):
                 self._say_editor(refusal(seen.id, ErrorCode.INVALID_REQUEST, too_long(line)))
             self._tell("a line of the editor was too long for a sandbox")
@@ -143,7 +143,7 @@ class Enclosure:
 
     def _too_long_answer(self, line: Oversized) -> list[bytes]:
         self._tell("a line of the agent was too long")
-        seen = jsontext.peek(line.prefix)
+        seen = jsontext.peek(line.prefix, line.tail)
         if "method" in seen.names or not is_id(seen.id):
             return []
         return [refusal(seen.id, ErrorCode.INTERNAL_ERROR, too_long(line))]

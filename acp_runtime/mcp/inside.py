@@ -20,6 +20,8 @@ from acp_runtime.tools.inside import INSIDE
 
 __all__ = ["serve_inside"]
 
+# A sandbox may have several sessions, and what its agent sends is kept here. A task of a million ASCII characters fits.
+MAX_LINE: Final = 1024 * 1024
 _INITIALIZED: Final = b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n'
 
 
@@ -38,7 +40,7 @@ async def serve_inside(
     if first:
         reader = cast("asyncio.StreamReader", _Reader(reader, first + _INITIALIZED))
         writer = cast("asyncio.StreamWriter", _Writer(writer))
-    await serve(session, reader, writer)
+    await serve(session, reader, writer, max_line=MAX_LINE)
 
 
 class _Silence(Telling):

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from acp_runtime.mcp.server import server_of
 from acp_runtime.mcp.session import Session
 from acp_runtime.wire import jsontext
-from acp_runtime.wire.ndjson import PREFIX_BYTES, LineSplitter, Oversized
+from acp_runtime.wire.ndjson import LineSplitter, Oversized
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +32,15 @@ CHUNK: Final = 65_536
 WRITE_SECONDS: Final = 60.0
 
 
-async def serve(session: Session, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Serve a session until its peer leaves or reads no more; then the session and the writer are closed."""
+async def serve(
+    session: Session, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, max_line: int = MAX_LINE
+) -> None:
+    """Serve a session until its peer leaves or reads no more; then the session and the writer are closed.
+
+    A message of more than `max_line` bytes is refused.
+    """
     try:
-        await _Link(session, reader, writer).run()
+        await _Link(session, reader, writer, max_line).run()
     finally:
         await session.close()
         await _close(writer)
@@ -57,8 +62,11 @@ _Pair: TypeAlias = tuple[MemoryObjectSendStream[T], MemoryObjectReceiveStream[T]
 class _Link:
     """What goes to and fro between the bytes and the SDK's streams."""
 
-    def __init__(self, session: Session, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, session: Session, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, max_line: int
+    ) -> None:
         self._session = session
+        self._max_line = max_line
         self._reader = reader
         self._writer = writer
         self._room = asyncio.Semaphore(MAX_OPEN)
@@ -90,7 +98,7 @@ class _Link:
             log.info("the session of a client ends: %s", str(error) or type(error).__name__)
 
     async def _hear(self, heard: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
-        lines = LineSplitter(MAX_LINE)
+        lines = LineSplitter(self._max_line)
         async with heard:
             while data := await self._reader.read(CHUNK):
                 for line in lines.feed(data):
@@ -98,7 +106,7 @@ class _Link:
 
     async def _take(self, line: bytes | Oversized, send: Callable[[SessionMessage], Awaitable[None]]) -> None:
         try:
-            message = _read(line)
+            message = _read(line, self._max_line)
         except _Refused as refused:
             await self._write(types.JSONRPCError(jsonrpc="2.0", id=refused.ident, error=refused.error))
             return
@@ -136,16 +144,17 @@ class _Refused(Exception):  # noqa: N818 - it is an answer
         self.error = types.ErrorData(code=code, message=sentence)
 
 
-def _read(line: bytes | Oversized) -> types.JSONRPCMessage:
+def _read(line: bytes | Oversized, most: int) -> types.JSONRPCMessage:
     """Return the message that a line is. Raises `_Refused`."""
     if isinstance(line, Oversized):
-        seen = jsontext.peek(line.prefix)
-        sentence = f"a message of {line.length} bytes was not read; at most {MAX_LINE} are allowed"
+        seen = jsontext.peek(line.prefix, line.tail)
+        sentence = f"a message of {line.length} bytes was not read; at most {most} are allowed: put more into a file"
         raise _Refused(types.INVALID_REQUEST, sentence, seen.names, seen.id)
     try:
         jsontext.check(line)
     except jsontext.OverLimitError as error:
-        seen = jsontext.peek(line[:PREFIX_BYTES])
+        lost = Oversized.of(line)
+        seen = jsontext.peek(lost.prefix, lost.tail)
         raise _Refused(types.INVALID_REQUEST, f"the line was not read: {error}", seen.names, seen.id) from error
     with suppress(ValidationError):
         return types.jsonrpc_message_adapter.validate_json(line, by_name=False)

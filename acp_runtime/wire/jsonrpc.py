@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from acp_runtime.wire import jsontext
-from acp_runtime.wire.ndjson import PREFIX_BYTES, Oversized
+from acp_runtime.wire.ndjson import Oversized
 
 MAX_PENDING: Final = 1024
 MAX_BATCH: Final = 1024
@@ -153,13 +153,13 @@ class Peer:
     def receive(self, line: bytes | Oversized) -> list[Message]:
         """Return what one line says: mostly one message, more for a batch, none for an answer nobody waits for."""
         if isinstance(line, Oversized):
-            return self._unread(line.prefix, f"it was {line.length} bytes long, over the cap", line.length)
+            return self._unread(line, f"it was {line.length} bytes long, over the cap")
         if line[:1] not in b"{[" and line.lstrip()[:1] not in b"{[":
             return [self._noise(line, "it is not a JSON object")]
         try:
             value = jsontext.parse(line)
         except jsontext.OverLimitError as error:
-            return self._unread(line, str(error))
+            return self._unread(Oversized.of(line), str(error), kept=True)
         except jsontext.NotJsonError as error:
             return [self._noise(line, str(error))]
         return self._one(value, line) if isinstance(value, dict) else self._batch(value, line)
@@ -208,9 +208,12 @@ class Peer:
             return [Response(ident, message.get("result"), None, method)]
         return [Response(ident, None, _read_error(failure), method)]
 
-    def _unread(self, text: bytes, why: str, length: int | None = None) -> list[Message]:
-        """Tell of a line that is lost: fail the request it answered, if the beginning of the line shows which."""
-        seen = jsontext.peek(text[:PREFIX_BYTES])
+    def _unread(self, line: Oversized, why: str, *, kept: bool = False) -> list[Message]:
+        """Tell of a line that is lost: fail the request it answered, if its beginning or end shows which.
+
+        With `kept` it was not too long, but what it holds was too much.
+        """
+        seen = jsontext.peek(line.prefix, line.tail)
         called = not seen.names.isdisjoint(("method", "params"))
         if not called and _is_id(seen.id):
             ident = _our_id(seen.id)
@@ -219,10 +222,10 @@ class Peer:
                 self.counters.responses += 1
                 error = RpcError(None, f"the response could not be read: {why}")
                 return [Response(ident, None, error, method)]
-        if length is None:
-            return [self._noise(text, why)]
+        if kept:
+            return [self._noise(line.prefix, why)]
         self.counters.skipped += 1
-        return [Skipped(length, _shown(text), seen.id if called and _is_id(seen.id) else None)]
+        return [Skipped(line.length, _shown(line.prefix), seen.id if called and _is_id(seen.id) else None)]
 
     def _count_stray(self, ident: int) -> None:
         if self._first <= ident < self._next:

@@ -7,6 +7,7 @@ of the first sort is lost for good while the second is only noise.
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,12 +16,19 @@ from pydantic_core import from_json, to_json
 MAX_DEPTH: Final = 64
 # An empty list costs 27 times its text in memory; without this bound one line of 16 MiB takes 400 MiB.
 MAX_VALUES: Final = 2**17
+MAX_LAST: Final = 8
 
 # A closing quote is optional so that text with an unterminated string is still read once, not once per quote.
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _TOKEN: Final = re.compile(
     rb"""[ \t\r\n]*+(?: ("(?:[^"\\]++|\\.)*+") | ([{}\[\]:,]) | ([-+.0-9A-Za-z]++)(?=[ \t\r\n,\]}]) )""",
     re.DOTALL | re.VERBOSE,
+)
+# The last member of an object whose end is there, where its value is a scalar. No quote within a string follows a comma
+# bare: seen from an end that is outside of strings, the one before the name opens it.
+_LAST_MEMBER: Final = re.compile(
+    rb""",\s*+("(?:[^"\\]++|\\.)*+")\s*+:\s*+("(?:[^"\\]++|\\.)*+"|[-+.0-9A-Za-z]++)\s*+\Z""",
+    re.DOTALL,
 )
 _TOO_DEEP: Final = f"it is nested deeper than {MAX_DEPTH} levels"
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
@@ -116,7 +124,7 @@ def compact(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What the beginning of an object shows of its top level.
+    """What the beginning of an object, and its end, show of its top level.
 
     `names` are the members whose name is visible, `id` the value of the member "id" when it is a scalar that is
     visible as a whole, else None.
@@ -126,11 +134,11 @@ class Envelope:
     id: Any
 
 
-def peek(prefix: bytes) -> Envelope:
+def peek(prefix: bytes, tail: bytes = b"") -> Envelope:
     """Read the top level of an object of which only the beginning is there; never raises, and sees nothing in a batch.
 
     A member of the same name deeper inside, or inside a string, is not mistaken for one of the top level, and a
-    number that the cut may have shortened is not read.
+    number that the cut may have shortened is not read. With its end, `tail`, the scalars that stand last are seen too.
     """
     if not prefix.lstrip().startswith(b"{"):
         return Envelope(frozenset(), None)
@@ -157,7 +165,24 @@ def peek(prefix: bytes) -> Envelope:
                 ident = json.loads(string or word)
     except ValueError:
         pass
-    return Envelope(frozenset(names), ident)
+    last = _last_members(tail)
+    return Envelope(frozenset(names | last.keys()), last.get("id") if ident is None else ident)
+
+
+def _last_members(tail: bytes) -> dict[str, Any]:
+    """Return the scalar members with which an object ends, some of them where they are many."""
+    found: dict[str, Any] = {}
+    rest = tail.rstrip()
+    if not rest.endswith(b"}"):
+        return found
+    rest = rest[:-1]
+    with suppress(ValueError):
+        for _ in range(MAX_LAST):
+            if (member := _LAST_MEMBER.search(rest)) is None:
+                break
+            found.setdefault(str(json.loads(member[1])), json.loads(member[2]))
+            rest = rest[: member.start()]
+    return found
 
 
 def dump(value: Any) -> bytes:

@@ -1,20 +1,21 @@
 r"""Newline-delimited JSON as lines: bytes in, whole lines out, memory bounded whatever the peer sends.
 
-A line ends at `\n`; one `\r` before it belongs to the ending. A line longer than the cap is not kept: only its first
-4 KiB and its length come out, as an `Oversized`, in the line's place in the order, and reading goes on at the next
-newline. Work is linear in the bytes fed, however they are cut into chunks.
+A line ends at `\n`; one `\r` before it belongs to the ending. A line longer than the cap is not kept: only its
+first and last 4 KiB and its length come out, as an `Oversized`, in the line's place in the order, and reading goes on
+at the next newline. Work is linear in the bytes fed, however they are cut into chunks.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 DEFAULT_CAP: Final = 16 * 1024 * 1024
 PREFIX_BYTES: Final = 4096
+TAIL_BYTES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Oversized:
-    """A line that was longer than the cap and is gone.
+    """A line that was longer than the cap and is gone, but for its beginning and its end.
 
     `length` counts the bytes before the newline, a carriage return included; for the unterminated rest that
     `finish` returns it counts what had arrived.
@@ -22,6 +23,12 @@ class Oversized:
 
     prefix: bytes
     length: int
+    tail: bytes = b""
+
+    @classmethod
+    def of(cls, line: bytes) -> Self:
+        """Return what is kept of a line that is there as a whole."""
+        return cls(line[:PREFIX_BYTES], len(line), line[-TAIL_BYTES:])
 
 
 class LineSplitter:
@@ -38,6 +45,7 @@ class LineSplitter:
         self._cap = cap
         self._fed = start
         self._held = bytearray()
+        self._tail = bytearray()  # of a line over the cap
         self._skipped = 0  # bytes of the current line when it is over the cap, else 0
 
     def feed(self, data: bytes) -> list[bytes | Oversized]:
@@ -84,13 +92,15 @@ class LineSplitter:
     def _hold(self, part: bytes) -> None:
         if self._skipped:
             self._skipped += len(part)
-            missing = PREFIX_BYTES - len(self._held)
-            if missing > 0:
-                self._held += part[:missing]
+            self._held += part[: PREFIX_BYTES - len(self._held)]
+            self._tail += part[-TAIL_BYTES:]
+            if len(self._tail) > 2 * TAIL_BYTES:  # not at each part, which may be a byte
+                del self._tail[:-TAIL_BYTES]
         elif len(self._held) + len(part) <= self._cap:
             self._held += part
         else:
             self._skipped = len(self._held) + len(part)
+            self._tail = self._held[-TAIL_BYTES:] + part[-TAIL_BYTES:]
             del self._held[PREFIX_BYTES:]
             self._held += part[: PREFIX_BYTES - len(self._held)]
 
@@ -98,7 +108,8 @@ class LineSplitter:
         held, self._held = self._held, bytearray()
         skipped, self._skipped = self._skipped, 0
         if skipped:
-            return Oversized(bytes(held), skipped)
+            tail, self._tail = self._tail, bytearray()
+            return Oversized(bytes(held), skipped, bytes(tail[-TAIL_BYTES:]))
         if held.endswith(b"\r"):
             del held[-1]
         return bytes(held)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from acp_runtime.wire import acp
 from acp_runtime.wire.jsonrpc import Noise, Notification, Peer, Request, Response, Skipped
 from acp_runtime.wire.jsontext import dump, peek
-from acp_runtime.wire.ndjson import PREFIX_BYTES, LineSplitter, Oversized
+from acp_runtime.wire.ndjson import LineSplitter, Oversized
 
 KEYS = st.sampled_from(["id", "method", "params", "result", "error", "code", "message", "data", "update", "options"])
 TEXT = st.text(st.characters(exclude_categories=[]), max_size=5)
@@ -40,10 +40,7 @@ def test_lines_do_not_depend_on_how_the_stream_is_cut(stream, sizes, cap):
     splitter = LineSplitter(cap)
     lines = [line for part in cut(stream, sizes) for line in splitter.feed(part)]
     rest = splitter.finish()
-    expected = [
-        Oversized(raw[:PREFIX_BYTES], len(raw)) if len(raw) > cap else raw.removesuffix(b"\r")
-        for raw in stream.split(b"\n")
-    ]
+    expected = [Oversized.of(raw) if len(raw) > cap else raw.removesuffix(b"\r") for raw in stream.split(b"\n")]
     assert lines == [line for line in expected[:-1] if line]
     assert rest == (expected[-1] or None)
 
@@ -52,7 +49,7 @@ def test_lines_do_not_depend_on_how_the_stream_is_cut(stream, sizes, cap):
 def test_no_bytes_make_the_reader_raise(line):
     peer = Peer(0)
     peer.request("m", None)
-    for message in [*peer.receive(line), *peer.receive(Oversized(line, 10**6))]:
+    for message in [*peer.receive(line), *peer.receive(Oversized(line, 10**6, line))]:
         assert isinstance(message, Response | Request | Notification | Noise | Skipped)
 
 
@@ -89,4 +86,12 @@ def test_a_cut_object_shows_the_id_of_its_top_level_or_none(value, length):
     assert peek(line).names == frozenset(value)
     seen = peek(line[:length])
     assert seen.id is None or seen.id == expected
+    assert seen.names <= frozenset(value)
+
+
+@given(st.dictionaries(KEYS, FINITE, max_size=5), st.integers(0, 200))
+def test_the_end_of_a_cut_object_shows_members_of_its_top_level_only(value, length):
+    line = dump(value)
+    seen = peek(b"{", line[length:])
+    assert seen.id is None or seen.id == value.get("id")
     assert seen.names <= frozenset(value)

@@ -77,11 +77,11 @@ def session_of(bench: Bench) -> Session:
 
 
 @asynccontextmanager
-async def linked(bench: Bench) -> AsyncIterator[Link]:
+async def linked(bench: Bench, **bounds: int) -> AsyncIterator[Link]:
     """A connection to a session of the bench's parent; at the end it has left."""
     ours, theirs = socket.socketpair()
     session = session_of(bench)
-    serving = asyncio.create_task(serve(session, *await asyncio.open_unix_connection(sock=ours)))
+    serving = asyncio.create_task(serve(session, *await asyncio.open_unix_connection(sock=ours), **bounds))
     reader, writer = await asyncio.open_unix_connection(sock=theirs)
     link = Link(session, reader, writer, serving)
     try:

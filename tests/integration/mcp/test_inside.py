@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import platform
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -20,6 +21,7 @@ from acp_runtime.core.request import Questions, RequestKind
 from acp_runtime.manager.delivery import prompt_of
 from acp_runtime.manager.local_launcher import LocalLauncher
 from acp_runtime.manager.tools_socket import TOKEN_VARIABLE
+from acp_runtime.mcp.inside import MAX_LINE, serve_inside
 from acp_runtime.service import Runtime
 from acp_runtime.service.inside import Inside
 from acp_runtime.session.catalogue import AgentKind
@@ -189,6 +191,27 @@ async def test_a_program_whose_agent_has_left_looks_for_its_manager_no_more(tmp_
     process.stdin.close()
     async with asyncio.timeout(BOUND):  # half of the time for which it would look for one
         assert await process.wait() == 0
+
+
+@pytest.mark.requirement("T12")
+async def test_a_message_from_a_sandbox_is_refused_beyond_its_own_smaller_bound(bench: Bench) -> None:
+    subagent = await spawned(bench.runtime, bench.ground, "[[tools]]")
+    await settled(bench.runtime, subagent)
+    ours, theirs = socket.socketpair()
+    inside = Inside(bench.runtime._store, bench.runtime._supervisor, subagent, 1, asyncio.Lock())
+    connection = await asyncio.open_unix_connection(sock=ours)
+    serving = asyncio.create_task(serve_inside(bench.runtime, inside, *connection, b""))
+    reader, writer = await asyncio.open_unix_connection(sock=theirs)
+    for length, code in ((MAX_LINE - 100, -32602), (MAX_LINE, -32600)):
+        asked = {"method": "tools/call", "params": {"name": "x" * length}, "jsonrpc": "2.0", "id": length}
+        writer.write(json.dumps(asked).encode() + b"\n")
+        async with asyncio.timeout(BOUND):
+            answer = json.loads(await reader.readline())
+        assert (answer["id"], answer["error"]["code"]) == (length, code)
+    assert "at most 1048576 are allowed: put more into a file" in answer["error"]["message"]
+    writer.close()
+    async with asyncio.timeout(BOUND):
+        await serving
 
 
 async def test_where_nobody_takes_questions_the_agent_is_told_to_go_on_alone(bench: Bench) -> None:

@@ -256,13 +256,17 @@ async def test_what_the_protocol_has_no_place_for_is_an_error_to_who_asked_and_t
 
 
 @pytest.mark.requirement("D10.42")
-async def test_a_message_beyond_the_bound_is_refused_without_being_kept(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("last", [False, True])
+async def test_a_message_beyond_the_bound_is_refused_to_who_asked_without_being_kept(
+    bench: Bench, *, last: bool
 ) -> None:
-    monkeypatch.setattr(streams, "MAX_LINE", 10_000)
-    async with linked(bench) as link:
+    """Clients may write the id of a request behind all else."""
+    line = request(1, "tools/call", name="x" * 20_000)
+    if last:
+        line = json.dumps(dict(reversed(json.loads(line).items()))).encode() + b"\n"
+    async with linked(bench, max_line=10_000) as link:
         await greeted(link)
-        await link.say(request(1, "tools/call", name="x" * 20_000))
+        await link.say(line)
         error = await link.hear()
         assert (error.id, error.error.code) == (1, types.INVALID_REQUEST)
         assert "at most 10000" in error.error.message
@@ -275,6 +279,7 @@ async def test_a_message_of_very_many_values_is_refused_before_it_takes_memory(b
     """Agents speak to this server too, and an empty list costs many times its text."""
     values = b"[" + b"[]," * 200_000 + b"[]]"
     line = request(1, "tools/call", name="list_background_subagents", arguments={"x": 0})
+    line = json.dumps(dict(reversed(json.loads(line).items()))).encode() + b"\n"
     async with linked(bench) as link:
         await greeted(link)
         await link.say(line.replace(b'"x": 0', b'"x": ' + values))

@@ -219,9 +219,11 @@ def test_an_answer_that_cannot_be_read_fails_its_request(peer, value):
     assert peer.pending == 0
 
 
-def test_an_answer_over_the_cap_fails_its_request_and_says_how_long_it_was(peer):
+@pytest.mark.parametrize("last", [False, True])
+def test_an_answer_over_the_cap_fails_its_request_and_says_how_long_it_was(peer, last):
     ident = asked(peer)
-    line = encoded(id=ident, result={"id": 1, "text": "x" * 5000})
+    answer = {"id": ident, "result": {"id": 1, "text": "x" * 5000}}
+    line = encoded(**dict(reversed(answer.items()) if last else answer))
     (oversized,) = LineSplitter(cap=4096).feed(line + b"\n")
     error = RpcError(None, f"the response could not be read: it was {len(line)} bytes long, over the cap")
     assert peer.receive(oversized) == [Response(ident, None, error, "session/prompt")]

@@ -120,6 +120,30 @@ def test_only_the_id_of_the_top_level_is_seen_in_a_cut_object(prefix, ident):
     assert peek(prefix).id == ident
 
 
+@pytest.mark.parametrize(
+    ("tail", "ident", "names"),
+    [
+        (b'xx"}},"id":7}', 7, {"id"}),
+        (b'xx"}} , "jsonrpc" : "2.0" , "id" : "a\\"b" , "method":"m" } \r', 'a"b', {"jsonrpc", "id", "method"}),
+        (b'x","id":7}}', None, set()),
+        (b'x","id":7}]', None, set()),
+        (b'x","id":7', None, set()),
+        (b'x,\\"id\\":7"}', None, set()),
+        (b'x,\\"id":"7"}', None, set()),
+        (b',"id":7,"y":{"z":1}}', None, set()),
+        (b',"id":{"z":1}}', None, set()),
+        (b',"id":7x}', None, set()),
+        (b',"i\xff":7}', None, set()),
+        (b',"id":7,"id":8}', 8, {"id"}),
+        (b',"id":1' + b',"x":1' * 600 + b"}", None, {"x"}),
+        (b"", None, set()),
+    ],
+)
+def test_the_scalars_with_which_an_object_ends_are_seen_in_what_is_left_of_its_end(tail, ident, names):
+    assert peek(b'{"params":{"x":"', tail) == Envelope(frozenset({"params", *names}), ident)
+    assert peek(b'[{"params":{"x":"', tail) == Envelope(frozenset(), None)
+
+
 def test_the_names_of_the_top_level_are_seen_and_no_others():
     assert peek(b'{"id":1,"params":{"method":"x","y":[{"z":1}]},"more":"cut') == Envelope(
         frozenset({"id", "params", "more"}), 1

@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from acp_runtime.wire.ndjson import PREFIX_BYTES, LineSplitter, Oversized
+from acp_runtime.wire.ndjson import PREFIX_BYTES, TAIL_BYTES, LineSplitter, Oversized
 
 MIB = 1024 * 1024
 
@@ -32,15 +32,19 @@ def test_empty_lines_are_dropped():
 
 def test_a_line_of_exactly_the_cap_is_a_line_and_one_byte_more_is_oversized():
     splitter = LineSplitter(cap=5)
-    assert splitter.feed(b"12345\n123456\n12345\n") == [b"12345", Oversized(b"123456", 6), b"12345"]
+    assert splitter.feed(b"12345\n123456\n12345\n") == [b"12345", Oversized(b"123456", 6, b"123456"), b"12345"]
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 1000, 1_000_000])
 def test_a_line_over_the_cap_is_skipped_and_the_next_one_is_read(chunk):
-    stream = b"before\n" + b"x" * 200_000 + b"\nafter\n"
+    stream = b"before\n" + b"x" * 199_000 + b"y" * 1_000 + b"\nafter\n"
     splitter = LineSplitter(cap=100_000)
     lines = [line for at in range(0, len(stream), chunk) for line in splitter.feed(stream[at : at + chunk])]
-    assert lines == [b"before", Oversized(b"x" * PREFIX_BYTES, 200_000), b"after"]
+    assert lines == [
+        b"before",
+        Oversized(b"x" * PREFIX_BYTES, 200_000, b"x" * (TAIL_BYTES - 1_000) + b"y" * 1_000),
+        b"after",
+    ]
 
 
 def test_finish_returns_the_unterminated_rest_and_leaves_the_splitter_empty():
@@ -50,7 +54,7 @@ def test_finish_returns_the_unterminated_rest_and_leaves_the_splitter_empty():
     assert splitter.finish() is None
     splitter.feed(b"y" * 11)
     splitter.feed(b"y" * 9)
-    assert splitter.finish() == Oversized(b"y" * 20, 20)
+    assert splitter.finish() == Oversized(b"y" * 20, 20, b"y" * 20)
     assert splitter.feed(b"next\n") == [b"next"]
 
 
@@ -65,7 +69,7 @@ def test_a_line_of_100_mb_costs_little_more_memory_than_the_cap():
         held, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert line == Oversized(b"z" * PREFIX_BYTES, 1600 * 65_536)
+    assert line == Oversized(b"z" * PREFIX_BYTES, 1600 * 65_536, b"z" * TAIL_BYTES)
     assert peak < 32 * MIB
     assert held < MIB
 
