@@ -20,8 +20,8 @@ from acp_runtime.models.route import Route
 
 __all__ = ["AT_ONCE", "Books", "Recording"]
 
-# Refusals of one account that are written down at once, and each second afterwards: all accounts share the ledger, of
-# which the oldest part goes when it is full.
+# Refusals of one account that are written down at once, and each second afterwards. Of what is old the ledger keeps a
+# share of each subagent: more of them would push out what this one did reach.
 AT_ONCE: Final = 500
 PER_SECOND: Final = 5.0
 _LONGEST_PATH = 512
