@@ -64,7 +64,7 @@ class Courier:
         """Deliver nothing more, acknowledge what was seen, and see that all has ended. Idempotent."""
         self.stop()
         await asyncio.gather(*self._all, return_exceptions=True)
-        await self.ledger.flush()
+        await self.ledger.close()
 
     @property
     def _all(self) -> "list[asyncio.Task[None]]":

@@ -10,7 +10,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any, Final
 
-from acp_runtime.acp_proxy.daemon import Daemon
+from acp_runtime.acp_proxy.daemon import FIRST_PAUSE, LONGEST_PAUSE, Daemon
 from acp_runtime.api.errors import DaemonError
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.roster import Block, parse_block, render
@@ -45,7 +45,7 @@ class Ledger:
         self._shown: set[str] = set()
         self._seen: dict[str, Offer] = {}
         self._roster = ""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._acknowledging: asyncio.Task[None] | None = None
 
     async def offer(self, origin: Origin = Origin.USER) -> Offer | None:
         """Return what is to be shown now, None for nothing; within `OFFER_SECONDS`. Each offer is to be settled."""
@@ -71,9 +71,25 @@ class Ledger:
         self._roster = offer.roster
         if offer.nudges:
             self._seen[offer.token] = offer
-            task = asyncio.create_task(self.flush(), name="acp-commit")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            if self._acknowledging is None or self._acknowledging.done():
+                self._acknowledging = asyncio.create_task(self._acknowledge(), name="acp-commit")
+
+    async def close(self) -> None:
+        """Acknowledge what was seen if that can be done now, and nothing more. Idempotent."""
+        if self._acknowledging is not None:
+            self._acknowledging.cancel()
+            await asyncio.gather(self._acknowledging, return_exceptions=True)
+        await self.flush()
+
+    async def _acknowledge(self) -> None:
+        """Go on until all is acknowledged that was seen: what is not, other doors would tell again in the end."""
+        pause = FIRST_PAUSE
+        while True:
+            await self.flush()
+            if not self._seen:
+                return
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
 
     async def flush(self) -> None:
         """Acknowledge what was seen; what cannot be acknowledged now is tried again, and not shown meanwhile."""

@@ -163,8 +163,8 @@ def test_a_nudge_is_acknowledged_once_when_the_daemon_was_replaced_in_the_middle
     (tmp_path / "go").touch()
     assert stop_reason(at.editor.answer(running)) == "end_turn"
     site.serve()
-    assert at.blocks() == ["[[blocks]]"]
     at.until_states("committed")
+    assert at.blocks() == ["[[blocks]]"]
 
 
 def test_a_daemon_that_is_away_or_stands_still_changes_nothing_for_the_editor(
