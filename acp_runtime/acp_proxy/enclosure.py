@@ -3,23 +3,24 @@
 An editor trusts its agent: it reads and writes files for it, runs its commands, and starts what it names as a login.
 To the agent in a sandbox nothing of that is offered, and what it asks for in spite of that gets no further than here:
 of what agents say, only what is in `_LET_OUT` and answers reach the editor, each a plain message which all parsers
-read alike. The editor's folder is named to the agent as the sandbox has it; the editor's MCP servers, which are of its
-machine, are not named to it at all. All else is passed on as the very bytes.
+read alike, and no address to open among them. The editor's folder, and files of it that a prompt links to, are named to
+the agent as the sandbox has them, and its sessions to the editor as the machine has them; the editor's MCP servers,
+which are of its machine, are not named to the agent at all. All else is passed on as the very bytes.
 """
 
 import logging
-import os
 from collections.abc import Mapping
 from typing import Any, Final
 
 from acp_runtime.acp_proxy.agent import Say
+from acp_runtime.acp_proxy.copied import Copied
 from acp_runtime.acp_proxy.ordered import Passed
 from acp_runtime.acp_proxy.refusal import is_id, parsed, refusal, too_long
-from acp_runtime.acp_proxy.rewriting import with_param, within_params
+from acp_runtime.acp_proxy.rewriting import renamed, with_param, within_params
 from acp_runtime.core.plaintext import one_line
 from acp_runtime.wire import acp, jsontext
 from acp_runtime.wire.acp import AgentMethod, ClientMethod, ErrorCode
-from acp_runtime.wire.jsonspans import find, members
+from acp_runtime.wire.jsonspans import find, members, written
 from acp_runtime.wire.ndjson import Oversized
 
 __all__ = ["Enclosure"]
@@ -32,13 +33,15 @@ _OPENINGS: Final = (AgentMethod.SESSION_NEW, AgentMethod.SESSION_LOAD, AgentMeth
 _LET_OUT: Final = frozenset(
     {
         ClientMethod.SESSION_UPDATE, ClientMethod.SESSION_REQUEST_PERMISSION, ClientMethod.ELICITATION_CREATE,
-        ClientMethod.ELICITATION_COMPLETE, acp.CANCEL_REQUEST,
+        acp.CANCEL_REQUEST,
     }
 )  # fmt: skip
 _MEMBERS: Final = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
 # What an editor does for its agent on its own machine.
 _NOT_OFFERED: Final = {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False}
 _LOGIN: Final = ("id", "name", "description")
+_LINKS: Final = (("uri",), ("resource", "uri"))
+_FOLDERS: Final = (("cwd",),)
 
 
 class Enclosure:
@@ -52,8 +55,7 @@ class Enclosure:
     ) -> None:
         self._say_editor = say_editor
         self._say_agent = say_agent
-        self._workspace = os.path.realpath(workspace)
-        self._inside = inside
+        self._copied = Copied(workspace, inside)
         self._meta = meta
         self._longest = longest
         self._told: set[str] = set()
@@ -76,28 +78,35 @@ class Enclosure:
         message = parsed(line)
         if not isinstance(message, dict) or not isinstance(message.get("params"), dict):
             return [line]
-        method, params = message.get("method"), message["params"]
+        if message.get("method") in _OPENINGS:
+            return self._opening(message.get("id"), message["params"], line)
+        return [self._with_names_of_sandbox(message.get("method"), message["params"], line)]
+
+    def _with_names_of_sandbox(self, method: Any, params: dict[str, Any], line: bytes) -> bytes:
         if method == AgentMethod.INITIALIZE:
-            return [self._without_offers(line)]
-        if method in _OPENINGS:
-            return self._opening(message.get("id"), params, line)
+            return self._without_offers(line)
+        if method == AgentMethod.SESSION_PROMPT:
+            return renamed(line, ("params", "prompt"), _LINKS, self._copied.link)
         if method == AgentMethod.SESSION_LIST and isinstance(params.get("cwd"), str):
-            cwd = self._folder(params["cwd"])
-            return [line if cwd is None else with_param(line, "cwd", cwd)]
-        return [line]
+            cwd = self._copied.inside(params["cwd"])
+            return line if cwd is None else with_param(line, "cwd", cwd)
+        return line
 
     def _without_offers(self, line: bytes) -> bytes:
         for name, value in _NOT_OFFERED.items():
             line = within_params(line, "clientCapabilities", name, value)
-        return line
+        asking = find(line, "params", "clientCapabilities", "elicitation", "url")
+        return line if asking is None else written(line, asking, None)
 
     def _opening(self, ident: Any, params: dict[str, Any], line: bytes) -> list[bytes]:
         given = params.get("cwd")
         if isinstance(given, str):
-            cwd = self._folder(given)
+            cwd = self._copied.inside(given)
             if cwd is None:
                 shown = one_line(given, 200)
-                sentence = f"{shown} is not in {self._workspace}, of which the sandbox has a copy; open a folder in it"
+                sentence = (
+                    f"{shown} is not in {self._copied.workspace}, of which the sandbox has a copy; open a folder in it"
+                )
                 if is_id(ident):
                     self._say_editor(refusal(ident, ErrorCode.INVALID_PARAMS, sentence))
                 return []
@@ -111,14 +120,6 @@ class Enclosure:
             line = with_param(line, "_meta", {**(meta if isinstance(meta, dict) else {}), **self._meta})
         return [line]
 
-    def _folder(self, given: str) -> str | None:
-        """Return a folder of the editor as the sandbox has it, None for one that it has not."""
-        folder = os.path.realpath(given)
-        if folder != self._workspace and not folder.startswith(self._workspace.rstrip("/") + "/"):
-            return None
-        below = os.path.relpath(folder, self._workspace)
-        return self._inside if below == "." else f"{self._inside}/{below}"
-
     # ---- what the agent says
 
     def from_agent(self, line: bytes | Oversized) -> list[bytes]:
@@ -131,8 +132,8 @@ class Enclosure:
             return []
         method, ident = message.get("method"), message.get("id")
         if method is None:
-            return [_with_plain_logins(message, line)]
-        if method in _LET_OUT:
+            return [renamed(_with_plain_logins(message, line), ("result", "sessions"), _FOLDERS, self._copied.outside)]
+        if method in _LET_OUT and not (method == ClientMethod.ELICITATION_CREATE and _names_address(line)):
             return [line]
         shown = one_line(str(method), 60)
         self._tell(f"the agent in its sandbox may not call {shown} of the editor")
@@ -165,6 +166,14 @@ def _is_plain(line: bytes, message: dict[str, Any]) -> bool:
     answers = "result" in message or "error" in message
     known = set(names) <= _MEMBERS and set(names) == set(message) and len(names) == len(message)
     return known and ("method" in message) != answers and isinstance(message.get("method", ""), str)
+
+
+def _names_address(line: bytes) -> bool:
+    """Return whether some parser may find in an elicitation an address that the editor is to open."""
+    span = find(line, "params")
+    given = [] if span is None else [(name.lower(), line[slice(*at)]) for name, at in members(line, span)]
+    modes = [value for name, value in given if name == "mode"]
+    return "url" in [name for name, _ in given] or len(modes) > 1 or any(each != b'"form"' for each in modes)
 
 
 def _with_plain_logins(message: dict[str, Any], line: bytes) -> bytes:

@@ -1,10 +1,20 @@
 """The changes that are made to messages: pieces put into their text, and not a byte else touched."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from acp_runtime.wire import acp_client, jsontext
-from acp_runtime.wire.jsonspans import Span, find, items, members, with_item, with_member, without_items, written
+from acp_runtime.wire.jsonspans import (
+    Span,
+    find,
+    items,
+    members,
+    spliced,
+    with_item,
+    with_member,
+    without_items,
+    written,
+)
 
 
 def with_param_item(line: bytes, name: str, item: Any) -> bytes:
@@ -54,6 +64,19 @@ def without_sessions(line: bytes, gone: Collection[str]) -> bytes:
         return line
     lost = [span for span in items(line, array) if acp_client.read_session(jsontext.parse(line[slice(*span)])) in gone]
     return without_items(line, array, lost)
+
+
+def renamed(
+    line: bytes, path: tuple[str, ...], names: Sequence[tuple[str, ...]], rename: Callable[[Any], str | None]
+) -> bytes:
+    """Give values in the items of the list at a path other ones; `rename` returns None for what stays."""
+    array, changes = find(line, *path), list[tuple[Span, bytes]]()
+    for start, end in () if array is None else items(line, array):
+        item = line[start:end]
+        spans = [span for each in names if (span := find(item, *each)) is not None]
+        found = [(span, rename(jsontext.parse(item[slice(*span)]))) for span in spans]
+        changes += [((start + at, start + to), jsontext.dump(new)[:-1]) for (at, to), new in found if new is not None]
+    return spliced(line, changes) if changes else line
 
 
 def block_of(text: str) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import IO, Final
 
 from acp_runtime.acp_proxy.bridge import Bridge
-from acp_runtime.acp_proxy.process import LEAVE_SECONDS
 from acp_runtime.clock import Clock, SystemClock
 from acp_runtime.config import Config
 from acp_runtime.core.budget import Allowance, Scope
@@ -40,6 +39,8 @@ log = logging.getLogger(__name__)
 
 ATTEMPT: Final = 1
 FATE_SECONDS: Final = 5.0
+# Of what agents do before they end nothing is kept but files, and editors do not wait for long: some kill us after 2 s.
+LEAVE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,17 @@
 """An editor whose agent runs in a sandbox of ours: what it does stays in there, and comes out as a patch."""
 
+import asyncio
 import json
 import signal
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import acp
 import pytest
 
+from tests.agents.scripted_model import ScriptedModel, call
 from tests.e2e.stage import Running, Stage, git, on_engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.requirement("D10.56")]
@@ -21,12 +25,16 @@ class Editor(acp.Client):
     def __init__(self) -> None:
         self.said = ""
         self.wrote: list[str] = []
+        self.asked: list[str] = []
+        self.speaks = asyncio.Event()
 
     async def session_update(self, session_id: str, update: Any, **_: Any) -> None:
         if isinstance(update, acp.schema.AgentMessageChunk) and isinstance(update.content, acp.schema.TextContentBlock):
             self.said += update.content.text
+            self.speaks.set()
 
     async def request_permission(self, session_id: str, tool_call: Any, options: Any, **_: Any) -> Any:
+        self.asked.append(tool_call.tool_call_id)
         chosen = acp.schema.AllowedOutcome(outcome="selected", option_id=options[0].option_id)
         return acp.schema.RequestPermissionResponse(outcome=chosen)
 
@@ -34,21 +42,28 @@ class Editor(acp.Client):
         self.wrote.append(path)
 
 
-def words(stage: Stage) -> list[str]:
-    own = ("--config", str(stage.config), "--agent", "scripted", "--workspace", str(stage.repository))
+def words(stage: Stage, agent: str = "scripted") -> list[str]:
+    own = ("--config", str(stage.config), "--agent", agent, "--workspace", str(stage.repository))
     return [str(stage.command), "acp", *own]
 
 
-async def test_an_agent_of_an_editor_works_in_a_sandbox_and_its_work_comes_out_as_a_patch(engine_stage: Stage) -> None:
-    stage, editor = engine_stage, Editor()
-    command, *rest = words(stage)
+@asynccontextmanager
+async def seated(stage: Stage, editor: Editor, *argv: str, **env: str) -> AsyncIterator[Any]:
+    """Start the proxy for an editor that offers all that it has; give what speaks with the agent."""
+    command, *rest = argv
     async with acp.spawn_agent_process(
-        editor, command, *rest, env=stage.environment, cwd=str(stage.root), transport_kwargs={"stderr": None}
+        editor, command, *rest, env=stage.environment | env, cwd=str(stage.root), transport_kwargs={"stderr": None}
     ) as (agent, process):
         stage.pids.append(process.pid)
         files = acp.schema.FileSystemCapabilities(read_text_file=True, write_text_file=True)
         offered = acp.schema.ClientCapabilities(fs=files, terminal=True)
         await agent.initialize(protocol_version=1, client_capabilities=offered)
+        yield agent
+
+
+async def test_an_agent_of_an_editor_works_in_a_sandbox_and_its_work_comes_out_as_a_patch(engine_stage: Stage) -> None:
+    stage, editor = engine_stage, Editor()
+    async with seated(stage, editor, *words(stage)) as agent:
         with pytest.raises(acp.RequestError, match="open a folder in it"):
             await agent.new_session(cwd="/", mcp_servers=[])
         session = await agent.new_session(cwd=str(stage.repository), mcp_servers=[])
@@ -65,6 +80,53 @@ async def test_an_agent_of_an_editor_works_in_a_sandbox_and_its_work_comes_out_a
     assert (stage.repository / "made.txt").read_text() == "inside"
     assert on_engine(stage.pids) == []
     assert list(stage.runs.iterdir()) == []
+
+
+@pytest.mark.real_agent
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", ["opencode", pytest.param("codex", marks=pytest.mark.long)])
+async def test_a_real_agent_in_a_sandbox_reads_what_is_linked_to_and_loads_what_it_lists(
+    engine_stage: Stage, kind: str
+) -> None:
+    stage, editor = engine_stage, Editor()
+    (stage.repository / "note.txt").write_text("a note of the editor's")
+    link = acp.resource_link_block("note.txt", f"file://{stage.repository}/note.txt")
+    with ScriptedModel(port=0) as model:
+        way = ("--model", "scripted", "--model-url", model.base_url, "--model-key", "env:MODEL_KEY")
+        async with seated(stage, editor, *words(stage, kind), *way, MODEL_KEY="canary") as agent:
+            opened = await agent.new_session(cwd=str(stage.repository), mcp_servers=[])
+            session, script = opened.session_id, "[[shell:cp note.txt made.txt]][[text:All done.]]"
+            done = await agent.prompt(session_id=session, prompt=[acp.text_block(script), link])
+            assert (done.stop_reason, editor.said.endswith("All done.")) == ("end_turn", True)
+            told = b"a note of the editor" if kind == "opencode" else b"file:///workspace/note.txt"
+            assert told in model.requests[-1].body, "it was not led to the file"
+            [listed] = (await agent.list_sessions(cwd=str(stage.repository))).sessions
+            assert (listed.session_id, listed.cwd) == (session, str(stage.repository))
+            await agent.load_session(cwd=listed.cwd, session_id=session, mcp_servers=[])
+            editor.speaks.clear()
+            running = asyncio.create_task(
+                agent.prompt(session_id=session, prompt=[acp.text_block("[[stream:100000|20]]")])
+            )
+            async with asyncio.timeout(60):
+                await editor.speaks.wait()
+                await agent.cancel(session_id=session)
+                assert (await running).stop_reason == "cancelled"
+            if kind == "codex":
+                await answers_codex(agent, session, editor)
+    [patch] = stage.patches
+    git(stage.repository, "apply", str(patch))
+    assert (stage.repository / "made.txt").read_text() == "a note of the editor's"
+    assert editor.wrote == []
+
+
+async def answers_codex(agent: Any, session: str, editor: Editor) -> None:
+    """Have it ask for a permission, which it does in its modes that have a sandbox of its own."""
+    await agent.set_session_mode(session_id=session, mode_id="read-only")
+    how = {"sandbox_permissions": "require_escalated", "justification": "to see who may"}
+    script = call("exec_command", cmd="echo allowed > allowed.txt; cat allowed.txt", **how)
+    await agent.prompt(session_id=session, prompt=[acp.text_block(f"{script}[[text:{{{{1}}}}]]")])
+    assert len(editor.asked) == 1
+    assert "allowed" in editor.said
 
 
 def test_the_next_run_saves_the_work_of_a_sandbox_whose_proxy_was_killed(engine_stage: Stage) -> None:

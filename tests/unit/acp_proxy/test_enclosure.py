@@ -45,6 +45,10 @@ def sides(tmp_path: Path) -> Sides:
         b'{"jsonrpc":"2.0","id":7,"method":"fs/write_text_file","params":{"path":"/etc/passwd"}}',
         b'{"jsonrpc":"2.0","id":"a","method":"terminal/create","params":{"command":"id"}}',
         b'{"jsonrpc":"2.0","id":7,"method":"_vendor/run","params":{}}',
+        b'{"jsonrpc":"2.0","id":7,"method":"elicitation/create","params":{"mode":"url","url":"https://x.invalid/"}}',
+        b'{"jsonrpc":"2.0","id":7,"method":"elicitation/create","params":{"mode":"url","mode":"form"}}',
+        b'{"jsonrpc":"2.0","id":7,"method":"elicitation/create","params":{"mode":"form","Url":"https://x.invalid/"}}',
+        b'{"jsonrpc":"2.0","id":7,"method":"elicitation/complete","params":{}}',
     ],
 )
 def test_what_an_editor_would_do_on_its_machine_is_refused_to_the_agent(sides: Sides, line: bytes) -> None:
@@ -95,7 +99,7 @@ def test_a_login_by_a_command_of_the_agents_choice_is_not_offered(sides: Sides) 
         b'{"jsonrpc":"2.0","id":1,"result":{"big":123456789012345678901234567890}}',
         b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"x"}}',
         b'{"jsonrpc":"2.0","id":3,"method":"session/request_permission","params":{"options":[]}}',
-        b'{"jsonrpc":"2.0","id":3,"method":"elicitation/create","params":{}}',
+        b'{"jsonrpc":"2.0","id":3,"method":"elicitation/create","params":{"mode":"form","message":"url"}}',
         b'{"jsonrpc":"2.0","method":"$/cancel_request","params":{"requestId":3}}',
     ],
 )
@@ -103,12 +107,12 @@ def test_what_an_agent_says_to_its_editor_is_passed_on_as_it_came(sides: Sides, 
     assert sides.between.from_agent(line) == [line]
 
 
-def test_the_editors_files_and_terminal_are_not_offered(sides: Sides) -> None:
-    offered = {"fs": {"readTextFile": True, "writeTextFile": True}, "terminal": True, "kept": None}
+def test_the_editors_files_terminal_and_browser_are_not_offered(sides: Sides) -> None:
+    files, asking = {"readTextFile": True, "writeTextFile": True}, {"form": {}, "url": {}}
+    offered = {"fs": files, "terminal": True, "elicitation": asking, "kept": None}
     told = sides.told("initialize", {"protocolVersion": 1, "clientCapabilities": offered})
-    assert told["clientCapabilities"] == {
-        "fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False, "kept": None,
-    }  # fmt: skip
+    files, asking = {"readTextFile": False, "writeTextFile": False}, {"form": {}, "url": None}
+    assert told["clientCapabilities"] == {"fs": files, "terminal": False, "elicitation": asking, "kept": None}
     assert sides.told("initialize", {"protocolVersion": 1}) == {"protocolVersion": 1}
 
 
@@ -128,7 +132,42 @@ def test_a_folder_of_the_editor_is_named_as_the_sandbox_has_it(sides: Sides, tmp
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("beside", ["..", "/", "/workspace", "../other"])
+def test_a_file_that_a_prompt_links_to_is_named_as_the_sandbox_has_it(sides: Sides, tmp_path: Path) -> None:
+    here = f"file://{tmp_path}"
+    for given, inside in (
+        (f"{here}/a.py", "file:///workspace/a.py"),
+        (f"{here}/a%20b/%C3%A9.py#L10:20", "file:///workspace/a%20b/%C3%A9.py#L10:20"),
+        (f"file://localhost{tmp_path}/./x/../a.py", "file:///workspace/a.py"),
+        (here, "file:///workspace"),
+    ):
+        blocks = [
+            {"type": "resource_link", "uri": given},
+            {"type": "resource", "resource": {"uri": given, "text": "x"}},
+        ]
+        told = sides.told("session/prompt", {"sessionId": "s", "prompt": blocks})
+        assert [told["prompt"][0]["uri"], told["prompt"][1]["resource"]["uri"]] == [inside, inside]
+
+
+@pytest.mark.parametrize(
+    "uri", ["file:///etc/passwd", "file:///workspace/a", "zed:///x", "https://x/y", "file://[x", "file:///%00", 7, None]
+)
+def test_what_a_prompt_links_to_elsewhere_stays(sides: Sides, tmp_path: Path, uri: Any) -> None:
+    given = [{"type": "resource_link", "uri": uri}, {"type": "text", "text": f"file://{tmp_path}/a", "x": 1.0}, "none"]
+    line = json.dumps({"id": 1, "method": "session/prompt", "params": {"prompt": given}}).encode()
+    assert sides.between.from_editor(line) == [line]
+
+
+def test_sessions_that_an_agent_lists_are_in_folders_of_the_editor(sides: Sides, tmp_path: Path) -> None:
+    inside = ["/workspace", "/workspace/below/./deep", "/workspaces", "/workspace/../etc", "/tmp", 7]
+    outside = [str(tmp_path), f"{tmp_path}/below/deep", *inside[2:]]
+    listed = {"sessions": [{"sessionId": str(number), "cwd": each} for number, each in enumerate(inside)]}
+    [line] = sides.between.from_agent(json.dumps({"jsonrpc": "2.0", "id": 1, "result": listed}).encode())
+    assert [each["cwd"] for each in json.loads(line)["result"]["sessions"]] == outside
+    told = sides.told("session/load", {"cwd": outside[1], "sessionId": "1"})
+    assert told["cwd"] == "/workspace/below/deep", "so that the editor can load it"
+
+
+@pytest.mark.parametrize("beside", ["..", "/", "/workspace", "../other", "x\0y"])
 def test_a_session_in_another_folder_is_refused(sides: Sides, tmp_path: Path, beside: str) -> None:
     params = {"cwd": str(tmp_path / beside), "mcpServers": []}
     line = json.dumps({"jsonrpc": "2.0", "id": 9, "method": "session/new", "params": params}).encode()
