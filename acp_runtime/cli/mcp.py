@@ -1,21 +1,25 @@
 """`subagents mcp`: the MCP server that a client starts for its session; and the client's configuration that says so."""
 
 import argparse
+import gc
 import shlex
-from typing import Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 from acp_runtime.callers import admitted
 from acp_runtime.cli.client_file import carry_out, folder, program, unknown_client
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.talk import Talk
-from acp_runtime.config import ConfigError, load
 from acp_runtime.core.errors import Rejected
 from acp_runtime.hooks.hosts import HOSTS
 from acp_runtime.mcp import config_file
 from acp_runtime.mcp.clients import CLIENTS
 from acp_runtime.mcp.server_entry import ServerEntry
 from acp_runtime.places import environment, runtime_dir
-from acp_runtime.tools import TOOLSETS, Limits
+
+if TYPE_CHECKING:
+    from acp_runtime.tools import Limits
 
 DEFAULT_SETS: Final = "background"
 
@@ -24,24 +28,42 @@ def mcp(options: argparse.Namespace) -> int:
     """Serve on standard input and output until the client leaves; or write its configuration."""
     if options.what is not None:
         return _configure(options)
-    from acp_runtime.cli.mcp_process import Terms, run  # noqa: PLC0415 - a wrong command line is told at once
+    with _loading():
+        from acp_runtime.cli.mcp_process import Terms, run  # noqa: PLC0415 - a wrong command line is told at once
 
-    talk = Talk()
-    talk.log()
-    terms = Terms(
-        client=options.client,
-        workspace=folder(options.workspace),
-        sets=_sets(options.tools),
-        parent=None if options.parent is None else admitted(options.parent),
-        runtime_dir=runtime_dir(environment()),
-        limits=_limits(talk),
-    )
+        talk = Talk()
+        talk.log()
+        terms = Terms(
+            client=options.client,
+            workspace=folder(options.workspace),
+            sets=_sets(options.tools),
+            parent=None if options.parent is None else admitted(options.parent),
+            runtime_dir=runtime_dir(environment()),
+            limits=_limits(talk),
+        )
     run(terms)
     return Exit.DONE
 
 
-def _limits(talk: Talk) -> Limits | None:
+@contextmanager
+def _loading() -> Iterator[None]:
+    """Look for no garbage inside the block, nor ever among what was made in it.
+
+    A client waits for its server at each start, and a seventh of that was to look through what is loaded, which stays.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _limits(talk: Talk) -> "Limits | None":
     """Return what the configuration allows a parent; a mistake in it is the daemon's to refuse, and told here too."""
+    from acp_runtime.config import ConfigError, load  # noqa: PLC0415 - loaded in the block above
+    from acp_runtime.tools import Limits  # noqa: PLC0415
+
     try:
         return Limits.of(load(None, environment()))
     except ConfigError as error:
@@ -71,6 +93,8 @@ def _configure(options: argparse.Namespace) -> int:
 
 def _sets(given: str) -> tuple[str, ...]:
     """Return the names of tool sets in a list with commas. Raises `Rejected` (invalid)."""
+    from acp_runtime.tools import TOOLSETS  # noqa: PLC0415
+
     names = tuple(dict.fromkeys(name.strip() for name in given.split(",")))
     if unknown := [name for name in names if name not in TOOLSETS]:
         raise Rejected("invalid", f"there is no tool set {unknown[0]!r}; there are: {', '.join(TOOLSETS)}")
