@@ -7,7 +7,7 @@ from acp_runtime.cli.client_file import carry_out, folder, program, unknown_clie
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.talk import Talk
 from acp_runtime.core.errors import Rejected
-from acp_runtime.hooks.hosts import LONGEST
+from acp_runtime.hooks.bound import LONGEST
 from acp_runtime.hooks.settings import SETTINGS, HookEntries
 from acp_runtime.mcp import config_file
 from acp_runtime.places import environment

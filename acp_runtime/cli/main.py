@@ -3,23 +3,29 @@
 Standard output carries data only; everything said to a person goes to standard error.
 """
 
-import argparse
+import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 from acp_runtime import __version__
 from acp_runtime.cli.codes import Exit
-from acp_runtime.cli.parser import build_parser
 from acp_runtime.cli.stdout import OutputError, discard, flush, prepare, write
 from acp_runtime.core.plaintext import one_line
+
+if TYPE_CHECKING:
+    import argparse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["hook"] and words[1:2] not in [[word] for word in ("install", "uninstall", "--help")]:
+        _hook(words[1:])
     prepare()
     try:
         try:
-            return _main(argv)
+            return _main(words)
         finally:
             flush()
     except KeyboardInterrupt:
@@ -33,19 +39,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         return Exit.FAILED
 
 
-def _main(argv: Sequence[str] | None) -> int:
-    words = sys.argv[1:] if argv is None else argv
+def _hook(words: Sequence[str]) -> NoReturn:
+    """Answer an event of a host, which waits for it: its time is bounded, and the interpreter's own end left out."""
+    from acp_runtime.hooks import bound  # noqa: PLC0415 - a verb loads only what it needs
+
+    bound.begin(words)
+    prepare()
+    from acp_runtime.hooks.hook import run  # noqa: PLC0415
+    from acp_runtime.places import environment, runtime_dir  # noqa: PLC0415
+
+    run(words, runtime_dir(environment()))
+    os._exit(Exit.DONE)
+
+
+def _main(words: Sequence[str]) -> int:
     if words[:1] == ["__complete"]:
         from acp_runtime.cli.completion import complete  # noqa: PLC0415 - a verb loads only what it needs
 
         return complete(words[1:])
-    if words[:1] == ["hook"] and words[1:2] not in [[word] for word in ("install", "uninstall", "--help")]:
-        from acp_runtime.hooks.hook import run  # noqa: PLC0415 - hosts wait for it
-        from acp_runtime.places import environment, runtime_dir  # noqa: PLC0415
+    from acp_runtime.cli.parser import build_parser  # noqa: PLC0415
 
-        return run(words[1:], runtime_dir(environment()))
     parser = build_parser()
-    options, rest = parser.parse_known_args(argv)
+    options, rest = parser.parse_known_args(words)
     if rest:
         parser.error(_not_understood(rest))
     if options.version:
@@ -57,7 +72,7 @@ def _main(argv: Sequence[str] | None) -> int:
     return _run(options.verb, options)
 
 
-def _run(verb: str, options: argparse.Namespace) -> int:
+def _run(verb: str, options: "argparse.Namespace") -> int:
     """Hand over to the verb; an error of the daemon or of what was asked of it is told in its sentence."""
     from acp_runtime.cli.verbs import function_of  # noqa: PLC0415 - a wrong command line is told without loading a verb
 

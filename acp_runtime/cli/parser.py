@@ -344,7 +344,7 @@ def _add_hook(verbs: "Verbs[Parser]") -> None:
     hook.add_argument("what", choices=("install", "uninstall"))
     hook.add_argument("--client", required=True, metavar="NAME", help="claude, codex or gemini")
     hook.add_argument("--parent", metavar="NAME", help="install: be this parent, as its MCP server")
-    hook.add_argument("--within", type=int, metavar="MS", help="install: their bound, on a slow machine (default: 130)")
+    hook.add_argument("--within", type=int, metavar="MS", help="install: their bound, on a slow machine (default: 180)")
     hook.add_argument("--project", action="store_true", help="in the settings of the workspace")
     hook.add_argument("--workspace", default=".", metavar="DIR", help="with --project: its folder (default: .)")
     hook.add_argument("--dry-run", action="store_true", help="only show the change")

@@ -1,13 +1,11 @@
 """One event of a host, answered: `subagents hook EVENT --client NAME`.
 
-Promises: exit code 0 whatever happens; an answer within `BOUND` seconds (`--within MS` says another bound), whole, or
-none; no daemon is started. A host waits for its hooks, and takes another exit code for a refusal of its user's prompt.
+Promises: exit code 0 whatever happens; an answer within the bound (`bound.py`), whole, or none; no daemon is started. A
+host waits for its hooks, and takes another exit code for a refusal of its user's prompt.
 """
 
 import json
 import os
-import secrets
-import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,44 +14,28 @@ from typing import Any, Final
 
 from acp_runtime.api.unix_client import UnixClient
 from acp_runtime.core.errors import Rejected
-from acp_runtime.hooks.hosts import EVENTS, GOES_ON, HOSTS, LONGEST, Event, HookHost
+from acp_runtime.hooks import bound
+from acp_runtime.hooks.hosts import EVENTS, GOES_ON, HOSTS, Event, HookHost
 from acp_runtime.hooks.memory import Memory, MemoryFile, mark_of
 from acp_runtime.mcp.host import host_of
 from acp_runtime.mcp.identity import parent_name, root_of
 from acp_runtime.mcp.registry import Registry, Seeker
 
 DOOR: Final = "hook"
-# With the interpreter's own start this stays below 200 ms.
-BOUND: Final = 0.13
-# A timer of 0 is none.
-SHORTEST: Final = 0.001
 MAX_INPUT: Final = 8 * 1024 * 1024
 CHUNK: Final = 65_536
 
 
-def run(words: Sequence[str], runtime_dir: Path) -> int:
-    """Answer one event. Never raises."""
-    signal.signal(signal.SIGALRM, _give_up)
-    signal.setitimer(signal.ITIMER_REAL, BOUND)
+def run(words: Sequence[str], runtime_dir: Path) -> None:
+    """Answer one event. Never raises. `bound.begin` was called for the same words."""
     try:
-        answer = None
-        if (asked := _asked(words)) is not None:
-            signal.setitimer(signal.ITIMER_REAL, asked.within)
-            answer = Answering(asked, runtime_dir).answer(_given())
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        asked = _asked(words)
+        answer = None if asked is None else Answering(asked, runtime_dir).answer(_given())
         if answer is not None:
+            bound.over()
             os.write(1, json.dumps(answer).encode() + b"\n")
     except Exception:  # noqa: BLE001, S110 - a session without its roster is better than one that fails
         pass
-    finally:
-        # The interpreter's end takes the handler away first: the signal would kill it.
-        signal.setitimer(signal.ITIMER_REAL, 0)
-    return 0
-
-
-def _give_up(*_: object) -> None:
-    """End at once. What was claimed meanwhile is offered to the next event of this door."""
-    os._exit(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +45,7 @@ class Asked:
     event: Event
     host: HookHost
     parent: str | None
-    within: float = BOUND
+    within: float = bound.BOUND
 
 
 def _asked(words: Sequence[str]) -> Asked | None:
@@ -72,8 +54,8 @@ def _asked(words: Sequence[str]) -> Asked | None:
     event = next((each for each in EVENTS if words[:1] == [each]), None)
     host = HOSTS.get(options.pop("--client", ""))
     parent = options.pop("--parent", None)
-    within = min(max(float(options.pop("--within", BOUND * 1000)) / 1000, SHORTEST), LONGEST)
-    return None if event is None or host is None or options else Asked(event, host, parent, within)
+    options.pop("--within", None)
+    return None if event is None or host is None or options else Asked(event, host, parent, bound.within(words))
 
 
 def _given() -> Mapping[str, Any]:
@@ -170,7 +152,7 @@ class Answering:
 
     def _begin(self, parent: str, origin: str) -> dict[str, Any]:
         turn: dict[str, Any] = self._client.call(
-            "begin_turn", parent, door=DOOR, turn_id=secrets.token_hex(8), origin=origin
+            "begin_turn", parent, door=DOOR, turn_id=os.urandom(8).hex(), origin=origin
         )
         return turn
 

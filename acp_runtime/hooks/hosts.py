@@ -38,7 +38,5 @@ HOSTS: Final[Mapping[str, HookHost]] = {
         HookHost("gemini", _GEMINIS, "deny"),
     )
 }
-# Seconds: a hook may be given so long and no longer.
-LONGEST: Final = 30.0
 # The beginnings of a session that goes on under another id.
 GOES_ON: Final = frozenset({"clear", "compact"})

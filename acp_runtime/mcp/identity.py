@@ -5,8 +5,8 @@ process says which session that is (`registry.py`), or its user names a parent f
 """
 
 import hashlib
+import os
 import re
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -49,7 +49,7 @@ def session_told(meta: object) -> str | None:
 
 def own_session() -> str:
     """Return the id of a session of which nothing is known but that it begins now."""
-    return f"mcp-{secrets.token_hex(8)}"
+    return f"mcp-{os.urandom(8).hex()}"
 
 
 def root_of(folder: Path) -> Path:

@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import json
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -60,7 +59,7 @@ class Registry:
         Raises `OSError` where the folder refuses it, or is not this user's alone.
         """
         self._prepare()
-        path = self._folder / f"{os.getpid()}-{secrets.token_hex(4)}.json"
+        path = self._folder / f"{os.getpid()}-{os.urandom(4).hex()}.json"
         new = path.with_suffix(".new")
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:

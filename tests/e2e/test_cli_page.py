@@ -7,7 +7,7 @@ import pytest
 
 from acp_runtime.cli.codes import MEANINGS, Exit
 from acp_runtime.cli.exit_codes import ENGINE_KINDS
-from acp_runtime.cli.main import build_parser
+from acp_runtime.cli.parser import build_parser
 from sandbox import errors
 from tests.e2e.stage import Stage
 

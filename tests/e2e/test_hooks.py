@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -191,18 +190,38 @@ def test_whatever_a_host_says_its_prompt_goes_on(site: DaemonSite, told: str, wo
     assert (done.returncode, done.stdout, done.stderr) == QUIET
 
 
-def test_no_alarm_outlives_a_hook_that_came_to_nothing(site: DaemonSite) -> None:
-    code = """
-import signal
-from pathlib import Path
-from acp_runtime.hooks.hook import run
-print(run(["prompt", "--client", "claude"], Path("/nowhere")), signal.getitimer(signal.ITIMER_REAL))
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param("", id="while a module is loaded"),
+        pytest.param("signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])", id="with its alarm blocked"),
+    ],
+)
+def test_a_hook_that_is_not_even_loaded_holds_up_no_prompt(site: DaemonSite, before: str) -> None:
+    code = f"""
+import os, signal, sys
+from acp_runtime.cli.main import main
+class Stuck:
+    def find_spec(self, name, *_):
+        if name == "acp_runtime.hooks.hook":
+            print("stuck", flush=True)
+            os.read(os.pipe()[0], 1)
+sys.meta_path.insert(0, Stuck())
+{before}
+main(["hook", "prompt", "--client", "claude"])
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=site.env, input="no json", capture_output=True, text=True, timeout=BOUND,
-        check=False,
-    )  # fmt: skip
-    assert done.stdout == "0 (0.0, 0.0)\n", done.stderr
+    done = site.run(code=code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "stuck\n", "")
+
+
+def test_the_time_of_a_hook_counts_from_the_start_of_its_process(site: DaemonSite) -> None:
+    code = """
+import time, acp_runtime.config  # takes a moment
+from acp_runtime.hooks.bound import _age
+used = time.process_time()
+print(0.03 < used < _age() + 0.02)
+"""
+    assert site.run(code=code).stdout == "True\n"
 
 
 def test_a_named_parent_is_told_whatever_the_session_is_called(site: DaemonSite) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from acp_runtime.cli.main import build_parser
+from acp_runtime.cli.parser import build_parser
 from docs.diagrams import PAGE, lifecycle, task, with_diagrams
 
 ROOT = Path(__file__).parents[2]
