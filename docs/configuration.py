@@ -52,6 +52,7 @@ key beside it overrules. The same thing said by both is a mistake. They have no 
 TITLES = {
     "": "Outside of any table",
     "agents": "Agent kinds: `[agents.NAME]`",
+    "models": "Models of agent kinds: `[models.KIND]`",
     "presets": "Presets of yours: `[presets.NAME]`",
     "prices": 'Prices of models: `[prices."MODEL"]`',
     "registries": "Package registries: `[registries.NAME]`",

@@ -116,19 +116,29 @@ def _seconds(name: str, value: float | None) -> None:
 
 
 def check_model(options: argparse.Namespace, config: Config) -> None:
-    """Refuse a model that cannot be used. Raises `UsageError`, and `Rejected` (unknown_agent)."""
+    """Put in what the configuration has for a kind or a model that was not given, and refuse what cannot be used.
+
+    Raises `UsageError`, and `Rejected` (unknown_agent).
+    """
+    options.agent = options.agent or config.default_agent
+    named = "--model-key"
+    if options.model_url is None and (usual := config.models.get(options.agent)) is not None:
+        options.model, options.model_url = options.model or usual.name, usual.url
+        if options.model_key is None:
+            options.model_key, named = usual.key, f"models.{options.agent}.key"
     if options.model_url is not None:
         try:
             Route.parse(options.model_url)
         except Rejected as error:
             raise UsageError(f"--model-url: {error}") from error
     if options.model_key is not None:
-        _key(options.model_key)
+        _key(named, options.model_key)
         if options.model_url is None:
             raise UsageError("--model-key needs --model-url: the key is only ever sent to that address")
     kind = config.catalogue.kind(options.agent)
     if kind.needs_model and (options.model is None or options.model_url is None):
-        raise UsageError(f"{kind.name} needs a model: give --model NAME and --model-url URL")
+        where = f"[models.{kind.name}] of the configuration"
+        raise UsageError(f"{kind.name} needs a model: give --model NAME and --model-url URL, or set it in {where}")
 
 
 def _egress(options: argparse.Namespace, config: Config) -> None:
@@ -144,11 +154,11 @@ def _egress(options: argparse.Namespace, config: Config) -> None:
             raise UsageError(f"--registry: there is none of the name {one_line(name, 60)!r}; known: {known}")
 
 
-def _key(text: str) -> None:
+def _key(named: str, text: str) -> None:
     """Refuse a source without a usable key. A program is not run for it: it may ask the user something."""
     try:
         source = key_source(text, environment())
         if not source.runs:
             asyncio.run(source.read())
     except Rejected as error:
-        raise UsageError(f"--model-key: {error}") from error
+        raise UsageError(f"{named}: {error}") from error

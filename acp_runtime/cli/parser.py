@@ -58,7 +58,7 @@ def _add_run(verbs: "Verbs[Parser]") -> None:
     about = "give one task to one agent in a container and take its work out"
     run = verbs.add_parser("run", help=about, description=about.capitalize() + ".", allow_abbrev=False)
     run.add_argument("task", help="what the agent is to do")
-    run.add_argument("--agent", default="opencode", help="agent kind (default: opencode)")
+    run.add_argument("--agent", metavar="KIND", help="agent kind (default: as configured, opencode)")
     run.add_argument("--workspace", default=".", metavar="DIR", help="folder to work on (default: .)")
     run.add_argument("--image", help="image to run the agent in; any glibc image (default: built on first use)")
     _add_model(run.add_argument_group("model"))
@@ -157,7 +157,7 @@ def _add_egress(verb: argparse.ArgumentParser) -> None:
 def _add_spawn(verbs: "Verbs[Parser]") -> None:
     spawn = _add(verbs, "spawn", "start a background subagent with its first task and print its id", "json", "quiet")
     spawn.add_argument("task", help="what the agent is to do first")
-    spawn.add_argument("--agent", help="agent kind (default: as configured)")
+    spawn.add_argument("--agent", metavar="KIND", help="agent kind (default: as configured, opencode)")
     spawn.add_argument("--workspace", default=".", metavar="DIR", help="folder to work on (default: .)")
     spawn.add_argument("--cwd", metavar="PATH", help="the agent's folder below the workspace")
     spawn.add_argument("--purpose", help="what it is for, in a few words (default: the task's start)")

@@ -52,6 +52,15 @@ class OneShot:
 
 
 @dataclass(frozen=True, slots=True)
+class UsualModel:
+    """The model of an agent kind: the provider's `name` for it, the `url` of its API, and the source of its `key`."""
+
+    name: str | None
+    url: str
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All that can be configured. `values` has each key as it is in force, by its dotted name.
 
@@ -61,6 +70,8 @@ class Config:
     it that they do not.
 
     `orphan_ttl` is for how many seconds an agent lives on without a manager.
+
+    `models` has, by agent kind, the model of those that are spawned without an address of one.
 
     `ceiling` names the preset that a parent's wishes may not go beyond. `questions` says whether agents may ask their
     parents. `on_nudge` is a command for a person who has no parent. `prices` are those of models that the user added,
@@ -83,6 +94,7 @@ class Config:
     ceiling: str = "privileged"
     questions: Questions = Questions.ASK
     on_nudge: tuple[str, ...] | None = None
+    models: Mapping[str, UsualModel] = field(default_factory=dict)
     admission: Admission = field(default_factory=Admission)
     presets: Mapping[str, Preset] = field(default_factory=builtin_presets)
     registries: Mapping[str, Registry] = field(default_factory=builtin_registries)

@@ -16,7 +16,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from acp_runtime import __version__
-from acp_runtime.config.config import Config, DaemonConfig, OneShot
+from acp_runtime.config.config import Config, DaemonConfig, OneShot, UsualModel
 from acp_runtime.config.mistakes import ConfigError, line_of, mistakes
 from acp_runtime.config.nested import merged, paths
 from acp_runtime.config.orchestration import read_orchestration
@@ -24,6 +24,7 @@ from acp_runtime.config.original import ROOT, translate
 from acp_runtime.config.tables import (
     AgentTable,
     FileTable,
+    ModelTable,
     ParentBudgetTable,
     PresetTable,
     PriceTable,
@@ -39,6 +40,8 @@ from acp_runtime.core.model import Limits
 from acp_runtime.core.prices import Price
 from acp_runtime.core.turns import OutboxRules
 from acp_runtime.egress.registry import Registry, builtin_registries
+from acp_runtime.keys import key_source
+from acp_runtime.models.route import Route
 from acp_runtime.places import cache_dir, config_dir, runtime_dir, state_dir
 from acp_runtime.presets import Network, Preset, builtin_presets, narrow
 from acp_runtime.session.catalogue import AgentKind, Catalogue, builtin_kinds, read_kind
@@ -128,6 +131,7 @@ def _config(table: FileTable, environ: Mapping[str, str], origins: dict[str, str
         questions=table.questions,
         on_nudge=tuple(shlex.split(table.on_nudge)) if table.on_nudge is not None else None,
         admission=Admission(**table.admission.model_dump()),
+        models=_models(table.models, kinds, origins),
         presets=_presets(table, origins),
         registries=_registries(table.registries, origins),
         daemon=DaemonConfig(**table.daemon.model_dump()),
@@ -177,6 +181,27 @@ def _check_names(config: Config) -> None:
 
 def _kind(name: str, entry: AgentTable) -> AgentKind:
     return read_kind(name, entry.model_dump())
+
+
+def _models(
+    tables: Mapping[str, ModelTable], kinds: Mapping[str, AgentKind], origins: Mapping[str, str]
+) -> dict[str, UsualModel]:
+    """Return the model of each kind that has one. Raises `ConfigError`, which repeats neither address nor key."""
+    for kind, table in tables.items():
+        place = f"{_place_of(f'models.{kind}', origins)}: models.{kind}"
+        if kind not in kinds:
+            raise ConfigError(f"{place}: there is no agent kind of that name; known: {', '.join(sorted(kinds))}")
+        if table.name is not None and not kinds[kind].takes_model:
+            raise ConfigError(f"{place}.name: this agent kind takes no model's name; leave it out")
+        try:
+            Route.parse(table.url)
+        except Rejected as error:
+            raise ConfigError(f"{place}.url: {error}") from error
+        try:
+            key_source(table.key, {}) if table.key is not None else None
+        except Rejected as error:
+            raise ConfigError(f"{place}.key: {error}") from error
+    return {kind: UsualModel(table.name, table.url, table.key) for kind, table in tables.items()}
 
 
 def _share(scope: Scope, table: TreeBudgetTable | ParentBudgetTable) -> Share:

@@ -190,6 +190,17 @@ class AgentTable(Table):
     )
 
 
+_KEY_SOURCE: Final = key(None, "where its key is, as `--model-key` says it ([keys.md](keys.md))")
+
+
+class ModelTable(Table):
+    """`[models.KIND]`: the model of an agent kind, for spawns that name no address of one."""
+
+    name: ModelName | None = key(None, "what its provider calls it; a spawn may name another one there")
+    url: Word = key(..., "address of its API, as `--model-url` says it")
+    key: Word | None = _KEY_SOURCE
+
+
 class MountTable(Table):
     """One folder of the host in a preset's sandboxes."""
 
@@ -310,6 +321,7 @@ class FileTable(Table):
     tree_budget: TreeBudgetTable = TreeBudgetTable()
     parent_budget: ParentBudgetTable = ParentBudgetTable()
     agents: dict[Name, AgentTable] = Field(default_factory=dict)
+    models: dict[Name, ModelTable] = Field(default_factory=dict)
     presets: dict[Name, PresetTable] = Field(default_factory=dict)
     prices: dict[ModelName, PriceTable] = Field(default_factory=dict)
     registries: dict[Name, RegistryTable] = Field(default_factory=dict)

@@ -100,8 +100,7 @@ def spawn_input(
     if request.one_shot and not config.one_shot.enabled:
         raise Rejected("disabled", "One-shot subagents are disabled in config (one_shot.enabled).")
     place = lineage(config, caller, leader, request.role)
-    if leader is not None:
-        request = as_led(request, leader)
+    request = with_usual_model(config, request) if leader is None else as_led(request, leader)
     kind = config.catalogue.kind(request.agent or config.default_agent)
     task = text_of("task", request.task)
     if request.model_key is not None:
@@ -140,6 +139,18 @@ def spawn_input(
         limits=_limits(config, kind, request),
         task=task,
     )
+
+
+def with_usual_model(config: Config, request: SpawnRequest) -> SpawnRequest:
+    """Return a request with the configured model of its agent kind where it names no address of one.
+
+    A configured key goes to the configured address alone.
+    """
+    usual = config.models.get(request.agent or config.default_agent)
+    if usual is None or request.model_url is not None:
+        return request
+    model, key = request.model or usual.name, request.model_key or usual.key
+    return replace(request, model=model, model_url=usual.url, model_key=key)
 
 
 def _instructions(request: SpawnRequest) -> tuple[str, ...]:
@@ -213,7 +224,11 @@ def _named(config: Config, request: SpawnRequest) -> Preset:
 
 def _check_model(kind: AgentKind, preset: Preset, request: SpawnRequest) -> None:
     if kind.needs_model and (not request.model or not request.model_url):
-        raise Rejected("invalid", f"{kind.name} needs a model: name one and the address of its API")
+        where = f"[models.{kind.name}] of the configuration"
+        sentence = (
+            f"{kind.name} needs a model and the address of its API: name them, or have the user set them in {where}"
+        )
+        raise Rejected("invalid", sentence)
     if request.model and not kind.takes_model:
         sentence = f"model cannot be set for {kind.name}: this agent kind takes no model's name; leave it out"
         raise Rejected("override_refused", sentence, {"override": "model"})

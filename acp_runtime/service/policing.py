@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, replace
+from typing import Final
 
 from acp_runtime.callers import Caller, Operator, word_of
 from acp_runtime.config import Config, ConfigError
@@ -13,6 +14,8 @@ from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.presets import find_preset
 
 __all__ = ["Policed", "Reloaded"]
+
+_RELOADED: Final = frozenset({"models", "presets", "registries", "ceiling", "default_preset"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ def _applied(before: Config, found: Config) -> Config:
     values = {key: value for key, value in before.values.items() if not _reloads(key)}
     return replace(
         before,
+        models=found.models,
         presets=found.presets,
         registries=found.registries,
         ceiling=found.ceiling,
@@ -100,7 +104,7 @@ def _applied(before: Config, found: Config) -> Config:
 
 def _reloads(key: str) -> bool:
     # The runtime of a sandbox is a part of each preset that names none.
-    return key.partition(".")[0] in ("presets", "registries", "ceiling", "default_preset") or key == "sandbox.runtime"
+    return key.partition(".")[0] in _RELOADED or key == "sandbox.runtime"
 
 
 def _differs(key: str, before: Config, found: Config) -> bool:

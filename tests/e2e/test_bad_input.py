@@ -213,7 +213,17 @@ def test_a_key_without_an_address_is_refused(stage: Stage):
 def test_opencode_without_a_model_is_told_what_to_give(stage: Stage, options: tuple[str, ...]):
     env = {"DOCKER_HOST": "unix:///nonexistent"}
     said = refused(stage, "x", *options, agent="opencode", local=False, env=env)
-    assert said == "subagents run: opencode needs a model: give --model NAME and --model-url URL\n"
+    assert said.startswith("subagents run: opencode needs a model: give --model NAME and --model-url URL, or set it in")
+
+
+def test_the_kind_and_the_model_that_are_configured_are_those_of_a_run_that_names_none(stage: Stage):
+    kind = 'default_agent = "codex"\n'
+    model = '[models.codex]\nname = "m"\nurl = "http://h/v1"\nkey = "env:NOT"\n'
+    missing = "models.codex.key: The model's key env:NOT is not in the environment"
+    for text, words in ((kind, "codex needs a model"), (kind + model, missing)):
+        stage.config.write_text(text)
+        done = stage.popen([str(stage.command), "run", "x"], env={"SUBAGENTS_CONFIG": str(stage.config)}).end()
+        assert (done.code, words in done.err) == (2, True), done.err
 
 
 def test_a_state_folder_that_cannot_be_made_is_told(stage: Stage):
