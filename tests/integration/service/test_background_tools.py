@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from acp_runtime.callers import OPERATOR
+from acp_runtime.config import UsualModel
 from acp_runtime.service import Runtime
 from acp_runtime.session.catalogue import AgentKind
 from tests.integration.manager.conftest import PARENT, Ground
@@ -113,6 +115,20 @@ async def test_a_start_that_fails_is_an_error_with_its_cause(bench: Bench) -> No
     assert refused(told, told["kind"]).startswith("Failed to start background ACP subagent: ")
     assert "initialize fails as told" in told["error"]
     assert await bench.runtime.list_subagents(PARENT) == []
+
+
+async def test_a_model_is_told_that_its_user_has_to_say_where_models_are_and_spawns_once_that_is_said(
+    bench: Bench,
+) -> None:
+    kinds = bench.ground.kinds
+    kinds["choosy"] = AgentKind("choosy", kinds["scripted"].argv, env={"NAME": "$MODEL"}, needs_model=True)
+    for words in ({}, {"model": "m"}):
+        sentence = refused(await bench.spawn("x", agent_kind="choosy", **words), "invalid")
+        assert "have the user set them in [models.choosy] of the configuration" in sentence
+    bench.ground.changes["models"] = {"choosy": UsualModel("usual", "http://127.0.0.1:9/v1")}
+    await bench.runtime.reload(OPERATOR)
+    told = await bench.spawn("[[say:hello]]", agent_kind="choosy")
+    assert (await bench.runtime.status(PARENT, told["id"])).model == "usual"
 
 
 @pytest.mark.requirement("P05")
