@@ -173,6 +173,9 @@ class AgentTable(Table):
         "its variables; `$MODEL` and `$BASE_URL` stand for the model's name and address, "
         "`$API_ROOT` for the address without a `/v1` or `/v1beta` at its end",
     )
+    login_env: dict[Variable, Word] = key(
+        {}, "variables more, in place of those of the same name, where its key is the login of a subscription"
+    )
     auth_method: str | None = key(None, "the login to call after initialize")
     needs_model: bool = key(default=False, sentence="refuse it where no model is named")
     cold_start: bool = key(default=False, sentence="its first start is slow: `limits.initialize_cold` holds")

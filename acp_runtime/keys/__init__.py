@@ -2,6 +2,6 @@
 
 from acp_runtime.keys.key import Key, LiveKey, key_in_use, key_or_none_yet
 from acp_runtime.keys.secret import Secret
-from acp_runtime.keys.source import KeySource, key_source
+from acp_runtime.keys.source import KeySource, is_login, key_source
 
-__all__ = ["Key", "KeySource", "LiveKey", "Secret", "key_in_use", "key_or_none_yet", "key_source"]
+__all__ = ["Key", "KeySource", "LiveKey", "Secret", "is_login", "key_in_use", "key_or_none_yet", "key_source"]

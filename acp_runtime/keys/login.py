@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from acp_runtime.clock import SystemClock
 from acp_runtime.core.errors import Rejected
+from acp_runtime.keys.client import Client, gemini_client
 from acp_runtime.keys.file import read_private, stamp_of
 from acp_runtime.keys.renewal import NotRenewed, is_dead, locked, mark_dead, renewed, replace_file
 from acp_runtime.keys.secret import Secret
@@ -37,6 +38,7 @@ class KeyLogin:
     vendor_name: str
     path: Path
     renewed_at: str
+    search: str  # a PATH, along which a vendor's program is found
     runs = False
 
     @classmethod
@@ -50,7 +52,7 @@ class KeyLogin:
             known = " or ".join(f"login:{each}" for each in VENDORS)
             raise Rejected("bad_key_source", f"This is no login of a subscription; give {known}.")
         folder = environ.get(vendor.variable) or f"{environ.get('HOME', '')}/{vendor.folder}"
-        return cls(name, Path(folder, vendor.file), url or vendor.renewed_at)
+        return cls(name, Path(folder, vendor.file), url or vendor.renewed_at, environ.get("PATH", ""))
 
     @property
     def name(self) -> str:
@@ -63,6 +65,10 @@ class KeyLogin:
     @property
     def _vendor(self) -> Vendor:
         return VENDORS[self.vendor_name]
+
+    @property
+    def _client(self) -> Client | None:
+        return self._vendor.client or gemini_client(self.search)
 
     async def read(self, refused: Secret | None = None) -> Secret:
         """Return a token that is valid for some time. Raises Rejected (`login_expired` and those of every source)."""
@@ -84,7 +90,9 @@ class KeyLogin:
             _, tokens = self._stored()
         except Rejected as error:
             return "not logged in" if error.kind == "key_missing" else "its file cannot be used"
-        return f"expired: {self._vendor.again}" if is_dead(self.path, tokens.digest) else "there"
+        if is_dead(self.path, tokens.digest):
+            return f"expired: {self._vendor.again}"
+        return "there" if self._client else "there, until its token expires: no `gemini` is on the PATH to renew it"
 
     def _stored(self) -> tuple[Mapping[str, Any], Tokens]:
         leave_no_core()
@@ -104,16 +112,19 @@ class KeyLogin:
         return tokens.until is not None and tokens.until - EARLY <= _now()
 
     def _renew(self, document: Mapping[str, Any], tokens: Tokens, refused: Secret | None) -> Tokens:
+        dead = is_dead(self.path, tokens.digest)
+        good = refused is None and not dead and tokens.until is not None and tokens.until > _now()
+        if (client := self._client) is None and good:
+            return tokens
         try:
-            answer = renewed(self.renewed_at, self._vendor.client, tokens.refresh)
+            answer = renewed(self.renewed_at, client, tokens.refresh)
             try:
                 new = self._vendor.merged(document, answer, _now())
                 found = self._vendor.read(new)
             except (AttributeError, KeyError, TypeError, ValueError):
                 raise NotRenewed("the vendor's answer holds no token", final=False) from None
         except NotRenewed as error:
-            good = refused is None and tokens.until is not None and tokens.until > _now()
-            if not error.final and good and not is_dead(self.path, tokens.digest):
+            if not error.final and good:
                 return tokens  # it is good for a moment yet, and the next request tries again
             if error.final:
                 mark_dead(self.path, tokens.digest)

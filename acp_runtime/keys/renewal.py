@@ -16,8 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from acp_runtime.core.errors import Rejected
+from acp_runtime.keys.client import Client
 
 __all__ = ["NotRenewed", "is_dead", "locked", "mark_dead", "renewed", "replace_file"]
 
@@ -28,7 +30,7 @@ _REFUSED: Final = frozenset((400, 401, 403))
 
 
 class NotRenewed(Exception):  # noqa: N818 - reads as what happened
-    """The vendor gave no new token. `final`: nor will it, for this login."""
+    """There is no new token. `final`: nor will the vendor give one for this login."""
 
     def __init__(self, why: str, *, final: bool) -> None:
         super().__init__(why)
@@ -40,13 +42,21 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Follow none: a token goes to no other address than the one that was asked for."""
 
 
-def renewed(url: str, client: str, refresh: str | None) -> dict[str, Any]:
-    """Ask the vendor for new tokens and return its answer. Raises NotRenewed, which holds nothing of either."""
+def renewed(url: str, client: Client | None, refresh: str | None) -> dict[str, Any]:
+    """Ask the vendor for new tokens and return its answer. Raises NotRenewed, which holds nothing of either.
+
+    A client with a secret asks by a form, as OAuth has it, the others by JSON, as their programs do.
+    """
+    if client is None:
+        raise NotRenewed("its vendor's program, by which it would be, is not on the PATH of this process", final=True)
     if not refresh:
         raise NotRenewed("there is nothing to renew it with", final=True)
-    body = {"grant_type": "refresh_token", "refresh_token": refresh, "client_id": client}
-    headers = {"content-type": "application/json", "accept": "application/json", "user-agent": "acp-subagents"}
-    request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310 - checked by who gave it
+    body = {"grant_type": "refresh_token", "refresh_token": refresh, "client_id": client.id}
+    kind, content = "application/json", json.dumps(body)
+    if client.secret:
+        kind, content = "application/x-www-form-urlencoded", urlencode({**body, "client_secret": client.secret})
+    headers = {"content-type": kind, "accept": "application/json", "user-agent": "acp-subagents"}
+    request = urllib.request.Request(url, content.encode(), headers)  # noqa: S310 - checked by who gave it
     try:
         with urllib.request.build_opener(_NoRedirect).open(request, timeout=SECONDS) as answer:
             found = json.loads(answer.read(_BYTES))

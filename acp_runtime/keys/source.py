@@ -15,9 +15,14 @@ from acp_runtime.keys.login import KeyLogin
 from acp_runtime.keys.secret import Secret
 from acp_runtime.keys.variable import KeyVariable
 
-__all__ = ["KeySource", "key_source"]
+__all__ = ["KeySource", "is_login", "key_source"]
 
 FORMS: Final = "env:NAME, file:PATH, keychain:SERVICE/ACCOUNT, command:PROGRAM ARGUMENTS or login:VENDOR"
+
+
+def is_login(text: str | None) -> bool:
+    """Tell whether a source is the login of a subscription, by what people wrote or by its name."""
+    return text is not None and text.startswith("login:")
 
 
 class KeySource(Protocol):

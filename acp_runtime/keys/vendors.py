@@ -1,7 +1,8 @@
 """Where the command line of a vendor keeps the login of a subscription, and how it is read, renewed and sent.
 
-The formats are those of Claude Code 2.1 (`~/.claude/.credentials.json`) and Codex 0.166 (`~/.codex/auth.json`).
-The ids of clients are public, and the same on every machine. Of logins that cannot be used it is said why.
+The formats are those of Claude Code 2.1 (`~/.claude/.credentials.json`), Codex 0.166 (`~/.codex/auth.json`) and Gemini
+CLI 0.61 (`~/.gemini/oauth_creds.json`). The ids of clients are public, and the same on every machine; one that has a
+secret with it is read from the program that it was given to. Of logins that cannot be used it is said why.
 """
 
 import base64
@@ -12,14 +13,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from acp_runtime.keys.client import Client
+
 __all__ = ["IMPOSSIBLE", "VENDORS", "Tokens", "Vendor"]
 
 Document = Mapping[str, Any]
 
 IMPOSSIBLE: Final = {
-    "gemini": "its token lasts an hour, and only Gemini CLI itself can renew it, with a secret that its vendor gave "
-    "that program; use an API key",
-    "copilot": "Copilot's own agent is none of the catalogue, and no other speaks its API; use the API key of another "
+    "copilot": "Copilot CLI is none of the catalogue's agents, and no other speaks its API; use the API key of another "
     "provider",
 }
 
@@ -43,15 +44,15 @@ class Tokens:
 class Vendor:
     """One vendor's way. `file` is below the folder that `variable` names, or below `folder` in the home.
 
-    `read` raises KeyError, TypeError and ValueError for a document that holds no login. `merged` puts the answer of a
-    renewal at a time into a document.
+    `client` is None where the installed program has it. `read` raises KeyError, TypeError and ValueError for a document
+    that holds no login. `merged` puts the answer of a renewal at a time into a document.
     """
 
     variable: str
     folder: str
     file: str
     renewed_at: str
-    client: str
+    client: Client | None
     again: str
     read: Callable[[Document], Tokens]
     merged: Callable[[Document, Document, float], dict[str, Any]]
@@ -86,6 +87,17 @@ def _merged_codex(document: Document, answer: Document, now: float) -> dict[str,
     return {**document, "tokens": tokens, "last_refresh": when}
 
 
+def _read_gemini(document: Document) -> Tokens:
+    until = document.get("expiry_date")
+    return Tokens(_text(document["access_token"]), document.get("refresh_token"), until and float(until) / 1000)
+
+
+def _merged_gemini(document: Document, answer: Document, now: float) -> dict[str, Any]:
+    given = {name: answer[name] for name in ("id_token", "refresh_token", "scope", "token_type") if answer.get(name)}
+    until = int((now + float(answer["expires_in"])) * 1000)
+    return {**document, **given, "access_token": _text(answer["access_token"]), "expiry_date": until}
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("no text")
@@ -107,7 +119,7 @@ VENDORS: Final = {
         folder=".claude",
         file=".credentials.json",
         renewed_at="https://platform.claude.com/v1/oauth/token",
-        client="9d1c250a-e61b-44d9-88ed-5944d1962f5e",
+        client=Client("9d1c250a-e61b-44d9-88ed-5944d1962f5e"),
         again="run `claude` and log in with /login",
         read=_read_claude,
         merged=_merged_claude,
@@ -117,9 +129,19 @@ VENDORS: Final = {
         folder=".codex",
         file="auth.json",
         renewed_at="https://auth.openai.com/oauth/token",
-        client="app_EMoamEEZ73f0CkXaXp7hrann",
+        client=Client("app_EMoamEEZ73f0CkXaXp7hrann"),
         again="run `codex login`",
         read=_read_codex,
         merged=_merged_codex,
+    ),
+    "gemini": Vendor(
+        variable="GEMINI_CLI_HOME",
+        folder="",
+        file=".gemini/oauth_creds.json",
+        renewed_at="https://oauth2.googleapis.com/token",
+        client=None,
+        again="run `gemini`, and log in with Google where it asks",
+        read=_read_gemini,
+        merged=_merged_gemini,
     ),
 }

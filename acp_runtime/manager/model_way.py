@@ -14,7 +14,7 @@ from typing import Final
 
 from acp_runtime.config import Config
 from acp_runtime.gateway.account import ENGINE_VARIABLES, Account, ModelWay, RelayWay, ToolsWay
-from acp_runtime.keys import key_in_use, key_or_none_yet
+from acp_runtime.keys import is_login, key_in_use, key_or_none_yet
 from acp_runtime.manager.egress_way import EGRESS_PORT, egress_environment, egress_way, put_home_files
 from acp_runtime.manager.launcher import LaunchRequest
 from acp_runtime.manager.run_dir import EGRESS_SOCKET, HOLDER, SOCKET
@@ -85,10 +85,10 @@ def account_of(
 async def told(sandbox: Sandbox, request: LaunchRequest, route: Route | None) -> dict[str, str]:
     """Have programs in a sandbox find its ways out; return the variables that the agent gets. Raises SandboxError."""
     await put_home_files(sandbox, request)
-    base_url = route.inside(PORT) if route is not None else ""
+    base_url, login = route.inside(PORT) if route is not None else "", is_login(request.order.model_key)
     return {
         **egress_environment(request),
-        **request.kind.environment(model=request.order.model, base_url=base_url),
+        **request.kind.environment(model=request.order.model, base_url=base_url, login=login),
     }
 
 

@@ -17,6 +17,7 @@ from acp_runtime.carrying.peer import HttpPeer
 from acp_runtime.carrying.refusal import Refusal
 from acp_runtime.carrying.upstream import Onward, Upstream
 from acp_runtime.core.errors import Rejected
+from acp_runtime.keys import is_login
 from acp_runtime.models.formats.refusals import without_key
 from acp_runtime.models.meter import Meter, Metering
 from acp_runtime.models.route import Route
@@ -84,7 +85,7 @@ class ModelForwarder:
         try:
             secret = await key.current()
         except Rejected as error:
-            passing = key.name.startswith("login:")  # its vendor may be out of reach; else somebody has to mend it
+            passing = is_login(key.name)  # its vendor may be out of reach; else somebody has to mend it
             raise without_key(target, error.kind if passing else "key_missing", str(error)) from error
 
         def answered(status: int) -> None:

@@ -28,12 +28,14 @@ class AgentKind:
     that the agent speaks wants the model's key; it is added outside of the sandbox. `failure_records`: the agent
     answers `end_turn` when its model failed, and tells that in a record beside it when it is asked to. `session_meta`
     is given to it as `_meta` of its sessions: settings that it takes no other way. `home_files` are made below its home
-    where they are not there and it reaches more than its model.
+    where they are not there and it reaches more than its model. `login_env` are variables more, in place of those of
+    the same name, where the key is the login of a subscription: some ask another API with that.
     """
 
     name: str
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
+    login_env: Mapping[str, str] = field(default_factory=dict)
     auth_method: str | None = None
     needs_model: bool = False
     cold_start: bool = False
@@ -47,13 +49,14 @@ class AgentKind:
         """Whether the name of a model reaches the agent."""
         return any("$MODEL" in value or "${MODEL}" in value for value in self.env.values())
 
-    def environment(self, *, model: str | None, base_url: str) -> dict[str, str]:
+    def environment(self, *, model: str | None, base_url: str, login: bool = False) -> dict[str, str]:
         """Return the agent's variables with the model's name and address filled in.
 
         `$API_ROOT` is the address without a `/v1` or `/v1beta` at its end, for agents that add it themselves.
         """
         values = {"MODEL": model or "", "BASE_URL": base_url, "API_ROOT": _VERSION.sub("", base_url)}
-        return {name: Template(value).safe_substitute(values) for name, value in self.env.items()}
+        templates = {**self.env, **self.login_env} if login else self.env
+        return {name: Template(value).safe_substitute(values) for name, value in templates.items()}
 
 
 @dataclass(frozen=True, slots=True)

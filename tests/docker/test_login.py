@@ -18,6 +18,8 @@ from acp_runtime.core.request import RequestKind
 from acp_runtime.manager.docker_launcher import DockerLauncher
 from tests.agents.scripted_model import ScriptedModel
 from tests.contract.conftest import PARENT, assert_nothing_left, label
+from tests.docker.client_programs import agents_volume, copied
+from tests.docker.hostile_workspace import plant
 from tests.docker.real_place import RealPlace, inspect_all, make_place, stored
 from tests.integration.test_logins import REFRESH, log_in
 from tests.integration.token_provider import TokenProvider
@@ -42,6 +44,7 @@ def real(tmp_path: Path, model: ScriptedModel, home: Path, request: pytest.Fixtu
     """A place of the kind of agent that the test names, else of claude."""
     place = make_place(tmp_path, model, getattr(request, "param", "claude"))
     environ = {**os.environ, "CLAUDE_CONFIG_DIR": str(home / ".claude"), "CODEX_HOME": str(home / ".codex")}
+    environ |= {"GEMINI_CLI_HOME": str(home), "PATH": f"{home}/bin:{os.environ['PATH']}"}
     place.make_launcher = lambda: DockerLauncher(place.config, environ, labels=label(tmp_path))
     yield place
     assert_nothing_left(tmp_path, on_the_engine=True)
@@ -101,6 +104,58 @@ async def test_an_agent_whose_login_has_expired_does_its_task_once_somebody_has_
         assert [(each.state, each.result) for each in view.tasks] == [(TaskState.COMPLETED, "All done.")]
         await runtime.stop(PARENT, view.id, finished=True)
     assert model.requests, "none before there was a login"
+
+
+def install_gemini(home: Path) -> None:
+    """Put the pinned Gemini CLI where a user would have it."""
+    copied(agents_volume(), "gemini/bundle", home)
+    (home / "bin").mkdir()
+    (home / "bin" / "gemini").symlink_to("../bundle/gemini.js")
+
+
+@pytest.mark.requirement("D09.31", "D09.33", "T21")
+@pytest.mark.parametrize("real", ["gemini"], indirect=True)
+async def test_gemini_works_with_a_login_that_the_program_of_its_user_can_renew(
+    real: RealPlace, model: ScriptedModel, provider: TokenProvider, home: Path
+) -> None:
+    """It asks the API of subscriptions, which counts as calls of the model only where it answers for one."""
+    await asyncio.to_thread(install_gemini, home)
+    path = log_in(home, "gemini", expires_in=60)
+    plant(real.workspace, "gemini")
+    real.model_url = model.base_url.removesuffix("/v1")
+    async with real.runtime() as runtime:
+        view = await real.do(
+            runtime, "[[write:made.txt|x]][[text:All done.]]", model_key=f"login:gemini@{provider.url}"
+        )
+        assert (view.newest.result, view.newest.tools_completed) == ("All done.", 1), view.newest.cause
+        spent = view.newest.spent
+        assert (spent.calls, spent.unknown_calls, spent.output_tokens > 0) == (2, 0, True)
+        inside = "cat /proc/*/environ 2>/dev/null; env; find /home /tmp /run -type f -exec cat {} + 2>/dev/null"
+        seen = await runtime.check(PARENT, view.id, inside, seconds=30)
+        first, provider.status = json.loads(path.read_text())["access_token"], 400
+        await runtime.send(PARENT, view.id, "[[fail:401]]")
+        view = await real.until(runtime, view.id, lambda each: bool(each.requests or each.settled))
+        assert [each.kind for each in view.requests] == [RequestKind.LOGIN], view.newest.cause
+        assert "run `gemini`, and log in with Google" in view.requests[0].title
+        await runtime.answer(PARENT, view.id, view.requests[0].id, GIVE_UP)
+        await real.until(runtime, view.id, lambda each: each.settled)
+        log_in(home, "gemini", expires_in=3600)
+        await runtime.send(PARENT, view.id, "[[text:And that too.]]")
+        view = await real.until(runtime, view.id, lambda each: each.settled)
+        assert (view.newest.state, view.newest.result) == (TaskState.COMPLETED, "And that too."), view.newest.cause
+        await runtime.stop(PARENT, view.id, finished=True)
+    client = {body["client_id"].rpartition(".apps.")[2] for body in provider.asked}
+    assert (client, all(body["client_secret"] for body in provider.asked)) == ({"googleusercontent.com"}, True)
+    asked = [each for each in model.requests if each.path.startswith("/v1internal:streamGenerateContent")]
+    assert {each.json()["project"] for each in asked} == {"scripted-project"}, "not that of the repository"
+    for request in model.requests:
+        assert request.path.startswith("/v1internal:"), request.path
+        assert request.headers["authorization"].startswith("Bearer head."), "its own"
+        assert b"evil" not in request.body
+    places = {"the sandbox": seen.output, "the store": stored(real)}
+    for token in (first, REFRESH, provider.refresh, *(body["client_secret"] for body in provider.asked)):
+        assert places_of(places, token) == []
+    assert "stand-in" in seen.output, "the control"
 
 
 @pytest.mark.long

@@ -18,7 +18,11 @@ from tests.integration.http_ends import End, client, echo, forwarding, upstream
 from tests.integration.token_provider import TokenProvider, now, token
 
 REFRESH = "canary-refresh-0"
-FILES = {"claude": ".claude/.credentials.json", "codex": ".codex/auth.json"}
+FILES = {"claude": ".claude/.credentials.json", "codex": ".codex/auth.json", "gemini": ".gemini/oauth_creds.json"}
+GEMINI_OF_ITS_VENDOR = """// canary
+var OAUTH_CLIENT_ID = "gemini-id";
+var OAUTH_CLIENT_SECRET = "canary-of-the-program";
+"""
 ONE_OF_MANY = """
 import asyncio, sys
 from acp_runtime.keys import key_source
@@ -41,6 +45,9 @@ def document(vendor: str, expires_in: float) -> dict[str, Any]:
         until = int((now() + expires_in) * 1000)
         own = {"accessToken": access, "refreshToken": REFRESH, "expiresAt": until, "subscriptionType": "max"}
         return {"claudeAiOauth": own, "other": 1}
+    if vendor == "gemini":
+        until = int((now() + expires_in) * 1000)
+        return {"access_token": access, "refresh_token": REFRESH, "expiry_date": until, "scope": "old", "other": 1}
     tokens = {"access_token": access, "refresh_token": REFRESH, "id_token": "old-id", "account_id": "acc-1"}
     return {"OPENAI_API_KEY": None, "tokens": tokens, "last_refresh": "2026-01-01T00:00:00.000000Z"}
 
@@ -55,7 +62,18 @@ def log_in(home: Path, vendor: str, *, expires_in: float, mode: int = 0o600) -> 
 
 
 def login(home: Path, vendor: str, provider: TokenProvider) -> Any:
-    return key_source(f"login:{vendor}@{provider.url}", {"HOME": str(home)})
+    return key_source(f"login:{vendor}@{provider.url}", {"HOME": str(home), "PATH": f"{home}/bin"})
+
+
+def install_gemini(home: Path) -> None:
+    """Install what looks like Gemini CLI, as npm does: a link to one file of many."""
+    bundle = home / "lib" / "gemini-cli" / "bundle"
+    bundle.mkdir(parents=True)
+    for name, text in (("a.js", ""), ("b.js", "OAUTH_CLIENT_ID"), ("gemini.js", "#!x"), ("s.js", GEMINI_OF_ITS_VENDOR)):
+        (bundle / name).write_text(text)
+        (bundle / name).chmod(0o755)
+    (home / "bin").mkdir()
+    (home / "bin" / "gemini").symlink_to("../lib/gemini-cli/bundle/gemini.js")
 
 
 async def refused(source: Any, used: Secret | None = None) -> Rejected:
@@ -71,6 +89,7 @@ async def test_a_login_is_renewed_before_it_expires_and_written_back_as_its_vend
     tmp_path: Path, provider: TokenProvider, vendor: str
 ) -> None:
     path = log_in(tmp_path, vendor, expires_in=60, mode=0o400)
+    install_gemini(tmp_path)
     source = login(tmp_path, vendor, provider)
     secret = await source.read()
     assert secret.reveal().decode().endswith("canary-access-1")
@@ -84,6 +103,11 @@ async def test_a_login_is_renewed_before_it_expires_and_written_back_as_its_vend
         assert (own["accessToken"], own["refreshToken"]) == (secret.reveal().decode(), "canary-refresh-1")
         assert (own["subscriptionType"], written["other"], own["expiresAt"] > now() * 1000) == ("max", 1, True)
         assert secret.beside == ((b"anthropic-beta", b"oauth-2025-04-20"),)
+    elif vendor == "gemini":
+        assert (written["access_token"], written["refresh_token"]) == (secret.reveal().decode(), "canary-refresh-1")
+        assert (written["other"], written["scope"], written["expiry_date"] > now() * 1000) == (1, "old", True)
+        client = (provider.asked[0]["client_id"], provider.asked[0]["client_secret"])
+        assert (client, secret.beside) == (("gemini-id", "canary-of-the-program"), ())
     else:
         assert written["tokens"] == {
             "access_token": secret.reveal().decode(),
@@ -155,6 +179,28 @@ async def test_what_a_vendor_renews_no_more_is_given_to_nobody_though_it_is_not_
     assert (len(lock.read_text()), stat.S_IMODE(lock.stat().st_mode)) == (64, 0o600)
     log_in(tmp_path, "codex", expires_in=7200)
     assert (await login(tmp_path, "codex", provider).read()).reveal() != used.reveal()
+
+
+@pytest.mark.requirement("D09.31", "D09.33")
+async def test_a_login_whose_program_is_not_there_is_used_until_it_expires(
+    tmp_path: Path, provider: TokenProvider
+) -> None:
+    source = login(tmp_path, "gemini", provider)
+    path = log_in(tmp_path, "gemini", expires_in=60)
+    secret = await source.read()
+    assert (secret.reveal().endswith(b"canary-old"), source.state().partition(":")[0]) == (
+        True,
+        "there, until its token expires",
+    )
+    log_in(tmp_path, "gemini", expires_in=-1)
+    error = await refused(source)
+    words = "its vendor's program, by which it would be, is not on the PATH of this process; run `gemini`, and log in"
+    assert (error.kind, words in str(error)) == ("login_expired", True), str(error)
+    assert source.state().startswith("expired: run `gemini`")
+    assert json.loads(path.read_text())["refresh_token"] == REFRESH
+    install_gemini(tmp_path)
+    assert (await source.read()).reveal().endswith(b"canary-access-1"), "nobody has to log in for that"
+    assert (len(provider.asked), source.state()) == (1, "there")
 
 
 async def test_the_doctor_is_told_how_a_login_stands_and_nobody_is_asked(

@@ -154,7 +154,15 @@ FORMS = {
     "/v1/models/m:streamGenerateContent?alt=sse": {
         "error": {"code": 400, "message": "SAID", "status": "FAILED_PRECONDITION"}
     },
+    "/v1internal:streamGenerateContent?alt=sse": {
+        "error": {"code": 400, "message": "SAID", "status": "FAILED_PRECONDITION"}
+    },
 }
+FREE = (
+    ("GET", "/v1/models", b""),
+    ("POST", "/v1/messages/count_tokens", ASKED),
+    ("POST", "/v1internal:loadCodeAssist", b"{}"),
+)
 SAID = "The budget of 20 tokens is used up (26 used). No further call of a model is made for this agent."
 
 
@@ -163,7 +171,7 @@ SAID = "The budget of 20 tokens is used up (26 used). No further call of a model
 async def test_beyond_a_budget_the_next_call_is_refused_in_the_form_of_its_api(tmp_path: Path, target: str):
     large = json.dumps({"model": "priced", "input": "x" * 2_000_000}).encode()
     async with upstream(answers) as model:
-        async with forwarding(tmp_path, model.url, budget=Budget(tokens=20)) as way:
+        async with forwarding(tmp_path, model.url.removesuffix("/v1"), budget=Budget(tokens=20)) as way:
             for _ in range(2):
                 async with client(way.path) as end:
                     assert (await end.exchange("POST", CHAT, ASKED))[0].status_code == 200
@@ -204,10 +212,13 @@ async def test_what_is_answered_later_is_refused_since_nobody_could_count_it(tmp
 
 
 async def test_what_costs_nothing_is_not_refused_for_a_budget(tmp_path: Path):
-    async with upstream(answers) as model, forwarding(tmp_path, model.url, budget=Budget(cost=1)) as way:
+    async with (
+        upstream(answers) as model,
+        forwarding(tmp_path, model.url.removesuffix("/v1"), budget=Budget(cost=1)) as way,
+    ):
         async with client(way.path) as end:
             await end.exchange("POST", CHAT, ASKED)
-        for method, target, body in (("GET", "/v1/models", b""), ("POST", "/v1/messages/count_tokens", ASKED)):
+        for method, target, body in FREE:
             async with client(way.path) as end:
                 assert (await end.exchange(method, target, body))[0].status_code == 200
 

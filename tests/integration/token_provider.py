@@ -6,6 +6,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import parse_qsl
 
 from acp_runtime.clock import SystemClock
 
@@ -34,7 +35,9 @@ class TokenProvider:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                sent = self.rfile.read(int(self.headers["content-length"])).decode()
+                form = self.headers["content-type"] == "application/x-www-form-urlencoded"
+                body = dict(parse_qsl(sent, strict_parsing=True)) if form else json.loads(sent)
                 status, answer = outer.answer(body)
                 self.send_response(status)
                 self.send_header("location", "/elsewhere")

@@ -5,7 +5,7 @@
 | OpenAI chat completions and the like | `usage.prompt_tokens`, in the last event where it was asked for | in it |
 | OpenAI responses | `usage.input_tokens`, `response.usage` of the last event | in it |
 | Anthropic messages | `usage.input_tokens`, `message.usage` of the first event, corrected by later ones | beside it |
-| Gemini | `usageMetadata`, in each event, the last one counts | in it |
+| Gemini | `usageMetadata`, in each event, the last one counts; for subscriptions in a `response` | in it |
 
 The shape decides, not the address that was asked: an agent chooses addresses, its provider shapes.
 """

@@ -1,12 +1,13 @@
 """Gemini's generateContent: how a request is read and how an answer is written. No I/O, no script language.
 
-Model and manner stand in the path of a request, so that a format is made for each path: `at`.
+Model and manner stand in the path of a request, so that a format is made for each path: `at`. Subscriptions ask for
+the same in an envelope, by Code Assist's API, of which `account` answers what is asked beside that.
 """
 
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .asked import Answer, Ask, BadRequestError, tokens
@@ -16,6 +17,9 @@ from .tools import Offer
 PATH = "/v1beta/models/MODEL:generateContent"
 
 _PATH = re.compile(r"/v1beta/models/([^/:]+):(generateContent|streamGenerateContent)")
+_ENVELOPED = re.compile(r"/v1internal:(generateContent|streamGenerateContent)")
+_ACCOUNT = re.compile(r"/v1internal:(\w+)")
+_LOADED = {"currentTier": {"id": "standard-tier"}, "cloudaicompanionProject": "scripted-project"}
 _ERRORS = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -52,13 +56,13 @@ class Gemini:
     def whole(self, ask: Ask, answer: Answer) -> bytes:
         """Return the answer as one JSON document; pauses are the caller's business."""
         parts: list[Mapping[str, object]] = [{"text": answer.text}] if answer.text else []
-        return json.dumps(_chunk(ask, [*parts, *_calls(answer)], end=answer)).encode()
+        return json.dumps(self.shown(_chunk(ask, [*parts, *_calls(answer)], end=answer))).encode()
 
     def events(self, ask: Ask, answer: Answer) -> Iterator[bytes | Pause]:
         """Return the answer as server-sent events, with the pauses between them."""
         for item in answer.items:
-            yield item if isinstance(item, Pause) else _sse(_chunk(ask, [{"text": item.text}]))
-        yield _sse(_chunk(ask, _calls(answer), end=answer))
+            yield item if isinstance(item, Pause) else _sse(self.shown(_chunk(ask, [{"text": item.text}])))
+        yield _sse(self.shown(_chunk(ask, _calls(answer), end=answer)))
 
     def failure(self, status: int, message: str) -> bytes:
         """Return the error document of a status."""
@@ -66,11 +70,37 @@ class Gemini:
             {"error": {"code": status, "message": message, "status": _ERRORS.get(status, "UNKNOWN")}}
         ).encode()
 
+    def shown(self, chunk: Mapping[str, object]) -> Mapping[str, object]:
+        """Return a part of an answer as it is sent."""
+        return chunk
+
+
+class Enveloped(Gemini):
+    """The same in Code Assist's envelope, which names the model."""
+
+    def read(self, body: object) -> Ask:
+        if not isinstance(body, dict):
+            raise BadRequestError("The body is no object.")
+        return replace(super().read(body.get("request")), model=str(body.get("model", "")))
+
+    def shown(self, chunk: Mapping[str, object]) -> Mapping[str, object]:
+        return {"response": chunk, "traceId": "scripted"}
+
 
 def at(path: str) -> Gemini | None:
     """Return the format of a path, None where it is none of these."""
+    if found := _ENVELOPED.fullmatch(path):
+        return Enveloped("", found[1] == "streamGenerateContent")
     found = _PATH.fullmatch(path)
     return Gemini(found[1], found[2] == "streamGenerateContent") if found else None
+
+
+def account(path: str) -> bytes | None:
+    """Return what Code Assist says of a subscription at a path, None where it is none of its other calls."""
+    found = _ACCOUNT.fullmatch(path)
+    if found is None or at(path) is not None:
+        return None
+    return json.dumps(_LOADED if found[1] == "loadCodeAssist" else {}).encode()
 
 
 def _script(contents: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:

@@ -137,6 +137,9 @@ class _Handler(BaseHTTPRequestHandler):
         if body is None:
             return
         self.state.record(self._recorded(body))
+        if (account := gemini.account(self._path)) is not None:
+            self._document(200, account)
+            return
         if self._path not in FORMATS and gemini.at(self._path) is None:
             self._fail(404, f"There is nothing at {self.path}; post to {' or '.join((*FORMATS, gemini.PATH))}.")
             return

@@ -88,6 +88,21 @@ def test_a_stream_has_its_pieces_and_ends_with_the_usage(client: HTTPConnection)
     assert chunks[-1]["candidates"][0]["finishReason"] == "STOP"
 
 
+def test_a_subscription_is_answered_in_its_envelope_and_told_of_its_account(client: HTTPConnection) -> None:
+    request = {"contents": [user("[[text:one two]]")], "tools": TOOLS}
+    body = json.dumps({"model": "gemini-x", "project": "p", "request": request})
+    client.request("POST", "/v1internal:streamGenerateContent?alt=sse", body)
+    events = client.getresponse().read().decode().strip().split("\r\n\r\n")
+    chunks = [json.loads(event.removeprefix("data: "))["response"] for event in events]
+    assert (chunks[0]["candidates"][0]["content"]["parts"], "usageMetadata" in chunks[-1]) == (
+        [{"text": "one two"}],
+        True,
+    )
+    assert {chunk["modelVersion"] for chunk in chunks} == {"gemini-x"}
+    client.request("POST", "/v1internal:loadCodeAssist", "{}")
+    assert json.loads(client.getresponse().read())["cloudaicompanionProject"] == "scripted-project"
+
+
 @pytest.mark.parametrize(("status", "word"), [(400, "INVALID_ARGUMENT"), (429, "RESOURCE_EXHAUSTED"), (418, "UNKNOWN")])
 def test_a_failure_has_the_form_of_the_provider(client: HTTPConnection, status: int, word: str) -> None:
     response = post(client, user(f"[[fail:{status}]]"), manner="streamGenerateContent?alt=sse")

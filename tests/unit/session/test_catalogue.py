@@ -18,6 +18,12 @@ def test_the_root_of_an_api_keeps_the_path_of_a_gateway():
     assert kind.environment(model=None, base_url="http://h/anthropic/v1")["ROOT"] == "http://h/anthropic"
 
 
+def test_a_login_of_a_subscription_puts_its_variables_over_those_of_a_key():
+    kind = AgentKind(name="x", argv=("x",), env={"A": "key", "B": "$MODEL"}, login_env={"A": "login", "C": "$API_ROOT"})
+    assert kind.environment(model="m", base_url="http://h/v1") == {"A": "key", "B": "m"}
+    assert kind.environment(model="m", base_url="http://h/v1", login=True) == {"A": "login", "B": "m", "C": "http://h"}
+
+
 def test_each_kind_says_how_its_api_wants_the_key():
     kinds = builtin_kinds()
     assert (kinds["opencode"].key_form, kinds["claude"].key_form) == ("bearer", "x-api-key")

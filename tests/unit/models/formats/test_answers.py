@@ -101,6 +101,13 @@ STREAMED = {
         ),
         OPENAI_USAGE,
     ),
+    "gemini for a subscription": (
+        sse(
+            {"response": {"usageMetadata": {"promptTokenCount": 90}, "modelVersion": "m"}, "traceId": "t"},
+            {"response": {"usageMetadata": GEMINI, "modelVersion": "m"}, "remainingCredits": []},
+        ),
+        OPENAI_USAGE,
+    ),
 }
 
 
@@ -174,6 +181,7 @@ def test_what_is_held_of_an_endless_answer_is_bounded():
         (b"/v1/chat/completions", b'{"messages": [{"role": "user", "model": "no"}], "model": "m-1"}', "m-1"),
         (b"/v1/messages?beta=true", b'{"model":"m-1","max_tokens":5}', "m-1"),
         (b"/v1beta/models/m-1:streamGenerateContent?alt=sse", b'{"contents": []}', "m-1"),
+        (b"/v1internal:streamGenerateContent", b'{"model": "m-1", "request": {"contents": [], "model": "no"}}', "m-1"),
         (b"/v1/chat/completions", b'{"model": 7}', ""),
         (b"/v1/chat/completions", b'{"model": "a\\nb"}', ""),
         (b"/v1/chat/completions", b'{"model": "%b"}' % (b"x" * 201), ""),
@@ -198,7 +206,13 @@ def test_a_request_names_its_model_in_body_or_address(target, body, model):
         (b"POST", b"/v1/messages/count_tokens?beta=true", False),
         (b"POST", b"/v1beta/models/m:countTokens", False),
         (b"POST", b"/v1/messages?x=/count_tokens", True),
+        (b"POST", b"/v1internal:loadCodeAssist", False),
+        (b"POST", b"/v1internal:recordCodeAssistMetrics", False),
+        (b"POST", b"/v1internal:countTokens", False),
+        (b"POST", b"/v1internal:streamGenerateContent?alt=sse", True),
+        (b"POST", b"/v1internal:generateContent/v1internal:loadCodeAssist", True),
+        (b"POST", b"/v1internal:whateverIsNew", True),
     ],
 )
-def test_whatever_is_posted_counts_as_a_call_but_for_the_counting_of_tokens(method, target, charged):
+def test_whatever_is_posted_counts_as_a_call_but_for_what_costs_nothing(method, target, charged):
     assert Asked(method, target).charged is charged
