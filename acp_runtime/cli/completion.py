@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from acp_runtime.cli.codes import Exit
-from acp_runtime.cli.parser import Parser, build_parser
+from acp_runtime.cli.parser import build_parser, verbs_of
 from acp_runtime.cli.stdout import write
 
 LIVE_SECONDS: Final = 1.0  # a person waits at the keyboard
@@ -54,7 +54,7 @@ def complete(words: Sequence[str]) -> int:
 
 
 def _candidates(before: Sequence[str], typed: str) -> Iterator[str]:
-    verbs = _verbs(build_parser())
+    verbs = verbs_of(build_parser())
     if not before:
         yield from verbs
         return
@@ -70,11 +70,6 @@ def _candidates(before: Sequence[str], typed: str) -> Iterator[str]:
         yield from map(str, action.choices or ())
         if action.dest in ("id", "ids"):
             yield from _live()
-
-
-def _verbs(parser: Parser) -> dict[str, argparse.ArgumentParser]:
-    action = next(each for each in parser._actions if each.dest == "verb")  # noqa: SLF001
-    return dict(action.choices or {})
 
 
 def _live() -> Iterator[str]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NoReturn
 from acp_runtime import __version__
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.stdout import OutputError, discard, flush, prepare, write
-from acp_runtime.core.plaintext import one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -57,12 +56,20 @@ def _main(words: Sequence[str]) -> int:
         from acp_runtime.cli.completion import complete  # noqa: PLC0415 - a verb loads only what it needs
 
         return complete(words[1:])
-    from acp_runtime.cli.parser import build_parser  # noqa: PLC0415
+    from acp_runtime.cli.parser import build_parser, verbs_of  # noqa: PLC0415
 
     parser = build_parser()
+    verbs = verbs_of(parser)
+    if words and words[0] not in verbs and not words[0].startswith("-"):
+        from acp_runtime.cli.mistaken import unknown_verb  # noqa: PLC0415
+
+        parser.error(unknown_verb(words[0], verbs))
     options, rest = parser.parse_known_args(words)
     if rest:
-        parser.error(_not_understood(rest))
+        from acp_runtime.cli.mistaken import left_over  # noqa: PLC0415
+
+        verb = verbs.get(options.verb, parser)
+        verb.error(left_over(rest, verb))
     if options.version:
         write(f"subagents {__version__}\n")
         return Exit.DONE
@@ -88,14 +95,6 @@ def _run(verb: str, options: "argparse.Namespace") -> int:
 
         Talk().tell(f"subagents {verb}: {error}")
         return exit_of(error)
-
-
-def _not_understood(rest: list[str]) -> str:
-    """Name options without their values: one of them may be a key."""
-    unknown = [word.partition("=")[0] for word in rest if word.startswith("-")]
-    if unknown:
-        return f"unknown option {one_line(', '.join(unknown), 200)}"
-    return "the task is one argument; put it in quotes"
 
 
 if __name__ == "__main__":

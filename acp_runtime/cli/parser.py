@@ -26,7 +26,7 @@ def build_parser() -> Parser:
         epilog=f"exit codes:\n{codes}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.add_argument("-V", "--version", action="store_true", help="print the version and exit")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
     _add_run(verbs)
     _add_serve(verbs)
@@ -46,6 +46,12 @@ def build_parser() -> Parser:
     return parser
 
 
+def verbs_of(parser: Parser) -> dict[str, Parser]:
+    """Return the parser of each verb."""
+    action = next(each for each in parser._actions if each.dest == "verb")  # noqa: SLF001 - argparse has no public way
+    return dict(action.choices or {})
+
+
 Verbs = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for what add_subparsers returns
 
 
@@ -54,9 +60,17 @@ _KEY: Final = (
 )
 
 
+_ID: Final = "id, the beginning of one, or a name"
+
+
+def _verb(verbs: "Verbs[Parser]", name: str, about: str) -> Parser:
+    """Add a verb. What it is about has one line in the help of all: at most 61 characters."""
+    return verbs.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.", allow_abbrev=False)
+
+
 def _add_run(verbs: "Verbs[Parser]") -> None:
-    about = "give one task to one agent in a container and take its work out"
-    run = verbs.add_parser("run", help=about, description=about.capitalize() + ".", allow_abbrev=False)
+    about = "have one agent do one task in a container, for its work"
+    run = _verb(verbs, "run", about)
     run.add_argument("task", help="what the agent is to do")
     run.add_argument("--agent", metavar="KIND", help="agent kind (default: as configured, opencode)")
     run.add_argument("--workspace", default=".", metavar="DIR", help="folder to work on (default: .)")
@@ -107,8 +121,8 @@ def _add_budget(verb: Parser) -> "argparse._ArgumentGroup":
 
 
 def _add_serve(verbs: "Verbs[Parser]") -> None:
-    about = "start the daemon that owns this user's subagents; other verbs start it by themselves"
-    serve = verbs.add_parser("serve", help=about, description=about.capitalize() + ".", allow_abbrev=False)
+    about = "start the daemon, as other verbs do by themselves"
+    serve = _verb(verbs, "serve", about)
     serve.add_argument("--foreground", action="store_true", help="stay on the terminal and log to standard error")
     serve.add_argument("--replace", action="store_true", help="take over from the daemon that runs, with its subagents")
     serve.add_argument(
@@ -127,7 +141,7 @@ def _add_serve(verbs: "Verbs[Parser]") -> None:
 
 def _add(verbs: "Verbs[Parser]", name: str, about: str, *flags: str) -> Parser:
     """Add a verb that asks the daemon. `flags` names those it has of `json` and `quiet`."""
-    verb = verbs.add_parser(name, help=about, description=about.capitalize() + ".", allow_abbrev=False)
+    verb = _verb(verbs, name, about)
     verb.add_argument("--parent", metavar="NAME", help="act for this parent (default: as the operator)")
     if "json" in flags:
         verb.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -155,7 +169,7 @@ def _add_egress(verb: argparse.ArgumentParser) -> None:
 
 
 def _add_spawn(verbs: "Verbs[Parser]") -> None:
-    spawn = _add(verbs, "spawn", "start a background subagent with its first task and print its id", "json", "quiet")
+    spawn = _add(verbs, "spawn", "start a background subagent with a task and print its id", "json", "quiet")
     spawn.add_argument("task", help="what the agent is to do first")
     spawn.add_argument("--agent", metavar="KIND", help="agent kind (default: as configured, opencode)")
     spawn.add_argument("--workspace", default=".", metavar="DIR", help="folder to work on (default: .)")
@@ -180,14 +194,14 @@ def _add_spawn(verbs: "Verbs[Parser]") -> None:
 
 def _add_messages(verbs: "Verbs[Parser]") -> None:
     send = _add(verbs, "send", "give a subagent another task", "json", "quiet")
-    send.add_argument("id", help="id, the beginning of one, or a name")
+    send.add_argument("id", help=_ID)
     send.add_argument("text", help="the task or message")
     send.add_argument("--steer", action="store_true", help="put it into the running task where the agent can take it")
     resume = _add(verbs, "resume", "start an ended subagent again with another task", "json", "quiet")
-    resume.add_argument("id")
-    resume.add_argument("text")
-    answer = _add(verbs, "answer", "answer a question of a subagent: with one of its options, or with words", "json")
-    answer.add_argument("id")
+    resume.add_argument("id", help=_ID)
+    resume.add_argument("text", help="the task")
+    answer = _add(verbs, "answer", "answer a subagent's question by an option or in words", "json")
+    answer.add_argument("id", help=_ID)
     answer.add_argument("option", nargs="?", default="", help="id of the option; `subagents show` lists them")
     answer.add_argument("--text", default="", help="answer in words, where the question takes them")
     answer.add_argument("--request", metavar="ID", help="which question, when there are several")
@@ -197,27 +211,29 @@ def _add_looks(verbs: "Verbs[Parser]") -> None:
     ps = _add(verbs, "ps", "list subagents", "json", "quiet")
     ps.add_argument("-a", "--all", action="store_true", help="ended ones too")
     show = _add(verbs, "show", "show one subagent with its tasks and questions", "json")
-    show.add_argument("id")
-    poll = _add(verbs, "poll", "print what a subagent said and did since it was last polled", "json", "quiet")
-    poll.add_argument("id")
+    show.add_argument("id", help=_ID)
+    poll = _add(verbs, "poll", "print what a subagent said and did since the last poll", "json", "quiet")
+    poll.add_argument("id", help=_ID)
     poll.add_argument("--since", type=int, metavar="SEQ", help="from this cursor; 0 is the beginning")
     poll.add_argument("--limit", type=int, default=500, metavar="N", help="at most so many events (default: 500)")
-    nudges = _add(verbs, "nudges", "list what parents are to be told, or tell a dead letter after all", "json")
+    nudges = _add(verbs, "nudges", "list what parents are to be told, and how far that is", "json")
     nudges.add_argument("--revive", metavar="NUDGE", help="offer this dead one to its parent again")
-    nudges.add_argument("--state", choices=("pending", "claimed", "committed", "superseded", "dead"))
-    nudges.add_argument("--limit", type=int, default=100, metavar="N")
+    nudges.add_argument(
+        "--state", choices=("pending", "claimed", "committed", "superseded", "dead"), help="only those that are so far"
+    )
+    nudges.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (default: 100)")
     work = _add(verbs, "work", "print what an ended subagent changed, as a patch", "json", "quiet")
-    work.add_argument("id")
+    work.add_argument("id", help=_ID)
     search = _add(verbs, "search", "search tasks, results and transcripts", "json")
-    search.add_argument("query")
-    search.add_argument("--limit", type=int, default=20, metavar="N")
+    search.add_argument("query", help="words to look for")
+    search.add_argument("--limit", type=int, default=20, metavar="N", help="at most so many (default: 20)")
     usage = _add(verbs, "usage", "show what calls of models used: tokens and cost", "json")
     usage.add_argument("id", nargs="?", help="of this subagent only")
     by = ("task", "agent", "parent", "tree", "model")
     usage.add_argument("--by", choices=by, default="agent", help="default: agent")
     usage.add_argument("--tree", action="store_const", dest="by", const="tree", help="as --by tree: with all below it")
     budget = _add(verbs, "budget", "show what a subagent may use of its models, or change it", "json", "quiet")
-    budget.add_argument("id")
+    budget.add_argument("id", help=_ID)
     for name, metavar, what in (("tokens", "N", "tokens"), ("cost", "USD", "dollars")):
         then = "then the next call is refused; none: no such bound"
         budget.add_argument(f"--{name}", metavar=metavar, help=f"{what} from its spawn to its end, {then}")
@@ -228,35 +244,35 @@ def _add_looks(verbs: "Verbs[Parser]") -> None:
     reached.add_argument("--host", metavar="HOST", help="that host and those below it only")
     reached.add_argument("--refused", action="store_true", help="what was refused only")
     reached.add_argument("--limit", type=int, default=500, metavar="N", help="the newest N (default: 500)")
-    about = "show what the sandboxes of a preset may reach for good, add to it, or take it back"
+    about = "show or change what a preset's sandboxes may reach for good"
     allowed = _add(verbs, "allowed", about, "json", "quiet")
     change = allowed.add_mutually_exclusive_group()
     change.add_argument("--add", metavar="RULE", help="allow this rule to all subagents of --preset")
     change.add_argument("--revoke", metavar="RULE", help="take this rule back, from --preset or all that have it")
     allowed.add_argument("--preset", metavar="NAME", help="the preset that is meant")
-    _add(verbs, "reload", "have the daemon read its configuration again, for what runs too", "json", "quiet")
+    _add(verbs, "reload", "have the daemon read its configuration again", "json", "quiet")
     tree = _add(verbs, "tree", "show who leads whom", "json", "quiet")
     tree.add_argument("id", nargs="?", help="this one and all below it")
     tree.add_argument("--all", action="store_true", help="ended ones too")
     pause = _add(verbs, "pause", "let no parent spawn for now; what is under way goes on", "quiet")
     pause.add_argument("--off", action="store_true", help="let all go on")
-    _add(verbs, "status", "show the daemon, its gateway, and what is not well below the subagents", "json")
+    _add(verbs, "status", "show the daemon, its gateway, and what is not well", "json")
     _add(verbs, "df", "show what the store holds and takes", "json")
 
 
 def _add_waits(verbs: "Verbs[Parser]") -> None:
     wait = _add(verbs, "wait", "wait until subagents have done their tasks or ask something", "json", "quiet")
-    wait.add_argument("ids", nargs="+", metavar="id")
+    wait.add_argument("ids", nargs="+", metavar="id", help="ids, beginnings of them, or names")
     wait.add_argument("--first", action="store_true", help="return when one of them has")
     wait.add_argument("--change", action="store_true", help="return at any change")
     wait.add_argument("--timeout", type=float, default=3600.0, metavar="SECONDS", help="default: 3600")
     about = "show all subagents and what they do, and act on them by keys"
-    verbs.add_parser("top", help=about, description=about.capitalize() + ".", allow_abbrev=False)
+    _verb(verbs, "top", about)
     attach = _add(verbs, "attach", "show what a subagent does as it happens, and type to it")
-    attach.add_argument("id")
+    attach.add_argument("id", help=_ID)
     attach.add_argument("--steer", action="store_true", help="a line goes into the running task where that can be")
     logs = _add(verbs, "logs", "print a transcript, or a log", "json")
-    logs.add_argument("id", nargs="?")
+    logs.add_argument("id", nargs="?", help=_ID)
     logs.add_argument("-f", "--follow", action="store_true", help="go on with what comes")
     which = logs.add_mutually_exclusive_group()
     which.add_argument("--transcript", action="store_true", help="what the agent said and did (the default)")
@@ -266,19 +282,19 @@ def _add_waits(verbs: "Verbs[Parser]") -> None:
 
 def _add_ends(verbs: "Verbs[Parser]") -> None:
     stop = _add(verbs, "stop", "stop subagents and export their work", "json", "quiet")
-    stop.add_argument("ids", nargs="+", metavar="id")
+    stop.add_argument("ids", nargs="+", metavar="id", help="ids, beginnings of them, or names")
     stop.add_argument("--task", action="store_true", help="cancel the running task only")
     stop.add_argument("--reason", default="", help="why, for the log")
-    rm = _add(verbs, "rm", "delete what is left of ended subagents: volumes, work and log", "json", "quiet")
-    rm.add_argument("ids", nargs="+", metavar="id")
+    rm = _add(verbs, "rm", "delete the volumes, work and logs of ended subagents", "json", "quiet")
+    rm.add_argument("ids", nargs="+", metavar="id", help="ids, beginnings of them, or names")
     rm.add_argument("--force", action="store_true", help="stop them first")
     prune = _add(verbs, "prune", "delete what is left of subagents that ended long ago", "json", "quiet")
     prune.add_argument(
         "--older-than", type=float, default=7.0, metavar="DAYS", help="of a machine that is awake; default: 7"
     )
     prune.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
-    about = "remove what dead managers left on the engine: containers, volumes and folders that nobody will want"
-    reap = verbs.add_parser("reap", help=about, description=about.capitalize() + ".", allow_abbrev=False)
+    about = "remove what dead managers left on the engine"
+    reap = _verb(verbs, "reap", about)
     reap.add_argument("--dry-run", action="store_true", help="only say what would be removed, and why")
     reap.add_argument("--all", action="store_true", help="also say what stays since it is in use or wanted")
     reap.add_argument("--json", action="store_true", help="one JSON object a line, for everything that there is")
@@ -300,8 +316,8 @@ def _add_turn(verbs: "Verbs[Parser]") -> None:
 
 
 def _add_acp(verbs: "Verbs[Parser]") -> None:
-    about = "stand between an editor and its agent, and give that background subagents"
-    proxy = verbs.add_parser("acp", help=about, description=about.capitalize() + ".", allow_abbrev=False)
+    about = "stand between an editor and its agent, which gets subagents"
+    proxy = _verb(verbs, "acp", about)
     proxy.add_argument(
         "--wake", action="store_true", help="begin a turn of the agent by itself when a subagent has news for it"
     )
@@ -320,8 +336,8 @@ def _add_acp(verbs: "Verbs[Parser]") -> None:
 
 
 def _add_mcp(verbs: "Verbs[Parser]") -> None:
-    about = "be the MCP server of a client that starts this command: its tools on standard input and output"
-    mcp = verbs.add_parser("mcp", help=about, description=about.capitalize() + ".", allow_abbrev=False)
+    about = "be the MCP server of a client, or be installed as one"
+    mcp = _verb(verbs, "mcp", about)
     mcp.add_argument(
         "what",
         nargs="?",
@@ -339,9 +355,9 @@ def _add_mcp(verbs: "Verbs[Parser]") -> None:
 
 
 def _add_hook(verbs: "Verbs[Parser]") -> None:
-    about = "write the hooks of a host's settings, which run `subagents hook prompt|stop|session`, and show how"
-    hook = verbs.add_parser("hook", help=about, description=about.capitalize() + ".", allow_abbrev=False)
-    hook.add_argument("what", choices=("install", "uninstall"))
+    about = "install hooks, which tell a host's model what is due"
+    hook = _verb(verbs, "hook", about)
+    hook.add_argument("what", choices=("install", "uninstall"), help="write the host's settings, and show how")
     hook.add_argument("--client", required=True, metavar="NAME", help="claude, codex or gemini")
     hook.add_argument("--parent", metavar="NAME", help="install: be this parent, as its MCP server")
     hook.add_argument("--within", type=int, metavar="MS", help="install: their bound, on a slow machine (default: 180)")
@@ -352,14 +368,18 @@ def _add_hook(verbs: "Verbs[Parser]") -> None:
 
 def _add_helpers(verbs: "Verbs[Parser]") -> None:
     about = "show the configuration: path, init, check, show"
-    config = verbs.add_parser("config", help=about, description=about.capitalize() + ".", allow_abbrev=False)
-    config.add_argument("what", choices=("path", "init", "check", "show"))
+    config = _verb(verbs, "config", about)
+    config.add_argument(
+        "what",
+        choices=("path", "init", "check", "show"),
+        help="where the file is; write an example there; look for mistakes; what is in force",
+    )
     config.add_argument("--origin", action="store_true", help="with show: where each value comes from")
     config.add_argument("--config", metavar="FILE", help="configuration file")
     about = "say what is missing here, and how to get it"
-    doctor = verbs.add_parser("doctor", help=about, description=about.capitalize() + ".", allow_abbrev=False)
+    doctor = _verb(verbs, "doctor", about)
     doctor.add_argument("--bundle", metavar="FILE", help="write a report without secrets to FILE, to send to others")
     doctor.add_argument("--config", metavar="FILE", help="configuration file")
     about = "print a completion script: bash, zsh, fish"
-    completion = verbs.add_parser("completion", help=about, description=about.capitalize() + ".", allow_abbrev=False)
-    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+    completion = _verb(verbs, "completion", about)
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="as in: source <(subagents completion bash)")

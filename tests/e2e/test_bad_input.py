@@ -31,7 +31,7 @@ def refused(stage: Stage, *options: str, env: dict[str, str] | None = None, loca
         (("",), "task is required."),
         (("fix", "the", "bug"), "the task is one argument; put it in quotes"),
         (("x", "--nonsense=1"), "unknown option --nonsense"),
-        (("x", "--outp", "json"), "unknown option --outp"),
+        (("x", "--outp", "json"), "subagents run: unknown option --outp; did you mean --out?"),
         (("x", "--output", "xml"), "invalid choice: xml (choose from patch, text, json)"),
         (("x", "--permissions", "maybe"), "choose from allow, deny"),
         (("x", "--timeout", "soon"), "invalid float value: 'soon'"),
