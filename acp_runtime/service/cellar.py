@@ -7,7 +7,6 @@ import asyncio
 import logging
 from pathlib import Path
 
-from acp_runtime.callers import Caller, parent_of, word_of
 from acp_runtime.core.errors import Rejected
 from acp_runtime.manager.launcher import LaunchError
 from acp_runtime.manager.supervisor import Supervisor
@@ -27,8 +26,11 @@ class Cellar:
         self._supervisor = supervisor
         self._work = work
 
-    async def remove(self, view: SubagentView, caller: Caller) -> None:
-        """Delete all of one. Raises `Rejected` (still_open, not_acknowledged, not_removed)."""
+    async def remove(self, view: SubagentView, by: str) -> None:
+        """Delete all of one; `by` says who does, in the words of the log.
+
+        Raises `Rejected` (still_open, not_acknowledged, not_removed).
+        """
         if not view.status.over or self._supervisor.actor(view.id) is not None:
             raise Rejected("still_open", f"{view.name} has not ended; stop it first")
         if (view.keep or not view.exported) and not await self._discard(view.id):
@@ -36,9 +38,8 @@ class Cellar:
                 f"what was kept of {view.name} could not be removed for certain; try again when the engine answers"
             )
             raise Rejected("not_removed", sentence)
-        own = view.parent == parent_of(caller)
         await self._supervisor.bookkeeper.settled()  # what it used counts for its tree and its parent for good
-        await self._store.remove(view.id, by="parent" if own else word_of(caller))
+        await self._store.remove(view.id, by=by)
         await asyncio.to_thread(delete_work, self._work, view.id)
 
     async def prune(self, parent: str | None, *, older_than: float, dry_run: bool) -> Pruned:

@@ -65,7 +65,11 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
         self._clock = clock
         self._reaping = reaping
         self._reading = Reading(
-            store, clock, self._living, wakes=config.orchestration.wakes, shares=lambda: shares(self._config)
+            store,
+            clock,
+            self._living,
+            wakes=lambda: self._config.orchestration.wakes,
+            shares=lambda: shares(self._config),
         )
 
     @classmethod
@@ -106,7 +110,6 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
                 keep=keep,
                 progress=progress,
                 bookkeeper=books,
-                wakes=config.orchestration.wakes,
                 pause=Pause.beside(path),
             )
             supervisor = await stack.enter_async_context(made.open())
@@ -223,10 +226,12 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
     async def remove(self, caller: Caller, subagent: str) -> None:
         """Delete what is left of an ended subagent: its volumes, its exported work and its log.
 
-        Raises `Rejected` (unknown_subagent, still_open, not_removed; not_acknowledged where the operator would delete
-        what its parent was not told yet).
+        Raises `Rejected` (unknown_subagent, still_open, not_removed; not_acknowledged where another than its parent
+        would delete what that was not told yet, and may still be told).
         """
-        await Cellar(self._store, self._supervisor, self._keep).remove(await self.status(caller, subagent), caller)
+        view = await self.status(caller, subagent)
+        by = await self._reading.word(caller, view)
+        await Cellar(self._store, self._supervisor, self._keep).remove(view, by)
 
     # ---- subagents: reading
 

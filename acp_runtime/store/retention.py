@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from acp_runtime.core.errors import Rejected
+from acp_runtime.core.lineage import PREFIX
 from acp_runtime.core.turns import SubagentForgotten
 from acp_runtime.store import books
 from acp_runtime.store.parents import resolve
@@ -23,6 +24,11 @@ _OVER: Final = "subagent.lifecycle IN ('stopped', 'failed')"
 _NOTHING_TO_TELL: Final = (
     "NOT EXISTS (SELECT 1 FROM nudge WHERE nudge.subagent = subagent.id "
     "AND (nudge.state IN ('pending', 'claimed') OR nudge.state = 'dead' AND nudge.dead_seq >= ?))"
+)
+# Who led it has ended too, so that it may never be told; by name it can be removed all the same.
+_NOBODY_TO_TELL: Final = (
+    f"NOT EXISTS (SELECT 1 FROM subagent AS lead WHERE subagent.parent = '{PREFIX}' || lead.id "  # noqa: S608 - constants
+    f"AND lead.lifecycle NOT IN ('stopped', 'failed')) AND subagent.parent LIKE '{PREFIX}%'"
 )
 
 
@@ -71,10 +77,11 @@ def removable(connection: sqlite3.Connection, subagent: str, *, by: str) -> Ende
     """Return a subagent that a caller may delete now.
 
     Raises `Rejected`: still_open, and not_acknowledged where anybody but its parent would delete what its parent was
-    not told yet.
+    not told yet, unless that is a subagent that has ended.
     """
     row = connection.execute(
-        f"SELECT name, {_OVER} AS over, {_NOTHING_TO_TELL} AS told FROM subagent WHERE id = ?",  # noqa: S608 - constants
+        f"SELECT name, {_OVER} AS over, {_NOTHING_TO_TELL} OR {_NOBODY_TO_TELL} AS told "  # noqa: S608 - constants
+        "FROM subagent WHERE id = ?",
         (NEVER, subagent),
     ).fetchone()
     if row is None:

@@ -12,6 +12,7 @@ import pytest
 from acp_runtime.callers import OPERATOR, Leader
 from acp_runtime.clock import SystemClock
 from acp_runtime.core.decide import decide
+from acp_runtime.core.errors import Rejected
 from acp_runtime.core.inputs import PromptAnswered, SessionReady, StopSubagent
 from acp_runtime.core.lineage import Lineage, Orchestration, Role, name_of
 from acp_runtime.core.model import Limits, Order, Reason
@@ -84,6 +85,20 @@ async def test_a_stop_ends_those_below_first_and_each_is_told_why(ground: Ground
         assert {leaves[0].id, leaves[1].id} == set(told)
         assert not (await at.runtime.status(PARENT, beside.id)).status.over
         (ground.folder / "go").touch()
+
+
+async def test_what_is_left_below_one_that_ended_can_be_removed_though_nobody_was_told_of_it(ground: Ground) -> None:
+    async with site(ground) as at:
+        top = await at.lead()
+        leaf, untold = await at.leaf(top), await at.leaf(top, "[[wait:never]]")
+        await until(at.runtime, leaf.id, lambda view: view.current_task is not None)
+        await at.runtime.stop(PARENT, leaf.id)
+        with pytest.raises(Rejected, match="nudges that its parent has not acknowledged"):
+            await at.runtime.remove(PARENT, leaf.id)
+        await at.runtime.stop(PARENT, top.id)
+        for caller, each in ((OPERATOR, leaf), (PARENT, untold), (PARENT, top)):
+            await at.runtime.remove(caller, each.id)
+        assert await at.runtime.tree(PARENT, ended=True) == []
 
 
 async def test_who_ends_by_itself_takes_those_below_along(ground: Ground) -> None:
