@@ -47,7 +47,8 @@ ORIGINAL = """\
 ## The original's keys
 
 For hosts that were configured for the original proposal. A table that is there brings its own defaults, which a native
-key beside it overrules. The same thing said by both is a mistake. They have no variables.
+key beside it overrules. The same thing said by both is a mistake. They have no variables, but
+for `DELEGATION_MAX_CONCURRENT_CHILDREN`, which counts where neither a file nor another variable has the number.
 """
 TITLES = {
     "": "Outside of any table",

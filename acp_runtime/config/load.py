@@ -1,6 +1,6 @@
 """From a file and the environment to a `Config`: read, check, put on top of each other.
 
-A variable is stronger than the file, the file than the default.
+A variable is stronger than the file, the file than the default; the original's one variable is weaker than the file.
 """
 
 import logging
@@ -20,7 +20,7 @@ from acp_runtime.config.config import Config, DaemonConfig, OneShot, UsualModel
 from acp_runtime.config.mistakes import ConfigError, line_of, mistakes
 from acp_runtime.config.nested import merged, paths
 from acp_runtime.config.orchestration import read_orchestration
-from acp_runtime.config.original import ROOT, translate
+from acp_runtime.config.original import ROOT, translate, weakest
 from acp_runtime.config.tables import (
     AgentTable,
     FileTable,
@@ -61,9 +61,10 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     """
     file = _file(path, environ)
     given, origins = _read(file) if file is not None else ({}, {})
+    under, weak = weakest(environ)
     over, variables = read_variables(environ)
-    table = FileTable.model_validate(merged(given, over))
-    config = _config(table, environ, origins | variables)
+    table = FileTable.model_validate(merged(merged(under, given), over))
+    config = _config(table, environ, weak | origins | variables)
     # Whoever reads it again may be in another folder by then.
     return replace(config, again=partial(load, path and path.absolute(), dict(environ)))
 

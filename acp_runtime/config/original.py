@@ -1,6 +1,7 @@
 """The keys of the original proposal, `[delegation.background_subagents]` and `[delegation.async_subagents]`.
 
-They are accepted with their names, values and defaults, and said in native keys; `TRANSLATION` is the whole mapping.
+They are accepted with their names, values and defaults, and said in native keys; `TRANSLATION` is the whole mapping,
+beside the one variable of the original (`CHILDREN`).
 A table that is there brings its defaults, except where a native key is given. The same thing said by two keys is a
 mistake, not a guess.
 """
@@ -13,7 +14,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from acp_runtime.config.mistakes import ConfigError
-from acp_runtime.config.nested import has, paths, put
+from acp_runtime.config.nested import Nested, has, paths, put
 from acp_runtime.config.orchestration import TABLE
 from acp_runtime.config.table import Name, Seconds, Table, Variable, Word, below, key
 from acp_runtime.session.catalogue import AgentKind, builtin_kinds
@@ -21,6 +22,7 @@ from acp_runtime.session.catalogue import AgentKind, builtin_kinds
 ROOT: Final = "delegation"
 BACKGROUND: Final = "background_subagents"
 ASYNC: Final = "async_subagents"
+CHILDREN: Final = "DELEGATION_MAX_CONCURRENT_CHILDREN"
 Number = Annotated[int, Field(ge=0, le=100_000)]
 Place = Callable[[Sequence[str]], str]
 
@@ -89,6 +91,17 @@ class DelegationTable(Table):
     )
     background_subagents: BackgroundTable = BackgroundTable()
     async_subagents: AsyncTable = AsyncTable()
+
+
+def weakest(environ: Mapping[str, str]) -> tuple[Nested, dict[str, str]]:
+    """Return what the original's variable sets where nothing else does, and the origin of its key."""
+    given = environ.get(CHILDREN)
+    if not given:
+        return {}, {}
+    path = TRANSLATION[("max_concurrent_children",)]
+    found: Nested = {}
+    put(found, path, given)
+    return found, {".".join(path): f"environment {CHILDREN}"}
 
 
 def translate(table: DelegationTable, native: dict[str, Any], place: Place) -> dict[str, str]:

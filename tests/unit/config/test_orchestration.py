@@ -78,6 +78,34 @@ def test_variables_say_it_too(file: Path) -> None:
     assert config.orchestration == Orchestration(max_spawn_depth=4, enabled=False)
 
 
+@pytest.mark.requirement("O05")
+@pytest.mark.parametrize(
+    ("text", "environ", "held", "origin"),
+    [
+        ("", {}, 5, "environment DELEGATION_MAX_CONCURRENT_CHILDREN"),
+        ("[orchestration]\nmax_concurrent_children = 7\n", {}, 7, "{}:2"),
+        ("[delegation]\nmax_concurrent_children = 7\n", {}, 7, "{}:2"),
+        ("", {"SUBAGENTS_ORCHESTRATION_MAX_CONCURRENT_CHILDREN": "8"}, 8,
+         "environment SUBAGENTS_ORCHESTRATION_MAX_CONCURRENT_CHILDREN"),
+    ],
+)  # fmt: skip
+def test_the_originals_variable_counts_where_nothing_else_says_it(
+    file: Path, text: str, environ: dict[str, str], held: int, origin: str
+) -> None:
+    config = loaded(file, text, DELEGATION_MAX_CONCURRENT_CHILDREN="5", **environ)
+    assert config.orchestration.max_concurrent_children == held
+    assert config.origins["orchestration.max_concurrent_children"] == origin.format(file)
+
+
+@pytest.mark.parametrize(("given", "held"), [("many", 3), ("0", 1)])
+def test_the_originals_variable_is_held_to_the_same_bounds(
+    file: Path, caplog: pytest.LogCaptureFixture, given: str, held: int
+) -> None:
+    config = loaded(file, "", DELEGATION_MAX_CONCURRENT_CHILDREN=given)
+    assert config.orchestration.max_concurrent_children == held
+    assert caplog.messages[0].startswith("environment DELEGATION_MAX_CONCURRENT_CHILDREN: orchestration.max_concurr")
+
+
 def test_the_originals_keys_say_the_same(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     text = '[delegation]\nmax_spawn_depth = 99\nmax_concurrent_children = 5\norchestrator_enabled = "yes"\n'
     config = loaded(file, text)
