@@ -41,9 +41,11 @@ _ASKING: Final = "SELECT 1 FROM nudge WHERE parent = ? AND state = 'pending' AND
 
 
 class Leading:
-    """All that lead others in one store; `actor` gives who lives."""
+    """All that lead others in one store; `actor` gives who lives, `wakes` what is configured by now."""
 
-    def __init__(self, store: Store, clock: Clock, actor: Callable[[str], "Actor | None"], *, wakes: int) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, actor: Callable[[str], "Actor | None"], *, wakes: Callable[[], int]
+    ) -> None:
         self._store = store
         self._clock = clock
         self._actor = actor
@@ -102,10 +104,10 @@ class Leading:
     async def watch(self, actor: "Actor") -> None:
         """Wake a subagent each time that it is idle and there is news of those that it leads, until cancelled."""
         parent = name_of(actor.state.id)
-        while self._wakes:
+        while True:
             tick, again = self._store.tick, None
-            if _idle(actor.state):
-                found = await self._store.wakeable(parent, wakes=self._wakes)
+            if (most := self._wakes()) and _idle(actor.state):
+                found = await self._store.wakeable(parent, wakes=most)
                 again = found.again
                 if found.nudges and await self._is_time(parent):
                     await self._wake(actor)

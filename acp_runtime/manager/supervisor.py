@@ -76,7 +76,6 @@ class Supervisor(Ruling):
         keep: Path,
         progress: Progress,
         bookkeeper: Bookkeeper,
-        wakes: int,
         pause: Pause,
     ) -> None:
         self._store = store
@@ -100,7 +99,7 @@ class Supervisor(Ruling):
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._admitting: set[asyncio.Task[None]] = set()
         self.pause = pause
-        self._leading = Leading(store, clock, self.actor, wakes=wakes)
+        self._leading = Leading(store, clock, self.actor, wakes=lambda: policy.config.orchestration.wakes)
         self._closing = False
 
     @asynccontextmanager

@@ -15,7 +15,11 @@ from acp_runtime.presets import find_preset
 
 __all__ = ["Policed", "Reloaded"]
 
-_RELOADED: Final = frozenset({"models", "presets", "registries", "ceiling", "default_preset"})
+# Tables and keys that hold anew once they are read again.
+_RELOADED: Final = (
+    *("presets", "registries", "ceiling", "default_preset"),  # what sandboxes may reach
+    *("models", "orchestration", "tree_budget", "parent_budget"),  # what is spawned from then on, and what trees may be
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +39,9 @@ class Policed:
     async def reload(self, caller: Caller) -> Reloaded:
         """Read the configuration again: what presets, registries and the ceiling say holds at once, for what runs too.
 
-        What a sandbox got at its start it keeps. Raises `Rejected` (operator_only; no_configuration where this runtime
-        was given one that was never in a file; config_error naming the mistakes, and then nothing was changed).
+        So do the bounds of trees, for each spawn from then on. What a sandbox got at its start it keeps. Raises
+        `Rejected` (operator_only; no_configuration where this runtime was given one that was never in a file;
+        config_error naming the mistakes, and then nothing was changed).
         """
         _operator_alone(caller)
         async with self._supervisor.reconfiguring:  # what was read first is not put in force last
@@ -92,11 +97,7 @@ def _applied(before: Config, found: Config) -> Config:
     values = {key: value for key, value in before.values.items() if not _reloads(key)}
     return replace(
         before,
-        models=found.models,
-        presets=found.presets,
-        registries=found.registries,
-        ceiling=found.ceiling,
-        default_preset=found.default_preset,
+        **{name: getattr(found, name) for name in _RELOADED},
         origins=found.origins,
         values=values | {key: value for key, value in found.values.items() if _reloads(key)},
     )

@@ -56,7 +56,7 @@ _OPEN_REQUESTS: Final = "SELECT * FROM request WHERE closed_seq IS NULL AND suba
 
 
 class Reading:
-    """The reading half of a `Runtime`. `living` gives the state of one that has an actor; `wakes`: as configured."""
+    """The reading half of a `Runtime`. `living` gives the state of one that has an actor, `wakes` what holds now."""
 
     def __init__(
         self,
@@ -64,14 +64,18 @@ class Reading:
         clock: Clock,
         living: Callable[[str], Subagent | None],
         *,
-        wakes: int = 0,
+        wakes: Callable[[], int] = int,
         shares: Callable[[], tuple[Share, ...]] = tuple,
     ) -> None:
         self._shares = shares
-        self._columns = _COLUMNS.format(awaits=_AWAITS.format(wakes=wakes))
+        self._wakes = wakes
         self._store = store
         self._clock = clock
         self._living = living
+
+    @property
+    def _columns(self) -> str:
+        return _COLUMNS.format(awaits=_AWAITS.format(wakes=self._wakes()))
 
     async def status(self, caller: Caller, subagent: str) -> SubagentView:
         """Return one subagent with its newest tasks. Raises `Rejected` (unknown_subagent)."""

@@ -54,7 +54,7 @@ class Stage:
             tell=actor.tell,
             store=actor.ask,
             settled=Bookkeeper(store, ground.path).settled,
-            lead=Leading(store, ground.clock, lambda _: actor, wakes=0),
+            lead=Leading(store, ground.clock, lambda _: actor, wakes=lambda: 0),
             epoch=store.epoch,
             version="test",
         )

@@ -160,7 +160,6 @@ async def lifetimes(ground: Ground, subagent: str) -> tuple[int, int]:
             tools=nobody,
             keep=ground.folder,
             progress=print,
-            wakes=0,
             pause=Pause.beside(ground.path),
             bookkeeper=Bookkeeper(store, ground.path),
         )

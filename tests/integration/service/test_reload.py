@@ -1,17 +1,34 @@
 """The configuration is read again while subagents run: what they reach follows it, and their logs say so."""
 
 import asyncio
+import os
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from acp_runtime.callers import OPERATOR
+from acp_runtime.callers import OPERATOR, Caller, Leader
+from acp_runtime.clock import SystemClock
+from acp_runtime.core.admission import Extent, Share
+from acp_runtime.core.budget import Budget, Scope
 from acp_runtime.core.confinement import Confinement, Egress
 from acp_runtime.core.errors import Rejected
+from acp_runtime.core.lineage import Orchestration
+from acp_runtime.core.status import Status
+from acp_runtime.gateway.account import Account
+from acp_runtime.manager.egress_way import egress_way
+from acp_runtime.manager.launcher import LaunchRequest
 from acp_runtime.presets import Preset
-from tests.integration.manager.conftest import BOUND, PARENT, Ground
+from acp_runtime.service import Runtime
+from tests.integration.egress_site import Site as Ends
+from tests.integration.egress_site import listening
+from tests.integration.gateway.gateway_site import gateway_site
+from tests.integration.manager.conftest import BOUND, PARENT, Ground, until
 from tests.integration.manager.test_take_up import READY, left_behind
 from tests.integration.service.test_egress_questions import DENIED, LET_THROUGH, MOST, RULE, WEB, Site, opened, site
+from tests.unit.egress.test_client_hello import hello
 
 __all__ = ["site"]
 
@@ -48,6 +65,49 @@ async def test_a_rule_that_was_removed_is_taken_from_what_runs_and_a_new_one_giv
     assert len(await changes(site, subagent)) == 1
     assert await changes(site, other) == []
     assert LET_THROUGH in await site.tried(other, KNOWN)
+
+
+@pytest.mark.requirement("D09.34", "T7")
+async def test_an_open_tunnel_is_cut_with_its_rule_and_one_that_is_still_allowed_goes_on(
+    ground: Ground, tmp_path: Path
+) -> None:
+    ground.clock, asked = SystemClock(), []
+    socket, name = tmp_path / "agent" / "egress.sock", "localhost"
+    async with gateway_site(tmp_path) as gateway, listening() as gone, listening() as kept, ground.runtime() as runtime:
+        link = gateway.link()
+
+        def make_way(request: LaunchRequest) -> Callable[[], None]:
+            def account() -> Account:
+                return Account(request.subagent, 1, os.getgid(), egress=egress_way(request, socket))
+
+            async def permit() -> None:
+                await asked[0]
+                await link.refresh(request.subagent)
+
+            asked.append(asyncio.create_task(link.open(account)))
+            return lambda: asked.append(asyncio.create_task(permit()))
+
+        ground.way_of = make_way
+        rules = [f"unsafe_private:{name}:{host.port}" for host in (gone, kept)]
+        ground.presets = (web(*rules), MOST)
+        await runtime.reload(OPERATOR)
+        view = await runtime.spawn(OPERATOR, ground.request("[[wait:go]]", preset="web"))
+        await until(runtime, view.id, lambda each: each.status is Status.RUNNING, OPERATOR)
+        await asked[0]
+        first, second = (Ends(socket, host, None, [], []).tunnel(name) for host in (gone, kept))
+        async with first as (cut, writer), second as (open_still, other):
+            for each in (writer, other):
+                each.write(hello(name))
+            assert await cut.readuntil(b"ok") == await open_still.readuntil(b"ok")
+            ground.presets = (web(rules[1]), MOST)
+            assert [each.lost for each in (await runtime.reload(OPERATOR)).subagents] == [(rules[0],)]
+            async with asyncio.timeout(BOUND):
+                with suppress(ConnectionResetError):
+                    assert await cut.read() == b""
+            other.write(b"more")
+            assert await open_still.readuntil(b"ok") == kept.answer
+        await asyncio.gather(*asked)
+        (ground.folder / "go").touch()
 
 
 @pytest.mark.requirement("D09.34")
@@ -104,3 +164,54 @@ async def test_a_manager_that_starts_with_another_configuration_puts_it_in_force
     ground.presets = (web("api.example.org"), MOST)
     async with opened(ground) as site:
         assert await told(site, subagent, 1) == [{"gained": [RULE], "lost": [KNOWN], "by": "manager"}]
+
+
+async def refused(runtime: Runtime, ground: Ground, caller: Caller) -> str:
+    with pytest.raises(Rejected) as caught:
+        await runtime.spawn(caller, ground.request("[[wait:go]]"))
+    return caught.value.kind
+
+
+@pytest.mark.requirement("D09.34", "O04")
+async def test_the_bounds_of_trees_hold_anew_for_each_spawn_and_whoever_is_there_goes_on(ground: Ground) -> None:
+    ground.clock, ground.changes["orchestration"] = SystemClock(), Orchestration(max_spawn_depth=2)
+    async with ground.runtime() as runtime:
+        top = await runtime.spawn(PARENT, ground.request("[[wait:go]]", role="orchestrator"))
+        leader = Leader(top.id)
+        await runtime.spawn(leader, ground.request("[[wait:go]]"))
+        for orchestration, kind in (
+            (Orchestration(max_spawn_depth=2, max_concurrent_children=1), "limit_reached"),
+            (Orchestration(max_spawn_depth=1), "depth_limit"),
+            (Orchestration(max_spawn_depth=2, enabled=False), "not_an_orchestrator"),
+        ):
+            ground.changes["orchestration"] = orchestration
+            assert (await runtime.reload(OPERATOR)).restart == ()
+            assert await refused(runtime, ground, leader) == kind
+        new = await runtime.spawn(PARENT, ground.request("[[wait:go]]", role="orchestrator"))
+        assert (new.role, "switched off" in new.role_note) == ("leaf", True)
+        ground.changes["orchestration"] = Orchestration(max_spawn_depth=3)
+        ground.changes["tree_budget"] = Share(Scope.TREE, Budget(), Extent(agents=3))
+        await runtime.reload(OPERATOR)
+        deeper = await runtime.spawn(leader, ground.request("[[wait:go]]", role="orchestrator"))
+        assert (deeper.role, await refused(runtime, ground, leader)) == ("orchestrator", "budget_reached")
+        ground.changes["tree_budget"] = Share(Scope.TREE, Budget(), Extent(agents=4))
+        await runtime.reload(OPERATOR)
+        await runtime.spawn(Leader(deeper.id), ground.request("[[wait:go]]"))
+        there = await runtime.tree(PARENT)
+        assert [each.role for each in there] == ["orchestrator", "leaf", "orchestrator", "leaf", "leaf"]
+        (ground.folder / "go").touch()
+
+
+@pytest.mark.requirement("D09.34")
+async def test_who_leads_is_woken_as_often_as_the_configuration_of_now_says(ground: Ground) -> None:
+    ground.clock, ground.changes["orchestration"] = SystemClock(), Orchestration(max_spawn_depth=2, wakes=0)
+    async with ground.runtime() as runtime:
+        top = await runtime.spawn(PARENT, ground.request("[[say:begun]]", role="orchestrator"))
+        await until(runtime, top.id, lambda each: each.newest.state.over)
+        leaf = await runtime.spawn(Leader(top.id), ground.request("[[say:x]]"))
+        await until(runtime, leaf.id, lambda each: each.settled)
+        assert (await until(runtime, top.id, lambda each: each.settled)).newest.result == "begun"
+        ground.changes["orchestration"] = Orchestration(max_spawn_depth=2)
+        await runtime.reload(OPERATOR)
+        await runtime.spawn(Leader(top.id), ground.request("[[say:x]]"))
+        await until(runtime, top.id, lambda each: len(each.tasks) > 1 and each.settled)
