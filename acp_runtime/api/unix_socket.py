@@ -6,7 +6,6 @@ daemon's place. The path may be longer than the 107 bytes of a socket's address.
 
 import os
 import socket
-import stat
 import struct
 from pathlib import Path
 from typing import Final
@@ -15,6 +14,7 @@ from urllib.parse import quote, unquote
 from acp_runtime.api.errors import DaemonError
 from acp_runtime.core.plaintext import one_line
 from acp_runtime.places import environment, runtime_dir, state_dir
+from acp_runtime.private import unfit
 
 NAME: Final = "daemon.sock"
 _CREDENTIALS: Final = struct.Struct("3i")
@@ -55,7 +55,8 @@ def connect(path: Path, seconds: float) -> socket.socket:
     """
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _check(path.parent, os.fstat(folder))
+        if (why := unfit(path.parent, os.fstat(folder))) is not None:
+            raise DaemonError("socket_unsafe", why)
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connection.settimeout(seconds)
@@ -67,16 +68,6 @@ def connect(path: Path, seconds: float) -> socket.socket:
         return connection
     finally:
         os.close(folder)
-
-
-def _check(folder: Path, found: os.stat_result) -> None:
-    if found.st_uid != os.geteuid():
-        raise DaemonError(
-            "socket_unsafe", f"{folder} belongs to another user; set XDG_RUNTIME_DIR to a folder of yours"
-        )
-    if found.st_mode & 0o077:
-        mode = stat.S_IMODE(found.st_mode)
-        raise DaemonError("socket_unsafe", f"{folder} is open to others (mode {mode:04o}); chmod 700 it")
 
 
 def _check_peer(path: Path, connection: socket.socket) -> None:

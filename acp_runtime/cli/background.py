@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import stat
 import time
 from collections.abc import Iterator
 from logging.handlers import RotatingFileHandler
@@ -13,6 +12,7 @@ from typing import Final
 
 from acp_runtime.api.errors import DaemonError
 from acp_runtime.core.plaintext import printable
+from acp_runtime.private import NotPrivateError, make_private
 
 LOG: Final = "daemon.log"
 READY_SECONDS: Final = 75.0
@@ -97,13 +97,8 @@ class _RotatingLog(RotatingFileHandler):
 
 def _make_private(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        found = folder.lstat()
-        good = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
-        if good and stat.S_IMODE(found.st_mode) & 0o077:
-            folder.chmod(0o700)
+        make_private(folder)
+    except NotPrivateError as error:
+        raise DaemonError("socket_unsafe", str(error)) from error
     except OSError as error:
         raise DaemonError("socket_unsafe", f"the folder {folder} cannot be used: {error.strerror}") from error
-    if not good:
-        sentence = f"{folder} is not a folder of yours; remove it, or set XDG_RUNTIME_DIR to a folder of yours"
-        raise DaemonError("socket_unsafe", sentence)

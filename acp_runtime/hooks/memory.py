@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from acp_runtime.mcp.registry import is_private
+from acp_runtime.private import is_private
 
 FOLDER: Final = "hooks"
 MAX_BYTES: Final = 4_096

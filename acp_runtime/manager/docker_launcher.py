@@ -256,7 +256,7 @@ class DockerLauncher:
 
     async def _bring_in(self, request: LaunchRequest) -> None:
         request.progress("taking the workspace in")
-        scratch = make_private(self._config.cache_dir / SCRATCH)
+        scratch = make_private(self._config.cache_dir / SCRATCH, "XDG_CACHE_HOME")
         async with snapshot(request, scratch, self.environ) as taken, self.guest(request) as guest:
             await bring_in(guest, taken)
 

@@ -1,8 +1,6 @@
 """What dead managers left: on the engine, and the folders of sockets on this machine."""
 
 import asyncio
-import os
-import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from acp_runtime.manager.launcher import LaunchError
 from acp_runtime.manager.run_dir import epoch_of_run_dir, remove_run_dir
 from acp_runtime.manager.workspace import SCRATCH, SCRATCH_PREFIX
 from acp_runtime.places import runtime_dirs
+from acp_runtime.private import is_private
 from sandbox.claimed import abandoned
 from sandbox.engine import Engine
 from sandbox.errors import SandboxError
@@ -55,7 +54,7 @@ async def reap_folders(
     A manager before may have had the store's sockets `elsewhere`. They go where that is a folder of this user alone.
     """
     named = dict.fromkeys((config.runtime_dir, *elsewhere))
-    roots = [each for each in named if await asyncio.to_thread(_is_own, each)]
+    roots = [each for each in named if await asyncio.to_thread(_is_private, each)]
     gateways = [each for root in roots for each in await reap_gateways(root, dry_run=dry_run)]
     sockets = [each for root in roots for each in await reap_run_dirs(root, owner, log, dry_run=dry_run)]
     places = ((config.runtime_dir, FOLDER_PREFIX), (config.cache_dir / SCRATCH, SCRATCH_PREFIX))
@@ -104,13 +103,11 @@ async def reap_claimed(places: Iterable[tuple[Path, str]], *, dry_run: bool) -> 
     return [Judgement(Kind.FOLDER, str(path), str(path), action, why) for paths in found for path in paths]
 
 
-def _is_own(folder: Path) -> bool:
-    """Tell whether it is a folder of this user's, and nobody else may put something into it."""
+def _is_private(folder: Path) -> bool:
     try:
-        found = folder.lstat()
+        return is_private(folder)
     except OSError:  # there is none
         return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
 
 
 def _names(folder: Path) -> list[str]:

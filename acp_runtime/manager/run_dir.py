@@ -5,14 +5,14 @@ enter neither: they are for the container's root, by group. A file in it says by
 that was replaced, and wakes up in the middle of a start or an end, takes nothing from its successor's agent.
 """
 
-import os
 import shutil
-import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from acp_runtime import private
 from acp_runtime.manager.launcher import LaunchError
+from acp_runtime.private import NotPrivateError
 
 SOCKET: Final = "model.sock"
 EGRESS_SOCKET: Final = "egress.sock"
@@ -20,19 +20,12 @@ HOLDER: Final = "holder"
 EPOCH: Final = "epoch"
 
 
-def make_private(folder: Path) -> Path:
-    """Make a folder that only this user enters, or close it to others. Raises `LaunchError` for one of somebody else's.
-
-    Its name may be one that anybody can take first: a link is none, wherever it leads.
-    """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        what = "is a link" if stat.S_ISLNK(found.st_mode) else "belongs to another user"
-        raise LaunchError("runtime_dir", f"{folder} {what}; remove it, or set XDG_RUNTIME_DIR to a folder of yours")
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        folder.chmod(0o700)
-    return folder
+def make_private(folder: Path, variable: str = "XDG_RUNTIME_DIR") -> Path:
+    """Make a folder of this user alone, see `private.make_private`. Raises `LaunchError`, OSError."""
+    try:
+        return private.make_private(folder, variable)
+    except NotPrivateError as error:
+        raise LaunchError("runtime_dir", str(error)) from error
 
 
 def make_run_dir(root: Path, store: str, subagent: str, epoch: int, *, keep: bool = False) -> Path:

@@ -6,12 +6,10 @@ note up and claims it for its session. A note is claimed once: two sessions in o
 that comes before the process leaves a word that its session waits for one. docs/decisions/0025 tells why.
 """
 
-import errno
 import fcntl
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from acp_runtime.mcp.host import Host
+from acp_runtime.private import check_private, is_private
 
 FOLDER: Final = "sessions"
 MAX_NOTE: Final = 8_192
@@ -141,8 +140,7 @@ class Registry:
     def _prepare(self) -> None:
         for folder in (self._folder.parent, self._folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not is_private(folder):
-                raise PermissionError(errno.EACCES, "not a folder of this user alone", str(folder))
+            check_private(folder)
 
     def _waiting(self, seeker: Seeker) -> Path:
         """Return where it stands that a session waits."""
@@ -176,12 +174,6 @@ class Registry:
             paths = sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)[:MAX_NOTES]
             return [(path, note) for path in paths if (note := _read(path)) is not None]
         return []
-
-
-def is_private(folder: Path) -> bool:
-    """Return whether nobody else can have put anything there. Raises `OSError` where it is not to be seen."""
-    found = folder.lstat()
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
 
 
 def _fits(note: Note, seeker: Seeker) -> bool:

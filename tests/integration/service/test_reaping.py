@@ -200,13 +200,14 @@ async def test_folders_of_probes_and_workspaces_go_with_their_process(tmp_path: 
 async def test_folders_of_sockets_go_from_where_an_earlier_manager_had_them_if_that_is_ours(tmp_path: Path) -> None:
     config = load(None, {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": ""})
     config = replace(config, runtime_dir=tmp_path / "run", cache_dir=tmp_path / "cache")
-    elsewhere = [tmp_path / name for name in ("run", "before", "open", "linked")]
-    for each in elsewhere[1:3]:
+    elsewhere = [tmp_path / name for name in ("run", "before", "open", "read", "linked")]
+    for each in elsewhere[1:4]:
         for name in ("lives", "over"):
             (each / "store" / name).mkdir(parents=True)
     elsewhere[1].chmod(0o700)
     elsewhere[2].chmod(0o770)
-    elsewhere[3].symlink_to(elsewhere[1])
+    elsewhere[3].chmod(0o750)
+    elsewhere[4].symlink_to(elsewhere[1])
 
     async def log(_subagents: frozenset[str]) -> Mapping[str, Standing]:
         return {"lives": Standing(3), "over": Standing(None)}
@@ -216,7 +217,8 @@ async def test_folders_of_sockets_go_from_where_an_earlier_manager_had_them_if_t
         (str(elsewhere[1] / "store" / "lives"), Action.KEEP), (str(elsewhere[1] / "store" / "over"), Action.REMOVED),
     ]  # fmt: skip
     assert sorted(each.name for each in (elsewhere[1] / "store").iterdir()) == ["lives"]
-    assert sorted(each.name for each in (elsewhere[2] / "store").iterdir()) == ["lives", "over"]
+    for each in elsewhere[2:4]:
+        assert sorted(path.name for path in (each / "store").iterdir()) == ["lives", "over"]
 
 
 @pytest.mark.requirement("T18")
