@@ -8,7 +8,8 @@
  *     answer then get an error, and the session goes on with the first request of before, whose second answer is not
  *     passed on;
  *   - a refusal is told in an error of the protocol to the request that comes first;
- *   - no line is longer than LINE, at most REQUESTS wait for an answer that would be missed;
+ *   - no line of the other side is longer than LINE, and what is longer of the agent is passed on in pieces, for the
+ *     other side to refuse; at most REQUESTS wait for an answer that would be missed;
  *   - one thread, no heap, no files; exit 0 at the end of stdin, 1 when nobody serves any more, 2 on bad arguments.
  */
 #define _GNU_SOURCE
@@ -51,6 +52,7 @@ struct message {
 };
 
 static struct line heard, said, first;
+static bool goes_on, lost; /* the agent's line was longer than `heard`; who heard its beginning is gone */
 static char pending[REQUESTS][ID];
 static union {
     struct sockaddr any;
@@ -205,7 +207,8 @@ static void refuse_pending(void)
 static char ahead[2][65536];
 static size_t start[2], stop[2];
 
-/* Take what there is of a line. Return 1 for a whole one, 2 where more has been read, 0 for a part, -1 at the end. */
+/* Take what there is of a line. Return 1 for a whole one, 2 where more has been read, 0 for a part, -1 at the end;
+ * 3 where no more of the agent's has room. */
 static int take(int fd, struct line *line)
 {
     size_t side = fd == 0 ? 0 : 1;
@@ -220,8 +223,10 @@ static int take(int fd, struct line *line)
     }
     char *begin = ahead[side] + start[side], *newline = memchr(begin, '\n', stop[side] - start[side]);
     size_t length = newline != NULL ? (size_t)(newline - begin) + 1 : stop[side] - start[side];
+    if (line->length + length > LINE && side == 0)
+        return 3;
     if (line->length + length > LINE)
-        die(1, "a message has more than 1 MiB.");
+        die(1, "a message of the manager has more than 1 MiB.");
     memcpy(line->bytes + line->length, begin, length);
     line->length += length;
     start[side] += length;
@@ -271,17 +276,21 @@ static int reach(bool again)
     turn_away("Nobody serves the tools of this agent.");
 }
 
-static bool pass_up(int fd)
+static bool pass_up(int fd, bool whole)
 {
-    struct message message = read_message(&heard);
+    struct message message = {0};
+    if (!goes_on)
+        message = read_message(&heard);
     if (message.asks && message.id != NULL)
         note(&message, true);
-    if (message.initializes) {
+    if (message.initializes && whole) {
         memcpy(first.bytes, heard.bytes, heard.length);
         first.length = heard.length;
     }
-    bool sent = put(fd, heard.bytes, heard.length);
+    bool sent = lost || put(fd, heard.bytes, heard.length);
     heard.length = 0;
+    goes_on = !whole;
+    lost = lost && goes_on;
     return sent;
 }
 
@@ -308,8 +317,8 @@ static void carry(int fd)
         if (poll(polled, 2, wait) < 0 && errno != EINTR)
             die(1, strerror(errno));
         int more = up || polled[0].revents != 0 ? take(0, &heard) : 0;
-        up = more == 2;
-        if (more > 0 && !pass_up(fd))
+        up = more >= 2;
+        if (more > 0 && !pass_up(fd, more != 3))
             return;
         if (more < 0) {
             left = true;
@@ -339,6 +348,7 @@ int main(int argc, char **argv)
         carry(fd);
         (void)close(fd);
         said.length = start[1] = stop[1] = 0;
+        lost = goes_on;
         refuse_pending();
     }
 }

@@ -4,6 +4,7 @@
 [[tool:NAME|ARGS]]      call one (ARGS: JSON), and say what it answers as JSON
 [[calls:N|NAME]]        call one N times, and say how many milliseconds each call took as JSON
 [[stranger:TOKEN]]      start the server with another token, list the tools there, and say the answer as JSON
+[[long:N]]              call one with N letters, and say its error as JSON
 [[token]]               say its token
 """
 
@@ -41,7 +42,7 @@ class Server:
 
     def call(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         self.count += 1
-        self.say(id=self.count, method=method, params=params)
+        self.say(method=method, params=params, id=self.count)  # in the order of most clients
         assert self.process.stdout is not None
         while line := self.process.stdout.readline():
             message: dict[str, Any] = json.loads(line)
@@ -69,6 +70,10 @@ class ToolTurn(scripted_agent.Turn):
         answer = self.server.call("tools/call", {"name": name, "arguments": json.loads(given or "{}")})
         told = answer["result"]["structuredContent"] if "result" in answer else answer["error"]
         self.do_say(json.dumps(told))
+
+    def do_long(self, length: str) -> None:
+        given = {"name": "report_result", "arguments": {"result": "x" * int(length)}}
+        self.do_say(json.dumps(self.server.call("tools/call", given)["error"]))
 
     def do_calls(self, asked: str) -> None:
         count, _, name = asked.partition("|")

@@ -182,13 +182,40 @@ async def test_a_result_that_would_be_compared_with_a_pattern_for_ever_holds_nob
     assert (answer["kind"], "takes too long" in answer["error"]) == ("result_invalid", True)
 
 
-async def test_a_program_whose_agent_has_left_looks_for_its_manager_no_more(tmp_path: Path) -> None:
+async def tools_program(path: Path) -> tuple[asyncio.subprocess.Process, asyncio.StreamWriter]:
+    """Start the program that a sandbox has for its tools; return it with its standard input."""
     machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
     process = await asyncio.create_subprocess_exec(
-        program("tools", machine), tmp_path / "nobody.sock", stdin=subprocess.PIPE, env={TOKEN_VARIABLE: "x"}
+        program("tools", machine), path, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env={TOKEN_VARIABLE: "x"}
     )
     assert process.stdin is not None
-    process.stdin.close()
+    return process, process.stdin
+
+
+async def test_a_message_that_was_too_long_for_a_manager_that_died_is_not_begun_in_its_midst_with_the_next(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "tools.sock"
+    came: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+    async with asyncio.timeout(BOUND), await asyncio.start_unix_server(lambda *both: came.put_nowait(both), path):
+        process, stdin = await tools_program(path)
+        for said, read in ((b'{"method":"m","params":"' + b"x" * 2 * MAX_LINE, 1000), (b'","id":1}\n{"id":2}\n', 0)):
+            reader, writer = await came.get()
+            assert (await reader.readline()).startswith(b"subagents-tools 1 x")
+            writer.write(b"ok\n")
+            stdin.write(said)
+            await reader.readexactly(read)
+            if read:
+                writer.close()
+        assert await reader.readline() == b'{"id":2}\n'
+        stdin.close()
+        assert await process.wait() == 0
+        writer.close()
+
+
+async def test_a_program_whose_agent_has_left_looks_for_its_manager_no_more(tmp_path: Path) -> None:
+    process, stdin = await tools_program(tmp_path / "nobody.sock")
+    stdin.close()
     async with asyncio.timeout(BOUND):  # half of the time for which it would look for one
         assert await process.wait() == 0
 
@@ -212,6 +239,14 @@ async def test_a_message_from_a_sandbox_is_refused_beyond_its_own_smaller_bound(
     writer.close()
     async with asyncio.timeout(BOUND):
         await serving
+
+
+async def test_after_a_message_that_was_too_long_an_agent_uses_its_tools_as_before(bench: Bench) -> None:
+    task = "".join(f"[[long:{length}]]" for length in (MAX_LINE, 3 * MAX_LINE)) + "[[say: then ]][[tools]]"
+    subagent = await spawned(bench.runtime, bench.ground, task)
+    errors, _, names = (await settled(bench.runtime, subagent)).newest.result.partition(" then ")
+    assert errors.count('"code": -32600') == errors.count("at most 1048576 are allowed: put more into a file") == 2
+    assert names == "ask_parent report_result"
 
 
 async def test_where_nobody_takes_questions_the_agent_is_told_to_go_on_alone(bench: Bench) -> None:
