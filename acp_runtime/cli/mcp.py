@@ -28,19 +28,14 @@ def mcp(options: argparse.Namespace) -> int:
     """Serve on standard input and output until the client leaves; or write its configuration."""
     if options.what is not None:
         return _configure(options)
+    talk = Talk()
+    talk.log()
     with _loading():
+        workspace, sets, limits = folder(options.workspace), _sets(options.tools), _limits(talk)
+        parent = None if options.parent is None else admitted(options.parent)
         from acp_runtime.cli.mcp_process import Terms, run  # noqa: PLC0415 - a wrong command line is told at once
 
-        talk = Talk()
-        talk.log()
-        terms = Terms(
-            client=options.client,
-            workspace=folder(options.workspace),
-            sets=_sets(options.tools),
-            parent=None if options.parent is None else admitted(options.parent),
-            runtime_dir=runtime_dir(environment()),
-            limits=_limits(talk),
-        )
+        terms = Terms(options.client, workspace, sets, parent, runtime_dir(environment()), limits)
     run(terms)
     return Exit.DONE
 
