@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -254,12 +255,15 @@ __attribute__((noreturn)) static void turn_away(const char *why)
 static int reach(bool again)
 {
     const struct timeval patience = {.tv_sec = HOLD_MS / 1000};
+    const int on = 1;
     char hello[WORD], word[WORD];
     for (int64_t until = now_ms() + HOLD_MS; now_ms() < until; rest(RETRY_MS)) {
         int fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
         bool replay = again && first.length > 0;
         int length = snprintf(hello, sizeof hello, "subagents-tools 1 %s%s\n", token, replay ? " again" : "");
         size_t got = 0;
+        /* Else a message soon after another waits for the other side to acknowledge that. A unix socket knows no such. */
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0 &&
             connect(fd, &address.any, address_length) == 0 &&
             put(fd, hello, (size_t)length) && (!replay || put(fd, first.bytes, first.length)))

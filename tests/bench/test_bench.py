@@ -45,6 +45,7 @@ WITHOUT_AN_ENGINE = {
     "CPU for such a prompt in the proxy, asking the daemon",
     "a tool's call, straight to the table",
     "a tool's call, by MCP",
+    "a tool's call, by MCP over HTTP",
     "a tool's call, by an agent",
 }
 
