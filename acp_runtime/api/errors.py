@@ -26,8 +26,9 @@ TOO_LATE: Final = 504
 class DaemonError(SubagentsError):
     """The daemon could not be asked, or could not do it for a reason that is not the caller's.
 
-    Its own kinds: `daemon_unreachable`, `daemon_not_started`, `daemon_lost` (the outcome is unknown), `socket_unsafe`,
-    `version_mismatch`, `other_store`, `timeout`, `internal_error`. Others are those of the store and the sandboxes.
+    Its own kinds: `daemon_unreachable`, `daemon_not_started`, `config_error` (it was not started for a mistake there),
+    `daemon_lost` (the outcome is unknown), `socket_unsafe`, `version_mismatch`, `other_store`, `timeout`,
+    `internal_error`. Others are those of the store and the sandboxes.
     """
 
     culprit = Culprit.ENVIRONMENT

@@ -8,6 +8,7 @@ from acp_runtime.api.errors import DaemonError
 from acp_runtime.core.plaintext import printable
 
 START_SECONDS: Final = 90.0
+USAGE: Final = 2  # its exit code for a configuration that cannot be used
 # -P: what a folder holds from which a client is called is never imported; -m alone would look there first.
 ARGV: Final = ("-P", "-m", "acp_runtime.cli.main", "serve")
 
@@ -15,7 +16,7 @@ ARGV: Final = ("-P", "-m", "acp_runtime.cli.main", "serve")
 def start_daemon() -> None:
     """Run `subagents serve`, which returns once a daemon answers; one that answers already is left alone.
 
-    Raises `DaemonError` (`daemon_not_started`) with what it said.
+    Raises `DaemonError` with what it said: `config_error` for a mistake there, else `daemon_not_started`.
     """
     try:
         done = subprocess.run(
@@ -33,4 +34,6 @@ def start_daemon() -> None:
         raise DaemonError("daemon_not_started", f"{sys.executable} cannot be run: {error.strerror}") from error
     if done.returncode != 0:
         said = printable(done.stderr.decode("utf-8", "replace")).strip() or f"it exited with code {done.returncode}"
-        raise DaemonError("daemon_not_started", f"the daemon could not be started: {said}")
+        said = said.removeprefix("subagents serve: ")
+        kind = "config_error" if done.returncode == USAGE else "daemon_not_started"
+        raise DaemonError(kind, f"the daemon could not be started: {said}")

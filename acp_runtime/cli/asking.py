@@ -121,6 +121,6 @@ class _Tries:
 
 def exit_of(error: Rejected | DaemonError) -> Exit:
     """Return the exit code of a call that failed."""
-    if isinstance(error, DaemonError):
+    if isinstance(error, DaemonError) and error.kind != "config_error":
         return Exit.UNKNOWN if error.kind == "daemon_lost" else Exit.ENGINE
     return Exit.USAGE if error.kind in _USAGE else Exit.FAILED

@@ -16,7 +16,7 @@ from acp_runtime.cli.asking import Asking
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.stdout import flush, put
 from acp_runtime.cli.talk import Talk
-from acp_runtime.cli.verbs_look import event_line
+from acp_runtime.cli.verbs_look import put_events
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.plaintext import one_line, set_back
 
@@ -65,9 +65,7 @@ class _Attached:
 
     def _show(self) -> None:
         try:
-            for row in self._asking.events(self._subagent, self._since):
-                put(event_line(row))
-                flush()
+            put_events(self._asking.events(self._subagent, self._since), live=True)
             self._talk.tell("the subagent has ended; Ctrl-D leaves")
         except (DaemonError, Rejected, OSError) as error:
             self._talk.tell(f"what it does cannot be followed any more: {error}")

@@ -13,7 +13,7 @@ from typing import Any, Final, TextIO
 from acp_runtime.cli.asking import OVER, Asking
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.stdout import flush, put, put_json, write
-from acp_runtime.cli.verbs_look import event_line
+from acp_runtime.cli.verbs_look import put_events
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.plaintext import printable
 from acp_runtime.places import environment, state_dir
@@ -35,8 +35,12 @@ def logs(options: argparse.Namespace) -> int:
             put_json({"text": text}) if options.json else write(printable(text))
             flush()
         return Exit.DONE
-    for row in asking.events(subagent, 0) if options.follow else _all(asking, subagent):
-        put_json(row) if options.json else put(event_line(row))
+    rows = asking.events(subagent, 0) if options.follow else _all(asking, subagent)
+    if not options.json:
+        put_events(rows, live=options.follow)
+        return Exit.DONE
+    for row in rows:
+        put_json(row)
         if options.follow:
             flush()
     return Exit.DONE

@@ -130,7 +130,8 @@ def _in_background(options: argparse.Namespace, config: Config, report: Report, 
         log_to_file(config.state_dir, config.daemon.log_size * MIB, config.daemon.log_files)
         code = _run(options, config, supplant=supplant, ready=report.good, failed=report.bad)
     except OSError as error:
-        report.bad(f"the log in {config.state_dir} cannot be written: {error.strerror}")
+        advice = "set XDG_STATE_HOME to a folder of yours"
+        report.bad(f"the log in {config.state_dir} cannot be written: {error.strerror}; {advice}")
     finally:
         os._exit(code)
 
@@ -147,6 +148,9 @@ def _run(
     leave_no_core()
     try:
         asyncio.run(_serve(options, config, supplant=supplant, ready=ready))
+    except StoreOwned as error:
+        failed(f"{error}; a daemon of yours that was started with another XDG_RUNTIME_DIR is asked with that one")
+        return Exit.FAILED
     except (SubagentsError, OSError) as error:
         failed(str(error))
         return Exit.FAILED

@@ -164,6 +164,8 @@ def _each(options: argparse.Namespace, verb: Callable[[Asking, argparse.Namespac
 
 def prune(options: argparse.Namespace) -> int:
     """Delete what is left of subagents that ended long ago and have nothing to tell."""
+    if not options.older_than >= 0:
+        raise Rejected("invalid", f"--older-than is {options.older_than:g}; give a number of days that is not negative")
     asking = Asking(options)
     pruned = asking.call("prune", older_than=options.older_than * DAY, dry_run=options.dry_run)
     if options.json:

@@ -3,13 +3,14 @@
 import argparse
 import base64
 import json
+from collections.abc import Iterable
 from typing import Any, Final
 
 from acp_runtime.cli.asking import OVER, Asking
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.questions import question_lines
 from acp_runtime.cli.status import unhealthy
-from acp_runtime.cli.stdout import put, put_json, write_bytes
+from acp_runtime.cli.stdout import flush, put, put_json, write_bytes
 from acp_runtime.cli.table import table
 from acp_runtime.cli.talk import Talk
 from acp_runtime.cli.usage import told
@@ -70,7 +71,7 @@ def show(options: argparse.Namespace) -> int:
     for task in view["tasks"]:
         put(f"task {task['id']}  {_outcome(task)}  {told(task['spent'])}")
         _show_task(task)
-    if view["status"] in OVER and view["exported"]:
+    if view["status"] in OVER and view["exported"] and view["session_id"]:
         put(f"its work: subagents work {view['id']}")
     for line in question_lines(view):
         put(line)
@@ -109,8 +110,7 @@ def poll(options: argparse.Namespace) -> int:
     if options.json:
         put_json(*page["rows"])
     else:
-        for row in page["rows"]:
-            put(event_line(row))
+        put_events(page["rows"])
     if page["expired"]:
         Talk().tell("the log before this was deleted; what is left begins here")
     if page["unread"] and not options.quiet:
@@ -118,7 +118,16 @@ def poll(options: argparse.Namespace) -> int:
     return Exit.DONE
 
 
-def event_line(row: dict[str, Any]) -> str:
+def put_events(rows: Iterable[dict[str, Any]], *, live: bool = False) -> None:
+    """Write events for people, where `live` each at once; those without a word for them, as counts of tokens, not."""
+    for row in rows:
+        if row["text"].strip():
+            put(_event_line(row))
+            if live:
+                flush()
+
+
+def _event_line(row: dict[str, Any]) -> str:
     """Return one event as people read it; no line of what an agent says begins as the line of an event does."""
     if row["kind"] in ("agent_message_chunk", "message"):
         return set_back(str(row["text"]))
@@ -155,7 +164,7 @@ def work(options: argparse.Namespace) -> int:
     view = asking.status(options.id)
     found = asking.call("work", subagent=view["id"])
     if found is None:
-        why = "its work could not be exported" if not view["exported"] else "it exports its work when it ends"
+        why = "its work could not be exported" if not view["exported"] else _no_work(view)
         raise Rejected("no_work", f"there is no work of {view['name']}, which is {view['status']}: {why}")
     patch = base64.urlsafe_b64decode(found.pop("patch"))
     if options.json:
@@ -165,6 +174,10 @@ def work(options: argparse.Namespace) -> int:
     for notice in () if options.quiet else found["notices"]:
         Talk().tell(notice)
     return Exit.DONE
+
+
+def _no_work(view: dict[str, Any]) -> str:
+    return "it ended before it had a session" if view["status"] in OVER else "it exports its work when it ends"
 
 
 def _patch(patch: bytes) -> dict[str, str]:

@@ -118,7 +118,7 @@ class Reading:
         A name that several have means the one that has not ended. Raises `Rejected` (unknown_subagent, ambiguous).
         """
         scope, mine = tree_of(caller)
-        begins = wanted if wanted.startswith("bg-") else f"bg-{wanted}"
+        begins = wanted if wanted.startswith("bg") else f"bg-{wanted}"
         rows = await self._store.query(
             f"SELECT id, name, {OPEN} AS open FROM subagent WHERE {scope} AND (name = ? OR substr(id, 1, ?) = ?) "  # noqa: S608
             f"ORDER BY id = ? DESC, open DESC, created_seq DESC LIMIT {CANDIDATES}",

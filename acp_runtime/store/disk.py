@@ -16,6 +16,8 @@ _MIB: Final = 1024 * 1024
 # Below this a failed write is put down to the lack of room, whatever it failed at: a sync, or the size of a file.
 _NOTHING: Final = 256 * 1024
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+_AWAY: Final = "; move it away, with what is beside it by its name, to begin with an empty one"
+_REMEDIES: Final = {sqlite3.SQLITE_NOTADB: _AWAY, sqlite3.SQLITE_CORRUPT: _AWAY}
 
 
 class StoreFull(StoreError):  # noqa: N818 - reads as what happened
@@ -42,7 +44,8 @@ def trouble(path: Path, what: str, error: sqlite3.Error | OSError) -> StoreError
     if isinstance(error, OSError):
         no_room, why, remedy = error.errno in _NO_ROOM, error.strerror, "; choose another folder"
     else:
-        no_room, why, remedy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL, str(error), ""
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        no_room, why, remedy = code == sqlite3.SQLITE_FULL, str(error), _REMEDIES.get(code, "")
     try:
         free = room(path.parent)
     except OSError:

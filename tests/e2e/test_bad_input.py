@@ -226,6 +226,13 @@ def test_the_kind_and_the_model_that_are_configured_are_those_of_a_run_that_name
         assert (done.code, words in done.err) == (2, True), done.err
 
 
+def test_a_verb_whose_daemon_cannot_be_started_for_a_mistake_in_the_configuration_says_so(stage: Stage):
+    stage.config.write_text("[limits]\nmistake = 1\n")
+    done = stage.popen([str(stage.command), "ps"], env={"SUBAGENTS_CONFIG": str(stage.config)}).end()
+    assert (done.code, done.out) == (2, b"")
+    assert f"the daemon could not be started: {stage.config}:2: limits.mistake: unknown key" in done.err
+
+
 def test_a_state_folder_that_cannot_be_made_is_told(stage: Stage):
     said = refused(stage, "x", env={"XDG_STATE_HOME": "/proc/nothing"})
     assert "no folder can be made in /proc/nothing/acp-subagents/runs" in said

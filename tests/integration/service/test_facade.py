@@ -150,7 +150,7 @@ async def test_an_alias_of_a_parent_is_the_parent_to_every_verb(bench: Bench, ru
 
 async def test_a_word_means_an_id_the_beginning_of_one_or_a_name(bench: Bench, runtime: Runtime) -> None:
     view = await done(bench, "[[say:x]]")
-    for wanted in (view.id, view.id[:6], view.id[3:6], view.name):
+    for wanted in (view.id, view.id[:6], view.id[3:6], "bg", view.name):
         assert await runtime.find(PARENT, wanted) == view.id
     for wanted in ("", "%", "nobody", view.name[:3], f"{view.id}0"):
         with pytest.raises(Rejected) as caught:

@@ -140,7 +140,7 @@ async def test_a_newer_schema_is_refused_by_name_and_left_as_it_is(path: Path, c
 async def test_a_file_that_is_no_database_is_told_with_its_path(path: Path, clock: ManualClock) -> None:
     spoil(path)
     for _ in range(2):
-        with pytest.raises(StoreError, match=r"store\.db cannot be opened: file is not a database"):
+        with pytest.raises(StoreError, match=r"store\.db cannot be opened: file is not a database; move it away"):
             async with Store.open(path, clock):
                 pass
 
