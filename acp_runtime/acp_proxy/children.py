@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from acp_runtime.acp_proxy.asking import Asked, is_asked
 from acp_runtime.acp_proxy.daemon import Daemon
 from acp_runtime.acp_proxy.own import OwnRequests
 from acp_runtime.acp_proxy.showing import (
@@ -19,13 +20,11 @@ from acp_runtime.acp_proxy.showing import (
     call_updates,
     event_update,
     is_over,
-    options_of,
     session_updates,
-    title_of,
 )
 from acp_runtime.api.errors import DaemonError
 from acp_runtime.core.errors import Rejected
-from acp_runtime.wire import acp, acp_client
+from acp_runtime.wire import acp
 from acp_runtime.wire.acp import ClientMethod
 
 log = logging.getLogger(__name__)
@@ -34,8 +33,6 @@ LOOK_SECONDS: Final = 0.25
 CALL_SECONDS: Final = 5.0
 PAGES: Final = 20
 MAX_ASKED: Final = 32
-# Whom these are about is the person at the terminal, not a parent.
-_NOT_ASKED: Final = frozenset({"login"})
 
 Question = tuple[str, str]
 
@@ -51,20 +48,20 @@ class Family:
     looking: asyncio.Lock = field(default_factory=asyncio.Lock)
     shown: dict[str, Shown] = field(default_factory=dict)
     agents: set[str] = field(default_factory=set)
-    asked: dict[Question, tuple[str, "asyncio.Task[None]"]] = field(default_factory=dict)
+    asked: dict[Question, "asyncio.Task[object]"] = field(default_factory=dict)
     looked: bool = False
 
 
 class Children:
-    """The subagents of all sessions of an editor. `sessions` says that it takes them as sessions of their own."""
+    """The subagents of all sessions of an editor: it takes `sessions` for them, and `forms` to fill in."""
 
     def __init__(self, daemon: Daemon, editor: OwnRequests) -> None:
-        self.sessions = False
+        self.sessions = self.forms = False
         self._daemon = daemon
         self._editor = editor
         self._families: dict[str, Family] = {}
         self._follower: asyncio.Task[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
 
     def add(self, session: str, name: str, busy: Callable[[], bool], *, fresh: bool) -> None:
         """Show the subagents of the parent `name` in a session from now on; of one that goes on, not what they said."""
@@ -79,7 +76,7 @@ class Children:
         """Show nothing more in a session. Idempotent."""
         if (family := self._families.pop(session, None)) is not None:
             for question in list(family.asked):
-                self._take_away(family, question)
+                family.asked.pop(question).cancel()
 
     def is_one(self, session: str) -> bool:
         """Return whether the agent of a subagent has this session; its parent's editor is not to list it."""
@@ -102,10 +99,11 @@ class Children:
             each.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _do(self, what: Coroutine[Any, Any, None]) -> None:
+    def _do(self, what: Coroutine[Any, Any, object]) -> "asyncio.Task[object]":
         task = asyncio.create_task(what)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # ---- looking
 
@@ -162,44 +160,57 @@ class Children:
 
     # ---- asking
 
+    def _session(self, family: Family, view: View) -> str:
+        return str(view["id"]) if self.sessions else family.session
+
     def _ask(self, family: Family, views: list[View]) -> None:
         """Ask the editor what is open and was not asked; take away what is not open any more."""
         wanted = {
-            (view["id"], request["id"]): (view, request)
+            (view["id"], request["id"]): Asked(view, request, self._session(family, view), self.forms)
             for view in views
             for request in view["requests"]
-            if request["kind"] not in _NOT_ASKED and options_of(request)
+            if is_asked(request)
         }
-        for question in [each for each in family.asked if each not in wanted]:
-            self._take_away(family, question)
-        for question, (view, request) in wanted.items():
+        for question in list(family.asked.keys() - wanted.keys()):
+            family.asked.pop(question).cancel()
+        for question, asked in wanted.items():
             if question not in family.asked and len(family.asked) < MAX_ASKED:
-                params = self._question(family, view, request)
-                ident, answer = self._editor.ask(ClientMethod.SESSION_REQUEST_PERMISSION, params)
-                task = asyncio.create_task(self._answer(family, question, answer), name="acp-question")
-                family.asked[question] = (ident, task)
+                family.asked[question] = self._do((self._put if asked.answerable else self._told)(family, asked))
 
-    def _question(self, family: Family, view: View, request: dict[str, Any]) -> dict[str, Any]:
-        call = {"toolCallId": f"{view['id']}.{request['id']}", "title": f"{title_of(view)}: {request['title']}"}
-        session = view["id"] if self.sessions else family.session
-        return {"sessionId": session, "toolCall": call, "options": options_of(request)}
+    async def _put(self, family: Family, asked: Asked) -> None:
+        """Ask until there is an answer that the subagent takes; cancelled, take the question away.
 
-    async def _answer(self, family: Family, question: Question, answer: "asyncio.Future[dict[str, Any]]") -> None:
-        """Hand on what a person chose. Who chose nothing leaves it to others, and is not asked again."""
-        chosen = acp_client.read_permission_outcome((await answer).get("result"))
-        if chosen is not None:
-            subagent, request = question
-            await self._call("answer", family, subagent=subagent, request=request, option=chosen)
+        Who gives no answer leaves it to others, and is not asked again.
+        """
+        why = ""
+        while True:
+            ident, coming = self._editor.ask(*asked.question(why))
+            try:
+                given = asked.answer((await coming).get("result"))
+            except asyncio.CancelledError:
+                self._editor.forget(ident)
+                self._editor.notify(acp.CANCEL_REQUEST, {"requestId": ident})
+                raise
+            subagent, request = asked.view["id"], asked.request["id"]
+            error = await self._call("answer", family, subagent=subagent, request=request, **given) if given else None
+            if error is None or error.kind != "answer_invalid":
+                return
+            why = str(error)
 
-    def _take_away(self, family: Family, question: Question) -> None:
-        ident, task = family.asked.pop(question)
-        if not task.done():
-            task.cancel()
-            self._editor.forget(ident)
-            self._editor.notify(acp.CANCEL_REQUEST, {"requestId": ident})
+    async def _told(self, family: Family, asked: Asked) -> None:
+        """Show a question that nothing in the editor can answer, until it is taken away."""
+        self._update(asked.session, [asked.telling()])
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if family.session in self._families:
+                self._update(asked.session, [asked.taken_away()])
 
-    async def _call(self, method: str, family: Family, **arguments: Any) -> None:
+    async def _call(self, method: str, family: Family, **arguments: Any) -> Rejected | DaemonError | None:
+        """Have the daemon do something; return why it did not."""
         try:
             await self._daemon.call(method, family.name, CALL_SECONDS, **arguments)
         except (Rejected, DaemonError) as error:
             log.warning("%s", error)
+            return error
+        return None

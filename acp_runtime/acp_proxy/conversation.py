@@ -257,7 +257,7 @@ class Conversation:
             self._steering = hello.steering
             client = acp_client.read_client(params)
             self._client, self._notices = client.name or UNNAMED_CLIENT, client.notices
-            self._children.sessions = client.subagents
+            self._children.sessions, self._children.forms = client.subagents, client.forms
             return with_meta(line, META, {"version": __version__})
         return line
 

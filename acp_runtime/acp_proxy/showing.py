@@ -81,10 +81,11 @@ def call_updates(view: View, shown: Shown) -> list[Update]:
         update: Update = {"toolCallId": task["id"], "status": now}
         if before is None:
             text = printable(task["text"])[:MAX_RESULT]
-            update |= {"sessionUpdate": "tool_call", "title": title_of(view), "kind": "other", "content": _text(text)}
+            update |= {"sessionUpdate": "tool_call", "title": title_of(view), "kind": "other"}
+            update["content"] = content_of(text)
         else:
             said = task["result"] or task["cause"] or task["state"]
-            update |= {"sessionUpdate": "tool_call_update", "content": _text(printable(said)[:MAX_RESULT])}
+            update |= {"sessionUpdate": "tool_call_update", "content": content_of(printable(said)[:MAX_RESULT])}
         updates.append(update)
     return updates
 
@@ -95,7 +96,8 @@ def _call_status(task: dict[str, Any]) -> str:
     return "completed" if task["state"] in _DONE else "failed"
 
 
-def _text(text: str) -> list[Update]:
+def content_of(text: str) -> list[Update]:
+    """Return a text as the content of a tool call."""
     return [{"type": "content", "content": {"type": "text", "text": text}}]
 
 

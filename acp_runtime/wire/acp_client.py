@@ -17,6 +17,7 @@ class ClientHello:
     name: str = ""
     notices: bool = False
     subagents: bool = False
+    forms: bool = False
 
 
 def read_client(params: Any) -> ClientHello:
@@ -27,6 +28,7 @@ def read_client(params: Any) -> ClientHello:
         name=name[:MAX_TEXT] if isinstance(name, str) else "",
         notices=_offered(_dict(offered.get("session")).get("notices")),
         subagents=_offered(offered.get("subagents")),
+        forms=_offered(_dict(offered.get("elicitation")).get("form")),
     )
 
 
@@ -34,6 +36,13 @@ def read_permission_outcome(result: Any) -> str | None:
     """Return the option that a client chose in the result of `session/request_permission`, None for none."""
     outcome = _dict(_dict(result).get("outcome"))
     return _ident(outcome.get("optionId")) or None if outcome.get("outcome") == "selected" else None
+
+
+def read_elicitation_outcome(result: Any) -> tuple[str, dict[str, str]]:
+    """Return the action in the result of `elicitation/create`, and the texts of its content."""
+    action, content = _dict(result).get("action"), _dict(_dict(result).get("content"))
+    texts = {name: value for name, value in content.items() if isinstance(value, str)}
+    return (action, texts) if isinstance(action, str) else ("", {})
 
 
 def read_session(value: Any) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.agents.forms import form
 from tests.agents.raw_client import stop_reason
 from tests.e2e.daemon_site import BOUND
 from tests.integration.acp_proxy.conftest import Sit
@@ -13,6 +14,7 @@ from tests.integration.acp_proxy.desk import Desk
 pytestmark = pytest.mark.requirement("D10.23")
 
 ASKING = {"permissions": "ask"}
+HOW_MANY = form("How many?", {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
 
 
 def update_of(at: Desk, session: str, kind: str, **fields: Any) -> dict[str, Any]:
@@ -92,6 +94,36 @@ def test_a_question_that_is_answered_elsewhere_is_taken_away(desk: Sit) -> None:
     at.editor.cancel()
     waited = at.call("wait", subagents=[subagent], seconds=BOUND)
     assert waited["views"][0]["tasks"][0]["result"] == "chose opt-1"
+
+
+def test_a_question_that_takes_words_is_a_form_and_an_answer_that_does_not_fit_is_asked_for_again(desk: Sit) -> None:
+    at = desk(subagents={}, elicitation={"form": {}})
+    at.editor.begin("[[say:here]][[hang-politely]]")
+    subagent = at.spawn(HOW_MANY)
+    asked = at.editor.until(lambda message: message.get("method") == "elicitation/create")
+    assert (asked["params"]["mode"], asked["params"]["sessionId"]) == ("form", subagent)
+    assert asked["params"]["message"].endswith(": to look: How many?")
+    assert asked["params"]["requestedSchema"]["required"] == ["answer"]
+    at.editor.message(id=asked["id"], result={"action": "accept", "content": {"answer": "some"}})
+    again = at.editor.until(lambda message: message.get("method") == "elicitation/create")
+    assert again["params"]["message"].endswith("How many?\n\nn takes a whole number, not 'some'")
+    at.editor.message(id=again["id"], result={"action": "accept", "content": {"answer": "7"}})
+    said = update_of(at, subagent, "agent_message_chunk")["content"]["text"]
+    assert said == 'elicitation/create -> {"action": "accept", "content": {"n": 7}}'
+
+
+def test_an_editor_without_forms_is_told_how_a_question_is_answered_in_words(desk: Sit) -> None:
+    at = desk()
+    at.editor.begin("[[say:here]][[hang-politely]]")
+    subagent = at.spawn(HOW_MANY)
+    told = update_of(at, at.editor.session, "tool_call", status="pending")
+    (request,) = at.call("status", subagent=subagent)["requests"]
+    command = f"subagents answer {subagent} --request {request['id']} --text '...'"
+    assert told["title"].endswith(": How many?")
+    assert told["content"][0]["content"]["text"].endswith(command)
+    assert not [each for each in at.editor.messages if "id" in each and "method" in each], "nothing takes words there"
+    at.call("answer", subagent=subagent, request=request["id"], text="7")
+    update_of(at, at.editor.session, "tool_call_update", toolCallId=told["toolCallId"], status="completed")
 
 
 def test_a_session_that_is_loaded_shows_its_open_subagents_again_and_lists_no_session_of_theirs(
