@@ -1,14 +1,13 @@
 """The verb `config`: where the file lies, one to begin with, whether it is right, and where each value is from."""
 
 import argparse
-import json
 from pathlib import Path
 
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.stdout import put
 from acp_runtime.cli.talk import Talk
 from acp_runtime.config import ConfigError, load
-from acp_runtime.config.reference import example, toml
+from acp_runtime.config.reference import example, in_force
 from acp_runtime.places import config_dir, environment
 
 
@@ -30,7 +29,7 @@ def config(options: argparse.Namespace) -> int:
         return Exit.DONE
     for name, value in found.values.items():
         origin = f"  # {found.origins.get(name, 'default')}" if options.origin else ""
-        put(f"{name} = {json.dumps(value) if isinstance(value, list | dict) else toml(value)}{origin}")
+        put(f"{in_force(name, value)}{origin}")
     return Exit.DONE
 
 

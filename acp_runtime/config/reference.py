@@ -1,5 +1,6 @@
 """Every key that can be configured, as the models have it: name, unit, default, what is allowed, sentence, variable."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +20,14 @@ _TYPES: Final = {
     "null": f'"{NEVER}"',
 }
 _BOUNDS: Final = {"exclusiveMinimum": ">", "minimum": ">=", "maximum": "<="}
+
+_MODELS: Final = """
+# The model of an agent kind where nobody names an address of one, as parents' models do not; docs/keys.md: keys
+#[models.opencode]
+#name = "some-model"
+#url = "http://127.0.0.1:11434/v1"
+#key = "env:MODEL_KEY"
+"""
 
 Schema = Mapping[str, Any]
 
@@ -88,7 +97,7 @@ def _key(entry: Schema, tables: Schema, path: tuple[str, ...]) -> Key:
 
 
 def example() -> str:
-    """Return a file in which every plain key stands with its default, each behind a `#` at the start of its line."""
+    """Return a file with every plain key at its default, and a model, each behind a `#` at the start of its line."""
     lines = ["# Settings of subagents; docs/configuration.md tells of all. Take the # away from what you change.", ""]
     table = ""
     for key in all_keys():
@@ -99,7 +108,14 @@ def example() -> str:
             lines += ["", f"#[{table}]"]
         unit = f" ({key.unit})" if key.unit else ""
         lines += [f"# {key.sentence}{unit}; {key.allowed}", f"#{key.path[-1]} = {key.default}"] if key.default else []
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, ""]) + _MODELS
+
+
+def in_force(name: str, value: object) -> str:
+    """Return a key and its value as a line of TOML: a remark for one that is not set and cannot be `"none"`."""
+    if value is None and not any(key.name == name and toml(None) in key.allowed for key in all_keys()):
+        return f"# {name} is not set"
+    return f"{name} = {json.dumps(value) if isinstance(value, list | dict) else toml(value)}"
 
 
 def toml(value: object) -> str:

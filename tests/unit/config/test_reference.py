@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from acp_runtime.config import load
-from acp_runtime.config.reference import Key, all_keys, example
+from acp_runtime.config.reference import Key, all_keys, example, in_force
 from acp_runtime.core.budget import Bound
 from acp_runtime.core.model import Limits
 from docs.configuration import PAGE, page
@@ -85,3 +85,12 @@ def test_the_example_for_a_new_file_changes_nothing_and_every_line_of_it_can_be_
     named = {key.name for key in all_keys() if key.variable and key.default}
     assert named <= set(used.origins), "a key is missing in the example"
     assert tomllib.loads(example()) == {}
+    assert used.models["opencode"].key == "env:MODEL_KEY"
+
+
+def test_what_is_in_force_is_shown_so_that_a_file_could_say_it(tmp_path: Path) -> None:
+    values = load(None, {"HOME": str(tmp_path)}).values
+    shown = "\n".join(in_force(name, value) for name, value in values.items())
+    (tmp_path / "config.toml").write_text(shown)
+    assert load(tmp_path / "config.toml", {"HOME": str(tmp_path)}).values == values
+    assert "# on_nudge is not set" in shown
