@@ -138,8 +138,12 @@ class Agent:
         note("heard", id=ident, label=label, option=outcome.get("optionId", ""))
 
 
-if __name__ == "__main__":
+def main(kind: type[Agent]) -> None:
     signal.signal(signal.SIGUSR1, close)
     note("start")
-    Agent(load="--load" in sys.argv).serve()
+    kind(load="--load" in sys.argv).serve()
     os._exit(0)
+
+
+if __name__ == "__main__":
+    main(Agent)

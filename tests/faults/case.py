@@ -13,18 +13,24 @@ from pathlib import Path
 from typing import Any
 
 TASK = re.compile(r"\[\[task:(?P<label>\S+) n=(?P<n>\d+)[^\]]*\]\]")
+LEADER = "subagent:"  # before the id of one that leads others, where it is their parent
+LEDGER = ("sending", "taken")
 DIES = re.compile(r" die=[1-9]")
 LINE = re.compile(r"- [^\"()]* \((?P<subagent>[^\"()]*)\)(?: (?P<about>task|request) (?P<subject>\S+))? (?P<rest>.*)")
 
 
 @dataclass
 class Task:
-    """One task of the log. `retried` counts how often it was queued again, `failures` those of its model alone."""
+    """One task of the log. `retried` counts how often it was queued again, `failures` those of its model alone.
+
+    `woken`: it is its manager's; its agent knows it by the id of its prompt, so that is its label.
+    """
 
     ident: str
     label: str
     n: int
     dies: bool = False
+    woken: bool = False
     started: int = 0
     retried: int = 0
     failures: int = 0
@@ -45,6 +51,30 @@ class Stream:
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     tasks: dict[str, Task] = field(default_factory=dict)
     journal: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def requested(self) -> dict[str, Any]:
+        return next(self.of("subagent_requested"), {})
+
+    @property
+    def parent(self) -> str:
+        return str(self.requested.get("parent", ""))
+
+    @property
+    def permissions(self) -> str:
+        return str(self.requested.get("permissions", ""))
+
+    @property
+    def order(self) -> dict[str, Any]:
+        return dict(self.requested.get("order", {}))
+
+    @property
+    def role(self) -> str:
+        return str(self.order.get("lineage", {}).get("role", ""))
+
+    @property
+    def depth(self) -> int:
+        return max(1, len(self.order.get("lineage", {}).get("above", ())))
 
     def of(self, *kinds: str) -> Iterator[dict[str, Any]]:
         return (data for kind, data in self.events if kind in kinds)
@@ -69,11 +99,16 @@ class Case:
         self.streams: dict[str, Stream] = {}
         self.waiting: list[tuple[str, str, str, str]] = []
         self.of_parents: list[tuple[str, dict[str, Any]]] = []
+        self.leaders: dict[str, list[dict[str, Any]]] = {}
         self.broken = ""
         self._read_log(folder / "log.db")
         self.parents = {each.stem: lines(each) for each in sorted((folder / "parents").glob("*.jsonl"))}
         for stream in self.streams.values():
             stream.journal = lines(folder / "agents" / f"{stream.ident}.jsonl")
+        for parent in {*self.leaders, *(f"{LEADER}{each}" for each in self.streams if self.announced(each))}:
+            self.parents[parent] = [*self.leaders.get(parent, ()), *self.announced(parent)]
+        bounds = folder / "bounds.json"
+        self.bounds: dict[str, int] = json.loads(bounds.read_text()) if bounds.exists() else {}
         self.faults: list[dict[str, Any]] = json.loads((folder / "faults.json").read_text())
         self.left: list[str] = json.loads((folder / "left.json").read_text())
         self.touched: list[str] = json.loads((folder / "touched.json").read_text())
@@ -93,8 +128,20 @@ class Case:
                 stream.events.append((row["kind"], json.loads(row["data"])))
             else:
                 self.of_parents.append((row["kind"], json.loads(row["data"])))
+                self._read_turn(row["stream"].removeprefix("parent:"), *self.of_parents[-1])
         for stream in self.streams.values():
             read_tasks(stream)
+
+    def _read_turn(self, parent: str, kind: str, data: dict[str, Any]) -> None:
+        """Take a turn of one that leads others: it keeps no ledger, so what the log has stands for what it was told."""
+        word = {"turn_begun": "shown", "turn_committed": "acked"}.get(kind)
+        if word is not None and parent.startswith(LEADER):
+            self.leaders.setdefault(parent, []).append({**data, "word": word})
+
+    def announced(self, parent: str) -> list[dict[str, Any]]:
+        """Return what an agent noted of the tasks that it gave; `parent`: its id, or the name it leads by."""
+        stream = self.streams.get(parent.removeprefix(LEADER))
+        return [] if stream is None else [entry for entry in stream.journal if entry["word"] in LEDGER]
 
     @property
     def committed(self) -> set[str]:
@@ -148,11 +195,14 @@ def read_tasks(stream: Stream) -> None:
         if kind == "task_queued":
             found = TASK.search(data["text"])
             label, n = (found["label"], int(found["n"])) if found else ("", 0)
-            stream.tasks[data["task_id"]] = Task(data["task_id"], label, n, bool(DIES.search(data["text"])))
+            dies, woken = bool(DIES.search(data["text"])), bool(data.get("woken"))
+            stream.tasks[data["task_id"]] = Task(data["task_id"], label, n, dies, woken)
         elif task is None:
             continue
         elif kind == "task_started":
             task.started += 1
+        elif kind == "prompt_sent" and task.woken:
+            task.label = f"wake-{data['request']}"
         elif kind == "task_retried":
             task.retried += 1
             task.failures = max(task.failures, data["number"])

@@ -10,7 +10,10 @@ Standard library only; it imports nothing of the program, and reads the log with
                        task, `stopping` with a subagent, `shown` with token, text and nudges, `acked` with the token
     agents/ID.jsonl    what an agent saw, each line with the `run` of its process: `start`, `prompt` with id and label,
                        `sent` with label and n, `asked` and `heard` with id (heard: the option), `done` with label;
-                       `begun` with label and n: how often it asked its model for that answer, which says it anew
+                       `begun` with label and n: how often it asked its model for that answer, which says it anew;
+                       of one that has tools also `called` with tool, done and kind (of a refusal), `shown` with the
+                       text of a block, and what a parent has of the tasks that it gives: `sending`, `taken`
+    bounds.json        what trees may come to: `depth`, `children` of one at once, `members` in all; without, anything
     faults.json        what was done to whom: a list of {"victim", "subagent", "lethal"}
     left.json          what was still there at the end, as a list of words
     touched.json       what became of things of others that stood beside, as a list of words
@@ -33,6 +36,7 @@ from tests.faults.case import Case, Stream, Task
 from tests.faults.edges import Machine
 from tests.faults.projections import differences
 from tests.faults.telling import check_again, check_lost, check_made_up, known
+from tests.faults.trees import check_rights, check_trees, figures, never_shown
 
 INVARIANTS = {
     "log": "the log has no holes, and no owner writes after a newer one",
@@ -48,6 +52,9 @@ INVARIANTS = {
     "questions": "each question has one answer, and the agent heard that one",
     "lived": "a task whose agent lived to its end is completed with its full result",
     "unharmed": "an agent that nobody ended was never started again",
+    "trees": "nobody outlives who leads it, no tree grows beyond its bounds, and each fact is told to whom it is for",
+    "shown": "what an agent that leads others is taken to know, it was shown",
+    "rights": "nobody does what only another may, and what one may do stays with it whoever the manager is",
     "left": "no container, volume, process, folder or socket is left",
     "touched": "what is somebody else's stays as it was",
     "secret": "no key is written down, in whatever form",
@@ -96,8 +103,9 @@ def check_ends(case: Case) -> Iterator[str]:
 
 
 def check_acknowledged(case: Case) -> Iterator[str]:
-    queued = Counter(task.label for stream in case.streams.values() for task in stream.tasks.values())
-    sent: set[str] = set()
+    tasks = [task for stream in case.streams.values() for task in stream.tasks.values()]
+    queued = Counter(task.label for task in tasks if not task.woken)
+    sent = {entry["label"] for stream in case.streams.values() for entry in case.announced(stream.ident)}
     for parent, entries in case.parents.items():
         sent |= {entry["label"] for entry in entries if entry["word"] == "sending"}
         for label in sorted({entry["label"] for entry in entries if entry["word"] == "taken"}):
@@ -293,7 +301,8 @@ CHECKS = {
     "log": check_log, "edges": check_edges, "projections": check_projections, "ends": check_ends,
     "acknowledged": check_acknowledged, "lost": check_lost, "again": check_again, "made up": check_made_up,
     "updates": check_updates, "prompts": check_prompts, "questions": check_questions, "lived": check_lived,
-    "unharmed": check_unharmed, "left": check_left, "touched": check_touched, "secret": check_secret,
+    "unharmed": check_unharmed, "trees": check_trees, "shown": never_shown, "rights": check_rights,
+    "left": check_left, "touched": check_touched, "secret": check_secret,
 }  # fmt: skip
 
 
@@ -302,7 +311,7 @@ def judge(folder: Path, *, held: bool) -> dict[str, Any]:
     case = Case(folder)
     found = {name: list(check(case)) for name, check in CHECKS.items() if held or name not in HELD}
     tasks = [task for stream in case.streams.values() for task in stream.tasks.values()]
-    figures = {
+    counted = {
         "events": len(case.rows),
         "subagents": len(case.streams),
         "tasks": len(tasks),
@@ -312,9 +321,10 @@ def judge(folder: Path, *, held: bool) -> dict[str, Any]:
         "turns": sum(1 for parent in case.parents for _ in case.turns(parent)),
         "acked": sum(len(case.acked(parent)) for parent in case.parents),
         "epochs": len({row["epoch"] for row in case.rows}),
+        "trees": figures(case),
         "faults": dict(Counter(each["victim"] for each in case.faults)),
     }
-    return {"good": not any(found.values()), "found": found, "figures": figures}
+    return {"good": not any(found.values()), "found": found, "figures": counted}
 
 
 def main(argv: list[str]) -> int:

@@ -30,6 +30,7 @@ class MadeCase:
     parents: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {"left": []})
     agents: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {ONE: []})
     faults: list[dict[str, Any]] = field(default_factory=list)
+    bounds: dict[str, int] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
     touched: list[str] = field(default_factory=list)
     waiting: list[tuple[str, str, str, str]] = field(default_factory=list)
@@ -78,6 +79,7 @@ class MadeCase:
         for name, entries in self.agents.items():
             write_lines(folder / "agents" / f"{name}.jsonl", entries)
         (folder / "faults.json").write_text(json.dumps(self.faults))
+        (folder / "bounds.json").write_text(json.dumps(self.bounds))
         (folder / "left.json").write_text(json.dumps(self.left))
         (folder / "touched.json").write_text(json.dumps(self.touched))
         (folder / "secret").write_text(SECRET)

@@ -9,6 +9,8 @@ from tests.faults.case import Case, Stream, Told, told
 
 ENDS = {
     "stopped_by_operator": "stopped",
+    "stopped_by_ancestor": "stopped",
+    "parent_ended": "stopped",
     "start_failed": "failed",
     "start_timeout": "timed out",
     "idle_timeout": "timed out",

@@ -24,6 +24,7 @@ from tests.faults.spoils import (
     told_anew,
     told_of_itself,
 )
+from tests.faults.spoilt_trees import TREE_SPOILS, tree_case
 from tests.faults.storm.points import POINTS
 from tests.faults.storm.victims import FAULTS
 
@@ -48,6 +49,18 @@ def test_a_broken_invariant_is_found(name: str, tmp_path: Path) -> None:
     assert invariant in found(made, tmp_path)
 
 
+def test_a_case_with_a_tree_in_which_all_is_well_passes(tmp_path: Path) -> None:
+    assert found(tree_case(), tmp_path) == {}
+
+
+@pytest.mark.parametrize("name", TREE_SPOILS)
+def test_a_broken_promise_of_trees_is_found(name: str, tmp_path: Path) -> None:
+    invariant, spoil = TREE_SPOILS[name]
+    made = tree_case()
+    spoil(made)
+    assert invariant in found(made, tmp_path)
+
+
 def test_a_log_of_which_nothing_could_be_made_is_found(tmp_path: Path) -> None:
     case = good_case().write(tmp_path / "case")
     (case / "rebuilt.db").unlink()
@@ -55,7 +68,8 @@ def test_a_log_of_which_nothing_could_be_made_is_found(tmp_path: Path) -> None:
 
 
 def test_every_invariant_is_broken_once() -> None:
-    assert {invariant for invariant, _ in SPOILS.values()} == set(checker.INVARIANTS) == set(checker.CHECKS)
+    broken = {invariant for invariant, _ in (SPOILS | TREE_SPOILS).values()}
+    assert broken == set(checker.INVARIANTS) == set(checker.CHECKS)
 
 
 def test_what_was_cut_off_by_a_death_is_well(tmp_path: Path) -> None:
@@ -153,7 +167,7 @@ def test_the_verdict_is_a_table_a_line_of_json_and_an_exit_code(tmp_path: Path) 
     assert json.loads(told.stdout)["found"]["ends"]
 
 
-@pytest.mark.parametrize("name", ["checker", "case", "edges", "projections", "telling"])
+@pytest.mark.parametrize("name", ["checker", "case", "edges", "projections", "telling", "trees"])
 def test_the_checker_needs_nothing_of_what_it_judges(name: str) -> None:
     tree = ast.parse(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
     froms = {each.module.split(".")[0] for each in ast.walk(tree) if isinstance(each, ast.ImportFrom) and each.module}

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,9 +28,10 @@ from tests.e2e.daemon_site import BOUND, processes_of
 from tests.faults.storm.bystanders import Bystanders, bystanders
 from tests.faults.storm.journal_disk import JournalDisk
 from tests.faults.storm.own_engine import OwnEngine
+from tests.faults.storm.parent import LEADING
 from tests.faults.storm.plan import Fault, plan
 from tests.faults.storm.points import Met, Points
-from tests.faults.storm.site import KEY, StormSite
+from tests.faults.storm.site import BOUNDS, KEY, StormSite
 from tests.faults.storm.victims import (
     FAULTS,
     NEEDS_ENGINE,
@@ -43,6 +44,7 @@ from tests.faults.storm.victims import (
 
 ROOT = Path(__file__).parents[3]
 PARENTS = ("left", "right")
+FLAT = ("numbering", "loading")
 POINTED = [sys.executable, "-m", "tests.faults.storm.pointed_daemon"]
 REBUILD = "import sys; from tests.faults.storm.rebuild import main; main(sys.argv[1])"
 TRIES = 3  # of each fault: some find nobody that they could hit
@@ -55,12 +57,13 @@ FINISH_SECONDS = 240.0
 
 @dataclass
 class Storm:
-    """One storm at a site. `agents`: of each parent."""
+    """One storm at a site. `agents`: of each parent; `kinds`: of which it chooses one for each."""
 
     site: StormSite
     seed: int
     count: int
     agents: int = 2
+    kinds: Sequence[str] = (*FLAT, LEADING, LEADING)
     engine: OwnEngine | None = None
     without: frozenset[str] = frozenset()
     parents: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -195,7 +198,7 @@ class Storm:
     def terms(self) -> dict[str, Any]:
         """Return what parents are told of the agents that they spawn."""
         model = {"model_url": "http://127.0.0.1:9/v1", "model_key": f"env:{KEY}"}  # asked by nobody
-        return {"kinds": ["numbering", "loading"], "request": model, "limits": {}, "scripted": False}
+        return {"kinds": self.kinds, "request": model, "limits": {}, "scripted": False}
 
     def end_parent(self, name: str) -> None:
         self.parents[name].kill()
@@ -222,6 +225,7 @@ class Storm:
         for ledger in self.site.root.glob("*.jsonl"):
             shutil.copy(ledger, case / "parents")
         self.write_journals(case / "agents")
+        (case / "bounds.json").write_text(json.dumps(BOUNDS))
         (case / "faults.json").write_text(json.dumps(self.done, indent=1))
         (case / "daemon.log").write_text(self.site.log())
         (case / "left.json").write_text(json.dumps(self.clean_up()))

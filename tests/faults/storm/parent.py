@@ -4,7 +4,8 @@
 
 TERMS is a file of JSON: `socket`, `folder` (of the ledger), `workspace`, `seed`, `agents` (how many), their `kinds`,
 `request` (more for each spawn), `limits` (others than the usual ones) and `scripted` (the agents are real ones, and a
-scripted model speaks for them).
+scripted model speaks for them). One of the kind `LEADING` leads others: their permissions are asked of this parent, and
+what they ask who leads them it answers only where it is about to end.
 
 The ledger is all that it remembers when it is killed: JSON lines, each synced before what it announces is done, and
 after what it confirms was confirmed. Once the file `finish` exists in its folder it lets its tasks end, stops its
@@ -32,6 +33,8 @@ GONE = ("daemon_unreachable", "closing")
 FATAL = ("invalid", "unknown_method", "unknown_agent", "internal_error", "socket_unsafe", "version_mismatch")
 LIMITS = {"restarts": 100, "backoff": 0.02, "loss_told": 30.0, "request": 120.0}
 STEP_SECONDS = 0.2
+LEADING = "leading"
+OPTIONS = {"question": ("continue",), "ask": ("1", "2"), "permission": ("yes", "no")}
 FAIL, ANSWER, CANCEL, STOP = 0.3, 0.6, 0.004, 0.003
 
 
@@ -94,36 +97,51 @@ class Parent:
             self.turn(fail=0.0)
 
     def settled(self) -> bool:
-        views = self.read("list_subagents", ended=False)
-        return all(task["ended_at"] is not None for view in views for task in view["tasks"])
+        views = self.read("tree")
+        working = any(task["ended_at"] is None for view in views for task in view["tasks"])
+        return not working and not any(view["awaits"] for view in views)
 
     def step(self, *, busy: bool) -> None:
         views = self.read("list_subagents", ended=False)
+        for view in self.read("tree"):
+            self.answer(view, busy=busy)
         for view in views:
-            self.look_after(view, busy=busy)
+            self.look_after(view, views, busy=busy)
         if busy and len(views) < self.terms["agents"]:
             self.spawn()
         self.turn(FAIL)
         time.sleep(STEP_SECONDS)
 
-    def look_after(self, view: dict[str, Any], *, busy: bool) -> None:
+    def answer(self, view: dict[str, Any], *, busy: bool) -> None:
         for asked in view["requests"]:
-            if self.random.random() < ANSWER or not busy:
-                options = ("continue",) if asked["kind"] == "question" else ("yes", "no")
+            options = OPTIONS[asked["kind"]]
+            if not busy or (self.random.random() < ANSWER and asked["kind"] != "ask"):
                 option = self.random.choice(options)
                 self.call("answer", self.name, subagent=view["id"], request=asked["id"], option=option)
+
+    def look_after(self, view: dict[str, Any], views: list[dict[str, Any]], *, busy: bool) -> None:
         if busy and self.random.random() < STOP:
             self.call("stop", self.name, subagent=view["id"], finished=True)
         elif view["current_task"] is not None and self.random.random() < CANCEL:
             self.call("cancel", self.name, subagent=view["id"])
         elif busy and view["queued"] < 1:
             label, text = self.task()
+            foreign = [each["id"] for each in views if each["id"] != view["id"]]
+            text += self.more(view["agent"], *foreign)
             if self.call("send", self.name, subagent=view["id"], text=text) is not None:
                 self.note("taken", label=label)
 
+    def more(self, kind: str, *foreign: str) -> str:
+        """Return what a task says to one that leads others."""
+        if kind != LEADING:
+            return ""
+        return f"[[lead:{self.random.choice((1, 2))}]]" + "".join(f"[[foreign:{each}]]" for each in foreign)
+
     def spawn(self) -> None:
         label, text = self.task()
-        request = {"agent": self.random.choice(self.terms["kinds"]), "workspace": self.terms["workspace"], "task": text}
+        kind = self.random.choice(self.terms["kinds"])
+        request = {"agent": kind, "workspace": self.terms["workspace"], "task": text + self.more(kind)}
+        request |= {"role": "orchestrator"} if kind == LEADING else {}
         request |= {"keep": True, "permissions": "ask"} | self.terms["request"]
         if self.call("spawn", self.name, request=request | {"limits": LIMITS | self.terms["limits"]}) is not None:
             self.note("taken", label=label)

@@ -21,12 +21,27 @@ from acp_runtime.places import FOLDER
 from sandbox.ownership import Owner
 from sandbox.spec import LABEL
 from tests import engine
+from tests.agents.one_file import leading_agent
 from tests.docker.closure import closure_image
 from tests.e2e.daemon_site import MODULE, DaemonSite
 
 AGENT = Path(__file__).parents[2] / "agents" / "numbering_agent.py"
 ROOT = Path(__file__).parents[3]
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
+# What trees may come to: levels, subagents of one that leads at one time, and members of a tree in all its life.
+BOUNDS = {"depth": 2, "children": 2, "members": 6}
+TREES = f"""
+[orchestration]
+max_spawn_depth = {BOUNDS["depth"]}
+max_concurrent_children = {BOUNDS["children"]}
+wakes = 100
+[tree_budget]
+agents = {BOUNDS["members"]}
+[limits]
+restarts = 100
+backoff = 0.02
+request = 30.0
+"""
 SERVE_SECONDS = 150.0
 LEASE = 5.0
 KEY = "STORM_MODEL_KEY"
@@ -43,6 +58,7 @@ class StormSite(DaemonSite):
     `sockets`: `exec` has daemons take the engine for one that shares none, so that they reach all agents over execs.
     `passed`: the variables of this process that the user's processes get. `keyless` daemons get no `KEY`,
     which is else `secret`.
+    `trees`: agents may lead others, up to `BOUNDS`; releases from before there were any do not know the keys.
     `runtime`: the folder in which daemons have their folder for sockets. `disk`: one for the journals of agents.
     """
 
@@ -55,6 +71,7 @@ class StormSite(DaemonSite):
 
     passed: tuple[str, ...] = ("DOCKER_HOST",)
     keyless: bool = False
+    trees: bool = True
     secret: str = field(default_factory=lambda: f"sk-{secrets.token_hex(16)}")
     runtime: str = RUNTIMES[0]
     disk: Path | None = None
@@ -84,10 +101,10 @@ class StormSite(DaemonSite):
 
     def write_config(self) -> None:
         source = AGENT.read_text(encoding="utf-8")
-        tables = [
-            f"[agents.{name}]\nargv = {json.dumps(['python3', '-c', source, *flags])}\n"
-            for name, flags in (("numbering", []), ("loading", ["--load"]))
-        ]
+        kinds = {"numbering": ("python3", "-c", source), "loading": ("python3", "-c", source, "--load")}
+        kinds |= {"leading": leading_agent("python3")} if self.trees else {}
+        tables = [f"[agents.{name}]\nargv = {json.dumps(argv)}\n" for name, argv in kinds.items()]
+        tables += [TREES] if self.trees else []
         image = f'image = "{self.image}"\n' if self.image else ""
         tables += [f'[sandbox]\nsockets = "{self.sockets}"\n{image}']
         tables += [f"[daemon]\nlease = {LEASE}\n", "[admission]\nper_parent = 40\ntotal = 80\n"]

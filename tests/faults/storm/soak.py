@@ -20,7 +20,7 @@ from typing import Any
 
 from acp_runtime.callers import OPERATOR
 from tests.docker.closure import closure_image
-from tests.faults.storm.driver import PARENTS, Storm
+from tests.faults.storm.driver import FLAT, PARENTS, Storm
 from tests.faults.storm.site import StormSite
 
 LOOK_SECONDS = 0.1
@@ -129,7 +129,7 @@ def main(seconds: float, agents: int) -> int:
     root = Path(tempfile.mkdtemp(prefix="soak-"))
     site = StormSite(root, image=closure_image())
     try:
-        measures = Soak(site, 1, 0, agents=agents // len(PARENTS)).run(seconds, min(240.0, seconds / 3))
+        measures = Soak(site, 1, 0, agents=agents // len(PARENTS), kinds=FLAT).run(seconds, min(240.0, seconds / 3))
     finally:
         site.close()
         site.remove_all()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.storm.driver import ROOT, Storm
+from tests.faults.storm.driver import FLAT, ROOT, Storm
 from tests.faults.storm.plan import Fault
 from tests.faults.storm.site import StormSite
 
@@ -49,7 +49,7 @@ def spoilt(control: dict[str, Any], tree: Path) -> Path:
 def test_a_program_without_the_guard_is_seen(name: str, site: StormSite) -> None:
     control = CONTROLS[name]
     site.tree = spoilt(control, site.root / "tree")
-    storm = Control(site, 1, len(control["faults"]))
+    storm = Control(site, 1, len(control["faults"]), kinds=FLAT)
     storm.control = control
     verdict = storm.play(site.root / "case", held=True)
     broken = {each for each, wrong in verdict["found"].items() if wrong}

@@ -13,7 +13,7 @@ import pytest
 
 from acp_runtime.api.errors import DaemonError
 from acp_runtime.api.unix_client import UnixClient
-from tests.faults.storm.driver import ROOT, Storm
+from tests.faults.storm.driver import FLAT, ROOT, Storm
 from tests.faults.storm.plan import Fault
 from tests.faults.storm.points import POINTS, Met, Points
 from tests.faults.storm.site import StormSite
@@ -71,7 +71,7 @@ class Pointed(Storm):
 
 
 def points(site: StormSite, victim: str, *at: str) -> None:
-    storm = Pointed(site, 1, len(at) * 2, agents=1, victim=victim, at=at)
+    storm = Pointed(site, 1, len(at) * 2, agents=1, kinds=FLAT, victim=victim, at=at)
     verdict = storm.play(site.root / "case", held=True)
     print(f"{victim}:", json.dumps(verdict["points"]), f"missed {verdict['missed']}, {verdict['seconds']} s")
     assert {name: wrong for name, wrong in verdict["found"].items() if wrong} == {}

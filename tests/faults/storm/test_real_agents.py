@@ -9,6 +9,7 @@ of their model on its way: they ask again and say all of it again, which their m
 import io
 import json
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ UNSEEN = AGENTS | {"model-key", "runtime-and-manager", "runtime-wipe"}
 @dataclass
 class RealStorm(Storm):
     model: ScriptedModel | None = None
-    kinds: list[str] = field(default_factory=lambda: ["opencode", "codex"])
+    kinds: Sequence[str] = ("opencode", "codex")
     witnessed: Counter[str] = field(default_factory=Counter)
     completed: Counter[str] = field(default_factory=Counter)
 

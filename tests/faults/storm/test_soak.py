@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import pytest
 
-from tests.faults.storm.driver import PARENTS
+from tests.faults.storm.driver import FLAT, PARENTS
 from tests.faults.storm.site import StormSite
 from tests.faults.storm.soak import Soak
 
@@ -16,7 +16,7 @@ SECONDS, GENERATION, AGENTS = 1800.0, 240.0, 20
 
 @pytest.mark.timeout(3600)
 def test_a_daemon_holds_on_to_nothing_of_agents_that_are_gone(site: StormSite) -> None:
-    measures = Soak(site, 1, 0, agents=AGENTS // len(PARENTS)).run(SECONDS, GENERATION)
+    measures = Soak(site, 1, 0, agents=AGENTS // len(PARENTS), kinds=FLAT).run(SECONDS, GENERATION)
     print(f"{len(measures)} generations of {AGENTS} agents:", json.dumps(asdict(measures[-1])))
     for measure in measures:
         assert measure.beyond(measures[0]) == {}

@@ -154,6 +154,8 @@ def agents_of(upgrade: Upgrade) -> tuple[str, str, str]:
 @pytest.mark.requirement("D05.7")
 def test_an_upgrade_in_mid_task_loses_nothing(site: StormSite, tmp_path: Path) -> None:
     site.tree = old = tree_of(earlier(), tmp_path / "earlier")
+    site.trees = False
+    site.write_config()
     upgrade = Upgrade(site, 1, 0)
     upgrade.start_manager()
     first = upgrade.manager
