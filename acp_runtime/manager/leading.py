@@ -1,20 +1,22 @@
 """What a manager does for subagents that lead others: it is the one that prompts them, so it tells them of theirs.
 
 Promises: nobody that a subagent leads outlives its stop, the deepest end first, and a manager that takes over goes on
-with that. What those that it leads have to tell stands behind its next prompt, and is acknowledged by the answer. An
-idle one is woken for it when none of its own works any more, or one asks; not for ever (`wakes`).
+with that. What those that it leads have to tell stands behind its next prompt, and is acknowledged by the answer, with
+what its tools told it until then; what was lost on its way to it is told again. An idle one is woken for news when none
+of its own works any more, or one asks; not for ever (`wakes`).
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from acp_runtime.clock import Clock
 from acp_runtime.core.errors import Rejected, StoreError, StoreOwned
 from acp_runtime.core.inputs import Send, StopSubagent
 from acp_runtime.core.lineage import PREFIX, name_of
-from acp_runtime.core.model import Lifecycle, Reason, Subagent
+from acp_runtime.core.model import Lifecycle, Reason, Subagent, Task, TaskState
 from acp_runtime.core.turns import Origin
 from acp_runtime.store.admission import ALIVE
 from acp_runtime.store.store import Store
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from acp_runtime.manager.actor import Actor  # which is run among what this belongs to
 
 log = logging.getLogger(__name__)
+
+Acknowledge = Callable[[], Awaitable[None]]
 
 DOOR: Final = "prompt"
 WAKE: Final = (
@@ -50,6 +54,19 @@ class Leading:
         self._clock = clock
         self._actor = actor
         self._wakes = wakes
+        self._telling: dict[str, list[Acknowledge]] = {}
+
+    @contextmanager
+    def telling(self, subagent: str, acknowledge: Acknowledge) -> Iterator[None]:
+        """Call this, inside the block, each time that a subagent has answered a prompt, and so has read before."""
+        sessions = self._telling.setdefault(subagent, [])
+        sessions.append(acknowledge)
+        try:
+            yield
+        finally:
+            sessions.remove(acknowledge)
+            if not sessions:
+                del self._telling[subagent]
 
     async def disband(self, state: Subagent) -> None:
         """End all that a subagent leads. The caller sets the bound."""
@@ -80,7 +97,7 @@ class Leading:
             return ""
         origin = Origin.WAKE if task.woken else Origin.USER
         try:
-            turn = await self._store.begin_turn(name_of(state.id), DOOR, f"{task_id}.{task.retries}", origin=origin)
+            turn = await self._store.begin_turn(name_of(state.id), DOOR, _turn(task), origin=origin)
         except StoreOwned:
             raise
         except StoreError as error:
@@ -88,14 +105,17 @@ class Leading:
             return ""
         return turn.text
 
-    async def seen(self, state: Subagent) -> None:
-        """Acknowledge all that was shown to a subagent until it answered its prompt, in the prompt and by its tools."""
-        if not state.order.lineage.leads:
+    async def seen(self, state: Subagent, task_id: str) -> None:
+        """Acknowledge all that a subagent was shown until it answered this prompt, in it and by its tools."""
+        task = state.task(task_id)
+        if task is None or not state.order.lineage.leads:
             return
-        shown = "SELECT token FROM turn WHERE parent = ? AND committed_seq IS NULL"
+        shown = "SELECT token FROM turn WHERE parent = ? AND turn_id = ? AND committed_seq IS NULL"
         try:
-            for row in await self._store.query(shown, name_of(state.id)):
+            for row in await self._store.query(shown, name_of(state.id), _turn(task)):
                 await self._store.commit_turn(row["token"])
+            for acknowledge in tuple(self._telling.get(state.id, ())):
+                await acknowledge()
         except StoreOwned:
             raise
         except StoreError as error:
@@ -107,7 +127,8 @@ class Leading:
         while True:
             tick, again = self._store.tick, None
             if (most := self._wakes()) and _idle(actor.state):
-                found = await self._store.wakeable(parent, wakes=most)
+                # What the answer of its prompt did not acknowledge never came to it; after a failure it is spared that.
+                found = await self._store.wakeable(parent, wakes=most, held=_failed(actor.state))
                 again = found.again
                 if found.nudges and await self._is_time(parent):
                     await self._wake(actor)
@@ -125,6 +146,14 @@ class Leading:
             if isinstance(error, Rejected) and error.kind == "not_running":
                 return  # it was stopped since it was found idle
             log.warning("%s could not be woken, and is tried again: %s", actor.state.id, error)
+
+
+def _failed(state: Subagent) -> bool:
+    return any(task.state is TaskState.FAILED for task in state.tasks[-1:])
+
+
+def _turn(task: Task) -> str:
+    return f"{task.id}.{task.retries}"
 
 
 def _idle(state: Subagent) -> bool:

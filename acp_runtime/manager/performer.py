@@ -242,10 +242,10 @@ class Performer:
             text, meta = prompt_of(around.state(), effect.task_id, told)
             try:
                 stop_reason = await (session.claim() if session.inherits else session.prompt(text, meta, laid))
+                await around.lead.seen(around.state(), effect.task_id)
                 async with count() as left:
                     await around.store(PromptAnswered(effect.attempt, effect.task_id, stop_reason, *left))
                 session.forget_answer()
-                await around.lead.seen(around.state())
             except AgentError as error:
                 async with count() as left:
                     around.tell(PromptBroke(effect.attempt, effect.task_id, str(error), *left))

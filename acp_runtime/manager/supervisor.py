@@ -99,7 +99,7 @@ class Supervisor(Ruling):
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._admitting: set[asyncio.Task[None]] = set()
         self.pause = pause
-        self._leading = Leading(store, clock, self.actor, wakes=lambda: policy.config.orchestration.wakes)
+        self.leading = Leading(store, clock, self.actor, wakes=lambda: policy.config.orchestration.wakes)
         self._closing = False
 
     @asynccontextmanager
@@ -190,7 +190,7 @@ class Supervisor(Ruling):
         inherited = [await self._inherit(committed) for committed in found if committed is not None]
         for committed in inherited:  # all at once: who ends with those that it leads is to find them
             self._spending.reckon(self._start(committed))  # calls may have been booked meanwhile
-        await self._leading.end_orphans()
+        await self.leading.end_orphans()
 
     async def _inherit(self, committed: Committed) -> Committed:
         """Write down what the end of its manager means: a session is lost with it, and no start is begun unasked."""
@@ -219,7 +219,7 @@ class Supervisor(Ruling):
     async def _run(self, actor: Actor) -> None:
         subagent = actor.state.id
         leads = actor.state.order.lineage.leads
-        watching = asyncio.create_task(self._leading.watch(actor)) if leads else None
+        watching = asyncio.create_task(self.leading.watch(actor)) if leads else None
         try:
             await actor.run(self._surroundings(actor))
         except StoreOwned:
@@ -228,7 +228,7 @@ class Supervisor(Ruling):
             log.exception("the actor of %s failed", subagent)
             await self._bury(subagent)
             if leads:
-                await self._leading.end_orphans()
+                await self.leading.end_orphans()
         finally:
             self._actors.pop(subagent, None)
             self._tasks.pop(subagent, None)
@@ -335,7 +335,7 @@ class Supervisor(Ruling):
             tell=actor.tell,
             store=actor.ask,
             settled=self.bookkeeper.settled,
-            lead=self._leading,
+            lead=self.leading,
             epoch=self._store.epoch,
             version=self._catalogue.version,
         )

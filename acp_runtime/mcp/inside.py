@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from acp_runtime.callers import Leader
+from acp_runtime.manager.leading import DOOR
 from acp_runtime.mcp.session import Session
 from acp_runtime.mcp.streams import serve
 from acp_runtime.mcp.turns import Telling
@@ -36,11 +37,14 @@ async def serve_inside(
     leader = Leader(state.id)
     desk = Desk(runtime, leader, Path(state.order.workspace), inside=inside)
     toolbox = Toolbox(desk, ("background",) if leads else (), more=INSIDE)
-    session = Session(toolbox, Telling(runtime, leader) if leads else _Silence(runtime, leader))
+    # Its prompts tell it too: what is lost on one of the ways is told again on whichever comes first.
+    telling = Telling(runtime, leader, DOOR) if leads else _Silence(runtime, leader)
+    session = Session(toolbox, telling)
     if first:
         reader = cast("asyncio.StreamReader", _Reader(reader, first + _INITIALIZED))
         writer = cast("asyncio.StreamWriter", _Writer(writer))
-    await serve(session, reader, writer, max_line=MAX_LINE)
+    with inside.telling(telling.acknowledge):
+        await serve(session, reader, writer, max_line=MAX_LINE)
 
 
 class _Silence(Telling):

@@ -30,11 +30,12 @@ class Turning(Protocol):
 
 
 class Telling:
-    """What one session of a parent is told."""
+    """What one session of a parent is told, at a door of its own or at the one that the parent has anyway."""
 
-    def __init__(self, runtime: Turning, parent: str) -> None:
+    def __init__(self, runtime: Turning, parent: str, door: str = DOOR) -> None:
         self._runtime = runtime
         self._parent = parent
+        self._door = door
         self._session = secrets.token_hex(8)
         self._made = 0
         self._made_for: dict[Hashable, TurnContext] = {}
@@ -46,7 +47,7 @@ class Telling:
         self._made += 1
         turn = f"{self._session}.{self._made}"
         try:
-            made = await self._runtime.begin_turn(self._parent, DOOR, turn, origin=Origin.ANSWER)
+            made = await self._runtime.begin_turn(self._parent, self._door, turn, origin=Origin.ANSWER)
         except SubagentsError as error:
             log.warning("%s is told nothing with this answer: %s", self._parent, error)
             return ""

@@ -137,8 +137,8 @@ def abandoned(connection: sqlite3.Connection, at: Moment, rules: OutboxRules) ->
     return [NudgesDied(at=at.now, parent=each, nudges=tuple(ids), reason=reason) for each, ids in waiting.items()]
 
 
-def wakeable(connection: sqlite3.Connection, parent: str, at: Moment, rules: OutboxRules) -> Wakeable:
-    """Return what would wake a parent: what no door holds. Nothing after too many turns that only wake-ups began."""
+def wakeable(connection: sqlite3.Connection, parent: str, at: Moment, rules: OutboxRules, *, held: bool) -> Wakeable:
+    """Return what would wake a parent: with `held` what no door holds; nothing after too many turns of wake-ups."""
     guard = connection.execute("SELECT wakes FROM parent WHERE id = ?", (parent,)).fetchone()
     if guard is not None and guard["wakes"] >= max(1, rules.wakes):
         return Wakeable((), None)
@@ -147,13 +147,13 @@ def wakeable(connection: sqlite3.Connection, parent: str, at: Moment, rules: Out
         "WHERE nudge.parent = ? AND nudge.state IN ('pending', 'claimed') ORDER BY nudge.created_seq",
         (parent,),
     ).fetchall()
-    held = {
+    kept = {
         row["id"]: row["expires"]
         for row in rows
-        if row["state"] == "claimed" and row["boot"] == at.boot and row["expires"] > at.now
+        if held and row["state"] == "claimed" and row["boot"] == at.boot and row["expires"] > at.now
     }
-    free = tuple(row["id"] for row in rows if row["id"] not in held)
-    return Wakeable(free, min(held.values(), default=None))
+    free = tuple(row["id"] for row in rows if row["id"] not in kept)
+    return Wakeable(free, min(kept.values(), default=None))
 
 
 def _nudge(row: sqlite3.Row) -> Nudge:

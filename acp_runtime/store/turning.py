@@ -91,12 +91,15 @@ class ParentTurns:
         """Return the parent that a name belongs to: the name itself where it is no alias."""
         return await self._database.read(lambda connection: resolve(connection, storable(parent)))
 
-    async def wakeable(self, parent: str, *, wakes: int | None = None) -> outbox.Wakeable:
-        """Return the nudges that would wake a parent now; none once the loop guard holds, after `wakes` or as usual."""
+    async def wakeable(self, parent: str, *, wakes: int | None = None, held: bool = True) -> outbox.Wakeable:
+        """Return the nudges that would wake a parent now; none once the loop guard holds, after `wakes` or as usual.
+
+        With `held`, not those that a door holds.
+        """
         rules = self._rules if wakes is None else replace(self._rules, wakes=wakes)
 
         def work(connection: sqlite3.Connection) -> outbox.Wakeable:
-            return outbox.wakeable(connection, resolve(connection, storable(parent)), self._moment(), rules)
+            return outbox.wakeable(connection, resolve(connection, storable(parent)), self._moment(), rules, held=held)
 
         return await self._database.read(work)
 

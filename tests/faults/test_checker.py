@@ -53,6 +53,7 @@ def test_a_case_with_a_tree_in_which_all_is_well_passes(tmp_path: Path) -> None:
     assert found(tree_case(), tmp_path) == {}
 
 
+@pytest.mark.requirement("D08.11")
 @pytest.mark.parametrize("name", TREE_SPOILS)
 def test_a_broken_promise_of_trees_is_found(name: str, tmp_path: Path) -> None:
     invariant, spoil = TREE_SPOILS[name]

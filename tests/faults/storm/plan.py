@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-from tests.faults.storm.points import LOSING, STARTING, TELLING, WORKING
+from tests.faults.storm.points import LOSING, STARTING, TELLING, TREES, WORKING
 
 # How often each fault comes. `lease`: the manager is frozen until its lease is over, another takes its place, it wakes.
 WEIGHTS = {
@@ -68,5 +68,5 @@ def fault(draw: random.Random, victim: str, moment: str) -> Fault:
     if moment == "points":
         return Fault(victim, tuple(point for each in (STARTING, WORKING, LOSING) for point in draw.sample(each, 2)))
     if moment == "telling":
-        return Fault(victim, (draw.choice(TELLING),))
+        return Fault(victim, (draw.choice(TELLING + TREES),))
     return Fault(victim, facts=draw.randrange(1, 12) if moment == ANY else 0)

@@ -14,6 +14,7 @@ attached-again     it is attached to one that ran before
 prompt-written     the holder has the line of a prompt, and nobody waits for the answer yet
 answer-written     the holder has the answer to a question
 acknowledged       the holder was told what it may forget
+leader-told        what is new for one that leads others is claimed, for its prompt or an answer of its tools
 container-removed  an agent's container is gone, and the log does not know
 """
 
@@ -31,6 +32,7 @@ from typing import Any
 
 from acp_runtime.cli.main import main
 from acp_runtime.core.events import Event
+from acp_runtime.core.lineage import leader_of
 from acp_runtime.manager.actor import Actor
 from acp_runtime.store.codec import kind_of
 from acp_runtime.store.store import Store
@@ -99,9 +101,12 @@ async def commit(inner: Verb, self: Store, stream: str, *rest: Any, **named: Any
 
 
 @around(Store, "begin_turn")
-async def begin_turn(inner: Verb, *arguments: Any, **named: Any) -> Any:
-    begun = await inner(*arguments, **named)
-    reached("turn_begun")
+async def begin_turn(inner: Verb, self: Store, parent: str, *arguments: Any, **named: Any) -> Any:
+    begun = await inner(self, parent, *arguments, **named)
+    leader = leader_of(parent)
+    about = subagent.set(leader or subagent.get())
+    reached("turn_begun", "leader-told" if leader and begun.nudges else "")
+    subagent.reset(about)
     return begun
 
 

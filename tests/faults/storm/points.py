@@ -32,7 +32,9 @@ LOSING = (
     "stop_requested",
 )  # fmt: skip
 TELLING = ("transcript_added", "acknowledged", "turn_begun", "turn_committed")
-POINTS = (*STARTING, *WORKING, *LOSING, *TELLING)
+# To these only a manager comes one of whose agents leads others.
+TREES = ("leader-told", "before:subtree_ended", "subtree_ended")
+POINTS = (*STARTING, *WORKING, *LOSING, *TELLING, *TREES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +15,9 @@ import pytest
 from acp_runtime.api.errors import DaemonError
 from acp_runtime.api.unix_client import UnixClient
 from tests.faults.storm.driver import FLAT, ROOT, Storm
+from tests.faults.storm.parent import LEADING
 from tests.faults.storm.plan import Fault
-from tests.faults.storm.points import POINTS, Met, Points
+from tests.faults.storm.points import POINTS, TREES, Met, Points
 from tests.faults.storm.site import StormSite
 
 pytestmark = [pytest.mark.docker, pytest.mark.requirement("D08.11")]
@@ -57,9 +59,10 @@ class Pointed(Storm):
 
     def provoke(self, point: str) -> None:
         """Have a manager start an agent, or a subagent, or have another manager take the living up."""
-        if point in ("volume-made", "subagent_requested", "stop_requested"):
+        if point in ("volume-made", "subagent_requested", "stop_requested", *TREES[1:]):
             client = UnixClient(self.site.socket, bound=BY_ITSELF_SECONDS)
-            for each, parent in self.site.look("SELECT id, parent FROM subagent WHERE lifecycle = 'ready'")[:1]:
+            ready = "SELECT id, parent FROM subagent WHERE lifecycle = 'ready' AND parent NOT LIKE 'subagent:%'"
+            for each, parent in self.site.look(ready)[:1]:
                 with suppress(DaemonError):  # it stands still in the middle of it
                     client.call("stop", parent, subagent=each, finished=True)
             return
@@ -70,8 +73,8 @@ class Pointed(Storm):
                 return
 
 
-def points(site: StormSite, victim: str, *at: str) -> None:
-    storm = Pointed(site, 1, len(at) * 2, agents=1, kinds=FLAT, victim=victim, at=at)
+def points(site: StormSite, victim: str, *at: str, kinds: Sequence[str] = FLAT) -> None:
+    storm = Pointed(site, 1, len(at) * 2, agents=1, kinds=kinds, victim=victim, at=at)
     verdict = storm.play(site.root / "case", held=True)
     print(f"{victim}:", json.dumps(verdict["points"]), f"missed {verdict['missed']}, {verdict['seconds']} s")
     assert {name: wrong for name, wrong in verdict["found"].items() if wrong} == {}
@@ -108,4 +111,11 @@ def test_a_manager_that_dies_at_a_step_that_the_log_does_not_know_loses_nothing(
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("victim", ["manager-kill", "manager-and-agent", "container-kill"])
 def test_nothing_is_lost_at_any_point(site: StormSite, victim: str) -> None:
-    points(site, victim, *POINTS)
+    points(site, victim, *(each for each in POINTS if each not in TREES))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("victim", ["manager-kill", "container-kill", "relay-kill"])
+def test_nothing_is_lost_where_one_that_leads_others_is_told_of_them_or_ends(site: StormSite, victim: str) -> None:
+    points(site, victim, *TREES * 2, kinds=(LEADING,))

@@ -1,6 +1,7 @@
 """What a manager does for subagents that lead others: it tells them of theirs, wakes them, and leaves nobody behind."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,8 +16,10 @@ from acp_runtime.core.decide import decide
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.inputs import PromptAnswered, SessionReady, StopSubagent
 from acp_runtime.core.lineage import Lineage, Orchestration, Role, name_of
-from acp_runtime.core.model import Limits, Order, Reason
+from acp_runtime.core.model import Limits, Order, Reason, TaskState
 from acp_runtime.core.status import Status
+from acp_runtime.manager.leading import DOOR
+from acp_runtime.mcp.turns import Telling
 from acp_runtime.service import Runtime
 from acp_runtime.store.store import Store
 from acp_runtime.views import SubagentView, WaitReason
@@ -229,3 +232,33 @@ async def test_who_ended_starts_nobody_again_below_it_until_it_is_resumed(ground
         await at.runtime.resume(PARENT, top.id, "again")
         await at.runtime.resume(PARENT, leaf.id, "[[say:x]]")
         await at.runtime.wait(OPERATOR, [top.id, leaf.id], seconds=BOUND)
+
+
+@pytest.mark.requirement("D08.11")
+@pytest.mark.parametrize("arrived", [True, False])
+async def test_what_stood_in_an_answer_that_never_came_is_told_again_at_once(ground: Ground, *, arrived: bool) -> None:
+    async with site(ground) as at:
+        top = await at.runtime.spawn(PARENT, ground.request("[[wait:led]][[say:begun]]", role="orchestrator"))
+        leaf = await at.leaf(top, "[[say:result]]")
+        await until(at.runtime, leaf.id, lambda view: view.settled)
+        telling = Telling(at.runtime, Leader(top.id), DOOR)
+        with at.runtime._supervisor.leading.telling(top.id, telling.acknowledge):
+            assert leaf.id in await telling.block("a call")
+            (telling.sent if arrived else telling.unsent)("a call")
+            (ground.folder / "led").touch()
+            found = await until(at.runtime, top.id, lambda view: view.settled)
+        assert [leaf.id in task.result for task in found.tasks] == ([False] if arrived else [False, True])
+        assert {each.state for each in await at.runtime.nudges(Leader(top.id))} == {"committed"}
+
+
+async def test_who_fails_at_its_news_is_not_told_them_over_and_over(ground: Ground) -> None:
+    chunk = {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "[[error:-32603|no model]]"}}
+    told = {"jsonrpc": "2.0", "method": "session/update", "params": {"sessionId": "$SESSION", "update": chunk}}
+    said = json.dumps(told).replace("[", "\\u005b").replace("]", "\\u005d")  # the agent that reads it obeys
+    async with site(ground) as at:
+        top = await at.lead(limits=Limits(retries=0))
+        await at.leaf(top, f"[[raw:{said}]]")
+        await until(at.runtime, top.id, lambda view: len(view.tasks) == 2 and view.newest.state is TaskState.FAILED)
+        beside = await at.runtime.spawn(PARENT, ground.request("[[say:x]]"))
+        await until(at.runtime, beside.id, lambda view: view.settled)
+        assert len((await at.runtime.status(PARENT, top.id)).tasks) == 2
