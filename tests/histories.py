@@ -139,7 +139,7 @@ def moves(state: Subagent, random: Random) -> list[Input]:
     found: list[Input] = [
         StepBegan(attempt, random.choice(list(Step))),
         SessionReady(attempt, "s", "agent", "1", random.choice(list(Opening)), steering=random.random() < 0.5),
-        StartBroke(attempt, "broke", random.choice(["start_failed", "manager_ended"])),
+        StartBroke(attempt, "broke", random.choice(["start_failed", "manager_ended", "login_expired"])),
         Heard(attempt, tuple(random.choices(ENTRIES, k=random.randrange(1, 4)))),
         Asked(attempt, f"{attempt}-{random.randrange(1_000_000)}", "may I", random.choice([(ALLOW,), (REJECT,), ()])),
         Asked(attempt, f"{attempt}-{random.randrange(1_000_000)}", "which", FORM, kind=RequestKind.FORM, fields=FIELDS),

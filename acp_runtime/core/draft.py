@@ -9,6 +9,7 @@ from acp_runtime.core.events import (
     Event,
     RequestClosed,
     SteerEnded,
+    StepReached,
     StopRequested,
     TaskEnded,
     TaskQueued,
@@ -35,6 +36,7 @@ class Draft:
         self.state = state
         self.now = now
         self.events: list[Event] = []
+        self._needed_login = _needs_login(state)
 
     def emit(self, event: Event) -> None:
         self.state = evolve(self.state, event)
@@ -62,13 +64,18 @@ class Draft:
         )
 
     def settle(self) -> None:
-        """Coupling rules after any input: no question about no task; a one-shot agent ends with its task."""
+        """Coupling rules after any input.
+
+        No question about no task; a one-shot agent ends with its task; a start goes on once no login is asked for.
+        """
         state = self.state
         if state.question is not None and not state.queued and state.active is None:
             self.close_questions(by="manager")
         over = state.lifecycle is Lifecycle.STOPPING or state.lifecycle.over
         if state.order.one_shot and not over and all(task.state.over for task in state.tasks):
             self.stop(Reason.FINISHED, by="manager", cause="its one task has ended", failed=False)
+        if self._needed_login and not _needs_login(self.state) and self.state.step is Step.BACKOFF:
+            self.launch()
 
     def queue(self, text: str, *, woken: bool = False) -> None:
         number = self.state.task_count + 1
@@ -79,6 +86,11 @@ class Draft:
         """Begin the next attempt with its first step."""
         attempt, deadline = self.state.attempt + 1, self.after(seconds)
         self.emit(AttemptStarted(at=self.now, attempt=attempt, step=step, deadline=deadline, by=by, counted=counted))
+
+    def launch(self) -> None:
+        """End the pause before an attempt."""
+        deadline = self.after(self.state.limits.for_step(Step.SANDBOX))
+        self.emit(StepReached(at=self.now, attempt=self.state.attempt, step=Step.SANDBOX, deadline=deadline))
 
     def restart(self, *, counted: bool = True) -> None:
         """Begin another attempt after a pause that doubles; what was asked of the old process is void."""
@@ -144,3 +156,8 @@ class Draft:
         """Cancel what runs in a subagent that is being stopped."""
         goal = TaskState.TIMED_OUT if reason is Reason.LIFETIME else TaskState.CANCELLED
         self.cancel(task, goal=goal, cause=cause, by=by)
+
+
+def _needs_login(state: Subagent) -> bool:
+    """Tell whether it is starting and asks for its login."""
+    return state.lifecycle is Lifecycle.STARTING and any(each.kind is RequestKind.LOGIN for each in state.open_requests)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from acp_runtime.core.commands import close
 from acp_runtime.core.draft import Draft
 from acp_runtime.core.ending import finish, leave_subtree
-from acp_runtime.core.events import LossConfirmed, SteerEnded, StepReached
+from acp_runtime.core.events import LossConfirmed, SteerEnded
 from acp_runtime.core.inputs import DeadlinePassed
 from acp_runtime.core.model import Reason, Steering, Step, TaskState
 from acp_runtime.core.permission import reject
@@ -35,8 +35,7 @@ def _start(draft: Draft) -> None:
     state = draft.state
     step = state.step or Step.SANDBOX
     if step is Step.BACKOFF:
-        deadline = draft.after(state.limits.for_step(Step.SANDBOX))
-        draft.emit(StepReached(at=draft.now, attempt=state.attempt, step=Step.SANDBOX, deadline=deadline))
+        draft.launch()
         return
     cause = f"the agent did not get past {step} within {state.limits.for_step(step):g} s (limits.{step})"
     draft.stop(Reason.START_TIMEOUT, by="manager", cause=cause, failed=True)

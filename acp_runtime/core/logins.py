@@ -9,10 +9,20 @@ from typing import Final
 from acp_runtime.core.draft import Draft
 from acp_runtime.core.events import CallRefused, RequestClosed, RequestOpened, TaskRetried
 from acp_runtime.core.inputs import LoginExpired, LoginRenewed
-from acp_runtime.core.model import Lifecycle, Task, TaskState
+from acp_runtime.core.model import Lifecycle, Step, Task, TaskState
 from acp_runtime.core.request import Option, RequestKind
 
-__all__ = ["AGAIN", "GIVE_UP", "LOGIN_OPTIONS", "give_up", "login_expired", "login_renewed", "put_back", "waits"]
+__all__ = [
+    "AGAIN",
+    "GIVE_UP",
+    "LOGIN_OPTIONS",
+    "give_up",
+    "login_expired",
+    "login_renewed",
+    "put_back",
+    "wait_before_start",
+    "waits",
+]
 
 AGAIN: Final = "again"
 GIVE_UP: Final = "give_up"
@@ -29,17 +39,31 @@ def login_expired(draft: Draft, given: LoginExpired) -> None:
     if given.attempt != state.attempt or not at_work or task is None or task.state is not TaskState.RUNNING:
         return
     if not task.logged_out:
-        draft.emit(
-            RequestOpened(
-                at=draft.now,
-                request_id=f"l{state.wish_count + 1}",
-                task_id="",
-                title=given.title,
-                options=LOGIN_OPTIONS,
-                deadline=draft.after(state.limits.request),
-                kind=RequestKind.LOGIN,
-            )
+        _ask(draft, given.title)
+
+
+def wait_before_start(draft: Draft, title: str) -> None:
+    """Ask for the login without which the agent does not even start, and try to start it when the question is closed.
+
+    That costs no restart. What is open from before is not asked anew.
+    """
+    if not any(each.kind is RequestKind.LOGIN for each in draft.state.open_requests):
+        _ask(draft, title)
+    draft.start(Step.BACKOFF, draft.state.limits.request, counted=False)
+
+
+def _ask(draft: Draft, title: str) -> None:
+    draft.emit(
+        RequestOpened(
+            at=draft.now,
+            request_id=f"l{draft.state.wish_count + 1}",
+            task_id="",
+            title=title,
+            options=LOGIN_OPTIONS,
+            deadline=draft.after(draft.state.limits.request),
+            kind=RequestKind.LOGIN,
         )
+    )
 
 
 def login_renewed(draft: Draft, given: LoginRenewed) -> None:

@@ -44,7 +44,7 @@ from acp_runtime.core.inputs import (
     SteerAnswered,
     StepBegan,
 )
-from acp_runtime.core.logins import put_back, waits
+from acp_runtime.core.logins import put_back, wait_before_start, waits
 from acp_runtime.core.model import Lifecycle, Opening, Permissions, Reason, Steering, Step, Task, TaskState, Verdict
 from acp_runtime.core.outcome import Judgement, judge, worth_retrying
 from acp_runtime.core.permission import ruled
@@ -53,6 +53,7 @@ from acp_runtime.core.timers import milliseconds
 from acp_runtime.core.wishes import may_ask, title
 
 MANAGER_ENDED = "manager_ended"
+LOGIN_EXPIRED = "login_expired"
 ENGINE_AWAY = ("engine_unreachable", "engine_timeout")
 
 
@@ -125,10 +126,14 @@ def _ask_about_queue(draft: Draft) -> None:
 def start_broke(draft: Draft, given: StartBroke) -> None:
     """End the subagent; try again while a restart is left, but a first start only when its manager was lost.
 
-    An engine that is away says nothing about the agent: until a start's whole time is over, that costs no restart.
+    An engine that is away says nothing about the agent: until a start's whole time is over, that costs no restart. A
+    login that has expired is asked for while a task is to be done.
     """
     state = draft.state
     if not _starting(draft, given.attempt):
+        return
+    if given.kind == LOGIN_EXPIRED and state.queued:
+        wait_before_start(draft, given.cause)
         return
     waiting = (
         given.kind in ENGINE_AWAY and state.restarted and draft.now < state.begun + milliseconds(state.limits.sandbox)

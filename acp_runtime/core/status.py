@@ -30,7 +30,7 @@ def status(state: Subagent) -> Status:
     """Return the derived status. `waiting`: somebody waits for an answer, the agent at work or its queue."""
     match state.lifecycle:
         case Lifecycle.REQUESTED | Lifecycle.STARTING:
-            return Status.STARTING
+            return Status.WAITING if state.question is not None else Status.STARTING
         case Lifecycle.LOST:
             return Status.LOST
         case Lifecycle.STOPPING | Lifecycle.STOPPED | Lifecycle.FAILED:

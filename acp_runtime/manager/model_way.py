@@ -7,14 +7,16 @@ holds new connections.
 """
 
 import os
+import platform
 from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Final
 
 from acp_runtime.config import Config
+from acp_runtime.core.errors import Rejected
 from acp_runtime.gateway.account import ENGINE_VARIABLES, Account, ModelWay, RelayWay, ToolsWay
-from acp_runtime.keys import is_login, key_in_use, key_or_none_yet
+from acp_runtime.keys import Key, is_login, key_in_use, key_or_none_yet
 from acp_runtime.manager.egress_way import EGRESS_PORT, egress_environment, egress_way, put_home_files
 from acp_runtime.manager.launcher import LaunchRequest
 from acp_runtime.manager.run_dir import EGRESS_SOCKET, HOLDER, SOCKET
@@ -96,11 +98,21 @@ async def route_of(request: LaunchRequest, environ: Mapping[str, str], *, runs: 
     """Return where the agent's model requests go; the key is read here, at each start, and stays on this side.
 
     Raises Rejected (`bad_model_url`, and what sources of keys raise). An agent that `runs` needs its key only when it
-    asks its model: of one that is not there it is told then.
+    asks its model: of one that is not there it is told then. One of a kind with `login_env` asks as it starts.
     """
     order = request.order
     if order.model_url is None:
         return None
     read = key_or_none_yet if runs else key_in_use
     key = None if order.model_key is None else await read(order.model_key, environ)
+    if key is not None and not runs and request.kind.login_env and is_login(order.model_key):
+        await _usable(key)
     return Route.parse(order.model_url, key=key, key_form=request.kind.key_form)
+
+
+async def _usable(key: Key) -> None:
+    """Raise Rejected (`login_expired`), which says where somebody has to log in, for a login that cannot be used."""
+    try:
+        await key.current()
+    except Rejected as error:
+        raise Rejected(error.kind, f"{str(error).rstrip('.')}, on {platform.node() or 'this machine'}") from error

@@ -29,7 +29,7 @@ class AgentKind:
     answers `end_turn` when its model failed, and tells that in a record beside it when it is asked to. `session_meta`
     is given to it as `_meta` of its sessions: settings that it takes no other way. `home_files` are made below its home
     where they are not there and it reaches more than its model. `login_env` are variables more, in place of those of
-    the same name, where the key is the login of a subscription: some ask another API with that.
+    the same name, where the key is the login of a subscription: some ask another API with that, as soon as they start.
     """
 
     name: str

@@ -15,6 +15,7 @@ import pytest
 from acp_runtime.core.logins import GIVE_UP
 from acp_runtime.core.model import TaskState, Verdict
 from acp_runtime.core.request import RequestKind
+from acp_runtime.core.status import Status
 from acp_runtime.manager.docker_launcher import DockerLauncher
 from tests.agents.scripted_model import ScriptedModel
 from tests.contract.conftest import PARENT, assert_nothing_left, label
@@ -118,15 +119,21 @@ def install_gemini(home: Path) -> None:
 async def test_gemini_works_with_a_login_that_the_program_of_its_user_can_renew(
     real: RealPlace, model: ScriptedModel, provider: TokenProvider, home: Path
 ) -> None:
-    """It asks the API of subscriptions, which counts as calls of the model only where it answers for one."""
+    """It asks the API of subscriptions, which counts as calls of the model only where it answers for one. It does so at
+    its start: without a login it is not started, and somebody asked."""
     await asyncio.to_thread(install_gemini, home)
-    path = log_in(home, "gemini", expires_in=60)
+    path, provider.status = log_in(home, "gemini", expires_in=-1), 400
     plant(real.workspace, "gemini")
     real.model_url = model.base_url.removesuffix("/v1")
     async with real.runtime() as runtime:
-        view = await real.do(
-            runtime, "[[write:made.txt|x]][[text:All done.]]", model_key=f"login:gemini@{provider.url}"
-        )
+        key = f"login:gemini@{provider.url}"
+        view = await runtime.spawn(PARENT, real.request("[[write:made.txt|x]][[text:All done.]]", model_key=key))
+        view = await real.until(runtime, view.id, lambda each: bool(each.requests or each.settled))
+        assert (view.status, [each.kind for each in view.requests]) == (Status.WAITING, [RequestKind.LOGIN])
+        assert f"run `gemini`, and log in with Google where it asks, on {node()}" in view.requests[0].title
+        assert not model.requests
+        path, provider.status = log_in(home, "gemini", expires_in=60), 200
+        view = await real.until(runtime, view.id, lambda each: each.settled)
         assert (view.newest.result, view.newest.tools_completed) == ("All done.", 1), view.newest.cause
         spent = view.newest.spent
         assert (spent.calls, spent.unknown_calls, spent.output_tokens > 0) == (2, 0, True)

@@ -55,7 +55,7 @@ from acp_runtime.core.inputs import (
 from acp_runtime.core.lineage import Lineage, Role
 from acp_runtime.core.logins import AGAIN, GIVE_UP
 from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, Steering, Step, Subagent
-from acp_runtime.core.observations import MANAGER_ENDED
+from acp_runtime.core.observations import LOGIN_EXPIRED, MANAGER_ENDED
 from acp_runtime.core.request import Option
 from acp_runtime.core.timers import outstanding, timers
 from acp_runtime.core.transcript import MessageEntry, ToolEntry
@@ -143,7 +143,8 @@ def observations(state: Subagent, attempt: int, ground: Ground) -> Iterator[Inpu
         yield Asked(attempt, f"{attempt}-1", "may I", (allow, reject))
         yield Asked(attempt, f"{attempt}-2", "may I", (reject,))
     yield from [Denied(attempt, RULE)] if ground.reaches else []
-    yield from [LoginExpired(attempt, "log in again")] if ground.logs_in and not state.wish_count else []
+    expired = LoginExpired(attempt, "log in again"), StartBroke(attempt, "log in again", LOGIN_EXPIRED)
+    yield from expired if ground.logs_in and not state.wish_count else ()
     for task in ids:
         yield PromptLaid(attempt, task, 7, 0)
         yield PromptBroke(attempt, task, "error")

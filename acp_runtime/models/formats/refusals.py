@@ -16,7 +16,7 @@ _STATUS: Final = 400
 _AGAIN: Final = 503
 _PASSING: Final = frozenset(("key_unreadable", "key_refused"))
 _MESSAGES: Final = re.compile(rb"/messages$")
-_GEMINI: Final = re.compile(rb":(?:stream)?(?:g|G|batchG)enerateContent$|^/v1internal:")
+_GEMINI: Final = re.compile(rb":(?:stream)?(?:g|G|batchG)enerateContent$")
 
 
 class _InItsForm(Refusal):

@@ -8,11 +8,13 @@ import json
 import platform
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from acp_runtime.clock import SystemClock
+from acp_runtime.core.errors import Rejected
 from acp_runtime.core.inputs import LoginExpired, PromptBroke, SessionReady
 from acp_runtime.core.logins import GIVE_UP
 from acp_runtime.core.model import Limits, TaskState
@@ -21,6 +23,8 @@ from acp_runtime.core.status import Status
 from acp_runtime.gateway.ledger import Ledger
 from acp_runtime.gateway.place import folder_beside
 from acp_runtime.manager import logins
+from acp_runtime.manager.launcher import LaunchError
+from acp_runtime.manager.model_way import route_of
 from acp_runtime.service import Runtime
 from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.views import SubagentView
@@ -134,6 +138,32 @@ async def test_each_parent_is_asked_once_and_all_go_on_when_somebody_has_logged_
             events = (await runtime.poll(parent, view.id, limit=500)).rows
             assert [each.kind for each in events].count("request_opened") == 1
     assert len(provider.asked) == 1, "it is tried once for both, and when its file has changed"
+
+
+@pytest.mark.requirement("D09.33")
+async def test_an_agent_that_needs_its_login_to_start_is_started_when_somebody_has_logged_in(
+    ground: Ground, login: Path, provider: TokenProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logins, "LOOK_SECONDS", 0.01)
+    with_agent(ground, login)
+    (ground.folder / "go").touch()
+    ground.launch_fails = LaunchError("login_expired", WHY)
+    key = f"login:claude@{provider.url}"
+    async with ground.runtime() as runtime:
+        order = ground.request("work", agent="giver-up", model_key=key, model_url="http://127.0.0.1:9")
+        view = await until(runtime, (await runtime.spawn(PARENT, order)).id, lambda each: bool(each.requests))
+        assert (view.status, [each.title for each in view.requests]) == (Status.WAITING, [WHY])
+        (asked,) = ground.asked
+        assert await route_of(asked, ground.environ) is not None, "other kinds are started, and ask later"
+        early = replace(asked, kind=replace(asked.kind, login_env={"A": "1"}))
+        with pytest.raises(Rejected, match=f"log in with /login, on {platform.node()}") as caught:
+            await route_of(early, ground.environ)
+        assert caught.value.kind == "login_expired"
+        ground.launch_fails = None
+        log_in_again(login)
+        done = await until(runtime, view.id, lambda each: each.settled)
+        assert [(task.state, task.result) for task in done.tasks] == [(TaskState.COMPLETED, "done")]
+    assert len(ground.asked) == 2
 
 
 @pytest.mark.requirement("D09.33")

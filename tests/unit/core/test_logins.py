@@ -4,9 +4,9 @@ import pytest
 
 from acp_runtime.core.budget import Used
 from acp_runtime.core.decide import decide
-from acp_runtime.core.effects import Prompt
+from acp_runtime.core.effects import Launch, Prompt
 from acp_runtime.core.errors import Rejected
-from acp_runtime.core.events import RequestOpened, TaskEnded, TaskRetried
+from acp_runtime.core.events import RequestClosed, RequestOpened, StepReached, TaskEnded, TaskRetried
 from acp_runtime.core.evolve import CUT_OFF
 from acp_runtime.core.inputs import (
     AnswerRequest,
@@ -24,16 +24,17 @@ from acp_runtime.core.inputs import (
     Reattached,
     Send,
     SessionReady,
+    StartBroke,
     StopSubagent,
 )
 from acp_runtime.core.logins import AGAIN, GIVE_UP
-from acp_runtime.core.model import Limits, Reason, Subagent, TaskState
+from acp_runtime.core.model import Lifecycle, Limits, Reason, Subagent, TaskState
 from acp_runtime.core.nudge import NudgeKind, nudges_for
 from acp_runtime.core.request import RequestKind
 from acp_runtime.core.status import Status, status
-from acp_runtime.core.timers import timers
+from acp_runtime.core.timers import outstanding, timers
 from acp_runtime.core.transcript import MessageEntry, ToolEntry
-from tests.histories import after, ready, spawn
+from tests.histories import after, born, ready, spawn
 
 WHY = "The login login:claude was not renewed: the vendor answered 400; run `claude` and log in with /login, on host-3"
 T1, T2 = "bg-0000000000.t1", "bg-0000000000.t2"
@@ -178,3 +179,46 @@ def test_waiting_for_a_login_uses_up_no_try_and_no_time_of_the_task() -> None:
 def test_an_answer_that_was_not_offered_is_refused() -> None:
     with pytest.raises(Rejected, match="not offered"):
         decide(waiting(), AnswerRequest("l1", "always", "operator"), 0)
+
+
+def unstartable(state: Subagent) -> Subagent:
+    """Return a subagent whose start found its login expired."""
+    return after(state, StartBroke(state.attempt, WHY, "login_expired"))
+
+
+@pytest.mark.requirement("D09.33")
+@pytest.mark.parametrize("given", [YES, LoginRenewed("l1")], ids=["answered", "noticed"])
+def test_a_start_that_needs_the_login_waits_for_it_and_costs_no_restart(given: Input) -> None:
+    state = unstartable(born(spawn()))
+    assert [(each.id, each.kind, each.title) for each in state.open_requests] == [("l1", RequestKind.LOGIN, WHY)]
+    assert (status(state), outstanding(state), state.restarts) == (Status.WAITING, (), 0)
+    events, effects = decide(state, given, 5)
+    assert (effects, [type(each) for each in events]) == ((Launch(2),), [RequestClosed, StepReached])
+    again = unstartable(after(state, given))
+    assert [each.id for each in again.open_requests] == ["l2"], "it is none yet, and asked for anew"
+
+
+@pytest.mark.parametrize("by", ["parent", "deadline"])
+def test_a_start_whose_login_nobody_gives_fails_its_task_and_asks_again_for_the_next(by: str) -> None:
+    state = unstartable(after(born(spawn(limits=Limits(restarts=0))), Send("second")))
+    moment = dict(timers(state))["request"]
+    given, now = (NO, 0) if by == "parent" else (DeadlinePassed(), moment)
+    state = after(state, *([given] if by == "parent" else [given, given]), now=now)
+    assert (state.tasks[0].id, state.tasks[0].state, state.queued[0].id) == (T1, TaskState.FAILED, T2)
+    assert (state.open_requests, outstanding(state)) == ((), (Launch(2),))
+    state = unstartable(state)
+    assert [each.id for each in state.open_requests] == ["l2"]
+    state = unstartable(after(state, AnswerRequest("l2", GIVE_UP, "parent")))
+    assert state.stop is not None, "there is nothing to do"
+    assert (state.lifecycle, state.stop.kind) == (Lifecycle.STOPPING, "login_expired")
+
+
+def test_a_start_that_waits_for_its_login_goes_on_when_its_task_is_wanted_no_more() -> None:
+    state = after(unstartable(born(spawn())), CancelTask(T1, "parent", "not wanted"))
+    assert (state.open_requests, outstanding(state)) == ((), (Launch(2),))
+
+
+def test_an_agent_that_is_started_again_asks_for_its_login_but_once() -> None:
+    state = after(waiting(), ChannelClosed(1, "gone"), DeathProven(1, 137, "killed"))
+    state = unstartable(unstartable(state))
+    assert [each.id for each in state.open_requests] == ["l1"]
