@@ -2,9 +2,10 @@
 
 Every message goes on as the very bytes, also one that is no JSON, but for these: the answer to `initialize` says that
 we are there; `session/new`, `load`, `resume` and `fork` get our MCP server; a prompt gets our block as its last one,
-unless it is a slash command; a user message that the agent tells again loses our block; and what answers a request of
-ours goes no further. Where a message is changed, pieces are put into its text (`rewriting`), so that nothing else of it
-changes. With an agent that does not speak version 1 of the protocol nothing is changed at all.
+unless it is a slash command; a user message that the agent tells again, and a title that it makes of one, lose our
+block; and what answers a request of ours goes no further. Where a message is changed, pieces are put into its text
+(`rewriting`), so that nothing else of it changes. With an agent that does not speak version 1 of the protocol nothing
+is changed at all.
 """
 
 import asyncio
@@ -24,7 +25,16 @@ from acp_runtime.acp_proxy.own import OwnRequests
 from acp_runtime.acp_proxy.questions import Questions
 from acp_runtime.acp_proxy.refusal import is_id, parsed, refusal, too_long
 from acp_runtime.acp_proxy.replay import Replay
-from acp_runtime.acp_proxy.rewriting import block_of, is_command, with_meta, with_param_item, without_sessions
+from acp_runtime.acp_proxy.rewriting import (
+    block_of,
+    is_command,
+    plain_title,
+    renamed,
+    with_meta,
+    with_param_item,
+    with_plain_title,
+    without_sessions,
+)
 from acp_runtime.wire import acp, acp_client, jsontext
 from acp_runtime.wire.acp import AgentMethod, ClientMethod, UpdateKind
 from acp_runtime.wire.ndjson import Oversized
@@ -43,6 +53,7 @@ _UPDATE: Final = (
     b'{"jsonrpc": "2.0", "method": "session/update", ',
 )
 _USER_CHUNK: Final = UpdateKind.USER_MESSAGE_CHUNK.encode()
+_INFO: Final = UpdateKind.SESSION_INFO_UPDATE.encode()
 
 Key = tuple[type, Any]
 
@@ -185,7 +196,7 @@ class Conversation:
         """Return what goes to the editor for one line of the agent."""
         if isinstance(line, Oversized):
             return [*self._replay.flush(), *self._too_long_answer(line)]
-        if line.startswith(_UPDATE) and not self._replay.holding and _USER_CHUNK not in line:
+        if line.startswith(_UPDATE) and not self._replay.holding and _USER_CHUNK not in line and _INFO not in line:
             return [line]
         message = parsed(line)
         if isinstance(message, dict) and message.get("method") == ClientMethod.SESSION_UPDATE:
@@ -238,9 +249,13 @@ class Conversation:
         self._children.drop(session)
 
     def _listed(self, message: dict[str, Any], line: bytes) -> bytes:
-        """Leave the sessions of subagents out, which an agent has that keeps them where the parent's are."""
+        """Leave the sessions of subagents out, which an agent has that keeps them where the parent's are.
+
+        And our block out of the titles of the others.
+        """
         gone = [each for each in acp.read_session_list(message.get("result"))[0] if self._children.is_one(each)]
-        return without_sessions(line, gone) if gone else line
+        line = without_sessions(line, gone) if gone else line
+        return renamed(line, ("result", "sessions"), (("title",),), plain_title)
 
     def _initialized(self, params: dict[str, Any], message: dict[str, Any], line: bytes) -> bytes:
         result = message.get("result")
@@ -267,6 +282,8 @@ class Conversation:
         text = content.get("text") if isinstance(content, dict) else None
         if self._active and kind == UpdateKind.USER_MESSAGE_CHUNK and isinstance(text, str):
             return self._replay.chunk(session, line, text)
+        if self._active and kind == UpdateKind.SESSION_INFO_UPDATE:
+            line = with_plain_title(line)
         return [*self._replay.flush(session), line]
 
     def _announce(self, session: str, title: str) -> None:

@@ -23,21 +23,22 @@ class Copied:
         except ValueError:  # no path can be so
             return None
 
-    def outside(self, given: Any) -> str | None:
-        """Return a path of the sandbox as this machine has it, None for one that is not in the folder."""
-        return _moved(os.path.normpath(given), self._inside, self.workspace) if isinstance(given, str) else None
+    def outside(self, given: Any) -> Any:
+        """Return a path of the sandbox as this machine has it; what is not in the folder as it is."""
+        found = _moved(os.path.normpath(given), self._inside, self.workspace) if isinstance(given, str) else None
+        return given if found is None else found
 
-    def link(self, uri: Any) -> str | None:
-        """Return the address of a file of this machine as one of the sandbox's, None for what it has not."""
+    def link(self, uri: Any) -> Any:
+        """Return the address of a file of this machine as one of the sandbox's; what that has not as it is."""
         try:
             parts = urlsplit(uri if isinstance(uri, str) else "")
         except ValueError:
-            return None
+            return uri
         path = unquote(parts.path)
         if parts.scheme != "file" or parts.netloc not in _HERE or not path.startswith("/"):
-            return None
+            return uri
         found = self.inside(path)
-        return None if found is None else urlunsplit(("file", "", quote(found), parts.query, parts.fragment))
+        return uri if found is None else urlunsplit(("file", "", quote(found), parts.query, parts.fragment))
 
 
 def _moved(path: str, here: str, there: str) -> str | None:

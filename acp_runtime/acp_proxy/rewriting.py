@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from acp_runtime.core.roster import strip_title
 from acp_runtime.wire import acp_client, jsontext
 from acp_runtime.wire.jsonspans import (
     Span,
@@ -67,16 +68,29 @@ def without_sessions(line: bytes, gone: Collection[str]) -> bytes:
 
 
 def renamed(
-    line: bytes, path: tuple[str, ...], names: Sequence[tuple[str, ...]], rename: Callable[[Any], str | None]
+    line: bytes, path: tuple[str, ...], names: Sequence[tuple[str, ...]], rename: Callable[[Any], Any]
 ) -> bytes:
-    """Give values in the items of the list at a path other ones; `rename` returns None for what stays."""
+    """Give values in the items of the list at a path other ones; `rename` returns the same for what stays."""
     array, changes = find(line, *path), list[tuple[Span, bytes]]()
     for start, end in () if array is None else items(line, array):
         item = line[start:end]
         spans = [span for each in names if (span := find(item, *each)) is not None]
-        found = [(span, rename(jsontext.parse(item[slice(*span)]))) for span in spans]
-        changes += [((start + at, start + to), jsontext.dump(new)[:-1]) for (at, to), new in found if new is not None]
+        found = [(span, jsontext.parse(item[slice(*span)])) for span in spans]
+        new = [(span, rename(value)) for span, value in found if rename(value) != value]
+        changes += [((start + at, start + to), jsontext.dump(value)[:-1]) for (at, to), value in new]
     return spliced(line, changes) if changes else line
+
+
+def with_plain_title(line: bytes) -> bytes:
+    """Take our block out of the title that an update gives a session."""
+    span = find(line, "params", "update", "title")
+    title = None if span is None else jsontext.parse(line[slice(*span)])
+    return line if span is None or plain_title(title) == title else written(line, span, plain_title(title))
+
+
+def plain_title(title: Any) -> Any:
+    """Return a title without our block, None for one that is nothing else."""
+    return title if not isinstance(title, str) or (plain := strip_title(title)) == title else plain or None
 
 
 def block_of(text: str) -> dict[str, Any]:

@@ -29,6 +29,7 @@ _LINE: Final = re.compile(
     r'- (?P<name>[^"()]*) \((?P<id>[^"()]*)\) \[(?P<status>[a-z_]+)\] agent=(?P<agent>[^"]*) since=(?P<started>\S+)'
     r'(?P<unread> unread)? purpose="(?P<purpose>[^"]*)"'
 )
+_AND: Final = "- and "
 _MORE: Final = re.compile(r"- and (\d+) more: list_background_subagents shows them")
 
 
@@ -122,6 +123,17 @@ def strip_block(text: str) -> str:
     if start < 0 or parse_block(body[start:]) is None:
         return text
     return body[:start].removesuffix("\n").removesuffix("\n")
+
+
+def strip_title(title: str) -> str:
+    """Return a title that an agent made of a prompt, without the block: that may be cut off, or joined to one line."""
+    start = title.find(OPEN_TAG)
+    while start >= 0:
+        rest = " ".join(title[start + len(OPEN_TAG) :].split()).rstrip(".…")
+        if rest and any(rest.startswith(each) or each.startswith(rest) for each in (NEWS, HEADING, _AND)):
+            return title[:start].rstrip()
+        start = title.find(OPEN_TAG, start + 1)
+    return title
 
 
 def _shown_line(line: RosterLine, room: int) -> RosterLine:

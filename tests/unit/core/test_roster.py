@@ -1,12 +1,13 @@
 """The block of one turn: its bytes, its size, its order, and how it is taken out again."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from acp_runtime.core.ids import LEFT, RIGHT
 from acp_runtime.core.nudge import About, Nudge, NudgeKind
-from acp_runtime.core.roster import CLOSE_TAG, OPEN_TAG, RosterLine, parse_block, render_block, strip_block
+from acp_runtime.core.roster import CLOSE_TAG, OPEN_TAG, RosterLine, parse_block, render_block, strip_block, strip_title
 from acp_runtime.core.status import Status
 
 LINE = RosterLine(
@@ -109,6 +110,21 @@ def test_a_block_at_the_end_is_taken_out_and_the_message_stays_as_it_was(message
 )
 def test_a_message_without_our_block_stays_as_it_is(message: str) -> None:
     assert strip_block(message) == message
+
+
+@pytest.mark.parametrize("nudges", [(), ((NUDGE, ""),)])
+@pytest.mark.parametrize("length", [30, 34, 60, 1000])
+@pytest.mark.parametrize("end", ["", "…", "..."])
+def test_a_title_made_of_a_prompt_keeps_the_words_of_its_user(nudges: Any, length: int, end: str) -> None:
+    block = render_block((LINE,), nudges)
+    for made in (f"look at it\n{block}", f"look at it {' '.join(block.split())}"):
+        assert strip_title(made[: len("look at it") + length] + end) == "look at it"
+    assert strip_title(block) == ""
+
+
+@pytest.mark.parametrize("title", ["", "look", f"what is {OPEN_TAG}", f"{OPEN_TAG} for Zed", f"{OPEN_TAG}{CLOSE_TAG}…"])
+def test_a_title_without_our_block_stays_as_it_is(title: str) -> None:
+    assert strip_title(title) == title
 
 
 def test_a_block_that_was_quoted_by_the_user_stays_and_ours_goes() -> None:
