@@ -178,7 +178,7 @@ class Children:
                 family.asked[question] = self._do((self._put if asked.answerable else self._told)(family, asked))
 
     async def _put(self, family: Family, asked: Asked) -> None:
-        """Ask until there is an answer that the subagent takes; cancelled, take the question away.
+        """Ask until an answer was handed on that the subagent takes; cancelled, take the question away.
 
         Who gives no answer leaves it to others, and is not asked again.
         """
@@ -193,7 +193,7 @@ class Children:
                 raise
             subagent, request = asked.view["id"], asked.request["id"]
             error = await self._call("answer", family, subagent=subagent, request=request, **given) if given else None
-            if error is None or error.kind != "answer_invalid":
+            if error is None or (isinstance(error, Rejected) and error.kind != "answer_invalid"):
                 return
             why = str(error)
 

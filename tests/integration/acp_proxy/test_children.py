@@ -1,5 +1,7 @@
 """Subagents in front of a person: as sessions below the parent's or as tool calls, with what they ask."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,25 @@ def test_a_question_that_is_answered_elsewhere_is_taken_away(desk: Sit) -> None:
     at.editor.cancel()
     waited = at.call("wait", subagents=[subagent], seconds=BOUND)
     assert waited["views"][0]["tasks"][0]["result"] == "chose opt-1"
+
+
+def test_an_answer_that_the_daemon_did_not_get_is_asked_for_again(desk: Sit) -> None:
+    at = desk(subagents={})
+    at.editor.begin("[[say:here]][[hang-politely]]")
+    subagent = at.spawn("[[ask:allow_once,reject_once]]", **ASKING)
+    asked = at.editor.until(lambda message: message.get("method") == "session/request_permission")
+    pid = at.site.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        chosen = {"outcome": {"outcome": "selected", "optionId": asked["params"]["options"][1]["optionId"]}}
+        at.editor.message(id=asked["id"], result=chosen)
+        again = at.editor.until(lambda message: message.get("method") == "session/request_permission")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert again["params"] == asked["params"]
+    # Which of both comes first is the daemon's: it had the first answer, too.
+    at.editor.message(id=again["id"], result=chosen)
+    assert update_of(at, subagent, "agent_message_chunk")["content"]["text"] == "chose opt-1"
 
 
 def test_a_question_that_takes_words_is_a_form_and_an_answer_that_does_not_fit_is_asked_for_again(desk: Sit) -> None:
