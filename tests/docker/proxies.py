@@ -7,6 +7,7 @@ with sealed(engine_socket, certificates) as port:     # TLS on loopback, with ha
 
 import asyncio
 import contextlib
+import faulthandler
 import re
 import select
 import socket
@@ -159,7 +160,7 @@ def sealed(engine_socket: str, certificates: Path) -> Iterator[int]:
                 line, _ = listener.accept()
             except OSError:
                 return
-            threads.append(threading.Thread(target=_serve, args=(line, context, engine_socket)))
+            threads.append(threading.Thread(target=_serve, args=(line, context, engine_socket), daemon=True))
             threads[-1].start()
 
     accepting = threading.Thread(target=accept)
@@ -172,7 +173,9 @@ def sealed(engine_socket: str, certificates: Path) -> Iterator[int]:
         accepting.join(10)
         for thread in threads:
             thread.join(10)
-        assert not any(thread.is_alive() for thread in threads), "a connection was left open"
+        if any(thread.is_alive() for thread in threads):
+            faulthandler.dump_traceback()
+            raise AssertionError("a connection was left open; standard error says where its thread stands")
 
 
 def _serve(line: socket.socket, context: ssl.SSLContext, engine_socket: str) -> None:
