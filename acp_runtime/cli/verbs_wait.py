@@ -9,6 +9,7 @@ from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.questions import question_lines
 from acp_runtime.cli.stdout import put_json
 from acp_runtime.cli.talk import Talk
+from acp_runtime.core.plaintext import one_line
 
 _CODES: Final = {
     "completed": Exit.DONE,
@@ -43,8 +44,12 @@ def _settled(view: Mapping[str, Any]) -> bool:
 
 
 def _newest(view: Mapping[str, Any]) -> str:
+    """Say how its newest task stands, and of one that did not just succeed why."""
     task = view["tasks"][-1]
-    return f"task {task['number']} {task['state'].replace('_', ' ')}"
+    good = task["state"] == "completed" and task["verdict"] in (None, "full")
+    verdict = "" if task["verdict"] in (None, "full") else f" ({task['verdict']})"
+    why = "" if good or not task["cause"] else f": {one_line(task['cause'], 400)}"
+    return f"task {task['number']} {task['state'].replace('_', ' ')}{verdict}{why}"
 
 
 def _code(view: Mapping[str, Any]) -> Exit:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acp_runtime.callers import Caller, Leader, Operator, owner_of
+from acp_runtime.callers import Caller, Leader, Operator, owner_of, parent_of
 from acp_runtime.clock import Clock, SystemClock
 from acp_runtime.config import Config
 from acp_runtime.core.errors import Rejected
@@ -230,7 +230,8 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
         would delete what that was not told yet, and may still be told).
         """
         view = await self.status(caller, subagent)
-        by = await self._reading.word(caller, view)
+        own = view.parent == parent_of(caller)  # the operator is the parent of what it spawned
+        by = "parent" if own else await self._reading.word(caller, view)
         await Cellar(self._store, self._supervisor, self._keep).remove(view, by)
 
     # ---- subagents: reading

@@ -110,16 +110,18 @@ def test_a_poll_of_the_parent_marks_as_read_and_one_of_the_operator_does_not(sit
 
 
 @pytest.mark.parametrize(
-    ("task", "code"),
+    ("task", "code", "words"),
     [
-        ("[[think:nothing]]", Exit.EMPTY),
-        ("[[stop:refusal]]", Exit.REFUSED),
-        ("[[error:-32603|no]]", Exit.FAILED),
+        ("[[think:nothing]]", Exit.EMPTY, "task 1 completed (empty): "),
+        ("[[stop:refusal]]", Exit.REFUSED, "task 1 refused: "),
+        ("[[error:-32603|no]]", Exit.FAILED, "task 1 failed: the agent answered session/prompt with an error"),
     ],
 )
-def test_the_exit_code_of_a_wait_tells_the_outcome(site: DaemonSite, task: str, code: Exit) -> None:
+def test_the_exit_code_of_a_wait_tells_the_outcome_and_its_sentence_why(
+    site: DaemonSite, task: str, code: Exit, words: str
+) -> None:
     subagent = spawned(site, task)
-    ask(site, "wait", subagent, code=code)
+    assert words in ask(site, "wait", subagent, code=code).stderr
     ask(site, "stop", subagent)
 
 
