@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import select
+from pathlib import Path
 from typing import Final
 
 _GOOD: Final = b"\0"
@@ -48,7 +49,10 @@ class Report:
 
 
 def detach() -> bool:
-    """Fork a process that belongs to no terminal, session or parent; return whether this is it."""
+    """Fork a process that belongs to no terminal, session or parent; return whether this is it.
+
+    It has no file open that whoever started this program had open: a lock or a pipe of theirs would be held for good.
+    """
     child = os.fork()
     if child:
         os.waitpid(child, 0)
@@ -62,7 +66,16 @@ def detach() -> bool:
     for number in (0, 1, 2):
         os.dup2(null, number)
     os.close(null)
+    _close_inherited()
     return True
+
+
+def _close_inherited() -> None:
+    """Close what came through `execve`, which is what can go through it again; what Python opens cannot."""
+    for number in [int(each.name) for each in Path("/proc/self/fd").iterdir()]:
+        with contextlib.suppress(OSError):  # the listing itself is over
+            if number > 2 and os.get_inheritable(number):
+                os.close(number)
 
 
 def wait_for_end(pid: int, seconds: float) -> bool:

@@ -1,6 +1,7 @@
 """The daemon as a process: started by whoever needs it, one at a time, replaced and ended without losing anything."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -61,6 +62,20 @@ def test_a_daemon_imports_nothing_of_the_folder_from_which_it_is_started(site: D
     assert line_of(starting).strip() == str(site.pid).encode()
     assert starting.wait(BOUND) == 0
     assert not (site.root / "imported").exists()
+
+
+def test_a_daemon_in_the_background_keeps_no_file_of_who_started_it_open(site: DaemonSite) -> None:
+    """Else `flock FILE subagents serve` would hold its lock, and a pipe have no end, for as long as a daemon lives."""
+    ours, theirs = os.pipe()
+    try:
+        starting = site.popen(*MODULE, "serve", "--unsafe-local", pass_fds=[theirs])
+        os.close(theirs)
+        assert starting.wait(BOUND) == 0
+        assert site.pid
+        assert select.select([ours], [], [], 0)[0], "somebody has its other side"
+        assert os.read(ours, 1) == b""
+    finally:
+        os.close(ours)
 
 
 def test_a_start_that_fails_is_told_in_one_sentence(site: DaemonSite) -> None:
