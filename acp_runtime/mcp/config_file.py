@@ -69,6 +69,12 @@ class Change:
         return self.path.with_name(self.path.name + self.piece.backup)
 
 
+def found(piece: Piece, path: Path) -> Any | None:
+    """Return a piece as it stands in a file, None where there is none of it. Raises `Rejected` (config_unreadable)."""
+    text = _read(piece, path)
+    return None if text is None else _tried(piece, path, lambda: piece.found(text))
+
+
 def installing(piece: Piece, path: Path, value: Any) -> Change:
     """Return the change that puts a piece into a file. Raises `Rejected` (config_unreadable)."""
     before = _read(piece, path)
