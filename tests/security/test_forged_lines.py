@@ -6,7 +6,7 @@ import pytest
 
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.result import Result
-from acp_runtime.cli.verbs_look import event_line
+from acp_runtime.cli.verbs_look import put_events
 from acp_runtime.core.model import TaskState
 from acp_runtime.manager.launcher import CheckResult
 from acp_runtime.mcp import resources
@@ -25,8 +25,9 @@ def begins(text: str, *beginnings: str) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["agent_message_chunk", "message"])
-def test_in_a_transcript_on_the_terminal(kind: str) -> None:
-    shown = event_line({"kind": kind, "text": FORGED})
+def test_in_a_transcript_on_the_terminal(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    put_events([{"kind": kind, "text": FORGED}])
+    shown = capsys.readouterr().out
     assert begins(shown, "[") == []
     assert "all is well" in shown
 
