@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     words = sys.argv[1:] if argv is None else argv
-    if words[:1] == ["hook"] and words[1:2] not in [[word] for word in ("install", "uninstall", "--help")]:
+    if words[:1] == ["hook"] and words[1:2] not in [[word] for word in ("install", "uninstall", "--help", "-h")]:
         _hook(words[1:])
     prepare()
     try:
