@@ -2,11 +2,13 @@
 
 import shlex
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from acp_runtime.core.plaintext import one_line
 
 __all__ = ["question_lines"]
+
+_TO_KNOW: Final = frozenset({"form", "ask"})
 
 
 def question_lines(view: Mapping[str, Any]) -> Iterator[str]:
@@ -19,7 +21,7 @@ def question_lines(view: Mapping[str, Any]) -> Iterator[str]:
         which = f" --request {shlex.quote(one_line(request['id'], 200))}" if several else ""
         for option in request["options"]:
             # The words of an option are the agent's. What an answer does is its kind.
-            kind = option["kind"] if option["kind"] in KINDS or request["kind"] == "form" else "unknown"
+            kind = option["kind"] if option["kind"] in KINDS or request["kind"] in _TO_KNOW else "unknown"
             chosen = shlex.quote(one_line(option["id"], 200))
             yield f"  subagents answer {view['id']} {chosen}{which}  ({kind}: {one_line(option['name'], 100)})"
         if request["writing"]:

@@ -89,7 +89,8 @@ def removable(connection: sqlite3.Connection, subagent: str, *, by: str) -> Ende
     if not row["over"]:
         raise Rejected("still_open", f"{row['name']} has not ended; stop it first")
     if by != "parent" and not row["told"]:
-        sentence = f"{row['name']} has nudges that its parent has not acknowledged; they would be lost with it"
+        untold = f"{row['name']} has nudges that its parent has not acknowledged"
+        sentence = f"{untold}; remove it as that parent, or let that take a turn first"
         raise Rejected("not_acknowledged", sentence)
     return _ended(connection, subagent)
 

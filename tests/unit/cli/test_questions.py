@@ -1,5 +1,7 @@
 """Open questions as people read them: each with the commands that answer it."""
 
+import pytest
+
 from acp_runtime.cli.questions import question_lines
 from acp_runtime.core.commands import WISH_OPTIONS
 from acp_runtime.core.wishes import title
@@ -32,3 +34,10 @@ def test_of_several_questions_each_answer_says_to_which_it_is() -> None:
 
 def test_nothing_is_said_of_who_asks_nothing() -> None:
     assert list(question_lines(asked())) == []
+
+
+@pytest.mark.parametrize(("kind", "told"), [("ask", "choice"), ("form", "choice"), ("permission", "unknown")])
+def test_a_choice_is_told_as_one_where_the_agent_wants_to_know_and_nowhere_else(kind: str, told: str) -> None:
+    options = [{"id": "1", "name": "Postgres", "kind": "choice"}]
+    request = {"id": "a1", "kind": kind, "title": "Which?", "options": options, "writing": ""}
+    assert list(question_lines({"id": "bg-1", "requests": [request]}))[1].endswith(f"({told}: Postgres)")
