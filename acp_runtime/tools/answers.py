@@ -111,7 +111,7 @@ def terminal_reason(view: SubagentView) -> str | None:
 
 def alive(view: SubagentView) -> bool:
     """Return whether messages reach the agent."""
-    return view.status in _ALIVE
+    return view.status in _ALIVE and view.step is None  # one whose start waits for a login has no agent yet
 
 
 def last_error(view: SubagentView) -> str | None:

@@ -27,6 +27,7 @@ from acp_runtime.manager.launcher import LaunchError
 from acp_runtime.manager.model_way import route_of
 from acp_runtime.service import Runtime
 from acp_runtime.session.catalogue import AgentKind
+from acp_runtime.tools.answers import alive
 from acp_runtime.views import SubagentView
 from tests.integration.manager.conftest import BOUND, PARENT, Ground, until
 from tests.integration.manager.test_take_up import left_behind
@@ -153,6 +154,7 @@ async def test_an_agent_that_needs_its_login_to_start_is_started_when_somebody_h
         order = ground.request("work", agent="giver-up", model_key=key, model_url="http://127.0.0.1:9")
         view = await until(runtime, (await runtime.spawn(PARENT, order)).id, lambda each: bool(each.requests))
         assert (view.status, [each.title for each in view.requests]) == (Status.WAITING, [WHY])
+        assert not alive(view), "there is no agent yet"
         (asked,) = ground.asked
         assert await route_of(asked, ground.environ) is not None, "other kinds are started, and ask later"
         early = replace(asked, kind=replace(asked.kind, login_env={"A": "1"}))
@@ -162,7 +164,7 @@ async def test_an_agent_that_needs_its_login_to_start_is_started_when_somebody_h
         ground.launch_fails = None
         log_in_again(login)
         done = await until(runtime, view.id, lambda each: each.settled)
-        assert [(task.state, task.result) for task in done.tasks] == [(TaskState.COMPLETED, "done")]
+        assert [(task.state, task.result, alive(done)) for task in done.tasks] == [(TaskState.COMPLETED, "done", True)]
     assert len(ground.asked) == 2
 
 
