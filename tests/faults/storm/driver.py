@@ -57,13 +57,13 @@ FINISH_SECONDS = 240.0
 
 @dataclass
 class Storm:
-    """One storm at a site. `agents`: of each parent; `kinds`: of which it chooses one for each."""
+    """One storm at a site. `agents`: of each parent; `kinds`: of which they are."""
 
     site: StormSite
     seed: int
     count: int
     agents: int = 2
-    kinds: Sequence[str] = (*FLAT, LEADING, LEADING)
+    kinds: Sequence[str] = (*FLAT, LEADING)
     engine: OwnEngine | None = None
     without: frozenset[str] = frozenset()
     parents: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)

@@ -4,8 +4,8 @@
 
 TERMS is a file of JSON: `socket`, `folder` (of the ledger), `workspace`, `seed`, `agents` (how many), their `kinds`,
 `request` (more for each spawn), `limits` (others than the usual ones) and `scripted` (the agents are real ones, and a
-scripted model speaks for them). One of the kind `LEADING` leads others: their permissions are asked of this parent, and
-what they ask who leads them it answers only where it is about to end.
+scripted model speaks for them). One at a time is of the kind `LEADING`, and leads others: their permissions are asked
+of this parent, and what they ask who leads them it answers only where it is about to end.
 
 The ledger is all that it remembers when it is killed: JSON lines, each synced before what it announces is done, and
 after what it confirms was confirmed. Once the file `finish` exists in its folder it lets its tasks end, stops its
@@ -108,7 +108,7 @@ class Parent:
         for view in views:
             self.look_after(view, views, busy=busy)
         if busy and len(views) < self.terms["agents"]:
-            self.spawn()
+            self.spawn(self.kind(views))
         self.turn(FAIL)
         time.sleep(STEP_SECONDS)
 
@@ -137,9 +137,15 @@ class Parent:
             return ""
         return f"[[lead:{self.random.choice((1, 2))}]]" + "".join(f"[[foreign:{each}]]" for each in foreign)
 
-    def spawn(self) -> None:
+    def kind(self, views: list[dict[str, Any]]) -> str:
+        """Return of which kind the next is: one that leads others where there are none, else any other."""
+        kinds = self.terms["kinds"]
+        others = [each for each in kinds if each != LEADING]
+        led = LEADING in kinds and all(view["agent"] != LEADING for view in views)
+        return LEADING if led or not others else str(self.random.choice(others))
+
+    def spawn(self, kind: str) -> None:
         label, text = self.task()
-        kind = self.random.choice(self.terms["kinds"])
         request = {"agent": kind, "workspace": self.terms["workspace"], "task": text + self.more(kind)}
         request |= {"role": "orchestrator"} if kind == LEADING else {}
         request |= {"keep": True, "permissions": "ask"} | self.terms["request"]
