@@ -4,7 +4,6 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import Final
 
 from acp_runtime.callers import Caller, admitted, owner_of, turning_parent
 from acp_runtime.clock import Clock
@@ -13,14 +12,11 @@ from acp_runtime.core.turns import Form, Origin
 from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.service.reading import Reading
 from acp_runtime.service.waking import wakeups
-from acp_runtime.store.outbox import TurnContext
+from acp_runtime.store.outbox import UNTOLD, TurnContext
 from acp_runtime.store.store import Store
 from acp_runtime.views import NudgeView, Wakeup
 
 log = logging.getLogger(__name__)
-
-# The token of a turn that could not be stored: it told nothing, so there is nothing to acknowledge.
-UNTOLD: Final = "untold"
 
 
 async def begun(parent: str, beginning: Awaitable[TurnContext]) -> TurnContext:
@@ -62,16 +58,15 @@ class Turnable:
     ) -> TurnContext:
         """Return the roster and the nudges for one turn of a parent; the same turn id gives the same bytes.
 
-        `origin` says who began the turn: its user, or a wake-up. A turn that the disk refuses tells nothing. Raises
-        `Rejected` (no_turns) for the operator.
+        `origin` says who began the turn: its user, a wake-up, or an answer to a tool, of which one without a nudge is
+        not stored. A turn that the disk refuses tells nothing. Raises `Rejected` (no_turns) for the operator.
         """
         parent = turning_parent("turn", caller)
         return await begun(parent, self._store.begin_turn(parent, door, turn_id, origin=origin, form=form))
 
     async def commit_turn(self, token: str, *, only: tuple[str, ...] | None = None) -> None:
         """Acknowledge a turn, or `only` some of its nudges. Idempotent. Raises `Rejected` (unknown_turn)."""
-        if token != UNTOLD:
-            await self._store.commit_turn(token, only=only)
+        await self._store.commit_turn(token, only=only)
 
     @asynccontextmanager
     async def turn(self, caller: Caller, door: str = "python") -> AsyncIterator[TurnContext]:

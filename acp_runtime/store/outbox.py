@@ -34,6 +34,10 @@ _CLAIMABLE: Final = (
 )
 
 
+# The token of a turn that is not stored: it told no nudge, so there is nothing to acknowledge.
+UNTOLD: Final = "untold"
+
+
 @dataclass(frozen=True, slots=True)
 class TurnContext:
     """What one turn of a parent shows. `token` acknowledges it; `nudges` are the ids it tells."""

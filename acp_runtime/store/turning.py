@@ -34,7 +34,10 @@ class ParentTurns:
     async def begin_turn(
         self, parent: str, door: str, turn_id: str, *, origin: Origin = Origin.USER, form: Form = Form.BLOCK
     ) -> TurnContext:
-        """Return what this turn shows; nudges in it are claimed by the door. Idempotent by (parent, turn_id)."""
+        """Return what this turn shows; nudges in it are claimed by the door. Idempotent by (parent, turn_id).
+
+        An answer's turn that tells no nudge is not stored, since each call of a tool has one: its token is `UNTOLD`.
+        """
         parent, door, turn_id = storable(parent), storable(door), storable(turn_id)
 
         def work(connection: sqlite3.Connection) -> TurnContext:
@@ -46,6 +49,8 @@ class ParentTurns:
             if (died := outbox.worn_out(connection, asking, at, self._rules)) is not None:
                 self._append_parent(connection, asking.parent, died)
             event = outbox.draft_turn(connection, asking, at, self._rules)
+            if origin is Origin.ANSWER and not event.nudges:
+                return TurnContext(outbox.UNTOLD, event.text, ())
             self._append_parent(connection, asking.parent, event)
             return TurnContext(event.token, event.text, event.nudges)
 
@@ -57,6 +62,8 @@ class ParentTurns:
         Idempotent; raises `Rejected` for an unknown token.
         """
         token = storable(token)
+        if token == outbox.UNTOLD:
+            return
 
         def work(connection: sqlite3.Connection) -> None:
             row = connection.execute("SELECT parent, committed_seq FROM turn WHERE token = ?", (token,)).fetchone()

@@ -32,7 +32,7 @@ from acp_runtime.core.model import Lifecycle, Limits, Permissions, Reason, Subag
 from acp_runtime.core.timers import milliseconds, next_deadline
 from acp_runtime.core.transcript import MessageEntry
 from acp_runtime.core.turns import Origin, OutboxRules
-from acp_runtime.store.outbox import TurnContext
+from acp_runtime.store.outbox import UNTOLD, TurnContext
 from acp_runtime.store.store import Committed, Store
 from tests.histories import WEIGHTS, fold, moves, spawn
 from tests.simulation.checker import Told, check_new_turn, check_tasks, check_told, read
@@ -200,13 +200,13 @@ class Host:
         parent.names.append(new)
 
     async def _begin(self, parent: Parent) -> TurnContext:
-        """Begin a turn under any of the parent's names; asked for again it has the same bytes."""
+        """Begin a turn under any of the parent's names; asked for again it has the same bytes, if it is stored."""
         store, name, door = self.ground.store, self.random.choice(parent.names), self.random.choice(DOORS)
         parent.count += 1
         origin = self.random.choice(list(Origin))
         turn = await store.begin_turn(name, door, f"t{parent.count}", origin=origin)
         check_new_turn(parent.told, turn, self._children(parent))
-        if self.random.random() < 0.2:
+        if self.random.random() < 0.2 and turn.token != UNTOLD:
             again = await store.begin_turn(
                 self.random.choice(parent.names), self.random.choice(DOORS), f"t{parent.count}"
             )

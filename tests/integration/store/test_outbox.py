@@ -11,7 +11,7 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.core.inputs import CancelTask, Halted, PromptAnswered, Send, SessionReady, StopSubagent
 from acp_runtime.core.model import Reason
 from acp_runtime.core.timers import milliseconds
-from acp_runtime.core.turns import OutboxRules
+from acp_runtime.core.turns import Origin, OutboxRules
 from acp_runtime.store.outbox import MAX_NUDGES
 from acp_runtime.store.store import Store
 from tests.histories import spawn
@@ -60,6 +60,23 @@ async def test_the_same_turn_has_the_same_bytes_whatever_happens_meanwhile(store
     assert await store.begin_turn(PARENT, "mcp", "t1") == turn
     assert len(turn.nudges) == 1
     assert turn.text.count("completed") == 1
+
+
+async def test_an_answer_that_tells_no_nudge_stores_nothing_and_the_next_fact_is_claimed(
+    store: Store, clock: ManualClock
+) -> None:
+    line = await Line.begin(store, clock)
+    await line.take(READY)
+    stored = await store.query("SELECT max(seq) AS newest FROM event")
+    turn = await store.begin_turn(PARENT, "mcp", "t1", origin=Origin.ANSWER)
+    assert (line.id in turn.text, turn.nudges) == (True, ())
+    await store.commit_turn(turn.token)
+    assert await store.query("SELECT max(seq) AS newest FROM event") == stored
+    await line.take(PromptAnswered(1, f"{line.id}.t1", "end_turn", 1))
+    told = await store.begin_turn(PARENT, "mcp", "t2", origin=Origin.ANSWER)
+    assert len(told.nudges) == 1
+    await store.commit_turn(told.token)
+    assert (await store.begin_turn(PARENT, "mcp", "t3", origin=Origin.ANSWER)).nudges == ()
 
 
 async def test_of_one_turn_some_nudges_are_acknowledged_and_the_others_told_again(
