@@ -53,9 +53,9 @@ async def spawned(client: Client, task: str, **more: Any) -> str:
 
 
 async def told(client: Client) -> list[str]:
-    """Return of whom a look around tells something."""
+    """Return of whose tasks a look around tells. That an agent was started again with its daemon is told any time."""
     block = parse_block((await ask(client, "list_background_subagents")).get("background_subagents", ""))
-    return [] if block is None else [each.subagent for each in block.nudges]
+    return [] if block is None else [each.subagent for each in block.nudges if each.headline == "completed"]
 
 
 async def ended(site: DaemonSite, ident: str) -> None:
@@ -64,8 +64,9 @@ async def ended(site: DaemonSite, ident: str) -> None:
 
 
 def states(site: DaemonSite, ident: str) -> list[str]:
-    """Return how its nudges stand, the oldest first."""
-    return [each for (each,) in site.look("SELECT state FROM nudge WHERE subagent = ? ORDER BY created_seq", ident)]
+    """Return how the nudges of its tasks stand, the oldest first."""
+    sql = "SELECT state FROM nudge WHERE subagent = ? AND kind = 'completed' ORDER BY created_seq"
+    return [each for (each,) in site.look(sql, ident)]
 
 
 @pytest.mark.requirement("D10.40")
