@@ -202,7 +202,7 @@ def check_lived(case: Case) -> Iterator[str]:
             stored = tellings(stream, task)[-1].count("\n")
             # What a holder had not read yet died with it: each such end may cost one answer that was on its way.
             lossy = [each for each in places.get(task.ident, range(len(faults))) if faults[each] not in AGENT_ONLY]
-            if task.by == "parent":
+            if task.by == "parent" or called_off_with_its_leader(stream, task):
                 continue
             if task.label in done and task.outcome != "completed":
                 excuse = next((each for each in lossy if each not in used), None)
@@ -212,6 +212,11 @@ def check_lived(case: Case) -> Iterator[str]:
                     used.add(excuse)
             elif stored < sent[task.label] and not lossy:
                 yield f"{task.ident}: {stored} updates are stored, and its agent sent {sent[task.label]} in its life"
+
+
+def called_off_with_its_leader(stream: Stream, task: Task) -> bool:
+    """Return whether a task was called off by a stop further up: as by its parent, an answer may cross that."""
+    return task.outcome == "cancelled" and any(data["reason"] == "parent_ended" for data in stream.of("stop_requested"))
 
 
 def slain(case: Case, stream: Stream) -> dict[str, range]:

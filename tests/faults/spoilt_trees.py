@@ -76,6 +76,22 @@ def never_told(made: MadeCase) -> None:
     made.events = [each for each in made.events if each["data"].get("token") != "W1"]
 
 
+def called_off(made: MadeCase) -> None:
+    """Have the task of the one that is led be called off though its agent was done."""
+    ended = next(each for each in made.events if each["kind"] == "task_ended" and each["stream"] == LED)
+    ended["data"].update(outcome="cancelled", by="manager")
+    for each in (*(event["data"] for event in made.events), *made.agents[TOP]):
+        if "text" in each:
+            each["text"] = each["text"].replace(f"{LED}.t1 completed", f"{LED}.t1 cancelled")
+
+
+def called_off_alone(made: MadeCase) -> None:
+    called_off(made)
+    next(each for each in made.events if each["kind"] == "stop_requested" and each["stream"] == LED)["data"].update(
+        reason="max_lifetime_exceeded"
+    )
+
+
 def turned_away(made: MadeCase) -> None:
     saw(made, TOP, "called", tool="x", done=False, kind="token_refused")
     saw(made, TOP, "prompt", id=10, label="z")
@@ -105,5 +121,6 @@ TREE_SPOILS: dict[str, tuple[str, Callable[[MadeCase], object]]] = {
     ),
     "one may more than who leads it": ("rights", lambda made: requested(made, LED).update(permissions="allow")),
     "what one that leads gave is not there": ("acknowledged", lambda made: saw(made, TOP, "taken", label="d")),
+    "a task that was done is called off, and not with who leads": ("lived", called_off_alone),
     "what one that leads must know is never told": ("lost", never_told),
 }  # fmt: skip

@@ -24,7 +24,7 @@ from tests.faults.spoils import (
     told_anew,
     told_of_itself,
 )
-from tests.faults.spoilt_trees import TREE_SPOILS, tree_case
+from tests.faults.spoilt_trees import TREE_SPOILS, called_off, tree_case
 from tests.faults.storm.points import POINTS
 from tests.faults.storm.victims import FAULTS
 
@@ -60,6 +60,12 @@ def test_a_broken_promise_of_trees_is_found(name: str, tmp_path: Path) -> None:
     made = tree_case()
     spoil(made)
     assert invariant in found(made, tmp_path)
+
+
+def test_a_task_that_is_called_off_with_who_leads_may_have_been_done(tmp_path: Path) -> None:
+    made = tree_case()
+    called_off(made)
+    assert found(made, tmp_path) == {}
 
 
 def test_a_log_of_which_nothing_could_be_made_is_found(tmp_path: Path) -> None:
