@@ -121,7 +121,8 @@ def answer(draft: Draft, given: AnswerRequest) -> None:
         # The ids are the agent's words, and this sentence is read by a model as ours.
         offered = ", ".join(f'"{quiet(option.id, 60)}"' for option in request.options) or "none"
         offered += f"; as text: {request.writing}" if request.writing else ""
-        raise Rejected("option_unknown", f"option {given.option_id!r} was not offered; offered: {offered}")
+        said = f"option {given.option_id!r} was not offered" if given.option_id else "the answer names no option"
+        raise Rejected("option_unknown", f"{said}; offered: {offered}")
     if request.kind is RequestKind.EGRESS and given.option_id == ALWAYS and given.by != "operator":
         sentence = f"only the operator may allow {request.rule} for good; allow it for this task with {ALLOW!r}"
         raise Rejected("needs_operator", sentence)

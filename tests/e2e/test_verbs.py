@@ -149,6 +149,7 @@ def test_a_question_is_shown_with_its_options_and_answered(site: DaemonSite) -> 
     assert f"subagents answer {subagent} opt-1" in ask(site, "show", subagent).stdout
     assert "needs permission" in str(turn(site)["text"]) or "asks" in str(turn(site)["text"])
     assert "was not offered" in ask(site, "answer", subagent, "maybe", code=Exit.FAILED).stderr
+    assert "names no option; offered: " in ask(site, "answer", subagent, code=Exit.FAILED).stderr
     assert json.loads(ask(site, "answer", "--json", subagent, "opt-0").stdout)["id"] == subagent
     ask(site, "wait", subagent)
     assert "chose opt-0" in ask(site, "logs", subagent).stdout
