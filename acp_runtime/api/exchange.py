@@ -14,7 +14,16 @@ from typing import Any, Final
 
 from acp_runtime.api.errors import DaemonError, told
 from acp_runtime.api.start import start_daemon
-from acp_runtime.api.unix_client import END_LINE, OK, SILENCE_SECONDS, TICK_HEADER, lost, request_of, unreachable
+from acp_runtime.api.unix_client import (
+    END_LINE,
+    OK,
+    SILENCE_SECONDS,
+    TICK_HEADER,
+    lost,
+    request_of,
+    status_of,
+    unreachable,
+)
 from acp_runtime.api.unix_socket import connect, usual_folder, usual_socket
 
 CONNECT_SECONDS: Final = 10.0
@@ -147,7 +156,7 @@ async def _head(connection: socket.socket) -> tuple[_Head, bytearray]:
         data += piece
     first, *lines = bytes(data[:end]).split(b"\r\n")
     given = dict(line.lower().split(b":", 1) for line in lines)
-    head = _Head(int(first.split()[1]), int(given.get(_TICK, 0)), int(given.get(b"content-length", _UNTIL_END)))
+    head = _Head(status_of(first), int(given.get(_TICK, 0)), int(given.get(b"content-length", _UNTIL_END)))
     return head, data[end + len(_HEAD_END) :]
 
 

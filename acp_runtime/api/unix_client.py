@@ -142,11 +142,19 @@ def _ask(
 
 def _status(answer: BinaryIO) -> int:
     """Read up to the body and return the status. Raises `OSError` and `ValueError`."""
-    words = answer.readline(MAX_LINE).split()
-    if len(words) < 2 or not words[0].startswith(b"HTTP/1."):
-        raise ConnectionError("it closed the connection without an answer")
+    status = status_of(answer.readline(MAX_LINE))
     while answer.readline(MAX_LINE) not in (b"\r\n", b""):
         pass
+    return status
+
+
+def status_of(line: bytes) -> int:
+    """Return the status that the first line of an answer says. Raises `OSError` and `ValueError`."""
+    words = line.split()
+    if not words:
+        raise ConnectionError("it closed the connection without an answer")
+    if len(words) < 2 or not words[0].startswith(b"HTTP/1."):
+        raise ValueError("what answers there is no daemon of ours")
     return int(words[1])
 
 
