@@ -32,7 +32,7 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.core.plaintext import one_line
 from acp_runtime.gateway.onlooker import look
 from acp_runtime.keys.login import KeyLogin
-from acp_runtime.keys.vendors import IMPOSSIBLE, VENDORS
+from acp_runtime.keys.vendors import INSTEAD, VENDORS
 from acp_runtime.places import environment, runtime_dir, state_dir
 from acp_runtime.store.disk import LEAST_ROOM
 from sandbox.agents_volume import AgentsVolume
@@ -173,10 +173,10 @@ def _daemon() -> Finding:
 
 
 def _logins() -> Finding:
-    """Say which subscriptions agents can use, and why others cannot be used."""
+    """Say which logins of subscriptions agents can use, and how other subscriptions are used."""
     usable = ", ".join(f"login:{name} ({KeyLogin.parse(name, environment()).state()})" for name in VENDORS)
-    impossible = "".join(f"; not {name}: {why}" for name, why in IMPOSSIBLE.items())
-    return Finding(Mark.GOOD, "logins", f"{usable}{impossible}")
+    others = "".join(f"; not login:{name}: {why}" for name, why in INSTEAD.items())
+    return Finding(Mark.GOOD, "logins", f"{usable}{others}")
 
 
 def _gateways() -> Iterator[Finding]:

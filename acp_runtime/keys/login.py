@@ -20,7 +20,7 @@ from acp_runtime.keys.client import Client, gemini_client
 from acp_runtime.keys.file import read_private, stamp_of
 from acp_runtime.keys.renewal import NotRenewed, is_dead, locked, mark_dead, renewed, replace_file
 from acp_runtime.keys.secret import Secret
-from acp_runtime.keys.vendors import IMPOSSIBLE, VENDORS, Tokens, Vendor
+from acp_runtime.keys.vendors import INSTEAD, VENDORS, Tokens, Vendor
 from acp_runtime.undumped import leave_no_core
 
 __all__ = ["KeyLogin"]
@@ -45,8 +45,8 @@ class KeyLogin:
     def parse(cls, rest: str, environ: Mapping[str, str]) -> "KeyLogin":
         """Read what stands behind the colon. Raises Rejected (`bad_key_source`), which does not repeat it."""
         name, at, url = rest.partition("@")
-        if name in IMPOSSIBLE:
-            raise Rejected("bad_key_source", f"login:{name} cannot be used: {IMPOSSIBLE[name]}.")
+        if name in INSTEAD:
+            raise Rejected("bad_key_source", f"login:{name} cannot be used: {INSTEAD[name]}.")
         vendor = VENDORS.get(name)
         if vendor is None or (at and not _PLACE.fullmatch(url)):
             known = " or ".join(f"login:{each}" for each in VENDORS)

@@ -2,7 +2,7 @@
 
 The formats are those of Claude Code 2.1 (`~/.claude/.credentials.json`), Codex 0.166 (`~/.codex/auth.json`) and Gemini
 CLI 0.61 (`~/.gemini/oauth_creds.json`). The ids of clients are public, and the same on every machine; one that has a
-secret with it is read from the program that it was given to. Of logins that cannot be used it is said why.
+secret with it is read from the program that it was given to. Of logins that are not read it is said what is.
 """
 
 import base64
@@ -15,14 +15,15 @@ from typing import Any, Final
 
 from acp_runtime.keys.client import Client
 
-__all__ = ["IMPOSSIBLE", "VENDORS", "Tokens", "Vendor"]
+__all__ = ["INSTEAD", "VENDORS", "Tokens", "Vendor"]
 
 Document = Mapping[str, Any]
 
-IMPOSSIBLE: Final = {
-    "copilot": "Copilot CLI is none of the catalogue's agents, and no other speaks its API; use the API key of another "
-    "provider",
+INSTEAD: Final = {
+    "copilot": "the login of Copilot CLI is not read; give a token that may make Copilot requests and nothing else, as "
+    "file:PATH, to an agent kind of yours (docs/agents.md, GitHub Copilot CLI)",
 }
+"""Logins that are not read, and how their subscriptions are used."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 from .script import ScriptError, ToolStep
 
 NAMES = {
-    "write": ("write", "write_file", "create_file"),
+    "write": ("write", "write_file", "create_file", "create"),
     "edit": ("edit", "edit_file", "replace", "str_replace", "search_replace"),
     "shell": ("bash", "shell", "run_shell_command", "run_command", "execute_command", "exec_command", "terminal"),
 }

@@ -66,7 +66,7 @@ def test_a_source_is_named_without_what_may_be_a_secret(text: str, name: str) ->
 
 @pytest.mark.requirement("D09.31")
 def test_a_login_that_cannot_be_used_is_refused_with_the_reason() -> None:
-    with pytest.raises(Rejected, match=r"login:copilot cannot be used: .*; use the API key") as caught:
+    with pytest.raises(Rejected, match=r"login:copilot cannot be used: .*; give a token .*GitHub Copilot") as caught:
         key_source("login:copilot", {})
     assert caught.value.kind == "bad_key_source"
 
