@@ -60,6 +60,8 @@ def build(folder: Path, base: str) -> None:
 @pytest.fixture(params=["copilot", "copilot-subscription"])
 def real(tmp_path: Path, model: ScriptedModel, request: pytest.FixtureRequest) -> Iterator[RealPlace]:
     place = make_place(tmp_path, model, request.param)
+    if request.param == "copilot-subscription":
+        place.model_url = model.base_url.removesuffix("/v1")
     file = tmp_path / "config.toml"
     file.write_text(fenced("toml"))
     place.add_kind(load(file, {"HOME": str(tmp_path / "home")}).catalogue.kinds[request.param])
@@ -93,7 +95,8 @@ async def test_copilot_works_by_its_recipe_with_its_own_tools_and_without_a_toke
         for each in (view, asking):
             await runtime.stop(PARENT, each.id, finished=True)
     posted = {each.path for each in model.requests if each.method == "POST"}
-    assert posted == {"/v1/chat/completions"}, "GitHub's own tools are not asked for"
+    path = "/v1/chat/completions" if real.agent == "copilot" else "/chat/completions"
+    assert posted == {path}, "GitHub's own tools, which are at the address of its models, are not asked for"
     assert {each.headers["authorization"] for each in model.requests} == {f"Bearer {CANARY}"}
     for where, text in (("the sandbox", seen.output), ("docker inspect", inspected), ("the store", stored(real))):
         assert CANARY not in text, f"the token is in {where}"

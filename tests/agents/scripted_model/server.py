@@ -36,8 +36,10 @@ FAILURE_COUNT = 1000
 IDLE_SECONDS = 120.0
 """A kept connection without a request is closed after this time."""
 STOP_SECONDS = 10.0
-FORMATS = {each.PATH: each for each in (chat_completions, responses, messages)}
-"""The wire formats by the path of their requests; `gemini` has a path for each model."""
+FORMATS = {each.PATH: each for each in (chat_completions, responses, messages)} | {
+    "/chat/completions": chat_completions
+}
+"""The wire formats by the path of their requests; Copilot's API has no version, `gemini` a path for each model."""
 MODEL = "scripted"
 ERRAND_TEXT = "Scripted errand"
 
@@ -126,7 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.state.record(self._recorded(b""))
-        if self._path == "/v1/models":
+        if self._path in {"/v1/models", "/models"}:
             model = {"id": MODEL, "object": "model", "created": chat_completions.CREATED, "owned_by": "tests"}
             self._document(200, json.dumps({"object": "list", "data": [model]}).encode())
         else:

@@ -243,7 +243,7 @@ def test_a_body_that_is_no_request_is_a_400_and_the_connection_lives_on(client, 
 
 
 def test_an_unknown_path_is_a_404(client):
-    response = post(client, {}, path="/chat/completions")
+    response = post(client, {}, path="/v2/chat/completions")
     assert (response.status, CHAT in response.read().decode()) == (404, True)
 
 
