@@ -16,7 +16,7 @@ from acp_runtime.service import Runtime
 from tests.e2e.daemon_site import BOUND, MODULE, SCRIPT, DaemonSite, daemon_site
 from tests.e2e.test_answers import ask
 from tests.e2e.test_mcp import ask as call
-from tests.e2e.test_mcp import client_of, spawned, told
+from tests.e2e.test_mcp import client_of, news, spawned
 from tests.e2e.test_top import Terminal
 
 pytestmark = pytest.mark.requirement("D10.55")
@@ -79,8 +79,8 @@ async def test_the_root_is_told_once_and_answers_by_mcp_and_the_leader_between_i
     async with client_of(site, "--parent", "root") as client:
         leader = await spawned(client, leading(), agent_kind="tooled", role="orchestrator", preset="asks")
         leaf = await asking(site, leader)
-        assert set(await told(client)) == {leaf, leader}, "the turn of the leader has ended"
-        assert await told(client) == []
+        assert {subagent for subagent, _ in await news(client)} == {leaf, leader}, "the turn of the leader has ended"
+        assert await news(client) == []
         assert of_permissions(site, leaf) == [("root", "committed")]
         shown = await call(client, "get_background_subagent_status", id=leaf)
         (request,) = shown["requests"]

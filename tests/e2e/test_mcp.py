@@ -54,8 +54,13 @@ async def spawned(client: Client, task: str, **more: Any) -> str:
 
 async def told(client: Client) -> list[str]:
     """Return of whose tasks a look around tells. That an agent was started again with its daemon is told any time."""
+    return [subagent for subagent, headline in await news(client) if headline == "completed"]
+
+
+async def news(client: Client) -> list[tuple[str, str]]:
+    """Return all that a look around tells: of whom, and what."""
     block = parse_block((await ask(client, "list_background_subagents")).get("background_subagents", ""))
-    return [] if block is None else [each.subagent for each in block.nudges if each.headline == "completed"]
+    return [] if block is None else [(each.subagent, each.headline) for each in block.nudges]
 
 
 async def ended(site: DaemonSite, ident: str) -> None:
