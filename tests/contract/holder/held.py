@@ -147,7 +147,11 @@ class Held:
 
 
 def holders(wanted: Path) -> list[int]:
-    """Return the processes that have a journal open, without the agent of one that is about to be it."""
+    """Return the holders that have a journal open.
+
+    For a moment others may have it too: an agent that is about to be executed, and whatever a sanitizer starts to look
+    for leaks at the end of `holder run`. Neither leads a session without a holder above it.
+    """
     found = []
     for descriptors in Path("/proc").glob("[0-9]*/fd"):
         with contextlib.suppress(OSError):
@@ -156,7 +160,13 @@ def holders(wanted: Path) -> list[int]:
                 if wanted in (target, target.parent):
                     found.append(int(descriptors.parent.name))
                     break
-    return [pid for pid in found if _parent_of(pid) not in found]
+    return [pid for pid in found if _parent_of(pid) not in found and _leads_a_session(pid)]
+
+
+def _leads_a_session(pid: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        return os.getsid(pid) == pid
+    return False
 
 
 def _parent_of(pid: int) -> int | None:
