@@ -77,6 +77,7 @@ class GatewayClient:
             why = f"The gateway has not answered `{verb}` within {bound:g} s."
             raise GatewayError("gateway_silent", why) from error
         except OSError as error:
+            self.lost.set()  # before whoever reads hears of it: the caller asks the next gateway at once
             raise _gone(error.strerror or "its connection broke") from error
         finally:
             del self._waiting[number]

@@ -144,6 +144,7 @@ async def test_those_who_keep_still_keep_nobody_out(held: Held):
     try:
         await still_served(heard, channel)
         again, successor = await held.attach()
+        await again.until(lambda: again.stdout == heard.stdout)
         await still_served(again, successor)
         async with asyncio.timeout(BOUND):  # each is sent away: the first for want of room, the last in time
             for reader, _ in silent:

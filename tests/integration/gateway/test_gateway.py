@@ -19,6 +19,7 @@ from acp_runtime import __version__
 from acp_runtime.core.budget import Allowance, Budget, Scope, Used
 from acp_runtime.core.metering import Usage
 from acp_runtime.core.prices import Price
+from acp_runtime.detached import wait_for_end
 from acp_runtime.egress.registry import builtin_registries
 from acp_runtime.egress.rules import Rules
 from acp_runtime.gateway.account import Account, EgressWay
@@ -29,7 +30,7 @@ from acp_runtime.manager.gateway_finder import PASSED_ON
 from sandbox.programs import program
 from tests.integration.gateway.gateway_site import STORE, TREE, GatewaySite
 from tests.integration.gateway.halves import Halves, begin
-from tests.integration.http_ends import KEY, End, client, echo, upstream
+from tests.integration.http_ends import BOUND, KEY, End, client, echo, upstream
 from tests.integration.relay_process import running
 
 RELAY = program("relay", {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()])
@@ -163,11 +164,14 @@ async def test_what_comes_while_the_gateway_is_killed_is_held_and_served_by_the_
     assert [each["end"] for each in site.records()] == ["answered"]
 
 
-async def test_an_account_that_is_opened_while_the_gateway_dies_is_opened_by_the_next(site: GatewaySite):
+@pytest.mark.parametrize("dead", [False, True], ids=["dies", "is dead, which nobody has noticed"])
+async def test_an_account_that_is_opened_while_the_gateway_dies_is_opened_by_the_next(site: GatewaySite, dead: bool):
     async with upstream(echo) as model:
         link = site.link()
         await link.open(partial(site.account, model.url))
         first = site.kill()
+        if dead:
+            assert wait_for_end(first, BOUND)  # the loop stands still meanwhile, so it cannot have heard
         await link.open(partial(site.account, model.url, subagent="bg-2"))
         assert site.pid != first
         async with client(site.socket.with_name("bg-2.sock")) as agent:
