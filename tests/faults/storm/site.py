@@ -141,10 +141,11 @@ class StormSite(DaemonSite):
     def _boot(self) -> list[str]:
         if not self.boots:
             return []
-        boot = self.root / f"boot-{self.boots}"
-        boot.write_text(f"00000000-0000-4000-8000-{self.boots:012}\n")
-        began = str(-int(float(Path("/proc/uptime").read_text().split()[0])) + 60 * self.boots)
-        clocks = ["--time", "--monotonic", began, "--boottime", began]
+        boot, clock = self.root / f"boot-{self.boots}", self.root / f"clock-{self.boots}"
+        if not clock.exists():  # one for all daemons of a boot: each would see another start of the gateway else
+            boot.write_text(f"00000000-0000-4000-8000-{self.boots:012}\n")
+            clock.write_text(str(60 * self.boots - int(float(Path("/proc/uptime").read_text().split()[0]))))
+        clocks = ["--time", "--monotonic", clock.read_text(), "--boottime", clock.read_text()]
         return ["unshare", "--mount", *clocks, "--fork", "sh", "-c", BOOTED, str(boot), BOOT_ID]
 
     @property
