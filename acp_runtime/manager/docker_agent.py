@@ -14,7 +14,7 @@ from acp_runtime.manager.mishaps import in_launch
 from acp_runtime.manager.model_way import HOLD
 from acp_runtime.manager.run_dir import HOLDER
 from acp_runtime.manager.shortage import Shortages, memory_limit
-from acp_runtime.manager.tools_way import TOOLS_PORT, server_of
+from acp_runtime.manager.tools_way import TOOLS_PORT, servers_of
 from acp_runtime.manager.workspace import measure, missing_folder
 from acp_runtime.session.backoff import Backoff
 from acp_runtime.session.channel import Receiver
@@ -73,7 +73,7 @@ class DockerAgent:
 
     @property
     def servers(self) -> tuple[Mapping[str, Any], ...]:
-        return server_of(self.request, TOOLS_PROGRAM, f"127.0.0.1:{TOOLS_PORT}")
+        return servers_of(self.request, TOOLS_PROGRAM, f"127.0.0.1:{TOOLS_PORT}")
 
     @property
     def container(self) -> str:

@@ -19,7 +19,7 @@ from acp_runtime.manager.grounds import Grounds
 from acp_runtime.manager.launcher import CheckResult, Drained, Ended, Fate, Judgement, LaunchError, LaunchRequest, Log
 from acp_runtime.manager.local_channel import LocalChannel
 from acp_runtime.manager.mishaps import in_launch
-from acp_runtime.manager.tools_way import served_tools, server_of
+from acp_runtime.manager.tools_way import served_tools, servers_of
 from acp_runtime.manager.workspace import export, measure, missing_folder, nothing_kept, snapshot
 from acp_runtime.session.channel import Receiver
 from sandbox.errors import ProgramMissing, SandboxError
@@ -239,7 +239,7 @@ def _servers(request: LaunchRequest, socket: Path) -> tuple[Mapping[str, Any], .
     """Return what an agent is told of its tools; nothing where this package has no program for this machine."""
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     try:
-        return server_of(request, str(program("tools", machine)), str(socket))
+        return servers_of(request, str(program("tools", machine)), str(socket))
     except ProgramMissing as error:
         log.warning("%s has no tools: %s", request.subagent, error)
         return ()

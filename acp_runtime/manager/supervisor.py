@@ -274,8 +274,7 @@ class Supervisor(Ruling):
             registries=lambda: self._policy.config.registries,
             token=self._key.token(state.id, attempt),
             tools=ToolsDoor(
-                self._key.tools_token(state.id, attempt),
-                partial(self._tools, state.id, attempt),
+                {self._key.tools_token(state.id, attempt): partial(self._tools, state.id, attempt)},
                 partial(self._strangers.refused, state.id, attempt),
             ),
             resume=state.session_id,

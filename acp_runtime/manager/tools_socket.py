@@ -1,6 +1,6 @@
 """Where an agent's tools are served: a unix socket that the program `tools` in its sandbox reaches.
 
-Promises: nobody is served without the token of this agent's attempt, compared in constant time, and each refusal is
+Promises: nobody is served without a token of this agent's attempt, compared in constant time, and each refusal is
 told to who may count it; at most `MOST` sessions at once; with the socket end its sessions. The first line of a
 connection, and what is answered, are described in docs/framing.md.
 """
@@ -8,7 +8,7 @@ connection, and what is answered, are described in docs/framing.md.
 import asyncio
 import hmac
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -32,14 +32,19 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter, bytes], Awaitable[
 
 @dataclass(frozen=True, slots=True)
 class ToolsDoor:
-    """How the tools of one attempt are served: to who has the `token`, by `serve`; `refused` hears of all others.
+    """How the tools of one sandbox are served: to who has one of the `tokens`, by what stands there for it.
 
-    `serve` is given the request with which the session began before, where it goes on behind a manager that ended.
+    `refused` hears of all others. What serves is given the request with which the session began before, where it goes
+    on behind a manager that ended.
     """
 
-    token: str = field(repr=False)
-    serve: Serve
+    tokens: Mapping[str, Serve] = field(repr=False)
     refused: Callable[[str], None]
+
+    def serving(self, given: str) -> Serve | None:
+        """Return what serves who has this token. Each is compared, so that the time taken tells nothing."""
+        compared = [(hmac.compare_digest(given.encode(), token.encode()), token) for token in self.tokens]
+        return next((self.tokens[token] for same, token in compared if same), None)
 
 
 class ToolsSocket:
@@ -97,7 +102,8 @@ class ToolsSocket:
             again = words[3:] == ["again"]
             first = await reader.readline() if again else b""
         given = words[2] if len(words) == 3 + again else ""
-        if " ".join(words[:2]) != HELLO or not hmac.compare_digest(given.encode(), self._door.token.encode()):
+        serve = self._door.serving(given) if " ".join(words[:2]) == HELLO else None
+        if serve is None:
             self._door.refused("a connection to its tools had no token of this agent")
             await self._say(writer, "no token_refused: this is no token of this agent, or it has expired.")
             return
@@ -107,7 +113,7 @@ class ToolsSocket:
         await self._say(writer, "ok")
         self._serving += 1
         try:
-            await self._door.serve(reader, writer, first)
+            await serve(reader, writer, first)
         finally:
             self._serving -= 1
 

@@ -13,20 +13,24 @@ from typing import Any, Final
 from acp_runtime.manager.launcher import LaunchRequest
 from acp_runtime.manager.tools_socket import TOKEN_VARIABLE, ToolsSocket
 
-__all__ = ["SERVER", "TOOLS_PORT", "TOOLS_SOCKET", "served_tools", "server_of"]
+__all__ = ["SERVER", "TOOLS_PORT", "TOOLS_SOCKET", "served_tools", "server_of", "servers_of"]
 
 TOOLS_PORT: Final = 8792
 TOOLS_SOCKET: Final = "tools.sock"
 SERVER: Final = "subagents"
 
 
-def server_of(request: LaunchRequest, program: str, address: str) -> tuple[Mapping[str, Any], ...]:
+def servers_of(request: LaunchRequest, program: str, address: str) -> tuple[Mapping[str, Any], ...]:
     """Return what an agent is told of its tools, as ACP has it; nothing where nobody serves them."""
-    if request.tools is None:
-        return ()
+    tokens = () if request.tools is None else request.tools.tokens
+    return tuple(server_of(token, program, address) for token in tokens)
+
+
+def server_of(token: str, program: str, address: str) -> dict[str, Any]:
+    """Return what an agent is told of the tools that are served to who has a token, as ACP has it."""
     # Some agents give the programs that they start their own environment, and others nothing but this.
-    variable = {"name": TOKEN_VARIABLE, "value": request.tools.token}
-    return ({"name": SERVER, "command": program, "args": [address], "env": [variable]},)
+    variable = {"name": TOKEN_VARIABLE, "value": token}
+    return {"name": SERVER, "command": program, "args": [address], "env": [variable]}
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from acp_runtime.service.inside import Inside
 from acp_runtime.tools import Desk, Toolbox
 from acp_runtime.tools.inside import INSIDE
 
-__all__ = ["serve_inside"]
+__all__ = ["serve_inside", "serve_sandbox"]
 
 # A sandbox may have several sessions, and what its agent sends is kept here. A task of a million ASCII characters fits.
 MAX_LINE: Final = 1024 * 1024
@@ -39,12 +39,18 @@ async def serve_inside(
     toolbox = Toolbox(desk, ("background",) if leads else (), more=INSIDE)
     # Its prompts tell it too: what is lost on one of the ways is told again on whichever comes first.
     telling = Telling(runtime, leader, DOOR) if leads else _Silence(runtime, leader)
-    session = Session(toolbox, telling)
+    with inside.telling(telling.acknowledge):
+        await serve_sandbox(Session(toolbox, telling), reader, writer, first)
+
+
+async def serve_sandbox(
+    session: Session, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: bytes
+) -> None:
+    """Serve a session over a connection from a sandbox until it leaves. `first`: with what it began, empty if new."""
     if first:
         reader = cast("asyncio.StreamReader", _Reader(reader, first + _INITIALIZED))
         writer = cast("asyncio.StreamWriter", _Writer(writer))
-    with inside.telling(telling.acknowledge):
-        await serve(session, reader, writer, max_line=MAX_LINE)
+    await serve(session, reader, writer, max_line=MAX_LINE)
 
 
 class _Silence(Telling):
