@@ -10,7 +10,7 @@ is changed at all.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from acp_runtime import __version__
 from acp_runtime.acp_proxy.children import Children
 from acp_runtime.acp_proxy.courier import Courier, was_seen
 from acp_runtime.acp_proxy.daemon import Daemon
-from acp_runtime.acp_proxy.identity import SERVER_NAME, UNNAMED_CLIENT, new_name, parent_of, tools_server
+from acp_runtime.acp_proxy.identity import SERVER_NAME, UNNAMED_CLIENT, Tools, new_name, parent_of
 from acp_runtime.acp_proxy.ledger import Ledger, Offer
 from acp_runtime.acp_proxy.ordered import Passed
 from acp_runtime.acp_proxy.own import OwnRequests
@@ -88,13 +88,13 @@ class Conversation:
 
     def __init__(
         self,
-        environ: Mapping[str, str],
+        tools: Tools,
         *,
         say_editor: Callable[[bytes], None],
         say_agent: Callable[[bytes], None],
         wake: bool = False,
     ) -> None:
-        self._environ = environ
+        self._tools = tools
         self._say_editor = say_editor
         self._wake = wake
         self._daemon = Daemon()
@@ -162,9 +162,9 @@ class Conversation:
         if any(isinstance(each, dict) and each.get("name") == SERVER_NAME for each in servers or ()):
             log.warning("the editor has an MCP server %r of its own: ours is not added to %s", SERVER_NAME, method)
             return line
-        name = parent_of(self._client, cwd, str(session)) if named else new_name(self._client, cwd)
+        name = parent_of(self._client, cwd, self._tools.session(str(session))) if named else new_name(self._client, cwd)
         self._pending[key] = _Opening(cwd, name, session if named else None)
-        return with_param_item(line, "mcpServers", tools_server(name, cwd, self._environ))
+        return with_param_item(line, "mcpServers", self._tools.server(name, cwd))
 
     def _prompt(self, key: Key, courier: Courier, params: dict[str, Any], line: bytes) -> Passed:
         if isinstance(twice := self._pending.pop(key, None), _Turn):  # an id that is used again while it is open
@@ -231,7 +231,7 @@ class Conversation:
         session = asked.session or acp.read_new_session(result)
         if session is None:
             return
-        ledger = Ledger(self._daemon, asked.name, parent_of(self._client, asked.cwd, session))
+        ledger = Ledger(self._daemon, asked.name, parent_of(self._client, asked.cwd, self._tools.session(session)))
         courier = Courier(
             session, self._daemon, ledger, self._agent,
             steering=self._steering, wake=self._wake, announce=lambda title: self._announce(session, title),

@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from acp_runtime.acp_proxy.agent import Say
 from acp_runtime.acp_proxy.copied import Copied
-from acp_runtime.acp_proxy.ordered import Passed
 from acp_runtime.acp_proxy.refusal import is_id, parsed, refusal, too_long
 from acp_runtime.acp_proxy.rewriting import renamed, with_param, within_params
 from acp_runtime.core.plaintext import one_line
@@ -60,12 +59,23 @@ class Enclosure:
         self._longest = longest
         self._told: set[str] = set()
 
-    async def close(self) -> None:
-        """Nothing is done by itself."""
-
     # ---- what the editor says
 
-    def from_editor(self, line: bytes | Oversized) -> Passed:
+    def without_servers(self, line: bytes | Oversized) -> bytes | Oversized:
+        """Return a line of the editor without the MCP servers of its machine, which are not the sandbox's."""
+        message = parsed(line) if isinstance(line, bytes) else None
+        if isinstance(line, Oversized) or not isinstance(message, dict) or message.get("method") not in _OPENINGS:
+            return line
+        params = message.get("params")
+        return self._without(line, params, "mcpServers") if isinstance(params, dict) else line
+
+    def _without(self, line: bytes, params: dict[str, Any], name: str) -> bytes:
+        if not params.get(name):
+            return line
+        self._tell(f"{name} of the editor are of this machine: the agent in its sandbox has none of them")
+        return with_param(line, name, [])
+
+    def from_editor(self, line: bytes | Oversized) -> list[bytes]:
         """Return what goes to the agent for one line of the editor."""
         if isinstance(line, bytes) and len(line) > self._longest:
             line = Oversized.of(line)
@@ -111,10 +121,7 @@ class Enclosure:
                     self._say_editor(refusal(ident, ErrorCode.INVALID_PARAMS, sentence))
                 return []
             line = with_param(line, "cwd", cwd)
-        for name in ("mcpServers", "additionalDirectories"):
-            if params.get(name):
-                self._tell(f"{name} of the editor are of this machine: the agent in its sandbox has none of them")
-                line = with_param(line, name, [])
+        line = self._without(line, params, "additionalDirectories")
         meta = params.get("_meta")
         if self._meta:
             line = with_param(line, "_meta", {**(meta if isinstance(meta, dict) else {}), **self._meta})

@@ -5,8 +5,9 @@ import re
 import secrets
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from acp_runtime.core.errors import Rejected
 from acp_runtime.mcp.clients import PASSED
@@ -35,8 +36,30 @@ def new_name(client: str, workspace: str) -> str:
     return parent_of(client, workspace, f"new-{secrets.token_hex(8)}")
 
 
-def tools_server(parent: str, workspace: str, environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return the MCP server that gives a parent our tools, as `session/new` takes one."""
-    env = [{"name": name, "value": environ[name]} for name in _PASSED if name in environ]
-    args = [*_ARGV, "--workspace", workspace, "--parent", parent]
-    return {"name": SERVER_NAME, "command": sys.executable, "args": args, "env": env}
+class Tools(Protocol):
+    """How the sessions of an agent come to our tools, each as a parent of its own."""
+
+    def session(self, session: str) -> str:
+        """Return a session's id as it stands in the name of the parent that it is."""
+        ...
+
+    def server(self, parent: str, workspace: str) -> dict[str, Any]:
+        """Return the MCP server that gives a parent our tools, as `session/new` takes one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HostTools:
+    """Of an agent on this machine, which starts `subagents mcp`; `environ` says where the daemon is."""
+
+    environ: Mapping[str, str]
+
+    def session(self, session: str) -> str:
+        """See `Tools`: a session that is loaded another day is the same parent."""
+        return session
+
+    def server(self, parent: str, workspace: str) -> dict[str, Any]:
+        """See `Tools`."""
+        env = [{"name": name, "value": self.environ[name]} for name in _PASSED if name in self.environ]
+        args = [*_ARGV, "--workspace", workspace, "--parent", parent]
+        return {"name": SERVER_NAME, "command": sys.executable, "args": args, "env": env}

@@ -6,6 +6,7 @@ from typing import IO, Final
 
 from acp_runtime.acp_proxy.chain import Chain
 from acp_runtime.acp_proxy.conversation import Conversation
+from acp_runtime.acp_proxy.identity import HostTools
 from acp_runtime.acp_proxy.ordered import Ordered
 from acp_runtime.acp_proxy.streams import Incoming, Outgoing, check_stream
 from acp_runtime.wire.ndjson import Oversized
@@ -22,10 +23,12 @@ class Link:
         self._given = Incoming(self._said, self._ending.set)
         self._out = Outgoing(self._crowded, self._ending.set)
 
+        tools = HostTools(environ)
+
         def say(line: bytes) -> None:
             self._out.write([line])
 
-        self._chain = Chain(say, lambda to_agent: Conversation(environ, say_editor=say, say_agent=to_agent, wake=wake))
+        self._chain = Chain(say, lambda to_agent: Conversation(tools, say_editor=say, say_agent=to_agent, wake=wake))
         # What comes from the agent is not kept waiting: a prompt may wait for just that.
         self._lines = Ordered(self._chain.from_editor, self._out.write, lambda _held: None)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from acp_runtime.acp_proxy.bridge import Bridge
+from acp_runtime.acp_proxy.sandbox_tools import SandboxTools
 from acp_runtime.clock import Clock, SystemClock
 from acp_runtime.config import Config
 from acp_runtime.core.budget import Allowance, Scope
@@ -45,9 +46,13 @@ LEAVE_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where and as whose an agent runs. `folder` is private and gone afterwards; `say` is told what people may know."""
+    """Where and as whose an agent runs, and the `tools` of its sessions.
+
+    `folder` is private and gone afterwards; `say` is told what people may know.
+    """
 
     config: Config
+    tools: SandboxTools
     launcher: DockerLauncher
     folder: Path
     parent: str
@@ -165,4 +170,5 @@ def _launch_of(state: Subagent, store: Store, books: Bookkeeper, site: Site) -> 
         settled=books.settled,
         egress=lambda: entitled(config, state),
         registries=lambda: config.registries,
+        tools=site.tools.door(state),
     )

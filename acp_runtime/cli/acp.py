@@ -11,6 +11,7 @@ from typing import Final
 
 from acp_runtime.acp_proxy.agent import Say
 from acp_runtime.acp_proxy.conversation import Conversation
+from acp_runtime.acp_proxy.identity import HostTools
 from acp_runtime.acp_proxy.link import Link
 from acp_runtime.acp_proxy.process import AgentProcess
 from acp_runtime.acp_proxy.proxy import Proxy
@@ -48,16 +49,15 @@ def _between(command: list[str], *, wake: bool) -> Proxy | Link:
         return Link(environment(), wake=wake)
 
     def conversation(say_editor: Say, say_agent: Say) -> Conversation:
-        return Conversation(environment(), say_editor=say_editor, say_agent=say_agent, wake=wake)
+        return Conversation(HostTools(environment()), say_editor=say_editor, say_agent=say_agent, wake=wake)
 
     return Proxy(partial(AgentProcess.start, command), conversation)
 
 
 def _serve_sandboxed(options: argparse.Namespace, command: list[str]) -> int:
-    if command or options.wake:
-        what = "a command" if command else "--wake"
+    if command:
         raise Rejected(
-            "invalid", f"--agent and {what} exclude each other: an agent in a sandbox is started by its kind"
+            "invalid", "--agent and a command exclude each other: an agent in a sandbox is started by its kind"
         )
     from acp_runtime.cli.acp_sandbox import sandboxed  # noqa: PLC0415 - the engine's client is slow to load
     from acp_runtime.cli.options import UsageError  # noqa: PLC0415

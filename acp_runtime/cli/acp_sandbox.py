@@ -7,10 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from acp_runtime.acp_proxy.agent import Agent
+from acp_runtime.acp_proxy.agent import Agent, Say
 from acp_runtime.acp_proxy.bridge import LONGEST_LINE
+from acp_runtime.acp_proxy.conversation import Conversation
+from acp_runtime.acp_proxy.enclosed import Enclosed
 from acp_runtime.acp_proxy.enclosure import Enclosure
 from acp_runtime.acp_proxy.proxy import Proxy
+from acp_runtime.acp_proxy.sandbox_tools import SandboxTools
 from acp_runtime.acp_proxy.sandboxed import SandboxedAgent, Site
 from acp_runtime.cli.dead_runs import take_up_dead_runs
 from acp_runtime.cli.options import check_model, check_names
@@ -45,13 +48,20 @@ def sandboxed(options: argparse.Namespace) -> Proxy:
         questions=Questions.REFUSE,  # its editor answers it
         limits=replace(config.limits, restarts=0),
     )
+    tools = SandboxTools(config)
+
+    def conversation(say_editor: Say, say_agent: Say) -> Conversation:
+        return Conversation(tools, say_editor=say_editor, say_agent=say_agent, wake=options.wake)
+
+    enclosure = partial(
+        Enclosure, workspace=options.workspace, inside=WORKSPACE, meta=kind.session_meta, longest=LONGEST_LINE
+    )
     return Proxy(
-        lambda: _started(config, request),
-        partial(Enclosure, workspace=options.workspace, inside=WORKSPACE, meta=kind.session_meta, longest=LONGEST_LINE),
+        lambda: _started(config, request, tools), partial(Enclosed, conversation=conversation, enclosure=enclosure)
     )
 
 
-async def _started(config: Config, request: SpawnRequest) -> Agent:
+async def _started(config: Config, request: SpawnRequest, tools: SandboxTools) -> Agent:
     # Nobody comes back for one whose proxy was killed but to save what it had done.
     config = replace(config, orphan_ttl=min(config.orphan_ttl, ORPHAN_SECONDS))
     say = Talk().say
@@ -60,4 +70,4 @@ async def _started(config: Config, request: SpawnRequest) -> Agent:
     parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=parent))
     launcher = DockerLauncher(config, environment())
-    return await SandboxedAgent.start(request, Site(config, launcher, folder, PARENT, say))
+    return await SandboxedAgent.start(request, Site(config, tools, launcher, folder, PARENT, say))

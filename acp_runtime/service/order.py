@@ -141,6 +141,24 @@ def spawn_input(
     )
 
 
+def confined(config: Config, caller: Caller, request: SpawnRequest, leader: Subagent) -> SpawnRequest:
+    """Return what `leader` asked for as a request to a runtime that knows it as `caller` only, and holds it to nothing.
+
+    Raises `Rejected` for what goes beyond what the leader has itself, as for one that the runtime knows; and
+    (override_refused) for one-shots, which write into the folder, and another agent kind without its own address.
+    """
+    request, own = as_led(request, leader), leader.order
+    if request.one_shot:
+        sentence = "one_shot cannot be set by an agent in a sandbox: its result would be a file in the user's folder"
+        raise Rejected("override_refused", f"{sentence}; leave it out", {"override": "one_shot"})
+    if own.model_url is None and request.agent != own.agent:
+        sentence = f"agent_kind can be {own.agent!r} only: {leader.name} has no model's address to give to another"
+        raise Rejected("override_refused", sentence, {"override": "agent_kind"})
+    request = replace(request, preset=request.preset or own.preset)
+    _preset(config, caller, request, leader)
+    return request
+
+
 def with_usual_model(config: Config, request: SpawnRequest) -> SpawnRequest:
     """Return a request with the configured model of its agent kind where it names no address of one.
 

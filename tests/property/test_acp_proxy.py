@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acp_runtime.acp_proxy.conversation import META, Conversation
-from acp_runtime.acp_proxy.identity import SERVER_NAME
+from acp_runtime.acp_proxy.identity import SERVER_NAME, HostTools
 from acp_runtime.acp_proxy.replay import Replay
 from acp_runtime.acp_proxy.rewriting import block_of, with_param_item
 from acp_runtime.core.roster import OPEN_TAG, render
@@ -100,7 +100,7 @@ def exact(line):
 def started(version=1):
     """Return a conversation in which the agent has answered `initialize`."""
     said = []
-    conversation = Conversation({"HOME": "/home/me"}, say_editor=said.append, say_agent=said.append)
+    conversation = Conversation(HostTools({"HOME": "/home/me"}), say_editor=said.append, say_agent=said.append)
     asked = {"protocolVersion": 1, "clientInfo": {"name": "zed", "version": "1"}}
     conversation.from_editor(dump({"jsonrpc": "2.0", "id": "hello", "method": "initialize", "params": asked})[:-1])
     result = {"protocolVersion": version, "agentCapabilities": {}}

@@ -7,7 +7,7 @@ from docs.guarantees import manifest
 from docs.security import PAGE, page, words
 
 ROOT = Path(__file__).parents[2]
-THREATS = [f"T{number}" for number in range(1, 26)]
+THREATS = [f"T{number}" for number in range(1, 27)]
 
 
 def test_every_threat_has_its_words_and_its_row_with_tests() -> None:

@@ -2,14 +2,14 @@
 
 import pytest
 
-from acp_runtime.acp_proxy.identity import tools_server
+from acp_runtime.acp_proxy.identity import HostTools
 from acp_runtime.mcp.clients import CLIENTS
 
 NAMES = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "XDG_RUNTIME_DIR")
 
 
 def test_a_daemon_that_the_tools_start_finds_the_engine_that_its_user_named() -> None:
-    told = tools_server("zed:s /w", "/w", dict.fromkeys((*NAMES, "HOME", "MY_KEY"), "x"))
+    told = HostTools(dict.fromkeys((*NAMES, "HOME", "MY_KEY"), "x")).server("zed:s /w", "/w")
     assert {each["name"] for each in told["env"]} == {*NAMES, "HOME"}
 
 

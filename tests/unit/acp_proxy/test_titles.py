@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from acp_runtime.acp_proxy.conversation import Conversation
+from acp_runtime.acp_proxy.identity import HostTools
 from acp_runtime.core.roster import RosterLine, render_block
 
 BLOCK = render_block((RosterLine("bg-0", "amber-fox", "idle", "opencode", False, "count sheep", "11-20T12:00Z"),), ())
@@ -15,7 +16,7 @@ TITLES = [(f"look at it {BLOCK[:50]}…", "look at it"), (BLOCK, None), ("look",
 @pytest.fixture
 def conversation() -> Conversation:
     """A conversation in which the agent has answered `initialize`, and was asked for its sessions with id 2."""
-    made = Conversation({}, say_editor=lambda _: None, say_agent=lambda _: None)
+    made = Conversation(HostTools({}), say_editor=lambda _: None, say_agent=lambda _: None)
     made.from_editor(line(id=1, method="initialize", params={"protocolVersion": 1}))
     made.from_agent(line(id=1, result={"protocolVersion": 1}))
     made.from_editor(line(id=2, method="session/list", params={}))

@@ -10,7 +10,6 @@ from acp_runtime.cli.main import main
     ("words", "said"),
     [
         (("--agent", "opencode", "--", "opencode", "acp"), "--agent and a command exclude each other"),
-        (("--agent", "opencode", "--wake"), "--agent and --wake exclude each other"),
         (("--workspace", "/tmp", "--", "cat"), "--workspace is for an agent in a sandbox: name it with --agent"),
         (("--model-key", "env:KEY"), "--model-key is for an agent in a sandbox"),
         (("--agent", "nobody"), "nobody"),

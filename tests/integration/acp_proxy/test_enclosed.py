@@ -1,0 +1,118 @@
+"""An agent that is kept from its editor's machine is a parent as any other, and gets no more than it has itself."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acp_runtime.callers import OPERATOR
+from tests.agents.raw_client import RawClient, stop_reason
+from tests.e2e.daemon_site import BOUND, DaemonSite
+
+AGENT = Path(__file__).parents[2] / "agents" / "tooled_agent.py"
+WALLED = Path(__file__).with_name("walled.py")
+CHILD = {"purpose": "to look", "initial_task": "found it", "cwd": "/workspace"}
+ASKING = {"initial_task": "[[ask:allow_once,reject_once]]", "preset": "restricted"}
+
+Sit = Callable[[], RawClient]
+
+
+@pytest.fixture
+def sit(site: DaemonSite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sit]:
+    """Sit down at an editor with an open session of a walled agent."""
+    editors: list[RawClient] = []
+
+    def sitter() -> RawClient:
+        folder = tmp_path_factory.mktemp("w", numbered=True)
+        editor = RawClient(site.workspace, WALLED, str(folder), sys.executable, str(AGENT), **site.env)
+        editors.append(editor)
+        return editor.open({"subagents": {}})
+
+    yield sitter
+    for editor in editors:
+        editor.close()
+
+
+def calling(name: str, given: dict[str, Any]) -> str:
+    # What a subagent is to do is no directive to who spawns it.
+    escaped = json.dumps(given).replace("[[", "\\u005b\\u005b").replace("]]", "\\u005d\\u005d")
+    return f"[[tool:{name}|{escaped}]]"
+
+
+def tool(editor: RawClient, name: str, **given: Any) -> Any:
+    """Have the agent call a tool, and return the answer."""
+    assert stop_reason(editor.prompt(calling(name, given))) == "end_turn"
+    return json.JSONDecoder().raw_decode(editor.said())[0]
+
+
+def begin(editor: RawClient, name: str, **given: Any) -> int:
+    """Have the agent call a tool, and go on until it is cancelled."""
+    return editor.begin(f"{calling(name, given)}[[hang-politely]]")
+
+
+def spawn(editor: RawClient, **changes: Any) -> Any:
+    return tool(editor, "spawn_background_subagent", **CHILD | changes)
+
+
+@pytest.mark.requirement("D10.57")
+def test_it_spawns_sees_its_roster_is_told_once_and_its_children_are_shown(site: DaemonSite, sit: Sit) -> None:
+    editor = sit()
+    running = begin(editor, "spawn_background_subagent", **CHILD)
+    shown = editor.until(lambda each: "subagent_update" in json.dumps(each))
+    child = shown["params"]["update"]["sessionId"]
+    editor.cancel()
+    assert stop_reason(editor.answer(running)) == "cancelled"
+    view = site.client.call("wait", OPERATOR, subagents=[child], seconds=BOUND)["views"][0]
+    assert (view["workspace"], view["tasks"][0]["result"]) == (str(site.workspace), "found it")
+    assert stop_reason(editor.prompt("what is new?")) == "end_turn"
+    assert "found it" in editor.said()
+    assert editor.said().count(child) > 0
+    assert stop_reason(editor.prompt("and now?")) == "end_turn"
+    assert editor.said() == "and now?"
+
+
+@pytest.mark.requirement("T26")
+def test_it_gives_nothing_that_it_does_not_have(sit: Sit) -> None:
+    editor = sit()
+    for changes, kind in (
+        ({"preset": "privileged"}, "beyond_ceiling"),
+        ({"cwd": "/etc"}, "invalid"),
+        ({"cwd": "/workspace/../.."}, "invalid"),
+        ({"one_shot": True}, "override_refused"),
+        ({"agent_kind": "opencode", "model": "m"}, "override_refused"),
+        ({"model_url": "https://elsewhere.example"}, "invalid"),
+        ({"workspace": "/"}, "invalid"),
+    ):
+        answer = spawn(editor, **changes)
+        assert (answer["success"], answer["kind"]) == (False, kind), changes
+
+
+@pytest.mark.requirement("T26")
+def test_what_permits_is_answered_by_the_person_and_not_by_the_agent(site: DaemonSite, sit: Sit) -> None:
+    editor = sit()
+    running = begin(editor, "spawn_background_subagent", **CHILD | ASKING)
+    asked = editor.until(lambda each: each.get("method") == "session/request_permission")
+    child = asked["params"]["sessionId"]
+    editor.cancel()
+    assert stop_reason(editor.answer(running)) == "cancelled"
+    [request] = site.client.call("status", OPERATOR, subagent=child)["requests"]
+    given = {"id": child, "request_id": request["id"], "option_id": request["options"][0]["id"]}
+    assert tool(editor, "answer_background_subagent", **given)["kind"] == "needs_operator"
+    chosen = {"outcome": {"outcome": "selected", "optionId": asked["params"]["options"][0]["optionId"]}}
+    editor.message(id=asked["id"], result=chosen)
+    editor.until(lambda each: "chose opt-0" in json.dumps(each))
+
+
+@pytest.mark.requirement("T26")
+def test_it_sees_its_own_alone_and_a_token_of_another_sandbox_is_refused(site: DaemonSite, sit: Sit) -> None:
+    one, other = sit(), sit()
+    child = spawn(one)["id"]
+    assert tool(other, "list_background_subagents")["subagents"] == []
+    assert tool(other, "get_background_subagent_status", id=child)["kind"] == "unknown_subagent"
+    assert tool(other, "stop_background_subagent", id=child)["kind"] == "unknown_subagent"
+    one.prompt("[[token]]")
+    other.prompt(f"[[stranger:{one.said().split('<')[0]}]]")
+    assert "token_refused" in other.said()
