@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator
@@ -11,8 +12,10 @@ from typing import Any
 import acp
 import pytest
 
+from acp_runtime.api.unix_client import UnixClient
+from acp_runtime.detached import wait_for_end
 from tests.agents.scripted_model import ScriptedModel, call
-from tests.e2e.stage import Running, Stage, git, on_engine
+from tests.e2e.stage import BOUND, Running, Stage, git, on_engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.requirement("D10.56")]
 
@@ -117,6 +120,32 @@ async def test_a_real_agent_in_a_sandbox_reads_what_is_linked_to_and_loads_what_
     git(stage.repository, "apply", str(patch))
     assert (stage.repository / "made.txt").read_text() == "a note of the editor's"
     assert editor.wrote == []
+
+
+@pytest.mark.real_agent
+@pytest.mark.requirement("D10.57")
+@pytest.mark.timeout(300)
+async def test_a_real_agent_in_a_sandbox_leads_subagents_of_the_daemon(engine_stage: Stage) -> None:
+    stage, editor = engine_stage, Editor()
+    env = {"SUBAGENTS_CONFIG": str(stage.config), "MODEL_KEY": "canary"}
+    begun = stage.popen([str(stage.command), "serve", "--unsafe-local"], env=env).end()
+    assert begun.code == 0, begun.err
+    socket = stage.root / "run" / "acp-subagents" / "daemon.sock"
+    daemon = int(UnixClient(socket).hello()["pid"])
+    given = {"purpose": "to look", "initial_task": "found it", "cwd": "/workspace", "agent_kind": "scripted"}
+    script = call("subagents_spawn_background_subagent", **given) + call("subagents_wait_background_subagents")
+    with ScriptedModel(port=0) as model:
+        way = ("--model", "scripted", "--model-url", model.base_url, "--model-key", "env:MODEL_KEY")
+        async with seated(stage, editor, *words(stage, "opencode"), *way, **env) as agent:
+            opened = await agent.new_session(cwd=str(stage.repository), mcp_servers=[])
+            prompt = [acp.text_block(f"{script}[[text:It said {{{{2}}}}.]]")]
+            await agent.prompt(session_id=opened.session_id, prompt=prompt)
+            assert "found it" in editor.said
+            await agent.prompt(session_id=opened.session_id, prompt=[acp.text_block("[[text:Seen.]]")])
+            assert b"<background-subagents>" in model.requests[-1].body
+    os.kill(daemon, signal.SIGTERM)
+    assert wait_for_end(daemon, BOUND)
+    socket.with_suffix(".start").unlink()  # the lock of those who start one stays
 
 
 async def answers_codex(agent: Any, session: str, editor: Editor) -> None:
