@@ -1,17 +1,18 @@
 """The subagents of the editor's sessions, shown as they are, and what they ask, asked under them.
 
 One follower for all sessions looks again whenever the daemon's log has grown, at most four times a second, and only at
-sessions that have subagents or a turn. What a person answers in the editor goes to the daemon as the parent's answer;
-what is answered elsewhere, or expires, is taken away from the editor.
+sessions that have subagents or a turn, or had a turn since the last look. What a person answers in the editor goes to
+the daemon as the parent's answer; what is answered elsewhere, or expires, is taken away from the editor.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from acp_runtime.acp_proxy.asking import Asked, is_asked
+from acp_runtime.acp_proxy.courier import Courier
 from acp_runtime.acp_proxy.daemon import Daemon
 from acp_runtime.acp_proxy.own import OwnRequests
 from acp_runtime.acp_proxy.showing import (
@@ -39,17 +40,22 @@ Question = tuple[str, str]
 
 @dataclass(slots=True)
 class Family:
-    """The subagents of one session. `busy`: it may have new ones now; `fresh`: it had none when it began."""
+    """The subagents of one session. `fresh`: it had none when it began; `seen`: turns over at the last look, if any."""
 
     session: str
     name: str
-    busy: Callable[[], bool]
+    courier: Courier
     fresh: bool
     looking: asyncio.Lock = field(default_factory=asyncio.Lock)
     shown: dict[str, Shown] = field(default_factory=dict)
     agents: set[str] = field(default_factory=set)
     asked: dict[Question, "asyncio.Task[object]"] = field(default_factory=dict)
-    looked: bool = False
+    seen: int | None = None
+
+    @property
+    def due(self) -> bool:
+        """Whether it may have other subagents, or others' news, than at the last look."""
+        return bool(self.shown) or self.courier.busy or self.courier.ended != self.seen
 
 
 class Children:
@@ -63,10 +69,10 @@ class Children:
         self._follower: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[object]] = set()
 
-    def add(self, session: str, name: str, busy: Callable[[], bool], *, fresh: bool) -> None:
+    def add(self, session: str, name: str, courier: Courier, *, fresh: bool) -> None:
         """Show the subagents of the parent `name` in a session from now on; of one that goes on, not what they said."""
         self.drop(session)
-        self._families[session] = family = Family(session, name, busy, fresh)
+        self._families[session] = family = Family(session, name, courier, fresh)
         if self._follower is None:
             self._follower = asyncio.create_task(self._follow(), name="acp-children")
         if not fresh and self._daemon.there:
@@ -110,7 +116,7 @@ class Children:
     async def _follow(self) -> None:
         async for _ in self._daemon.changes(LOOK_SECONDS):
             for family in list(self._families.values()):
-                if family.shown or family.busy() or not family.looked:
+                if family.due:
                     await self._look(family)
 
     async def _look(self, family: Family) -> None:
@@ -118,13 +124,14 @@ class Children:
             await self._look_at(family)
 
     async def _look_at(self, family: Family) -> None:
+        ended = family.courier.ended
         try:
             views = await self._daemon.call("list_subagents", family.name, CALL_SECONDS)
             for ident in family.shown.keys() - {view["id"] for view in views}:
                 views.append(await self._daemon.call("status", family.name, CALL_SECONDS, subagent=ident))
             for view in views:
                 await self._show(family, view)
-            family.looked = True
+            family.seen = ended
             self._ask(family, views)
         except (Rejected, DaemonError) as error:
             if getattr(error, "kind", "") == "unknown_subagent":
@@ -135,7 +142,7 @@ class Children:
 
     async def _show(self, family: Family, view: View) -> None:
         ident = view["id"]
-        shown = family.shown.setdefault(ident, Shown(seq=0 if family.fresh or family.looked else view["seq"]))
+        shown = family.shown.setdefault(ident, Shown(seq=0 if family.fresh or family.seen is not None else view["seq"]))
         if view["session_id"]:
             family.agents.add(view["session_id"])
         updates = (session_updates if self.sessions else call_updates)(view, shown)

@@ -242,7 +242,7 @@ class Conversation:
                 self._end(ended, gone)
         self._sessions[session] = courier
         courier.start(asked.name)
-        self._children.add(session, asked.name, lambda: courier.busy, fresh=asked.session is None)
+        self._children.add(session, asked.name, courier, fresh=asked.session is None)
 
     def _end(self, session: str, courier: Courier) -> None:
         courier.stop()

@@ -23,7 +23,7 @@ NEWS: Final = "A background subagent has news for the agent"
 
 
 class Courier:
-    """One session's news. `running` counts its turns, those of the editor and ours."""
+    """One session's news. `running` counts its turns, those of the editor and ours; `ended` those that are over."""
 
     def __init__(
         self,
@@ -37,6 +37,7 @@ class Courier:
         announce: Callable[[str], None],
     ) -> None:
         self.ledger = ledger
+        self.ended = 0
         self._session = session
         self._daemon = daemon
         self._agent = agent
@@ -85,6 +86,7 @@ class Courier:
     def turn_ends(self, offer: Offer | None, *, seen: bool) -> None:
         """Tell that the editor's prompt was answered, and whether its model has seen what was offered with it."""
         self._running -= 1
+        self.ended += 1
         if offer is not None:
             self.ledger.settle(offer, seen=seen)
         self._news.set()

@@ -1,5 +1,7 @@
 """Subagents in front of a person: as sessions below the parent's or as tool calls, with what they ask."""
 
+import asyncio
+import json
 import os
 import signal
 from pathlib import Path
@@ -7,9 +9,14 @@ from typing import Any
 
 import pytest
 
+from acp_runtime.acp_proxy.children import Children
+from acp_runtime.acp_proxy.courier import Courier
+from acp_runtime.acp_proxy.daemon import Daemon
+from acp_runtime.acp_proxy.ledger import Ledger
+from acp_runtime.acp_proxy.own import OwnRequests
 from tests.agents.forms import form
 from tests.agents.raw_client import stop_reason
-from tests.e2e.daemon_site import BOUND
+from tests.e2e.daemon_site import BOUND, DaemonSite
 from tests.integration.acp_proxy.conftest import Sit
 from tests.integration.acp_proxy.desk import Desk
 
@@ -160,3 +167,31 @@ def test_a_session_that_is_loaded_shows_its_open_subagents_again_and_lists_no_se
     (tmp_path / "others").write_text(f"{at.call('status', subagent=subagent)['session_id']} theirs")
     listed = again.editor.call("session/list", {"cwd": str(tmp_path)})["result"]
     assert listed == {"sessions": [{"sessionId": each, "n": 1.0} for each in (at.editor.session, "theirs")], "x": None}
+
+
+async def test_whom_a_turn_spawned_that_was_over_before_anybody_looked_is_shown_all_the_same(
+    site: DaemonSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in site.env.items():
+        monkeypatch.setenv(name, value)
+    daemon, told = Daemon(), asyncio.Queue[bytes]()
+    agent, editor = OwnRequests(told.put_nowait), OwnRequests(told.put_nowait)
+    courier = Courier(
+        "s", daemon, Ledger(daemon, "brief", "brief"), agent, steering=False, wake=False, announce=lambda _: None
+    )
+    children = Children(daemon, editor)
+    children.add("s", "brief", courier, fresh=True)
+    request = {"agent": "scripted", "workspace": str(site.workspace), "task": "[[wait:never]]", "purpose": "to look"}
+    try:
+        for _ in range(2):
+            # No other task of this loop runs in these lines.
+            courier.turn_begins()
+            subagent = site.client.call("spawn", "brief", request=request)["id"]
+            courier.turn_ends(None, seen=True)
+            for status in ("in_progress", "failed"):
+                async with asyncio.timeout(BOUND):
+                    update = json.loads(await told.get())["params"]["update"]
+                assert (update["toolCallId"], update["status"]) == (f"{subagent}.t1", status)
+                site.client.call("stop", "brief", subagent=subagent)
+    finally:
+        await children.close()
