@@ -18,7 +18,6 @@ from acp_runtime.config import Config
 from acp_runtime.core.model import Subagent
 from acp_runtime.manager.tools_socket import Serve, ToolsDoor
 from acp_runtime.manager.tools_way import TOOLS_PORT, server_of
-from acp_runtime.mcp.inside import serve_sandbox
 from acp_runtime.mcp.session import Session
 from acp_runtime.mcp.turns import Telling
 from acp_runtime.tools import Desk, Limits, Toolbox
@@ -68,6 +67,8 @@ class SandboxTools:
     async def _serve(
         self, parent: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: bytes
     ) -> None:
+        from acp_runtime.mcp.inside import serve_sandbox  # noqa: PLC0415 - its SDK would keep the editor waiting
+
         if (leader := self._leader) is None:  # nobody has a way here before there is a door
             return
         runtime = ConfinedRuntime(Way(None, start=True), self._config, leader)
