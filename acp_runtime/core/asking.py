@@ -8,7 +8,7 @@ from typing import Final
 
 from acp_runtime.core.draft import Draft
 from acp_runtime.core.errors import Rejected
-from acp_runtime.core.events import AnswerTaken, RequestOpened, ResultReported
+from acp_runtime.core.events import AnswerTaken, ResultReported
 from acp_runtime.core.form import WRITE_ANYTHING
 from acp_runtime.core.inputs import AskParent, ReportResult, TakeAnswer
 from acp_runtime.core.model import Lifecycle, Task, TaskState
@@ -46,18 +46,7 @@ def ask_parent(draft: Draft, given: AskParent) -> None:
     if len(mine) >= MOST_OPEN:
         raise Rejected("too_many_questions", f"{len(mine)} of your questions are open; wait for an answer to one")
     options = tuple(Option(str(number), name, CHOICE) for number, name in enumerate(given.choices, 1))
-    draft.emit(
-        RequestOpened(
-            at=draft.now,
-            request_id=f"a{state.ask_count + 1}",
-            task_id="",
-            title=given.text,
-            options=options,
-            deadline=draft.after(state.limits.request),
-            kind=RequestKind.ASK,
-            writing=WRITE_ANYTHING,
-        )
-    )
+    draft.ask(f"a{state.ask_count + 1}", RequestKind.ASK, given.text, options, writing=WRITE_ANYTHING)
 
 
 def take_answer(draft: Draft, given: TakeAnswer) -> None:

@@ -8,6 +8,7 @@ from acp_runtime.core.events import (
     CancelRequested,
     Event,
     RequestClosed,
+    RequestOpened,
     SteerEnded,
     StepReached,
     StopRequested,
@@ -18,7 +19,7 @@ from acp_runtime.core.events import (
 from acp_runtime.core.evolve import evolve
 from acp_runtime.core.ids import task_id
 from acp_runtime.core.model import HOLDING_THE_QUEUE, Lifecycle, Reason, Steering, Step, Subagent, Task, TaskState
-from acp_runtime.core.request import RequestKind
+from acp_runtime.core.request import Option, RequestKind
 from acp_runtime.core.timers import milliseconds, retry_at, stop_seconds
 
 PROMPTED: Final = frozenset(RequestKind) - HOLDING_THE_QUEUE
@@ -44,6 +45,19 @@ class Draft:
 
     def after(self, seconds: float) -> int:
         return self.now + milliseconds(seconds)
+
+    def ask(
+        self, ident: str, kind: RequestKind, title: str, options: tuple[Option, ...], *,
+        task: str = "", rule: str = "", writing: str = "",
+    ) -> None:  # fmt: skip
+        """Open a request of our own, which stands for as long as the limits say."""
+        deadline = self.after(self.state.limits.request)
+        self.emit(
+            RequestOpened(
+                at=self.now, request_id=ident, task_id=task, title=title, options=options, deadline=deadline,
+                kind=kind, rule=rule, writing=writing,
+            )
+        )  # fmt: skip
 
     def dispatch(self) -> None:
         """Coupling rule: a ready agent without an active task gets the next queued one."""

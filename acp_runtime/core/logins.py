@@ -7,7 +7,7 @@ task goes back to the head of the queue, which the request holds.
 from typing import Final
 
 from acp_runtime.core.draft import Draft
-from acp_runtime.core.events import CallRefused, RequestClosed, RequestOpened, TaskRetried
+from acp_runtime.core.events import CallRefused, RequestClosed, TaskRetried
 from acp_runtime.core.inputs import LoginExpired, LoginRenewed
 from acp_runtime.core.model import Lifecycle, Step, Task, TaskState
 from acp_runtime.core.request import Option, RequestKind
@@ -53,17 +53,7 @@ def wait_before_start(draft: Draft, title: str) -> None:
 
 
 def _ask(draft: Draft, title: str) -> None:
-    draft.emit(
-        RequestOpened(
-            at=draft.now,
-            request_id=f"l{draft.state.wish_count + 1}",
-            task_id="",
-            title=title,
-            options=LOGIN_OPTIONS,
-            deadline=draft.after(draft.state.limits.request),
-            kind=RequestKind.LOGIN,
-        )
-    )
+    draft.ask(f"l{draft.state.wish_count + 1}", RequestKind.LOGIN, title, LOGIN_OPTIONS)
 
 
 def login_renewed(draft: Draft, given: LoginRenewed) -> None:

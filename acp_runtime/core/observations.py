@@ -110,17 +110,7 @@ def session_ready(draft: Draft, given: SessionReady) -> None:
 def _ask_about_queue(draft: Draft) -> None:
     state = draft.state
     title = f"The session could not be resumed. Go on with {len(state.queued)} queued task(s) in a new one?"
-    draft.emit(
-        RequestOpened(
-            at=draft.now,
-            request_id=f"q{state.attempt}",
-            task_id="",
-            title=title,
-            options=(CONTINUE, DROP),
-            deadline=draft.after(state.limits.request),
-            kind=RequestKind.QUESTION,
-        )
-    )
+    draft.ask(f"q{state.attempt}", RequestKind.QUESTION, title, (CONTINUE, DROP))
 
 
 def start_broke(draft: Draft, given: StartBroke) -> None:
@@ -202,18 +192,8 @@ def denied(draft: Draft, given: Denied) -> None:
     shut = state.order.egress is None or state.permissions is Permissions.DENY
     if shut or not may_ask(task.wishes, given.rule):
         return
-    draft.emit(
-        RequestOpened(
-            at=draft.now,
-            request_id=f"e{state.wish_count + 1}",
-            task_id=task.id,
-            title=title(given.rule),
-            options=WISH_OPTIONS,
-            deadline=draft.after(state.limits.request),
-            kind=RequestKind.EGRESS,
-            rule=given.rule,
-        )
-    )
+    ident = f"e{state.wish_count + 1}"
+    draft.ask(ident, RequestKind.EGRESS, title(given.rule), WISH_OPTIONS, task=task.id, rule=given.rule)
 
 
 def configured(draft: Draft, given: Configured) -> None:

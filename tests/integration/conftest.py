@@ -25,3 +25,13 @@ def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 async def relay(program: Path, tmp_path: Path) -> AsyncIterator[Relay]:
     async with running(program, tmp_path / "host.sock") as process:
         yield process
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A person's folder, which is not made yet, beside that of a project; no variable names another."""
+    for name in ("CODEX_HOME", "CLAUDE_CONFIG_DIR", "XDG_CONFIG_HOME", "GEMINI_CLI_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "project").mkdir()
+    return tmp_path / "home"

@@ -12,7 +12,7 @@ from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.main import main
 from acp_runtime.hooks.hosts import HOSTS
 
-pytestmark = pytest.mark.requirement("D10.61")
+pytestmark = [pytest.mark.requirement("D10.61"), pytest.mark.usefixtures("home")]
 
 FILES = {
     "claude": (".claude/settings.json", ".claude/settings.local.json"),
@@ -36,15 +36,6 @@ def kept(client: str) -> bytes:
 """
     # Gemini's settings may have comments; those of the others may not.
     return (text.replace("{\n", "{\n  // my words\n", 1) if client == "gemini" else text).encode()
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("CODEX_HOME", "CLAUDE_CONFIG_DIR", "GEMINI_CLI_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    (tmp_path / "project").mkdir()
-    return tmp_path / "home"
 
 
 def run(what: str, client: str, *more: str, verb: str = "hook") -> Exit:

@@ -10,17 +10,8 @@ from acp_runtime.cli.clients_found import about_clients
 from acp_runtime.cli.finding import Mark
 from acp_runtime.cli.main import main
 
-pytestmark = pytest.mark.requirement("D10.11")
+pytestmark = [pytest.mark.requirement("D10.11"), pytest.mark.usefixtures("home")]
 OLD = {"type": "command", "command": "'/old place/bin/subagents' hook stop --client claude"}
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("CODEX_HOME", "CLAUDE_CONFIG_DIR", "XDG_CONFIG_HOME", "GEMINI_CLI_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    (tmp_path / "project").mkdir()
-    return tmp_path / "home"
 
 
 def install(*words: str) -> None:

@@ -12,7 +12,7 @@ from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.main import main
 from acp_runtime.mcp.clients import CLIENTS
 
-pytestmark = pytest.mark.requirement("D10.45")
+pytestmark = [pytest.mark.requirement("D10.45"), pytest.mark.usefixtures("home")]
 
 FILES = {
     "claude": (".claude.json", ".mcp.json"),
@@ -26,15 +26,6 @@ KEPT = {
     "json": b'{\n  // my words\n  "theme": "dark", /* and more */\n  "unknown": {"x": [1, 2,],},\n}\n',
     "toml": b'# my words\ntheme = "dark" # and more\n\n[unknown]\nx = [1, 2]\n',
 }
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("CODEX_HOME", "CLAUDE_CONFIG_DIR", "XDG_CONFIG_HOME", "GEMINI_CLI_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    (tmp_path / "project").mkdir()
-    return tmp_path / "home"
 
 
 def run(what: str, client: str, *more: str) -> Exit:
