@@ -1,17 +1,12 @@
-"""`python -m tests.faults.storm SEED COUNT [option...]`: one storm, its case in build/, its verdict.
+"""`python -m tests.faults.storm SEED COUNT [option...]`: one storm, its case in build/, its verdict."""
 
---own, --live    give the storm an engine of its own, which is ended too; with --live containers outlive that
---exec           have the daemon reach its agents over execs, as where no socket is shared
---only=NAME,...  have only these victims
---plain          expect no agent to outlive its manager
---tree=FOLDER    have the program of another work tree go through it
-"""
-
+import argparse
 import json
 import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -22,25 +17,52 @@ from tests.faults.storm.plan import WEIGHTS
 from tests.faults.storm.site import StormSite
 
 
-def main(seed: int, count: int, words: list[str]) -> int:
+def given(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what the command line asks for; a mistake in it ends the program with 2 before anything is begun."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults.storm",
+        description="One storm of faults and its verdict; what it left is in build/storm-SEED.",
+        epilog="victims: " + ", ".join(WEIGHTS),
+    )
+    parser.add_argument("seed", type=int, help="the same seed draws the same faults")
+    parser.add_argument("count", type=int, help="how many faults")
+    parser.add_argument("--own", action="store_true", help="give the storm an engine of its own, which is ended too")
+    parser.add_argument("--live", action="store_true", help="the same, and containers outlive that engine")
+    parser.add_argument(
+        "--exec", action="store_true", help="have the daemon reach its agents over execs, as where no socket is shared"
+    )
+    parser.add_argument("--only", type=victims, metavar="NAME,...", help="have only these victims")
+    parser.add_argument("--plain", action="store_true", help="expect no agent to outlive its manager")
+    parser.add_argument(
+        "--tree", type=Path, default=ROOT, metavar="FOLDER", help="have the program of another work tree go through it"
+    )
+    return parser.parse_args(words)
+
+
+def victims(text: str) -> frozenset[str]:
+    names = frozenset(text.split(","))
+    if unknown := names.difference(WEIGHTS):
+        raise argparse.ArgumentTypeError(f"no such victim: {', '.join(sorted(unknown))}")
+    return names
+
+
+def main() -> int:
+    terms = given()
     image = closure_image()
-    own = {"--own", "--live"} & set(words)
-    with own_engine(image, live_restore="--live" in words) if own else nullcontext() as engine:
-        return storm(seed, count, image, engine, words)
+    with own_engine(image, live_restore=terms.live) if terms.own or terms.live else nullcontext() as engine:
+        return storm(terms, image, engine)
 
 
-def storm(seed: int, count: int, image: str, engine: OwnEngine | None, words: list[str]) -> int:
-    case = ROOT / "build" / f"storm-{seed}"
+def storm(terms: argparse.Namespace, image: str, engine: OwnEngine | None) -> int:
+    case = ROOT / "build" / f"storm-{terms.seed}"
     shutil.rmtree(case, ignore_errors=True)
     root = Path(tempfile.mkdtemp(prefix="storm-"))
-    trees = [Path(each) for each in given("--tree=", words)]
-    only = {name for each in given("--only=", words) for name in each.split(",")}
-    without = frozenset(WEIGHTS).difference(only) if only else frozenset()
-    sockets = "exec" if "--exec" in words else "auto"
-    site = StormSite(root, image=image, sockets=sockets, tree=next(iter(trees), ROOT))
+    without = frozenset(WEIGHTS).difference(terms.only or WEIGHTS)
+    site = StormSite(root, image=image, sockets="exec" if terms.exec else "auto", tree=terms.tree)
     began = time.perf_counter()
     try:
-        verdict = Storm(site, seed, count, engine=engine, without=without).play(case, held="--plain" not in words)
+        one = Storm(site, terms.seed, terms.count, engine=engine, without=without)
+        verdict = one.play(case, held=not terms.plain)
     finally:
         site.close()
         site.remove_all()
@@ -48,14 +70,9 @@ def storm(seed: int, count: int, image: str, engine: OwnEngine | None, words: li
     for name, wrong in verdict["found"].items():
         print(f"{len(wrong):6}  {name}", *wrong[:20], sep="\n        ! ")
     print(json.dumps(verdict["figures"], indent=1), "missed:", verdict["missed"], "points:", verdict["points"])
-    print(f"seed {seed}, {count} faults, {time.perf_counter() - began:.0f} s, case {case}")
+    print(f"seed {terms.seed}, {terms.count} faults, {time.perf_counter() - began:.0f} s, case {case}")
     return 0 if verdict["good"] else 1
 
 
-def given(option: str, words: list[str]) -> list[str]:
-    return [word.removeprefix(option) for word in words if word.startswith(option)]
-
-
 if __name__ == "__main__":
-    numbers = [int(word) for word in sys.argv[1:] if not word.startswith("--")]
-    sys.exit(main(*numbers, [word for word in sys.argv if word.startswith("--")]))
+    sys.exit(main())

@@ -6,6 +6,7 @@ A generation: parents spawn their agents, keep them busy, stop them, and the ope
 with no subagent left, the daemon is measured. The first generation warms it up and is the baseline.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -125,7 +126,14 @@ class Soak(Storm):
         raise AssertionError(f"the daemon does not say what it holds: {self.site.log()[-2000:]}")
 
 
-def main(seconds: float, agents: int) -> int:
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults.storm.soak", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("seconds", type=float, help="how long, the first generation included")
+    parser.add_argument("agents", type=int, help="how many agents live at once")
+    terms = parser.parse_args()
+    seconds, agents = terms.seconds, terms.agents
     root = Path(tempfile.mkdtemp(prefix="soak-"))
     site = StormSite(root, image=closure_image())
     try:
@@ -140,4 +148,4 @@ def main(seconds: float, agents: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(main())
