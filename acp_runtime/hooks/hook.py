@@ -30,10 +30,16 @@ def run(words: Sequence[str], runtime_dir: Path) -> None:
     """Answer one event. Never raises. `bound.begin` was called for the same words."""
     try:
         asked = _asked(words)
-        answer = None if asked is None else Answering(asked, runtime_dir).answer(_given())
+        if asked is None:
+            return
+        answering = Answering(asked, runtime_dir)
+        answer = answering.answer(_given())
         if answer is not None:
             bound.over()
             os.write(1, json.dumps(answer).encode() + b"\n")
+            bound.begin(words)
+        # Last: what nobody could hear must not be acknowledged by the next event.
+        answering.remember()
     except Exception:  # noqa: BLE001, S110 - a session without its roster is better than one that fails
         pass
 
@@ -78,6 +84,7 @@ class Answering:
         self._asked = asked
         self._runtime_dir = runtime_dir
         self._client = UnixClient(start=False, bound=asked.within)
+        self._heard: tuple[MemoryFile, Memory] | None = None
 
     def answer(self, given: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return what the host is answered, None for nothing. Raises what the daemon does."""
@@ -95,8 +102,14 @@ class Answering:
             case _:
                 told = None
                 file.tidy()
-        file.write(memory)
+        self._heard = file, memory
         return told
+
+    def remember(self) -> None:
+        """Keep for the next event that the host has the answer to this one."""
+        if self._heard is not None:
+            file, memory = self._heard
+            file.write(memory)
 
     def _session(self, given: Mapping[str, Any]) -> str:
         return parent_name(self._asked.host.client, _folder(given), str(given["session_id"]))
@@ -147,7 +160,8 @@ class Answering:
     def _acknowledge(self, memory: Memory) -> None:
         """Acknowledge what the last event showed: the model has answered since, or has it before it."""
         if memory.token:
-            self._client.call("commit_turn", None, token=memory.token)
+            with suppress(Rejected):  # it was deleted meanwhile, with all that it told
+                self._client.call("commit_turn", None, token=memory.token)
             memory.token = ""
 
     def _begin(self, parent: str, origin: str) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -17,6 +18,8 @@ from tests.e2e.daemon_site import BOUND, MODULE, DaemonSite, daemon_site
 pytestmark = pytest.mark.requirement("D10.60")
 CLAUDE = "claude"
 QUIET = (0, "", "")
+Done = subprocess.CompletedProcess[str]
+Out = int | BinaryIO
 
 
 class Session:
@@ -29,15 +32,15 @@ class Session:
     def parent(self) -> str:
         return parent_name(self._client, self._site.workspace, self._session)
 
-    def hook(self, event: str, *words: str, **given: Any) -> subprocess.CompletedProcess[str]:
+    def hook(self, event: str, *words: str, out: Out = subprocess.PIPE, **given: Any) -> Done:
         told = {"session_id": self._session, "cwd": str(self._site.workspace), "prompt": "hello"} | given
-        return self.bare(json.dumps(told), event, "--client", self._client, *words)
+        return self.bare(json.dumps(told), event, "--client", self._client, *words, out=out)
 
-    def bare(self, told: str, *words: str) -> subprocess.CompletedProcess[str]:
+    def bare(self, told: str, *words: str, out: Out = subprocess.PIPE) -> Done:
         argv = [*MODULE, "hook", *words]
         return subprocess.run(
-            argv, env=self._site.env, cwd=self._site.root, input=told, capture_output=True, text=True, timeout=BOUND,
-            check=False,
+            argv, env=self._site.env, cwd=self._site.root, input=told, stdout=out, stderr=subprocess.PIPE, text=True,
+            timeout=BOUND, check=False,
         )  # fmt: skip
 
     def said(self, event: str, **given: Any) -> dict[str, Any] | None:
@@ -159,6 +162,33 @@ def test_a_daemon_that_does_not_answer_holds_up_no_prompt_and_nothing_is_lost(si
     finally:
         os.kill(pid, signal.SIGCONT)
     assert "forty-two" in session.text("prompt")
+
+
+def test_a_host_that_cannot_hear_an_answer_is_told_it_again(site: DaemonSite) -> None:
+    site.serve()
+    session = Session(site, "s1")
+    session.spawn("[[say:forty-two]]")
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as unheard:
+        done = session.hook("prompt", "--within", "30000", out=unheard)
+    assert done.returncode == 0
+    assert nudges(site) == ["claimed"]
+    assert 'It said: "forty-two"' in session.text("prompt")
+    assert session.said("stop") is None
+    assert nudges(site) == ["committed"]
+
+
+def test_a_session_is_told_on_when_the_store_with_what_it_was_shown_is_no_more(site: DaemonSite) -> None:
+    pid = site.serve()
+    session = Session(site, "s1")
+    session.spawn("[[say:one]]")
+    assert 'It said: "one"' in session.text("prompt")
+    site.end(pid)
+    shutil.rmtree(site.state)
+    site.serve()
+    session.spawn("[[say:two]]")
+    assert 'It said: "two"' in session.text("stop")
 
 
 @pytest.mark.parametrize("bound", [(), ("--within", "0"), ("--within", "-1"), ("--within", "nan")])
