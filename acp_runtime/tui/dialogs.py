@@ -7,7 +7,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
-from textual.events import Key
+from textual.events import Key, Paste
 from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 
@@ -29,13 +29,22 @@ class _Dialog(ModalScreen[str | None]):
         self.dismiss(None)
 
 
+class _Field(Input):
+    """A line that takes all of what is pasted, and not its first line alone."""
+
+    def on_paste(self, event: Paste) -> None:
+        event.prevent_default()
+        event.stop()
+        self.replace(" ".join(event.text.splitlines()), *self.selection)
+
+
 class Line(_Dialog):
     """Asks for one line; dismissed with it, or None where it is blank."""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box"):
             yield Static(self._title, markup=False)
-            yield Input(id="line")
+            yield _Field(id="line")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enter."""

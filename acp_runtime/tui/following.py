@@ -46,15 +46,15 @@ class Following:
         self._entries.append((row.kind, text))
 
     def lines(self) -> list[tuple[str, str]]:
-        """Return the newest entries that fit, oldest first: a kind, empty for what the agent said, and a text.
+        """Return the newest that fits, oldest first: a kind, empty for what the agent said, and a text or its end.
 
         No line of a text begins with a bracket, as those of events are drawn.
         """
         kept: deque[tuple[str, str]] = deque()
         room = DRAWN_CHARS
         for kind, text in reversed(self._entries):
-            room -= len(text)
-            if room < 0 and kept:
+            if room <= 0:
                 break
-            kept.appendleft(("" if kind == _SAID else kind, set_back(text)))
+            kept.appendleft(("" if kind == _SAID else kind, set_back(text[-room:])))
+            room -= len(text)
         return list(kept)

@@ -129,6 +129,22 @@ def test_a_question_is_answered_in_words(site: DaemonSite, terminal: Terminal) -
     terminal.shows('"content": {"name": "amber"}', "completed")
 
 
+def test_what_is_pasted_arrives_whole_and_the_end_of_a_long_answer_is_shown(
+    site: DaemonSite, terminal: Terminal, tmp_path: Path
+) -> None:
+    spawn(site, "[[updates:9000]]", "--purpose", "long")
+    terminal.shows("completed", "8999", "[task_complete]")
+    terminal.press("s")
+    terminal.shows("The next task of")
+    pasted = tmp_path / "pasted"
+    pasted.write_text("\nthe first\nthe second\nand the last")
+    terminal.tmux("load-buffer", str(pasted))
+    terminal.tmux("paste-buffer", "-p")
+    terminal.shows("the first the second and the last")
+    terminal.press("Enter")
+    terminal.shows("task 2, completed: the first the second and the last")
+
+
 def test_the_view_moves_no_cursor_and_no_nudge_of_a_parent(site: DaemonSite, terminal: Terminal) -> None:
     subagent = spawn(site, "[[say:for its parent]]", "--parent", "someone")
     terminal.shows("for its parent", "completed", "of someone")
