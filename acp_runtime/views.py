@@ -11,7 +11,7 @@ from acp_runtime.core.budget import Budget, Scope
 from acp_runtime.core.lineage import Role
 from acp_runtime.core.model import Opening, TaskState, Verdict
 from acp_runtime.core.nudge import headline
-from acp_runtime.core.request import RequestKind
+from acp_runtime.core.request import Field, RequestKind
 from acp_runtime.core.status import Status
 from acp_runtime.manager.launcher import Judgement
 
@@ -83,7 +83,7 @@ class RequestView:
     """An open question. `kind` says who asks: the agent for a permission, or the manager for a decision.
 
     With `egress` nobody waits: the agent was refused what it wanted to reach, and goes on without it. With `form` the
-    agent wants to know something. `writing` says what text answers it, empty where an option must.
+    agent wants to know something, for its `fields`. `writing` says what text answers it, empty where an option must.
     """
 
     id: str
@@ -92,6 +92,7 @@ class RequestView:
     kind: RequestKind = RequestKind.PERMISSION
     options: tuple[OptionView, ...] = ()
     writing: str = ""
+    fields: tuple[Field, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 """How an editor is asked what a subagent asks: by options, by a form where an answer in words is taken, or not at all.
 
-Pure. An editor that knows no forms is told how such a question is answered elsewhere: nothing in it takes words.
+Pure. A subagent's own form is passed on with its fields; another question has a form that takes words. An editor that
+knows no forms is told how these are answered elsewhere: nothing in it takes words.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,8 +12,10 @@ from typing import Any, Final
 from acp_runtime.acp_proxy.showing import Update, View, content_of, options_of, title_of
 from acp_runtime.core.form import DECLINE
 from acp_runtime.core.plaintext import one_line, printable
+from acp_runtime.core.request import Field
 from acp_runtime.wire import acp_client
 from acp_runtime.wire.acp import ClientMethod
+from acp_runtime.wire.elicitation import requested_schema
 
 __all__ = ["Asked", "is_asked"]
 
@@ -65,9 +69,12 @@ class Asked:
             return {"option": DECLINE.id}
         if action != "accept":
             return {}
-        if words := given.get(_WORDS, ""):
+        if self._fields:
+            return {"text": json.dumps(given, ensure_ascii=False)}
+        texts = {name: value for name, value in given.items() if isinstance(value, str)}
+        if words := texts.get(_WORDS):
             return {"text": words}
-        return {"option": given[_CHOICE]} if given.get(_CHOICE) else {}
+        return {"option": texts[_CHOICE]} if texts.get(_CHOICE) else {}
 
     def telling(self) -> Update:
         """Return the update that tells of a question which the editor cannot be asked."""
@@ -80,6 +87,13 @@ class Asked:
     @property
     def _as_form(self) -> bool:
         return self.forms and bool(self.request["writing"])
+
+    @property
+    def _fields(self) -> tuple[Field, ...]:
+        """The fields of the subagent's form; none where its names or values, which go as they are, hide something."""
+        fields = tuple(map(Field.of, self.request["fields"]))
+        bare = [text for each in fields for text in (each.name, *(choice.value for choice in each.choices))]
+        return fields if all(printable(text) == text for text in bare) else ()
 
     @property
     def _declines(self) -> bool:
@@ -104,6 +118,8 @@ class Asked:
         return call
 
     def _schema(self) -> dict[str, Any]:
+        if fields := self._fields:
+            return requested_schema(fields)
         takes = one_line(self.request["writing"], MAX_QUESTION)
         words = {"type": "string", "title": "Answer", "description": takes}
         if not (choices := self._choices):

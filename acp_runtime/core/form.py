@@ -106,7 +106,7 @@ def _object(text: str) -> dict[str, Any] | None:
         given = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return given if isinstance(given, dict) and given else None
+    return given if isinstance(given, dict) else None
 
 
 def _written(field: Field, text: str) -> Any:

@@ -1,8 +1,9 @@
 """What somebody has to answer: who asks, what, and with what it may be answered."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 CHOICE: Final = "choice"
 """The kind of an option that allows and refuses nothing: it is one answer to a question."""
@@ -70,6 +71,12 @@ class Field:
     required: bool = False
     least: float | None = None
     most: float | None = None
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> "Field":
+        """Return a field from its `asdict`, also after this was JSON."""
+        choices = tuple(Choice(**each) for each in told["choices"])
+        return cls(**{**told, "type": FieldType(told["type"]), "choices": choices})
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.core.lineage import Role
 from acp_runtime.core.model import Opening, Subagent, TaskState, Verdict
 from acp_runtime.core.plaintext import one_line
-from acp_runtime.core.request import RequestKind
+from acp_runtime.core.request import Field, RequestKind
 from acp_runtime.core.status import Status
 from acp_runtime.core.timers import milliseconds
 from acp_runtime.core.wishes import granted
@@ -291,7 +291,8 @@ def _task(row: Mapping[str, Any], spent: Sequence[dict[str, Any]]) -> TaskView:
 
 def _request(row: Mapping[str, Any]) -> RequestView:
     options = tuple(OptionView(**each) for each in json.loads(row["options"]))
-    return RequestView(row["id"], row["task"], row["title"], RequestKind(row["kind"]), options, row["writing"])
+    fields = tuple(map(Field.of, json.loads(row["fields"])))
+    return RequestView(row["id"], row["task"], row["title"], RequestKind(row["kind"]), options, row["writing"], fields)
 
 
 def _nudge(row: Mapping[str, Any]) -> NudgeView:

@@ -22,7 +22,7 @@ from acp_runtime.store.disk import trouble
 from acp_runtime.store.ownership import BUSY_SECONDS, Reading, own, sync_names
 
 T = TypeVar("T")
-SCHEMA_VERSION: Final = 7
+SCHEMA_VERSION: Final = 8
 
 
 class Database:

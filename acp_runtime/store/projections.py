@@ -167,7 +167,7 @@ def _insert_request(connection: sqlite3.Connection, state: Subagent, event: Requ
         {
             "subagent": state.id, "id": event.request_id, "task": event.task_id, "kind": event.kind,
             "title": event.title, "options": json.dumps([asdict(option) for option in event.options]),
-            "writing": event.writing,
+            "writing": event.writing, "fields": json.dumps([asdict(field) for field in event.fields]),
             "opened_seq": row.seq, "opened_wall": row.wall,
         },
     )  # fmt: skip

@@ -130,6 +130,7 @@ CREATE TABLE request (
     closed_seq INTEGER,
     writing TEXT NOT NULL DEFAULT '',
     text TEXT NOT NULL DEFAULT '',
+    fields TEXT NOT NULL DEFAULT '[]',
     PRIMARY KEY (subagent, id)
 ) STRICT, WITHOUT ROWID;
 

@@ -38,11 +38,10 @@ def read_permission_outcome(result: Any) -> str | None:
     return _ident(outcome.get("optionId")) or None if outcome.get("outcome") == "selected" else None
 
 
-def read_elicitation_outcome(result: Any) -> tuple[str, dict[str, str]]:
-    """Return the action in the result of `elicitation/create`, and the texts of its content."""
+def read_elicitation_outcome(result: Any) -> tuple[str, dict[str, Any]]:
+    """Return the action in the result of `elicitation/create`, and its content as it is."""
     action, content = _dict(result).get("action"), _dict(_dict(result).get("content"))
-    texts = {name: value for name, value in content.items() if isinstance(value, str)}
-    return (action, texts) if isinstance(action, str) else ("", {})
+    return (action, content) if isinstance(action, str) else ("", {})
 
 
 def read_session(value: Any) -> str:

@@ -1,19 +1,23 @@
-"""ACP's elicitations: a form that an agent wants filled in, and what is answered. The readers never raise.
+"""ACP's elicitations: a form that an agent wants filled in, read and asked on, and its answer. The readers never raise.
 
 A form that cannot be shown as it was meant (a field of a kind that we do not know must be filled in; too many fields
 or choices) is not shown at all: `refusal` says why. Addresses to open are never opened.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from acp_runtime.core.form import DECLINE
+from acp_runtime.core.plaintext import one_line
 from acp_runtime.core.request import Choice, Field, FieldType
 
 MAX_FIELDS: Final = 16
 MAX_CHOICES: Final = 64
 MAX_NAME: Final = 200
 MAX_MESSAGE: Final = 2_000
+# Whole numbers up to here are the same as an integer and as a float.
+MAX_BOUND: Final = 2**53
 
 _TYPES: Final = {
     "string": FieldType.TEXT,
@@ -22,6 +26,7 @@ _TYPES: Final = {
     "boolean": FieldType.BOOLEAN,
     "array": FieldType.SEVERAL,
 }
+_WORDS: Final = {field: word for word, field in _TYPES.items()}
 _BOUNDS: Final = {
     FieldType.TEXT: ("minLength", "maxLength"),
     FieldType.NUMBER: ("minimum", "maximum"),
@@ -50,6 +55,26 @@ def elicitation_outcome(option_id: str, content: dict[str, Any] | None = None) -
     if not option_id:
         return {"action": "cancel"}
     return {"action": "decline"} if option_id == DECLINE.id else {"action": "accept", "content": content or {}}
+
+
+def requested_schema(fields: Iterable[Field]) -> dict[str, Any]:
+    """Return the `requestedSchema` that asks for these fields. Names and values stand in it as they are."""
+    found = tuple(fields)
+    schema = {"type": "object", "properties": {field.name: _property(field) for field in found}}
+    required = [field.name for field in found if field.required]
+    return schema | ({"required": required} if required else {})
+
+
+def _property(field: Field) -> dict[str, Any]:
+    bounds = zip(_BOUNDS.get(field.type, ()), (field.least, field.most), strict=False)
+    said: dict[str, Any] = {"type": _WORDS[field.type], "title": one_line(field.name, MAX_NAME)}
+    said |= {name: int(bound) if float(bound).is_integer() else bound for name, bound in bounds if bound is not None}
+    if title := one_line(field.title, MAX_NAME):
+        said["description"] = title
+    choices = [{"const": each.value, "title": one_line(each.name, MAX_NAME)} for each in field.choices]
+    if field.type is FieldType.SEVERAL:
+        return said | {"items": {"anyOf": choices}}
+    return said | ({"oneOf": choices} if choices else {})
 
 
 def read_elicitation(params: Any) -> Elicitation:
@@ -117,7 +142,8 @@ def _choice(said: dict[str, Any]) -> Choice:
 
 
 def _number(value: Any) -> float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_BOUND
+    return value if known else None
 
 
 def _text(value: Any) -> str:

@@ -23,7 +23,9 @@ from tests.integration.acp_proxy.desk import Desk
 pytestmark = pytest.mark.requirement("D10.23")
 
 ASKING = {"permissions": "ask"}
-HOW_MANY = form("How many?", {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
+NUMBER = {"type": "integer", "title": "Number"}
+COLOUR = {"type": "string", "oneOf": [{"const": "r", "title": "Red"}]}
+HOW_MANY = form("How many?", {"type": "object", "properties": {"n": NUMBER, "colour": COLOUR}, "required": ["n"]})
 
 
 def update_of(at: Desk, session: str, kind: str, **fields: Any) -> dict[str, Any]:
@@ -124,20 +126,21 @@ def test_an_answer_that_the_daemon_did_not_get_is_asked_for_again(desk: Sit) -> 
     assert update_of(at, subagent, "agent_message_chunk")["content"]["text"] == "chose opt-1"
 
 
-def test_a_question_that_takes_words_is_a_form_and_an_answer_that_does_not_fit_is_asked_for_again(desk: Sit) -> None:
+def test_a_form_is_asked_as_it_is_and_an_answer_that_does_not_fit_is_asked_for_again(desk: Sit) -> None:
     at = desk(subagents={}, elicitation={"form": {}})
     at.editor.begin("[[say:here]][[hang-politely]]")
     subagent = at.spawn(HOW_MANY)
     asked = at.editor.until(lambda message: message.get("method") == "elicitation/create")
     assert (asked["params"]["mode"], asked["params"]["sessionId"]) == ("form", subagent)
     assert asked["params"]["message"].endswith(": to look: How many?")
-    assert asked["params"]["requestedSchema"]["required"] == ["answer"]
-    at.editor.message(id=asked["id"], result={"action": "accept", "content": {"answer": "some"}})
+    schema = asked["params"]["requestedSchema"]
+    assert (schema["required"], schema["properties"]["colour"]["oneOf"]) == (["n"], COLOUR["oneOf"])
+    at.editor.message(id=asked["id"], result={"action": "accept", "content": {"n": "some", "colour": "r"}})
     again = at.editor.until(lambda message: message.get("method") == "elicitation/create")
     assert again["params"]["message"].endswith("How many?\n\nn takes a whole number, not 'some'")
-    at.editor.message(id=again["id"], result={"action": "accept", "content": {"answer": "7"}})
+    at.editor.message(id=again["id"], result={"action": "accept", "content": {"n": 7, "colour": "r"}})
     said = update_of(at, subagent, "agent_message_chunk")["content"]["text"]
-    assert said == 'elicitation/create -> {"action": "accept", "content": {"n": 7}}'
+    assert said == 'elicitation/create -> {"action": "accept", "content": {"n": 7, "colour": "r"}}'
 
 
 def test_an_editor_without_forms_is_told_how_a_question_is_answered_in_words(desk: Sit) -> None:
@@ -150,7 +153,7 @@ def test_an_editor_without_forms_is_told_how_a_question_is_answered_in_words(des
     assert told["title"].endswith(": How many?")
     assert told["content"][0]["content"]["text"].endswith(command)
     assert not [each for each in at.editor.messages if "id" in each and "method" in each], "nothing takes words there"
-    at.call("answer", subagent=subagent, request=request["id"], text="7")
+    at.call("answer", subagent=subagent, request=request["id"], text='{"n": 7}')
     update_of(at, at.editor.session, "tool_call_update", toolCallId=told["toolCallId"], status="completed")
 
 

@@ -1,19 +1,26 @@
 """How an editor is asked what a subagent asks, and what its answers come to."""
 
+import json
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 
 from acp_runtime.acp_proxy.asking import Asked, is_asked
+from acp_runtime.core.request import Choice, Field, FieldType
 
 VIEW = {"id": "bg-1", "name": "amber-otter", "purpose": "to look"}
 CHOICES = [{"id": "1", "name": "red\x1b[2J", "kind": "choice"}, {"id": "2", "name": "green", "kind": "choice"}]
 DECLINE = {"id": "decline", "name": "Give no answer", "kind": "reject_once"}
 
 
-def asked(kind: str, options: list[Any], *, writing: str = "any text", forms: bool = True) -> Asked:
+SIZE = Field("size", FieldType.INTEGER, "How\x1b[2J many", required=True, least=1.0)
+COLOUR = Field("colour", FieldType.TEXT, choices=(Choice("g", "Green"),))
+
+
+def asked(kind: str, options: list[Any], *fields: Field, writing: str = "any text", forms: bool = True) -> Asked:
     request = {"id": "a1", "kind": kind, "title": "Which?\x1b[2J", "options": options, "writing": writing}
-    return Asked(VIEW, request, "s", forms)
+    return Asked(VIEW, request | {"fields": [json.loads(json.dumps(asdict(each))) for each in fields]}, "s", forms)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +28,8 @@ def asked(kind: str, options: list[Any], *, writing: str = "any text", forms: bo
     [
         (asked("ask", []), "elicitation/create"),
         (asked("ask", CHOICES), "elicitation/create"),
+        (asked("form", [DECLINE], SIZE, COLOUR), "elicitation/create"),
+        (asked("form", [DECLINE], SIZE, COLOUR, forms=False), ""),
         (asked("form", [*CHOICES, DECLINE], writing=""), "session/request_permission"),
         (asked("ask", CHOICES, forms=False), "session/request_permission"),
         (asked("permission", [{**DECLINE, "kind": "allow_once"}], writing=""), "session/request_permission"),
@@ -74,3 +83,29 @@ def test_a_form_offers_the_choices_beside_the_words_but_not_the_one_to_give_no_a
     offered = [(each["const"], each["title"]) for each in schema["properties"]["choice"]["oneOf"]]
     assert offered == [("1", "red"), ("2", "green")]
     assert "required" not in schema
+
+
+def test_a_form_of_several_fields_is_asked_as_it_is_and_what_fills_it_in_is_handed_on_as_the_object() -> None:
+    question = asked("form", [DECLINE], SIZE, COLOUR)
+    assert question.question("")[1]["requestedSchema"] == {
+        "type": "object",
+        "properties": {
+            "size": {"type": "integer", "title": "size", "description": "How many", "minimum": 1},
+            "colour": {"type": "string", "title": "colour", "oneOf": [{"const": "g", "title": "Green"}]},
+        },
+        "required": ["size"],
+    }
+    filled = {"size": 3, "colour": "g"}
+    assert json.loads(question.answer({"action": "accept", "content": filled})["text"]) == filled
+    assert question.answer({"action": "accept"}) == {"text": "{}"}
+    assert question.answer({"action": "decline"}) == {"option": "decline"}
+    assert question.answer({"action": "cancel"}) == {}
+
+
+@pytest.mark.parametrize(
+    "hostile", [replace(SIZE, name="si\x1b[2Jze"), replace(COLOUR, choices=(Choice("\u202eg", "Green"),))]
+)
+def test_a_form_whose_names_or_values_would_control_a_terminal_is_asked_for_in_words(hostile: Field) -> None:
+    question = asked("form", [DECLINE], hostile, writing="a JSON object")
+    assert list(question.question("")[1]["requestedSchema"]["properties"]) == ["answer"]
+    assert question.answer({"action": "accept", "content": {"answer": "{}"}}) == {"text": "{}"}

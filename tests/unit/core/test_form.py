@@ -55,6 +55,7 @@ FILLED = [
     ((SOME,), "", '{"some": ["r"]}', {"some": ["r"]}),
     ((PICK, SURE), "", '{"sure": "yes"}', {"sure": True}),
     ((LONG,), "", "Ann", {"name": "Ann"}),
+    ((PICK, NOTE), "", "{}", {}),
 ]
 
 
@@ -74,7 +75,7 @@ REFUSED = [
     ((PRICE,), "inf", "price takes a number"),
     ((PICK, SURE), '{"colour": "r"}', "'sure' must be filled in"),
     ((PICK, SURE), "r", "takes a JSON object"),
-    ((PICK, SURE), "{}", "takes a JSON object"),
+    ((PICK, SURE), "{}", "'sure' must be filled in"),
     ((PICK, SURE), '{"sure": true, "other": 1}', "takes a JSON object"),
     ((SOME,), '{"some": ["r", "g"]}', "a list of"),
     ((SOME,), '{"some": "r"}', "a list of"),

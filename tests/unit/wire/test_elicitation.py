@@ -1,5 +1,7 @@
 """What is read of an agent's elicitation, and that its answers are valid by the protocol."""
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ from acp import schema
 
 from acp_runtime.core.request import Choice, Field, FieldType
 from acp_runtime.wire import acp
-from acp_runtime.wire.elicitation import elicitation_outcome, read_elicitation
+from acp_runtime.wire.elicitation import elicitation_outcome, read_elicitation, requested_schema
 
 
 def form(properties: Any, **more: Any) -> dict[str, Any]:
@@ -30,6 +32,8 @@ READ = [
     ({"type": "boolean", "title": "T"}, Field("x", FieldType.BOOLEAN, "T")),
     ({"type": "integer", "minimum": 2}, Field("x", FieldType.INTEGER, least=2)),
     ({"type": "number", "minimum": True}, Field("x", FieldType.NUMBER)),
+    ({"type": "number", "minimum": float("nan"), "maximum": float("inf")}, Field("x", FieldType.NUMBER)),
+    ({"type": "number", "minimum": -(10**400), "maximum": 1.5}, Field("x", FieldType.NUMBER, most=1.5)),
     (
         {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 1},
         Field("x", FieldType.SEVERAL, choices=(Choice("a", "a"), Choice("b", "b")), most=1),
@@ -41,6 +45,17 @@ READ = [
 def test_a_field_is_read_with_its_choices_and_bounds(said: dict[str, Any], field: Field) -> None:
     read = read_elicitation(form({"x": said}))
     assert (read.refusal, read.fields, read.session_id, read.message) == ("", (field,), "s", "Which?")
+
+
+@pytest.mark.parametrize(("said", "field"), READ)
+def test_a_field_that_is_asked_on_reads_as_the_one_that_was_read(said: dict[str, Any], field: Field) -> None:
+    required = [replace(field, required=True, least=field.least and float(field.least))]
+    asked = {"mode": "form", "sessionId": "s", "message": "?", "requestedSchema": requested_schema(required)}
+    (read,) = read_elicitation(asked).fields
+    assert read == replace(required[0], title=field.title or "x")
+    told = schema.ElicitationSchema.model_validate_json(json.dumps(asked["requestedSchema"]))
+    assert ".0" not in str(asked), "not every reader takes 1.0 for a length"
+    assert (told.required, len(told.properties or {})) == (["x"], 1)
 
 
 @pytest.mark.parametrize(
