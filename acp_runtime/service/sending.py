@@ -9,6 +9,7 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.core.events import SteerEnded, SteerRequested, TaskQueued
 from acp_runtime.core.inputs import Send, SteerTask
 from acp_runtime.core.model import Steering, TaskState
+from acp_runtime.core.status import Status
 from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.service.facade import SendMode
 from acp_runtime.service.reading import Reading
@@ -47,13 +48,14 @@ class Sending:
         for made in events:
             if isinstance(made, SteerRequested):
                 return await self._steered(before, made)
+        why = f" It is a task of its own: {_unsteered(before)}." if mode == "steer" else ""
         queued = {made.task_id for made in events if isinstance(made, TaskQueued)}
         view = await self._reading.status(self._caller, before.id)
         task = next((each for each in view.tasks if each.id in queued), None)
         if task is None or task.state is not TaskState.QUEUED:
-            return Sent(view, Outcome.DISPATCHED, view.queued, f"{view.name} works on it now.")
+            return Sent(view, Outcome.DISPATCHED, view.queued, f"{view.name} works on it now.{why}")
         ahead = sum(each.state is TaskState.QUEUED and each.number < task.number for each in view.tasks)
-        return Sent(view, Outcome.QUEUED, view.queued, _waits(view, ahead))
+        return Sent(view, Outcome.QUEUED, view.queued, _waits(view, ahead) + why)
 
     async def _steered(self, before: SubagentView, made: SteerRequested) -> Sent:
         """Wait for the agent's word; the core's own deadline (limits.steer) ends this first."""
@@ -74,6 +76,15 @@ class Sending:
         )
         ends = [each for row in rows if isinstance(each := decode(row["kind"], row["data"]), SteerEnded)]
         return next((each.outcome for each in ends if each.steer_id == made.steer_id), Steering.OPEN)
+
+
+def _unsteered(view: SubagentView) -> str:
+    """Return why a message for the running task did not go there."""
+    if view.current_task is None:
+        return "no task was running"
+    if not view.steering:
+        return f"its agent ({view.agent}) takes no messages while it works"
+    return "its agent is out of reach" if view.status is Status.LOST else "the running task was at its end"
 
 
 def _waits(view: SubagentView, ahead: int) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from acp_runtime.callers import OPERATOR
 from acp_runtime.session.catalogue import AgentKind
 from tests.integration.service.conftest import Bench
 
@@ -47,6 +48,31 @@ async def test_a_message_is_told_as_what_the_agent_made_of_it(
     kinds = [each["kind"] for each in page["events"]]
     assert kinds.index("steer_requested") < kinds.index("steer_ended")
     assert kinds.count("task_dispatched") == (2 if outcome == "queued" else 1), "an honest answer is one of both"
+
+
+async def test_who_steers_an_agent_that_takes_no_messages_is_told_that_it_is_a_task_of_its_own(bench: Bench) -> None:
+    ident = (await bench.spawn(f"[[wait:{bench.file('go')}]]"))["id"]
+    view = await bench.until(ident, lambda each: each.current_task is not None)
+    steering = {"id": ident, "mode": "steer"}
+    sent = await bench.call("send_background_subagent", **steering, message="[[say:left]]")
+    why = "It is a task of its own: its agent (scripted) takes no messages while it works."
+    assert (sent["outcome"], sent["note"]) == ("queued", f"{view.name} works on it after 1 other task(s). {why}")
+    plain = await bench.call("send_background_subagent", id=ident, message="[[say:right]]")
+    assert plain["note"].endswith("after 2 other task(s).")
+    bench.say_go()
+    await bench.done(ident)
+    sent = await bench.call("send_background_subagent", **steering, message="[[say:on]]")
+    why = "It is a task of its own: no task was running."
+    assert (sent["outcome"], sent["note"]) == ("dispatched", f"{view.name} works on it now. {why}")
+    await bench.done(ident)
+
+
+async def test_a_message_into_a_task_that_is_being_cancelled_is_told_as_a_task_of_its_own(steered: Bench) -> None:
+    ident = (await steered.spawn("[[hang]]"))["id"]
+    await steered.until(ident, lambda each: each.current_task is not None)
+    await steered.runtime.cancel(OPERATOR, ident, "enough")
+    sent = await steered.runtime.send(OPERATOR, ident, "injected turn left", mode="steer")
+    assert sent.sentence.endswith("It is a task of its own: the running task was at its end.")
 
 
 @pytest.mark.requirement("A04")
