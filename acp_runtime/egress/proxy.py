@@ -82,9 +82,12 @@ class EgressProxy:
     def change(self, policy: Policy) -> None:
         """Judge by another policy from now on; a tunnel to what it does not allow is cut."""
         self.policy = policy
-        for tunnel, (host, port) in self._tunnels.items():
-            if policy.rules.find(host, port) is None:
-                tunnel.cut()
+        for tunnel in self._tunnels:
+            self._judge_again(tunnel)
+
+    def _judge_again(self, tunnel: Tunnel) -> None:
+        if self.policy.rules.find(*self._tunnels[tunnel]) is None:
+            tunnel.cut()
 
     async def carry(self, client: HttpPeer, request: h11.Request) -> None:
         """See `Carrier`."""
@@ -92,7 +95,6 @@ class EgressProxy:
         if request.method == b"CONNECT":
             await self._tunnel(client, request, report)
             return
-
         await Exchange(client, partial(self._where_to, report), self._carrying, report).run(request)
 
     def on_refused(self, refusal: Refusal) -> None:
@@ -182,6 +184,7 @@ class EgressProxy:
         """Tell how a tunnel ended. Nothing that befell it is raised: its client knows."""
         ending: Ending | None = None
         self._tunnels[tunnel] = report.host, report.port
+        self._judge_again(tunnel)  # the policy may have changed while it was opened
         try:
             yield
         except HelloRefused as refused:
@@ -191,6 +194,8 @@ class EgressProxy:
         finally:
             del self._tunnels[tunnel]
             report.bytes_up, report.bytes_down = tunnel.bytes_up, tunnel.bytes_down
+            if tunnel.forbidden:  # which looks like an end of either side
+                ending = Ending("cut", 200, "what the tunnel led to is not allowed any more")
             report.on_end(ending or Ending("answered" if tunnel.over else "cut", 200))
 
     # ---- hosts

@@ -34,6 +34,7 @@ class Tunnel:
 
     def __init__(self, client: HttpPeer, upstream: Streams, host: str, *, seconds: float, idle: float) -> None:
         self.over = False  # both sides have ended
+        self.forbidden = False  # it was cut
         self.bytes_up = 0
         self.bytes_down = 0
         self._client = client
@@ -64,6 +65,7 @@ class Tunnel:
 
     def cut(self) -> None:
         """End it now: what it leads to is not allowed any more."""
+        self.forbidden = True
         self._writer.transport.abort()
         self._client.writer.transport.abort()
 

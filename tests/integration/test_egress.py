@@ -5,18 +5,33 @@ import contextlib
 import re
 import socket
 import ssl
+import threading
 
 import pytest
 
 from acp_runtime.egress.proxy import EgressLimits, Policy
 from acp_runtime.egress.registry import Registry, builtin_registries
 from acp_runtime.egress.rules import Rules
-from tests.integration.egress_site import CERTIFICATE, HERE, site
+from tests.integration.egress_site import BOUND, CERTIFICATE, HERE, site
 from tests.integration.test_egress_bypasses import ALLOWED, LAST, RULES, get
 from tests.unit.egress.test_client_hello import hello
 
 HOST = "allowed.example.org"
 NAMES = ["localhost:{p}", "plain.example.org:80"]
+TAKEN_BACK = "what the tunnel led to is not allowed any more"
+
+
+class HeldNames(dict[str, list[str]]):
+    """Names of which none is found before somebody lets it."""
+
+    def __init__(self) -> None:
+        super().__init__({HOST: ["127.0.0.1"]})
+        self.asked, self.let = threading.Event(), threading.Event()
+
+    def get(self, name, default=None):
+        self.asked.set()
+        assert self.let.wait(BOUND)
+        return super().get(name, default)
 
 
 def client_of(name: str) -> ssl.SSLContext:
@@ -128,6 +143,21 @@ async def test_a_tunnel_to_what_is_allowed_no_longer_is_cut_and_the_others_go_on
             kept_writer.write(b"more")
             assert await kept.readuntil(b"ok") == place.host.answer
         assert (await place.say(b"CONNECT allowed.example.org:{p} HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 403 ")
+    assert (place.contacts[0].host, place.contacts[0].end, place.contacts[0].why) == (HOST, "cut", TAKEN_BACK)
+
+
+async def test_a_tunnel_that_is_being_opened_while_its_rule_is_taken_back_carries_nothing(tmp_path):
+    names = HeldNames()
+    async with site(tmp_path, RULES, names=names) as place:
+        connect = f"CONNECT {HOST}:{{p}} HTTP/1.1\r\nhost: {HOST}\r\n\r\n".encode() + hello(HOST)
+        saying = asyncio.create_task(place.say(connect))
+        assert await asyncio.to_thread(names.asked.wait, BOUND)
+        place.proxy.change(Policy())
+        names.let.set()
+        with contextlib.suppress(ConnectionResetError):
+            assert b"ok" not in await saying
+    assert place.host.heard == []
+    assert [(each.end, each.why) for each in place.contacts] == [("cut", TAKEN_BACK)]
 
 
 async def test_a_host_that_speaks_first_is_not_heard_before_the_client_was_judged(tmp_path):
