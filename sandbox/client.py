@@ -1,7 +1,7 @@
 """docker-py behind a bounded pool of threads. Only `sandbox/engine.py` uses this; nobody else imports docker-py.
 
 Promises: at most `workers` calls run at once and long ones (pulls, builds) never take all threads; every call has a
-deadline that also bounds its thread; whatever docker-py, requests or the system raise comes out as one error of
+deadline that also bounds its thread; whatever docker-py, requests, urllib3 or the system raise comes out as one error of
 `sandbox.errors`, by the tables in `refusals` and `endpoint`.
 """
 
@@ -21,6 +21,7 @@ import requests
 import tenacity
 from docker.context import ContextAPI
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
 
 from sandbox.endpoint import Context, Endpoint, TlsFiles, explain, resolve
 from sandbox.errors import EngineError, EngineRefused, EngineTimeout, EngineUnreachable, SandboxError
@@ -177,7 +178,7 @@ class Client:
             raise
         except docker.errors.APIError as error:
             raise _refusal(error, doing) from error
-        except (requests.RequestException, docker.errors.DockerException, OSError) as error:
+        except (requests.RequestException, HTTPError, docker.errors.DockerException, OSError) as error:
             raise self._no_answer(error, doing) from _culprit(error)
         finally:
             lease.response = None  # who keeps a response keeps its connection open, also after `close`
@@ -187,7 +188,7 @@ class Client:
         cause = _culprit(error)
         if isinstance(cause, OSError):
             return explain(self.endpoint, cause, doing)
-        if isinstance(error, requests.ConnectionError):
+        if isinstance(error, requests.ConnectionError | HTTPError):  # the latter where an answer breaks off
             return explain(self.endpoint, ConnectionResetError(str(error)), doing)
         return EngineError(f"The engine at {self.endpoint.url} could not be asked to {doing}: {error}.")
 

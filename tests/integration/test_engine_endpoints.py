@@ -1,6 +1,7 @@
 """Engines that do not answer as they should, each told in a sentence of its own. No container engine is needed."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.engine import Engine
+from sandbox.engine import PULL_TRIES, Engine
 from sandbox.errors import EngineDenied, EngineTimeout, EngineUnreachable
 
 REPO = Path(__file__).parents[2]
+ENGINE = {"ApiVersion": "1.41", "Version": "20.10", "Arch": "amd64"}
 # A process that gives root away, as far as it has it, and then asks.
 AS_NOBODY = """
 import asyncio, os, sys
@@ -118,6 +120,34 @@ async def test_something_that_hangs_up_is_told_as_such(tmp_path):
     async with await asyncio.start_unix_server(serve, tmp_path / "e.sock"):
         told = await why_not(f"unix://{tmp_path}/e.sock")
     assert "ended the connection" in str(told)
+
+
+async def test_an_answer_that_breaks_off_is_told_as_a_lost_engine_and_a_pull_is_tried_again(tmp_path):
+    asked, served = [], set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.add(asyncio.current_task())
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                if "/images/create" in head:
+                    asked.append(head.split()[1])
+                    chunk = b'{"status": "Pulling"}\r\n'
+                    kind = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+                    writer.write(kind + b"%x\r\n%s\r\n64\r\n{" % (len(chunk), chunk))
+                    break
+                body = json.dumps(ENGINE).encode()
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        writer.close()
+
+    lines = []
+    async with await asyncio.start_unix_server(serve, tmp_path / "e.sock"):
+        engine = await Engine.connect({"DOCKER_HOST": f"unix://{tmp_path}/e.sock"})
+        with pytest.raises(EngineUnreachable, match="ended the connection"):
+            await engine.pull_image("some:image", lines.append)
+        await engine.close()
+        await asyncio.wait(served)
+    assert lines == ["Pulling"] * len(asked) == ["Pulling"] * PULL_TRIES
 
 
 def written_context(folder: Path, name: str, url: str) -> None:
