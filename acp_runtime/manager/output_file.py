@@ -93,11 +93,7 @@ class OutputFiles:
 
     async def _render(self, row: Mapping[str, Any]) -> str:
         (first,) = await self._store.events(row["id"], 0, 1)
-        before = await self._store.query(
-            "SELECT seq FROM event WHERE stream = ? ORDER BY seq DESC LIMIT 1 OFFSET ?", row["id"], PROGRESS_EVENTS
-        )
-        since = int(before[0]["seq"]) if before else 0
-        return render(row, first, await self._store.events(row["id"], since, PROGRESS_EVENTS))
+        return render(row, first, await self._store.newest(row["id"], PROGRESS_EVENTS))
 
 
 def render(row: Mapping[str, Any], first: Row, events: list[Row]) -> str:

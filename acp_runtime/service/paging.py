@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from acp_runtime.core.events import TaskQueued, TranscriptAdded
+from acp_runtime.core.events import TranscriptAdded
 from acp_runtime.core.telling import tell
 from acp_runtime.core.transcript import Entry, MessageEntry, ToolEntry
 from acp_runtime.store.projections import Row
@@ -31,16 +31,16 @@ async def read_page(store: Store, subagent: str, *, since: int, limit: int) -> P
 
 async def read_transcript(store: Store, subagent: str, *, task: str | None) -> Transcript:
     """Return what the agent said and did, of one task or of all: messages whole, tool calls as they ended."""
-    rows = [row for row in await store.events(subagent, 0, TRANSCRIPT_ROWS) if _belongs(row, task)]
+    rows = await store.newest(subagent, TRANSCRIPT_ROWS + 1, task=task)
     texts = await _texts(store, subagent)
-    entries = told(_completed(rows), texts, details=True)
+    entries = told(_completed(rows[-TRANSCRIPT_ROWS:]), texts, details=True)
     kept, size = [], 0
     for entry in reversed(entries):
         size += len(entry.text) + len(str(entry.data))
         if size > TRANSCRIPT_CHARS:
             break
         kept.append(entry)
-    return Transcript(tuple(reversed(kept)), cut=len(kept) < len(entries) or len(rows) == TRANSCRIPT_ROWS)
+    return Transcript(tuple(reversed(kept)), cut=len(kept) < len(entries) or len(rows) > TRANSCRIPT_ROWS)
 
 
 def told(rows: Sequence[Row], text_of: Callable[[str], str], *, details: bool = False) -> list[EventView]:
@@ -65,12 +65,6 @@ def _joins(before: Entry | None, entry: Entry | None) -> bool:
     if not isinstance(before, MessageEntry) or not isinstance(entry, MessageEntry):
         return False
     return (before.role, before.message_id) == (entry.role, entry.message_id)
-
-
-def _belongs(row: Row, task: str | None) -> bool:
-    if isinstance(row.event, TaskQueued):
-        return False
-    return task is None or getattr(row.event, "task_id", None) == task
 
 
 def _completed(rows: list[Row]) -> list[Row]:

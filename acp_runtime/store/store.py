@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from acp_runtime.clock import Clock
 from acp_runtime.core.admission import Admission, Share, Taken
@@ -35,6 +35,9 @@ from acp_runtime.store.retention import Ended, Figures
 from acp_runtime.store.search import Found, search
 from acp_runtime.store.shares import taken
 from acp_runtime.store.turning import ParentTurns
+
+
+_ROWS: Final = "SELECT seq, stream, version, kind, data, wall, boot FROM event WHERE stream = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +165,21 @@ class Store(ParentTurns):
 
         def work(connection: sqlite3.Connection) -> list[Row]:
             found = connection.execute(
-                "SELECT seq, stream, version, kind, data, wall, boot FROM event WHERE stream = ? AND seq > ? "
-                "ORDER BY seq LIMIT ?",
-                (storable(stream), since, -1 if limit is None else limit),
+                f"{_ROWS} AND seq > ? ORDER BY seq LIMIT ?", (storable(stream), since, -1 if limit is None else limit)
             )
-            return [Row(raw[0], raw[1], raw[2], decode(raw[3], raw[4]), raw[5], raw[6]) for raw in found]
+            return list(map(_row, found))
+
+        return await self._database.read(work)
+
+    async def newest(self, stream: str, limit: int, *, task: str | None = None) -> list[Row]:
+        """Return the newest events of one stream, or those of one task in it, oldest first."""
+
+        def work(connection: sqlite3.Connection) -> list[Row]:
+            found = connection.execute(
+                f"{_ROWS} AND (? IS NULL OR json_extract(data, '$.task_id') = ?) ORDER BY seq DESC LIMIT ?",
+                (storable(stream), task, storable_value(task), limit),
+            )
+            return list(map(_row, found))[::-1]
 
         return await self._database.read(work)
 
@@ -288,3 +301,7 @@ class Store(ParentTurns):
         """Return when something was committed after `tick` was read. Unbounded: the caller bounds it."""
         async with self._changed:
             await self._changed.wait_for(lambda: self.tick > tick)
+
+
+def _row(raw: sqlite3.Row) -> Row:
+    return Row(raw["seq"], raw["stream"], raw["version"], decode(raw["kind"], raw["data"]), raw["wall"], raw["boot"])
