@@ -41,7 +41,11 @@ class UnixListener:
             self._folder = self._open_folder(path.parent, gid)
         except OSError as error:
             raise _refused(path, f"its folder cannot be used: {error.strerror}") from error
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            self._leave_folder()
+            raise _refused(path, f"no socket can be had: {error.strerror}") from error
         try:
             self._bind(path, gid)
             self._inode = self._stat().st_ino
@@ -70,6 +74,9 @@ class UnixListener:
 
     def _leave(self) -> None:
         self.socket.close()
+        self._leave_folder()
+
+    def _leave_folder(self) -> None:
         os.close(self._folder)
         if self._made is not None:
             with contextlib.suppress(OSError):
@@ -79,15 +86,19 @@ class UnixListener:
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
             self._made = folder
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        if self._made is not None:
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                os.fchown(descriptor, -1, -1 if gid is None else gid)
-                os.fchmod(descriptor, self._mode)
+                if self._made is not None:
+                    os.fchown(descriptor, -1, -1 if gid is None else gid)
+                    os.fchmod(descriptor, self._mode)
             except OSError:
                 os.close(descriptor)
-                folder.rmdir()
                 raise
+        except OSError:
+            if self._made is not None:
+                folder.rmdir()
+            raise
         return descriptor
 
     def _bind(self, path: Path, gid: int | None) -> None:

@@ -1,6 +1,8 @@
 """The forwarder's socket: who may connect, where it may be, and what becomes of it."""
 
+import contextlib
 import os
+import resource
 import socket
 import stat
 
@@ -131,3 +133,25 @@ def test_a_place_where_no_socket_can_be_is_refused_with_the_reason(tmp_path, nam
         UnixListener(tmp_path / name, GID)
     assert caught.value.kind == "socket_refused"
     assert not (tmp_path / "run").exists()
+
+
+def test_a_process_that_may_open_no_more_files_is_told_so_and_keeps_none(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.open(tmp_path, os.O_RDONLY)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 100, hard))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.open(tmp_path, os.O_RDONLY))
+        for room in (0, 1):  # for nothing, and for the folder alone
+            for _ in range(room):
+                os.close(taken.pop())
+            with pytest.raises(Rejected, match="Too many open files"):
+                UnixListener(tmp_path / "run" / "model.sock", GID)
+            for _ in range(room):
+                taken.append(os.open(tmp_path, os.O_RDONLY))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for each in taken:
+            os.close(each)
+    assert list(tmp_path.iterdir()) == []
