@@ -70,8 +70,12 @@ def forget_removal(folder: Path, subagent: str) -> None:
 
 
 def work_bytes(folder: Path, subagent: str = "*") -> int:
-    """Return how large the kept work of a subagent is, or that of all."""
-    return sum(path.stat().st_size for path in folder.glob(f"{subagent}.*"))
+    """Return how large the kept work of a subagent is, or that of all. What goes meanwhile counts as nothing."""
+    size = 0
+    for path in folder.glob(f"{subagent}.*"):
+        with suppress(FileNotFoundError):
+            size += path.stat().st_size
+    return size
 
 
 def _put(path: Path, data: bytes) -> None:
