@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Final
 
 from acp_runtime.core.ids import request_number
@@ -120,7 +119,6 @@ def never_delivered(state: Subagent, accepted: int | None) -> bool:
 
 
 async def called_off(task: asyncio.Task[None]) -> None:
-    """End something that is under way, and return when it has ended."""
+    """End something that is under way, and return when it has ended. Who is cancelled meanwhile is."""
     task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    await asyncio.wait((task,))

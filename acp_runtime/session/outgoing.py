@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Final
 
 from acp_runtime.session.backoff import Backoff
@@ -53,8 +52,7 @@ class Outgoing:
     async def close(self) -> None:
         """End the writer; what is still queued is dropped. Idempotent."""
         self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        await asyncio.wait((self._task,))
 
     async def _write_for_ever(self) -> None:
         if self._gate is not None:
