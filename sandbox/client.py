@@ -1,8 +1,8 @@
 """docker-py behind a bounded pool of threads. Only `sandbox/engine.py` uses this; nobody else imports docker-py.
 
 Promises: at most `workers` calls run at once and long ones (pulls, builds) never take all threads; every call has a
-deadline that also bounds its thread; whatever docker-py, requests, urllib3 or the system raise comes out as one error of
-`sandbox.errors`, by the tables in `refusals` and `endpoint`.
+deadline that also bounds its thread; whatever docker-py, requests, urllib3 or the system raise comes out as one error
+of `sandbox.errors`, by the tables in `refusals` and `endpoint`.
 """
 
 import asyncio

@@ -36,7 +36,6 @@ from acp_runtime.store.search import Found, search
 from acp_runtime.store.shares import taken
 from acp_runtime.store.turning import ParentTurns
 
-
 _ROWS: Final = "SELECT seq, stream, version, kind, data, wall, boot FROM event WHERE stream = ?"
 
 

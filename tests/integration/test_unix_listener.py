@@ -148,8 +148,7 @@ def test_a_process_that_may_open_no_more_files_is_told_so_and_keeps_none(tmp_pat
                 os.close(taken.pop())
             with pytest.raises(Rejected, match="Too many open files"):
                 UnixListener(tmp_path / "run" / "model.sock", GID)
-            for _ in range(room):
-                taken.append(os.open(tmp_path, os.O_RDONLY))
+            taken += [os.open(tmp_path, os.O_RDONLY) for _ in range(room)]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         for each in taken:
