@@ -109,9 +109,11 @@ def answer(options: argparse.Namespace) -> int:
     view = asking.status(options.id)
     open_ones = [each["id"] for each in view["requests"]]
     if options.request is None and len(open_ones) != 1:
-        names = ", ".join(open_ones) or "none"
+        names = ", ".join(open_ones)
+        if not open_ones:
+            raise Rejected("request_closed", f"{view['name']} asks nothing; nothing was answered")
         sentence = f"{view['name']} has {len(open_ones)} open questions ({names}); name one with --request"
-        raise Rejected("request_closed" if not open_ones else "invalid", sentence)
+        raise Rejected("invalid", sentence)
     request = options.request or open_ones[0]
     view = asking.call("answer", subagent=view["id"], request=request, option=options.option, text=options.text)
     if options.json:

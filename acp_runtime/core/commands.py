@@ -113,7 +113,9 @@ def answer(draft: Draft, given: AnswerRequest) -> None:
     """
     request = next((each for each in draft.state.open_requests if each.id == given.request_id), None)
     if request is None:
-        raise Rejected("request_closed", f"request {given.request_id} is not open any more; nothing was answered")
+        open_ones = ", ".join(each.id for each in draft.state.open_requests) or "none"
+        sentence = f"request {quiet(given.request_id, 60)} is not open; nothing was answered; open: {open_ones}"
+        raise Rejected("request_closed", sentence)
     if given.text:
         _write(draft, request, given)
         return
@@ -121,7 +123,8 @@ def answer(draft: Draft, given: AnswerRequest) -> None:
         # The ids are the agent's words, and this sentence is read by a model as ours.
         offered = ", ".join(f'"{quiet(option.id, 60)}"' for option in request.options) or "none"
         offered += f"; as text: {request.writing}" if request.writing else ""
-        said = f"option {given.option_id!r} was not offered" if given.option_id else "the answer names no option"
+        named = quiet(given.option_id, 60)
+        said = f"option {named!r} was not offered" if named else "the answer names no option"
         raise Rejected("option_unknown", f"{said}; offered: {offered}")
     if request.kind is RequestKind.EGRESS and given.option_id == ALWAYS and given.by != "operator":
         sentence = f"only the operator may allow {request.rule} for good; allow it for this task with {ALLOW!r}"

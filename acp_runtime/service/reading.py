@@ -29,6 +29,7 @@ from acp_runtime.views import NudgeView, OptionView, RequestView, ShareView, Sub
 
 TASKS_SHOWN: Final = 20
 LISTED: Final = 1_000
+_NUDGE_STATES: Final = ("pending", "claimed", "committed", "superseded", "dead")
 CANDIDATES: Final = 10
 # The kind of a start that found nothing to go on with: the next would find no more.
 NOTHING_KEPT: Final = "nothing_kept"
@@ -138,7 +139,10 @@ class Reading:
     async def nudges(
         self, caller: Caller, *, state: str | None, limit: int, ids: Sequence[str] | None = None
     ) -> list[NudgeView]:
-        """Return nudges, of `ids` where given, newest first. Reading one does not claim it."""
+        """Return nudges, of `ids` where given, newest first. Reading claims none. Raises `Rejected` (invalid)."""
+        if state is not None and state not in _NUDGE_STATES:
+            known = ", ".join(_NUDGE_STATES)
+            raise Rejected("invalid", f"state is {one_line(state, 60)!r}; the states of nudges are: {known}")
         scope, mine = scope_of(caller)
         only = None if ids is None else json.dumps(ids)
         rows = await self._store.query(

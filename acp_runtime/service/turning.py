@@ -10,6 +10,7 @@ from acp_runtime.clock import Clock
 from acp_runtime.core.errors import StoreError, StoreOwned
 from acp_runtime.core.turns import Form, Origin
 from acp_runtime.manager.supervisor import Supervisor
+from acp_runtime.service.bounds import word
 from acp_runtime.service.reading import Reading
 from acp_runtime.service.waking import wakeups
 from acp_runtime.store.outbox import UNTOLD, TurnContext
@@ -59,9 +60,11 @@ class Turnable:
         """Return the roster and the nudges for one turn of a parent; the same turn id gives the same bytes.
 
         `origin` says who began the turn: its user, a wake-up, or an answer to a tool, of which one without a nudge is
-        not stored. A turn that the disk refuses tells nothing. Raises `Rejected` (no_turns) for the operator.
+        not stored. A turn that the disk refuses tells nothing. Raises `Rejected`: no_turns for the operator;
+        invalid for a door or an id that is blank or too long.
         """
         parent = turning_parent("turn", caller)
+        door, turn_id = word("door", door), word("turn_id", turn_id)
         return await begun(parent, self._store.begin_turn(parent, door, turn_id, origin=origin, form=form))
 
     async def commit_turn(self, token: str, *, only: tuple[str, ...] | None = None) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from acp_runtime.clock import Clock
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.events import Event
+from acp_runtime.core.plaintext import one_line
 from acp_runtime.core.turns import Form, NudgesRevived, Origin, OutboxRules, ParentAliased, TurnCommitted
 from acp_runtime.store import outbox
 from acp_runtime.store.awake import note
@@ -68,7 +69,8 @@ class ParentTurns:
         def work(connection: sqlite3.Connection) -> None:
             row = connection.execute("SELECT parent, committed_seq FROM turn WHERE token = ?", (token,)).fetchone()
             if row is None:
-                raise Rejected("unknown_turn", f"no turn has the token {token!r}; use the one that begin_turn returned")
+                shown = one_line(token, 60)
+                raise Rejected("unknown_turn", f"no turn has the token {shown!r}; use the one that begin_turn returned")
             if row["committed_seq"] is None:
                 seen = None if only is None else tuple(map(storable, only))
                 event = TurnCommitted(at=self._clock.now(), token=token, parent=row["parent"], only=seen)
@@ -129,7 +131,8 @@ class ParentTurns:
             foreign = row is not None and parent is not None and resolve(connection, storable(parent)) != row["parent"]
             if row is None or foreign or row["state"] != "dead":
                 state = "unknown" if row is None or foreign else row["state"]
-                raise Rejected("not_dead", f"the nudge {nudge!r} is {state}; only a dead one can be offered again")
+                shown = one_line(nudge, 60)
+                raise Rejected("not_dead", f"the nudge {shown!r} is {state}; only a dead one can be offered again")
             event = NudgesRevived(at=self._clock.now(), parent=row["parent"], nudges=(nudge,))
             self._append_parent(connection, row["parent"], event)
 

@@ -153,7 +153,7 @@ def test_a_question_is_shown_with_its_options_and_answered(site: DaemonSite) -> 
     assert json.loads(ask(site, "answer", "--json", subagent, "opt-0").stdout)["id"] == subagent
     ask(site, "wait", subagent)
     assert "chose opt-0" in ask(site, "logs", subagent).stdout
-    assert "0 open questions" in ask(site, "answer", subagent, "opt-0", code=Exit.FAILED).stderr
+    assert "asks nothing" in ask(site, "answer", subagent, "opt-0", code=Exit.FAILED).stderr
     ask(site, "stop", subagent)
 
 

@@ -113,6 +113,36 @@ async def test_a_parent_has_a_name_that_can_be_seen(bench: Bench, runtime: Runti
     assert bench.ground.told == []
 
 
+@pytest.mark.parametrize(("word", "why"), [("", "is blank"), (" ", "is blank"), ("x" * 201, "201 characters long")])
+async def test_a_turn_and_its_door_are_called_by_a_word(runtime: Runtime, word: str, why: str) -> None:
+    for name, asked in (
+        ("door", runtime.begin_turn(PARENT, word, "1")),
+        ("turn_id", runtime.begin_turn(PARENT, "python", word)),
+    ):
+        with pytest.raises(Rejected, match=f"{name} .*{why}") as caught:
+            await asked
+        assert caught.value.kind == "invalid"
+
+
+async def test_a_value_that_nothing_is_called_by_is_named_in_short(bench: Bench, runtime: Runtime) -> None:
+    spawned = await bench.runtime.spawn(PARENT, bench.ground.request("[[ask:allow_once]]", permissions=Permissions.ASK))
+    view = await bench.until(spawned.id, lambda each: bool(each.requests))
+    (request,) = view.requests
+    long = "\x1b[31m" + "x" * 100_000
+    for asked, remedy in (
+        (runtime.commit_turn(long), "use the one that begin_turn returned"),
+        (runtime.revive(PARENT, long), "only a dead one"),
+        (runtime.nudges(PARENT, state=long), "pending, claimed, committed, superseded, dead"),
+        (runtime.answer(PARENT, view.id, long, "opt-0"), f"open: {request.id}"),
+        (runtime.answer(PARENT, view.id, request.id, long), 'offered: "opt-0"'),
+    ):
+        with pytest.raises(Rejected, match=remedy) as caught:
+            await asked
+        assert "xxx" in str(caught.value)
+        assert "\x1b" not in str(caught.value)
+        assert len(str(caught.value)) < 200
+
+
 @pytest.mark.parametrize("nothing", [" ", "\u200b\u2060\n"])
 async def test_a_task_or_a_purpose_in_which_there_is_nothing_to_see_is_refused(
     bench: Bench, runtime: Runtime, nothing: str

@@ -131,7 +131,7 @@ async def test_a_parent_answers_a_question_with_what_was_offered(bench: Bench) -
     assert (await bench.call("answer_background_subagent", **known, option_id="opt-0"))["success"]
     assert (await bench.done(ident))["result"]["text"] == "chose opt-0"
     late = await bench.call("answer_background_subagent", **known, option_id="opt-0")
-    assert "is not open any more" in refused(late, "request_closed")
+    assert "is not open; nothing was answered; open: none" in refused(late, "request_closed")
 
 
 @pytest.mark.requirement("T14")

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from acp_runtime.clock import ManualClock
+from acp_runtime.core.errors import StoreError
 from acp_runtime.core.model import TaskState
 from acp_runtime.core.status import Status
 from acp_runtime.core.turns import Form
@@ -89,6 +90,12 @@ async def test_a_completion_stands_before_the_roster_once(bench: Bench) -> None:
     assert "updates since" not in await turn(bench.runtime, 1)
 
 
+async def fill(store: Store) -> None:
+    """Use what room is left. Raises what the store does then."""
+    for number in range(1_000):
+        await store.begin_turn("another", "python", f"fills the disk {number}")
+
+
 @pytest.mark.requirement("P16")
 async def test_a_full_disk_breaks_no_turn_and_what_it_held_back_is_told_later(bench: Bench) -> None:
     told = await bench.spawn("[[say:the result]]")
@@ -96,14 +103,15 @@ async def test_a_full_disk_breaks_no_turn_and_what_it_held_back_is_told_later(be
     store: Store = bench.runtime._store
     (pages,) = await store.query("PRAGMA page_count")
     await store.query(f"PRAGMA max_page_count = {pages['page_count']}")
+    with pytest.raises(StoreError):
+        await fill(store)
     with log_says("database or disk is full") as said:
-        turn_id = "too long for the disk" * 10_000
-        found = await bench.runtime.begin_turn(PARENT, "python", turn_id)
+        found = await bench.runtime.begin_turn(PARENT, "python", "too late")
         await said.wait()
     assert (found.text, found.nudges) == ("", ())
     await bench.runtime.commit_turn(found.token)
     await store.query("PRAGMA max_page_count = 1000000")
-    found = await bench.runtime.begin_turn(PARENT, "python", turn_id)
+    found = await bench.runtime.begin_turn(PARENT, "python", "too late")
     assert "the result" in found.text, "asked again, the same turn tells it"
 
 
