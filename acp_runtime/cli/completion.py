@@ -1,11 +1,11 @@
-"""Completion of the command line in bash, zsh and fish. The scripts ask `subagents __complete`, which knows live ids.
+"""Completion of the command line in bash, zsh and fish. The scripts ask `subagents __complete`.
 
 Promises: a candidate is printed for each thing that may stand next and nothing else; an error prints none; no daemon
 is started for it, and one that does not answer is not waited for.
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from acp_runtime.cli.codes import Exit
@@ -68,8 +68,35 @@ def _candidates(before: Sequence[str], typed: str) -> Iterator[str]:
         return
     for action in [waiting] if waiting is not None else [each for each in actions if not each.option_strings]:
         yield from map(str, action.choices or ())
-        if action.dest in ("id", "ids"):
-            yield from _live()
+        yield from _values(before[0], action.dest)
+
+
+def _values(verb: str, dest: str) -> Iterable[str]:
+    """Return what an option or argument may be that the command line itself does not list."""
+    if dest in ("id", "ids"):
+        return _live()
+    if dest == "client":
+        return _clients(verb)
+    return _kinds() if dest == "agent" else ()
+
+
+def _clients(verb: str) -> Iterable[str]:
+    """Return the clients whose configuration `verb` can write."""
+    from acp_runtime.hooks.hosts import HOSTS  # noqa: PLC0415 - most words need none of these
+    from acp_runtime.mcp.clients import CLIENTS  # noqa: PLC0415
+
+    return HOSTS if verb == "hook" else CLIENTS
+
+
+def _kinds() -> Iterable[str]:
+    """Return the agent kinds of the program and of the user's configuration; none where that has a mistake."""
+    from acp_runtime.config import ConfigError, load  # noqa: PLC0415 - most words need no configuration
+    from acp_runtime.places import environment  # noqa: PLC0415
+
+    try:
+        return load(None, environment()).catalogue.kinds
+    except ConfigError:
+        return ()
 
 
 def _live() -> Iterator[str]:
