@@ -88,6 +88,15 @@ class Children:
         """Return whether the agent of a subagent has this session; its parent's editor is not to list it."""
         return any(session in family.agents for family in self._families.values())
 
+    @property
+    def some(self) -> bool:
+        """Whether any subagent is shown."""
+        return any(family.shown for family in self._families.values())
+
+    def shows(self, ident: str) -> bool:
+        """Return whether a session or a tool call of this id is what is shown of a subagent, or asked for it."""
+        return any(ident.partition(".")[0] in family.shown for family in self._families.values())
+
     def cancel(self, subagent: str) -> bool:
         """Cancel the task of a subagent that the editor knows as a session; False when there is none of that id."""
         family = next((each for each in self._families.values() if subagent in each.shown), None)

@@ -119,6 +119,15 @@ class Conversation:
         """Return whether a message without a method answers a request to the agent that is remembered here."""
         return isinstance(message, dict) and (self._agent.owns(message) or _key(message) in self._pending)
 
+    @property
+    def leads(self) -> bool:
+        """Whether a subagent is shown."""
+        return self._children.some
+
+    def shows(self, ident: str) -> bool:
+        """Return whether the id of a session or a tool call is one of those that we show of subagents."""
+        return self._children.shows(ident)
+
     # ---- what the editor says
 
     def from_editor(self, line: bytes | Oversized) -> Passed:

@@ -164,8 +164,14 @@ class Enclosure:
 
 
 def _is_plain(line: bytes, message: dict[str, Any]) -> bool:
-    """Return whether every parser reads a message as we do: each name once, and as the protocol writes it."""
+    """Return whether every parser reads a message as we do: each name once, and as the protocol writes it.
+
+    And as one line of text: to some readers a carriage return, which is white space in JSON, ends a line.
+    """
+    if b"\r" in line:
+        return False
     try:
+        line.decode()
         span = find(line)
         names = [] if span is None else [name for name, _ in members(line, span)]
     except ValueError:
@@ -178,7 +184,9 @@ def _is_plain(line: bytes, message: dict[str, Any]) -> bool:
 def _names_address(line: bytes) -> bool:
     """Return whether some parser may find in an elicitation an address that the editor is to open."""
     span = find(line, "params")
-    given = [] if span is None else [(name.lower(), line[slice(*at)]) for name, at in members(line, span)]
+    if span is None or line[span[0] : span[0] + 1] != b"{":
+        return True
+    given = [(name.casefold(), line[slice(*at)]) for name, at in members(line, span)]
     modes = [value for name, value in given if name == "mode"]
     return "url" in [name for name, _ in given] or len(modes) > 1 or any(each != b'"form"' for each in modes)
 
@@ -186,9 +194,16 @@ def _names_address(line: bytes) -> bool:
 def _with_plain_logins(message: dict[str, Any], line: bytes) -> bytes:
     """Return an answer whose ways to log in are the agent's own alone: editors run commands that others name."""
     result = message.get("result")
-    if not isinstance(result, dict) or "authMethods" not in result:
+    if not isinstance(result, dict) or not any(map(_is_of_logins, result)):
         return line
-    offered = result["authMethods"] if isinstance(result["authMethods"], list) else []
+    given = result.get("authMethods")
+    offered = given if isinstance(given, list) else []
     own = [each for each in offered if isinstance(each, dict) and each.get("type", "agent") == "agent"]
     plain = [{name: each[name] for name in _LOGIN if isinstance(each.get(name), str)} for each in own]
-    return jsontext.dump({**message, "result": {**result, "authMethods": plain}})[:-1]
+    rest = {name: value for name, value in result.items() if not _is_of_logins(name)}
+    return jsontext.compact({**message, "result": {**rest, "authMethods": plain}}).encode()
+
+
+def _is_of_logins(name: str) -> bool:
+    """Return whether some parser takes a member for the ways to log in: there are such that take any case."""
+    return name.casefold() == "authmethods"

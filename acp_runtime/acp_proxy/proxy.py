@@ -12,19 +12,24 @@ from typing import IO, Final
 
 from acp_runtime.acp_proxy.agent import Agent, Make, Start
 from acp_runtime.acp_proxy.ordered import Ordered
-from acp_runtime.acp_proxy.streams import Incoming, Outgoing, check_stream
+from acp_runtime.acp_proxy.streams import LINE_CAP, Incoming, Outgoing, check_stream
 from acp_runtime.wire.ndjson import Oversized
 
 LAST_WORDS_SECONDS: Final = 5.0
 _CROWDED: Final = "the other side does not read"
 _HELD: Final = "a message waits for what is put into it"
+_DEAF: Final = "it does not read what it is answered"
 
 
 class Proxy:
     """One editor on two pipes and one agent that is started for it."""
 
-    def __init__(self, start: Start, between: Make) -> None:
-        """`start` starts the agent; `between` is made with what writes a line to the editor, and one to the agent."""
+    def __init__(self, start: Start, between: Make, *, unread: int = LINE_CAP) -> None:
+        """`start` starts the agent; `between` is made with what writes a line to the editor, and one to the agent.
+
+        An agent that has not read `unread` bytes is not heard: the editor's are fewer, so it goes on to ask.
+        """
+        self._unread = unread
         self._start = start
         self._ending = asyncio.Event()
         self._urgent = False
@@ -106,6 +111,8 @@ class Proxy:
 
     def _agent_said(self, lines: list[bytes | Oversized]) -> None:
         self._to_editor.write([passed for line in lines for passed in self._conversation.from_agent(line)])
+        if self._to_agent.waiting > self._unread:
+            self._from_agent.hold(_DEAF)
 
     def _agent_silent(self) -> None:
         self._silent.set()
@@ -116,3 +123,5 @@ class Proxy:
 
     def _agent_crowded(self, crowded: bool) -> None:
         (self._from_editor.hold if crowded else self._from_editor.release)(_CROWDED)
+        if not crowded:
+            self._from_agent.release(_DEAF)

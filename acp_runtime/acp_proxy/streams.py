@@ -82,6 +82,11 @@ class Outgoing(asyncio.BaseProtocol):
         self._transport: asyncio.WriteTransport | None = None
         self._lost = asyncio.Event()
 
+    @property
+    def waiting(self) -> int:
+        """How many bytes the other side has not read."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
     async def connect(self, pipe: IO[bytes]) -> None:
         """Write to this pipe from now on; it is closed with what writes it."""
         await asyncio.get_running_loop().connect_write_pipe(lambda: self, pipe)

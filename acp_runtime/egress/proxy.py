@@ -8,6 +8,7 @@ Promises: names are resolved here and each of their addresses judged; the connec
 request and each refusal is told to `tell`, once.
 """
 
+import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator
@@ -28,7 +29,7 @@ from acp_runtime.egress.contact import Contact, Tell
 from acp_runtime.egress.registry import Asked, Registry
 from acp_runtime.egress.report import Report
 from acp_runtime.egress.resolving import NameRefused, Resolver
-from acp_runtime.egress.rules import Rules, needed
+from acp_runtime.egress.rules import PRIVATE, Rules, needed
 from acp_runtime.egress.tunnel import Tunnel, TunnelBroken
 
 __all__ = ["EgressLimits", "EgressProxy", "Policy"]
@@ -77,25 +78,35 @@ class EgressProxy:
         self._limits = limits or EgressLimits()
         self._resolver = resolver or Resolver()
         self._trust = trust
-        self._tunnels: dict[Tunnel, tuple[str, int]] = {}
+        self._under_way: dict[Report, asyncio.Task[object] | None] = {}
 
     def change(self, policy: Policy) -> None:
-        """Judge by another policy from now on; a tunnel to what it does not allow is cut."""
+        """Judge by another policy from now on; what is under way to what it does not allow is cut."""
         self.policy = policy
-        for tunnel in self._tunnels:
-            self._judge_again(tunnel)
+        for report, task in self._under_way.items():
+            if task is not None and not self._allows_still(report):
+                report.forbidden = True
+                task.cancel()
 
-    def _judge_again(self, tunnel: Tunnel) -> None:
-        if self.policy.rules.find(*self._tunnels[tunnel]) is None:
-            tunnel.cut()
+    def _allows_still(self, report: Report) -> bool:
+        """Tell whether the policy allows what was allowed, or was not yet decided."""
+        if report.way == "registry":
+            return report.allowed_by in {f"registry {each.name}" for each in self.policy.registries}
+        rule = self.policy.rules.find(report.host, report.port)
+        inwards = report.allowed_by.startswith(PRIVATE)
+        return not report.allowed_by or (rule is not None and (rule.private or not inwards))
 
     async def carry(self, client: HttpPeer, request: h11.Request) -> None:
         """See `Carrier`."""
         report = Report(self._tell, request)
-        if request.method == b"CONNECT":
-            await self._tunnel(client, request, report)
-            return
-        await Exchange(client, partial(self._where_to, report), self._carrying, report).run(request)
+        self._under_way[report] = asyncio.current_task()
+        try:
+            if request.method == b"CONNECT":
+                await self._tunnel(client, request, report)
+            else:
+                await Exchange(client, partial(self._where_to, report), self._carrying, report).run(request)
+        finally:
+            del self._under_way[report]
 
     def on_refused(self, refusal: Refusal) -> None:
         self._tell(
@@ -183,8 +194,6 @@ class EgressProxy:
     async def _reporting(self, tunnel: Tunnel, report: Report) -> AsyncIterator[None]:
         """Tell how a tunnel ended. Nothing that befell it is raised: its client knows."""
         ending: Ending | None = None
-        self._tunnels[tunnel] = report.host, report.port
-        self._judge_again(tunnel)  # the policy may have changed while it was opened
         try:
             yield
         except HelloRefused as refused:
@@ -192,10 +201,7 @@ class EgressProxy:
         except TunnelBroken as broken:
             ending = Ending(broken.how, 200, str(broken))
         finally:
-            del self._tunnels[tunnel]
             report.bytes_up, report.bytes_down = tunnel.bytes_up, tunnel.bytes_down
-            if tunnel.forbidden:  # which looks like an end of either side
-                ending = Ending("cut", 200, "what the tunnel led to is not allowed any more")
             report.on_end(ending or Ending("answered" if tunnel.over else "cut", 200))
 
     # ---- hosts

@@ -15,7 +15,10 @@ _PLAIN_METHOD: Final = re.compile(rb"[A-Z]{1,16}")
 
 
 class Report:
-    """An observer of one exchange; what the exchange does not know is set by whoever decides."""
+    """An observer of one exchange; what the exchange does not know is set by whoever decides.
+
+    `forbidden`: it is being cut, since what it leads to is not allowed any more.
+    """
 
     def __init__(self, tell: Tell, request: h11.Request) -> None:
         self.way: Way = "none"
@@ -23,6 +26,7 @@ class Report:
         self.port = 0
         self.path = ""
         self.allowed_by = ""
+        self.forbidden = False
         self.bytes_up = 0
         self.bytes_down = 0
         self._method = request.method.decode() if _PLAIN_METHOD.fullmatch(request.method) else "?"
@@ -45,6 +49,8 @@ class Report:
         tell, self._tell = self._tell, None
         if tell is None:
             return
+        if self.forbidden:  # which looks like an end of either side
+            ending = Ending("cut", ending.status, "what it led to is not allowed any more")
         contact = Contact(
             self.way, ending.how, self.host, self.port, self._method, self.path[:_PATH_SHOWN], self.allowed_by,
             refused=ending.code or "", why=(ending.why or "").rstrip("."), status=ending.status,

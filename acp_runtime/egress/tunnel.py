@@ -34,7 +34,6 @@ class Tunnel:
 
     def __init__(self, client: HttpPeer, upstream: Streams, host: str, *, seconds: float, idle: float) -> None:
         self.over = False  # both sides have ended
-        self.forbidden = False  # it was cut
         self.bytes_up = 0
         self.bytes_down = 0
         self._client = client
@@ -62,12 +61,6 @@ class Tunnel:
             raise TunnelBroken("broken", f"nothing moved in the tunnel for {self._idle:g} s") from error
         finally:
             await self.close()
-
-    def cut(self) -> None:
-        """End it now: what it leads to is not allowed any more."""
-        self.forbidden = True
-        self._writer.transport.abort()
-        self._client.writer.transport.abort()
 
     async def close(self) -> None:
         """Cut the connection to the host. Raises nothing; may be called again."""

@@ -13,12 +13,12 @@ from acp_runtime.egress.proxy import EgressLimits, Policy
 from acp_runtime.egress.registry import Registry, builtin_registries
 from acp_runtime.egress.rules import Rules
 from tests.integration.egress_site import BOUND, CERTIFICATE, HERE, site
-from tests.integration.test_egress_bypasses import ALLOWED, LAST, RULES, get
+from tests.integration.test_egress_bypasses import ALLOWED, LAST, RULES, connect, get
 from tests.unit.egress.test_client_hello import hello
 
 HOST = "allowed.example.org"
 NAMES = ["localhost:{p}", "plain.example.org:80"]
-TAKEN_BACK = "what the tunnel led to is not allowed any more"
+TAKEN_BACK = "what it led to is not allowed any more"
 
 
 class HeldNames(dict[str, list[str]]):
@@ -146,18 +146,41 @@ async def test_a_tunnel_to_what_is_allowed_no_longer_is_cut_and_the_others_go_on
     assert (place.contacts[0].host, place.contacts[0].end, place.contacts[0].why) == (HOST, "cut", TAKEN_BACK)
 
 
-async def test_a_tunnel_that_is_being_opened_while_its_rule_is_taken_back_carries_nothing(tmp_path):
+@pytest.mark.requirement("D09.32")
+@pytest.mark.parametrize("said", [connect(b"allowed.example.org:{p}") + hello(HOST), get(ALLOWED, LAST)])
+async def test_to_a_host_whose_rule_is_taken_back_while_its_name_is_looked_up_nothing_is_said(tmp_path, said):
     names = HeldNames()
     async with site(tmp_path, RULES, names=names) as place:
-        connect = f"CONNECT {HOST}:{{p}} HTTP/1.1\r\nhost: {HOST}\r\n\r\n".encode() + hello(HOST)
-        saying = asyncio.create_task(place.say(connect))
+        saying = asyncio.create_task(place.say(said))
         assert await asyncio.to_thread(names.asked.wait, BOUND)
         place.proxy.change(Policy())
         names.let.set()
         with contextlib.suppress(ConnectionResetError):
-            assert b"ok" not in await saying
+            assert await saying == b""
     assert place.host.heard == []
     assert [(each.end, each.why) for each in place.contacts] == [("cut", TAKEN_BACK)]
+
+
+@pytest.mark.requirement("D09.32")
+async def test_a_request_that_goes_on_is_cut_with_the_rule_that_let_it_through(tmp_path):
+    async with site(tmp_path, RULES) as place:
+        place.host.answer = b""
+        head = get(ALLOWED, b"transfer-encoding: chunked") + b"6\r\nbefore\r\n"
+        reader, writer = await asyncio.open_unix_connection(place.path)
+        writer.write(head.replace(b"{p}", b"%d" % place.host.port))
+        while b"before" not in b"".join(place.host.heard):  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0)
+        place.proxy.change(Policy())
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_tunnel_inwards_is_cut_when_only_a_rule_for_public_addresses_is_left(tmp_path):
+    async with site(tmp_path, RULES) as place, place.tunnel(HOST) as (reader, _):
+        place.proxy.change(Policy(Rules.parse([f"*.example.org:{place.host.port}"])))
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
 
 
 async def test_a_host_that_speaks_first_is_not_heard_before_the_client_was_judged(tmp_path):

@@ -1,14 +1,24 @@
 """An agent that is kept from its editor's machine is a parent as any other, and gets no more than it has itself."""
 
+import asyncio
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from acp_runtime.acp_proxy.conversation import Conversation
+from acp_runtime.acp_proxy.enclosed import Enclosed
+from acp_runtime.acp_proxy.enclosure import Enclosure
+from acp_runtime.acp_proxy.process import AgentProcess
+from acp_runtime.acp_proxy.proxy import Proxy
+from acp_runtime.acp_proxy.sandbox_tools import SandboxTools
 from acp_runtime.callers import OPERATOR
+from acp_runtime.config import load
 from tests.agents.raw_client import RawClient, stop_reason
 from tests.e2e.daemon_site import BOUND, DaemonSite
 
@@ -16,6 +26,24 @@ AGENT = Path(__file__).parents[2] / "agents" / "tooled_agent.py"
 WALLED = Path(__file__).with_name("walled.py")
 CHILD = {"purpose": "to look", "initial_task": "found it", "cwd": "/workspace"}
 ASKING = {"initial_task": "[[ask:allow_once,reject_once]]", "preset": "restricted"}
+# Asks until nobody hears it any more, then reads: says whether it was not heard, and of how much it was not answered.
+DEAF = """
+import json, os, select
+
+def heard():
+    return select.select([], [1], [], 2)[1]
+
+sent = 0
+os.set_blocking(1, False)
+while sent < 300_000 and heard():
+    line = b'{"jsonrpc":"2.0","id":1,"method":"fs/read_text_file","params":{}}\\n'
+    sent += os.write(1, line) == len(line)
+last, read = not heard(), 0
+os.set_blocking(1, True)
+while read < sent and select.select([0], [], [], 30)[0]:
+    read += os.read(0, 65536).count(b"\\n")
+print(json.dumps({"jsonrpc": "2.0", "method": "session/update", "params": [last, sent - read]}), flush=True)
+"""
 
 Sit = Callable[[], RawClient]
 
@@ -116,3 +144,45 @@ def test_it_sees_its_own_alone_and_a_token_of_another_sandbox_is_refused(site: D
     one.prompt("[[token]]")
     other.prompt(f"[[stranger:{one.said().split('<')[0]}]]")
     assert "token_refused" in other.said()
+
+
+@pytest.mark.requirement("T26")
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("session/update", {"sessionId": "{child}", "update": {}}),
+        ("session/update", {"sessionId": "$SESSION", "update": {"toolCallId": "{child}.e1", "title": "read a file"}}),
+        ("session/request_permission", {"SessionId": "{child}", "sessionId": "$SESSION", "options": []}),
+    ],
+)
+def test_it_changes_nothing_of_what_the_editor_shows_of_its_subagents(
+    sit: Sit, method: str, params: dict[str, Any]
+) -> None:
+    editor = sit()
+    running = begin(editor, "spawn_background_subagent", **CHILD)
+    shown = editor.until(lambda each: "subagent_update" in json.dumps(each))
+    editor.cancel()
+    editor.answer(running)
+    child = shown["params"]["update"]["sessionId"]
+    forged = json.dumps({"jsonrpc": "2.0", "id": 99, "method": method, "params": params}).replace("{child}", child)
+    assert stop_reason(editor.prompt(f"[[raw:{forged}]][[say:done]]")) == "end_turn"
+    assert [each for each in editor.messages if each.get("id") == 99 or "read a file" in json.dumps(each)] == []
+
+
+@pytest.mark.requirement("T25")
+async def test_an_agent_that_does_not_read_its_answers_is_not_heard_until_it_does(tmp_path: Path) -> None:
+    (given, editor), (shown, said) = os.pipe(), os.pipe()
+    between = partial(
+        Enclosed,
+        conversation=lambda to_editor, to_agent: Conversation(
+            SandboxTools(load(None, {"HOME": str(tmp_path)})), say_editor=to_editor, say_agent=to_agent
+        ),
+        enclosure=partial(Enclosure, workspace=str(tmp_path), inside="/workspace", meta={}, longest=1_000_000),
+    )
+    proxy = Proxy(partial(AgentProcess.start, [sys.executable, "-c", DEAF]), between, unread=100_000)
+    with os.fdopen(editor, "wb"), os.fdopen(shown, "rb") as reading:
+        async with asyncio.timeout(BOUND):
+            running = asyncio.create_task(proxy.run(os.fdopen(given, "rb", 0), os.fdopen(said, "wb", 0)))
+            line = await asyncio.to_thread(reading.readline)
+            assert json.loads(line)["params"] == [True, 0]
+            assert await running == 0

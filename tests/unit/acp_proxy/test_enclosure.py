@@ -47,6 +47,7 @@ def sides(tmp_path: Path) -> Sides:
         b'{"jsonrpc":"2.0","id":7,"method":"elicitation/create","params":{"mode":"url","url":"https://x.invalid/"}}',
         b'{"jsonrpc":"2.0","id":7,"method":"elicitation/create","params":{"mode":"url","mode":"form"}}',
         b'{"jsonrpc":"2.0","id":7,"method":"elicitation/create","params":{"mode":"form","Url":"https://x.invalid/"}}',
+        b'{"jsonrpc":"2.0","id":7,"method":"elicitation/create","params":[{"mode":"url","url":"https://x.invalid/"}]}',
         b'{"jsonrpc":"2.0","id":7,"method":"elicitation/complete","params":{}}',
     ],
 )
@@ -69,6 +70,8 @@ def test_what_an_editor_would_do_on_its_machine_is_refused_to_the_agent(sides: S
         b'{"jsonrpc":"2.0","id":7,"method":["session/update"]}',
         b'{"jsonrpc":"2.0","id":7}',
         b'{"jsonrpc":"2.0","id":7,"method":"fs/write_text_file",}',
+        b'{"jsonrpc":"2.0","method":"session/update","params":\r{"jsonrpc":"2.0","id":7,"method":"terminal/create"}\r}',
+        b'{"jsonrpc":"2.0","method":"session/update","params":{"text":"\xff"}}',
         b"no JSON",
         b"",
     ],
@@ -78,7 +81,8 @@ def test_what_parsers_may_read_in_two_ways_does_not_reach_the_editor(sides: Side
 
 
 @pytest.mark.requirement("T25")
-def test_a_login_by_a_command_of_the_agents_choice_is_not_offered(sides: Sides) -> None:
+@pytest.mark.parametrize("name", ["authMethods", "AuthMethods", "authMethod\u017f"])
+def test_a_login_by_a_command_of_the_agents_choice_is_not_offered(sides: Sides, name: str) -> None:
     own = {"id": "key", "name": "Key", "description": "d"}
     logins = [
         {**own, "_meta": {"terminal-auth": {"command": "sh", "args": ["-c", "id"]}}},
@@ -86,9 +90,10 @@ def test_a_login_by_a_command_of_the_agents_choice_is_not_offered(sides: Sides) 
         {"id": "e", "name": "E", "type": "env_var"},
         "none",
     ]
-    answer = {"jsonrpc": "2.0", "id": 1, "result": {"protocolVersion": 1, "authMethods": logins}}
-    [line] = sides.between.from_agent(json.dumps(answer).encode())
-    assert json.loads(line)["result"] == {"protocolVersion": 1, "authMethods": [own]}
+    answer = {"jsonrpc": "2.0", "id": 1, "result": {"protocolVersion": 1, name: logins, "far": 1e308}}
+    [line] = sides.between.from_agent(json.dumps(answer).replace("308", "999").encode())
+    kept = [own] if name == "authMethods" else []
+    assert json.loads(line)["result"] == {"protocolVersion": 1, "authMethods": kept, "far": None}
 
 
 @pytest.mark.parametrize(
