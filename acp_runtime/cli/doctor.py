@@ -1,6 +1,7 @@
 """The verb `doctor`: what is missing on this machine and how to get it; with `--bundle`, a report that others may see.
 
-Promises: nothing is started or changed; the report names no key, no token and no address with a password.
+Promises: nothing is changed, and nothing started but programs that give keys of models; the report names no key, no
+token and no address with a password.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from acp_runtime.cli.clients_found import about_clients
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.finding import Finding, Mark
 from acp_runtime.cli.isolation import about_engine, about_presets, about_registries
+from acp_runtime.cli.keys_found import about_keys
 from acp_runtime.cli.redaction import redacted
 from acp_runtime.cli.status import NO_GATEWAY
 from acp_runtime.cli.stdout import put
@@ -75,6 +77,7 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     yield _daemon()
     yield from _gateways()
     yield _logins()
+    yield from () if isinstance(config, Finding) else asyncio.run(about_keys(config.models, environment()))
     yield from about_clients(environment(), Path.cwd())
 
 

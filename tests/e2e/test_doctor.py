@@ -56,6 +56,13 @@ def test_the_doctor_says_which_folder_cannot_be_used(site: DaemonSite) -> None:
     assert done.returncode != 0
 
 
+def test_the_doctor_says_which_key_of_a_model_is_not_there(site: DaemonSite) -> None:
+    with site.config.open("a") as file:
+        file.write('[models.scripted]\nurl = "http://127.0.0.1:1"\nkey = "env:NO_SUCH_KEY"\n')
+    done = site.run("doctor")
+    assert "warn key            scripted: The model's key env:NO_SUCH_KEY is not in the environment; " in done.stdout
+
+
 def test_the_doctor_names_what_a_dead_gateway_left(site: DaemonSite) -> None:
     folder = site.socket.parent
     folder.mkdir(mode=0o700)
