@@ -85,5 +85,26 @@ def test_the_originals_module_answers_its_callers_with_its_names_and_texts(site:
     assert nobody["error"] == "Background subagents require a parent session_id."
 
 
+UNREACHED = """
+import json
+manager = get_background_subagent_manager()
+print(json.dumps([manager.render_turn_context("session-9"), manager.list_subagents(owner_session_id="session-9")]))
+"""
+
+
+def test_the_originals_module_breaks_no_turn_of_a_host_when_there_can_be_no_daemon(site: DaemonSite) -> None:
+    empty = site.root / "rt2"
+    empty.mkdir(mode=0o700)
+    broken = site.root / "broken.toml"
+    broken.write_text("[", encoding="utf-8")
+    away = {"XDG_RUNTIME_DIR": str(empty), "SUBAGENTS_CONFIG": str(broken)}
+    done = site.run(code=EXAMPLES["background_subagents.py"] + UNREACHED, **away)
+    assert (done.returncode, done.stderr) == (0, "")
+    turn, listed = json.loads(done.stdout)
+    assert turn == ""
+    assert (listed["success"], listed["kind"]) == (False, "config_error")
+    assert str(broken) in listed["error"]
+
+
 def test_every_example_of_the_page_is_run() -> None:
     assert set(EXAMPLES) == {"agent_loop.py", "background_subagents.py"}
