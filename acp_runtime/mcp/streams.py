@@ -6,26 +6,22 @@ says, and when the peer leaves nothing of the session goes on but what must not 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
-from contextlib import suppress
-from typing import Any, Final, TypeAlias, TypeVar, cast
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeAlias, TypeVar
 
 import anyio
 import mcp_types as types
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.server.lowlevel import Server
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
-from pydantic import ValidationError
 
+from acp_runtime.mcp.message import MAX_MESSAGE, NoMessage, message_of
 from acp_runtime.mcp.server import server_of
 from acp_runtime.mcp.session import Session
-from acp_runtime.wire import jsontext
 from acp_runtime.wire.ndjson import LineSplitter, Oversized
 
 log = logging.getLogger(__name__)
 
-# The longest message to a subagent, with every character escaped, and room for what is around it.
-MAX_LINE: Final = 16 * 1024 * 1024
 MAX_OPEN: Final = 64
 T = TypeVar("T")
 CHUNK: Final = 65_536
@@ -33,7 +29,7 @@ WRITE_SECONDS: Final = 60.0
 
 
 async def serve(
-    session: Session, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, max_line: int = MAX_LINE
+    session: Session, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, max_line: int = MAX_MESSAGE
 ) -> None:
     """Serve a session until its peer leaves or reads no more; then the session and the writer are closed.
 
@@ -106,9 +102,10 @@ class _Link:
 
     async def _take(self, line: bytes | Oversized, send: Callable[[SessionMessage], Awaitable[None]]) -> None:
         try:
-            message = _read(line, self._max_line)
-        except _Refused as refused:
-            await self._write(types.JSONRPCError(jsonrpc="2.0", id=refused.ident, error=refused.error))
+            message = message_of(line, self._max_line)
+        except NoMessage as refused:
+            error = types.ErrorData(code=refused.code, message=str(refused))
+            await self._write(types.JSONRPCError(jsonrpc="2.0", id=refused.ident, error=error))
             return
         metadata = None
         if isinstance(message, types.JSONRPCRequest):
@@ -132,40 +129,3 @@ class _Link:
         self._writer.write(message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
         async with asyncio.timeout(WRITE_SECONDS):
             await self._writer.drain()
-
-
-class _Refused(Exception):  # noqa: N818 - it is an answer
-    """What is answered to a line that is no message. `ident` is whose answer it is, None where nobody can tell."""
-
-    def __init__(self, code: int, sentence: str, names: Collection[str] = (), ident: object = None) -> None:
-        super().__init__(sentence)
-        asked = "method" in names and isinstance(ident, str | int) and not isinstance(ident, bool)
-        self.ident = cast("str | int", ident) if asked else None
-        self.error = types.ErrorData(code=code, message=sentence)
-
-
-def _read(line: bytes | Oversized, most: int) -> types.JSONRPCMessage:
-    """Return the message that a line is. Raises `_Refused`."""
-    if isinstance(line, Oversized):
-        seen = jsontext.peek(line.prefix, line.tail)
-        sentence = f"a message of {line.length} bytes was not read; at most {most} are allowed: put more into a file"
-        raise _Refused(types.INVALID_REQUEST, sentence, seen.names, seen.id)
-    try:
-        jsontext.check(line)
-    except jsontext.OverLimitError as error:
-        lost = Oversized.of(line)
-        seen = jsontext.peek(lost.prefix, lost.tail)
-        raise _Refused(types.INVALID_REQUEST, f"the line was not read: {error}", seen.names, seen.id) from error
-    with suppress(ValidationError):
-        return types.jsonrpc_message_adapter.validate_json(line, by_name=False)
-    try:
-        said = jsontext.parse(line)
-    except ValueError as error:
-        raise _Refused(types.PARSE_ERROR, "the line is no JSON") from error
-    try:
-        # Of a text that was cut within a character JavaScript writes a half one: no reason to lose the rest.
-        return types.jsonrpc_message_adapter.validate_python(said, by_name=False)
-    except ValidationError as error:
-        names = said if isinstance(said, dict) else {}
-        sentence = "the line is no message of JSON-RPC 2.0"
-        raise _Refused(types.INVALID_REQUEST, sentence, names, names.get("id")) from error

@@ -21,16 +21,15 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.mcp.exchange import KEY, Exchange
 from acp_runtime.mcp.gate import Gate, TurnedAway
 from acp_runtime.mcp.guests import SESSION, Guest, Guests
+from acp_runtime.mcp.message import MAX_MESSAGE, NoMessage, message_of
 from acp_runtime.mcp.server import Context, server_of
 from acp_runtime.mcp.session import Session
-from acp_runtime.mcp.streams import MAX_LINE
 from acp_runtime.service import Runtime
 from acp_runtime.tools import TOOLSETS
-from acp_runtime.wire import jsontext
 
 log = logging.getLogger(__name__)
 
-MAX_BODY: Final = MAX_LINE
+MAX_BODY: Final = MAX_MESSAGE
 BODY_SECONDS: Final = 20.0
 MAX_SESSIONS: Final = 100
 IDLE_SECONDS: Final = 1800.0
@@ -71,6 +70,8 @@ class Web:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(scope)
         body = await _body(receive) if refusal is None else refusal
+        if scope["method"] == "POST" and isinstance(body, bytes):
+            body = _message(body)
         if isinstance(body, TurnedAway):
             log.info("a request is refused with %d: %s", body.status, body.sentence)
             await body.response()(scope, receive, send)
@@ -154,9 +155,14 @@ async def _body(receive: Receive) -> bytes | TurnedAway:
                         413, f"the request is larger than {MAX_BODY} bytes; give the agent a file instead"
                     )
                 if not message.get("more_body", False):
-                    jsontext.check(bytes(body))
                     return bytes(body)
-    except jsontext.OverLimitError as error:
-        return TurnedAway(413, f"the request was not read: {error}")
     except TimeoutError:
         return TurnedAway(408, f"the request was not there within {BODY_SECONDS:g} s; nothing was done")
+
+
+def _message(body: bytes) -> bytes | TurnedAway:
+    """Return the message in a body, as the SDK can read it."""
+    try:
+        return message_of(body).model_dump_json(by_alias=True, exclude_unset=True).encode()
+    except NoMessage as error:
+        return TurnedAway(400, str(error), code=error.code)

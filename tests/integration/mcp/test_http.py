@@ -151,6 +151,41 @@ async def test_a_request_that_does_not_say_for_whom_it_is_gets_an_error_of_the_p
 
 
 @pytest.mark.requirement("D10.48")
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [
+        (
+            '{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": []}',
+            -32600,
+            "no message of JSON-RPC 2.0: one object",
+        ),
+        ('[{"jsonrpc": "2.0", "id": 1, "method": "ping"}]', -32600, "no message of JSON-RPC 2.0: one object"),
+        ('{"jsonrpc": "2.0", "id": null, "method": "ping"}', -32600, "the id of a request is"),
+        ("{", -32700, "no JSON"),
+        ("", -32700, "no JSON"),
+    ],
+)
+async def test_what_is_no_message_is_refused_in_words_of_ours(door: Door, body: str, code: int, said: str) -> None:
+    async with door.http() as http:
+        answer = await http.post(door.url, content=body)
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert error["code"] == code
+    assert said in error["message"]
+    assert "pydantic" not in answer.text
+
+
+@pytest.mark.requirement("D10.48")
+async def test_a_text_that_was_cut_within_a_character_is_taken_here_too(door: Door) -> None:
+    async with door.http() as http:
+        await ready(door, http, "legacy")
+        given = call_of("legacy", "poll_background_subagent", id="cut \ud83d")
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": given})
+        answer = await http.post(door.url, content=body)
+    assert "cut \ufffd" in answer.text
+
+
+@pytest.mark.requirement("D10.48")
 async def test_what_the_url_says_counts_where_no_header_does(door: Door) -> None:
     async with httpx.AsyncClient(headers=ACCEPT | {"Authorization": f"bearer {door.token}"}, timeout=BOUND) as http:
         url = f"{door.url}?workspace={door.site.root / 'repo'}&parent=mine&tools=async_delegation"
