@@ -27,7 +27,8 @@ from acp_runtime.views import SubagentView
 
 NAME: Final = "subagents"
 INSTRUCTIONS: Final = (
-    "Background coding agents that work in containers of their own while you go on. Answers end with a "
+    "Background coding agents that work in containers of their own while you go on, each on a copy of your workspace: "
+    "what one changed is a patch once it has ended, and your files are as they were. Answers end with a "
     "<background-subagents> block when there is something to tell: what has finished or asks, and who is at work."
 )
 BLOCK: Final = "background_subagents"

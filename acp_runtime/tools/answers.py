@@ -168,11 +168,21 @@ def ending(view: SubagentView, offset: int = 0) -> Answer:
         return {}
     if view.status.over:
         note = f"It has ended ({view.status}); nothing more will come. Do not poll or wait for it again."
+        if _changed(view) and view.exported:
+            where = f"the resource subagents://{view.id}/patch, or in a shell: subagents work {view.id} | git apply"
+            note += f" What it changed is a patch and in no folder yet: {where}."
         if view.resumable:
             note += f" It can be started again: subagents resume {view.id}."
+    elif _changed(view):
+        note = "It has nothing to do. Do not poll; send it a message, or stop it to have what it changed as a patch."
     else:
         note = "It has nothing to do. Do not poll; send it a message or stop it."
     return {"done": True, "result": result(task, offset), "note": note}
+
+
+def _changed(view: SubagentView) -> bool:
+    """Return whether one that has nothing to do changed files, or may have: not every task's could be counted."""
+    return any(task.files_changed != 0 for task in view.tasks)
 
 
 def event(view: SubagentView, each: EventView) -> Answer:

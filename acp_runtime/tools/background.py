@@ -238,7 +238,7 @@ BACKGROUND: Final = (
     ),
     Tool(
         "stop_background_subagent",
-        "End a subagent you need no more, or cancel its current task. Its work is kept.",
+        "End a subagent you need no more, or cancel its current task. What it changed comes out as a patch.",
         StopInput,
         stop,
         "execute",
