@@ -121,7 +121,7 @@ class KeyLogin:
             try:
                 new = self._vendor.merged(document, answer, _now())
                 found = self._vendor.read(new)
-            except (AttributeError, KeyError, TypeError, ValueError):
+            except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
                 raise NotRenewed("the vendor's answer holds no token", final=False) from None
         except NotRenewed as error:
             if not error.final and good:

@@ -6,6 +6,7 @@ For threads: each call blocks, and each has a bound.
 """
 
 import fcntl
+import http.client
 import json
 import os
 import stat
@@ -63,11 +64,11 @@ def renewed(url: str, client: Client | None, refresh: str | None) -> dict[str, A
     except urllib.error.HTTPError as error:
         error.close()
         raise NotRenewed(f"the vendor answered {error.code}", final=error.code in _REFUSED) from None
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:  # which may quote what it could not read
         why = getattr(error, "reason", error)
         why = getattr(why, "strerror", None) or type(why).__name__
         raise NotRenewed(f"the vendor could not be asked ({why})", final=False) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise NotRenewed("the vendor's answer is no JSON", final=False) from None
     if not isinstance(found, dict):
         raise NotRenewed("the vendor's answer holds no token", final=False)

@@ -67,7 +67,7 @@ def _read_claude(document: Document) -> Tokens:
 
 
 def _merged_claude(document: Document, answer: Document, now: float) -> dict[str, Any]:
-    found = {**document["claudeAiOauth"], "accessToken": _text(answer["access_token"])}
+    found = {**document["claudeAiOauth"], "accessToken": _given(answer)}
     found["expiresAt"] = int((now + float(answer["expires_in"])) * 1000)
     found |= {"refreshToken": answer["refresh_token"]} if answer.get("refresh_token") else {}
     return {**document, "claudeAiOauth": found}
@@ -83,7 +83,7 @@ def _read_codex(document: Document) -> Tokens:
 
 def _merged_codex(document: Document, answer: Document, now: float) -> dict[str, Any]:
     given = {name: answer[name] for name in ("id_token", "refresh_token") if answer.get(name)}
-    tokens = {**document["tokens"], **given, "access_token": _text(answer["access_token"])}
+    tokens = {**document["tokens"], **given, "access_token": _given(answer)}
     when = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return {**document, "tokens": tokens, "last_refresh": when}
 
@@ -96,7 +96,15 @@ def _read_gemini(document: Document) -> Tokens:
 def _merged_gemini(document: Document, answer: Document, now: float) -> dict[str, Any]:
     given = {name: answer[name] for name in ("id_token", "refresh_token", "scope", "token_type") if answer.get(name)}
     until = int((now + float(answer["expires_in"])) * 1000)
-    return {**document, **given, "access_token": _text(answer["access_token"]), "expiry_date": until}
+    return {**document, **given, "access_token": _given(answer), "expiry_date": until}
+
+
+def _given(answer: Document) -> str:
+    """Return a new token. One that cannot be sent in a header is none: it would take the place of what is there."""
+    token = _text(answer["access_token"])
+    if not all("!" <= each <= "~" for each in token):
+        raise ValueError("no token")
+    return token
 
 
 def _text(value: object) -> str:

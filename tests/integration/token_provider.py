@@ -22,13 +22,14 @@ def token(name: str, *, expires_in: float = 3600) -> str:
 
 
 class TokenProvider:
-    """A context manager. `asked` are the bodies of the requests, `status` what is answered instead of tokens;
-    `heard` is set with the first."""
+    """A context manager. `asked` are the bodies of the requests, `status` what is answered instead of tokens, `raw`
+    what is said instead of an answer; `heard` is set with the first."""
 
     def __init__(self, *, refresh: str = "canary-refresh-0") -> None:
         self.asked: list[dict[str, Any]] = []
         self.refresh = refresh
         self.status = 200
+        self.raw = b""
         self.heard = threading.Event()
         self._lock = threading.Lock()
         outer = self
@@ -39,6 +40,9 @@ class TokenProvider:
                 form = self.headers["content-type"] == "application/x-www-form-urlencoded"
                 body = dict(parse_qsl(sent, strict_parsing=True)) if form else json.loads(sent)
                 status, answer = outer.answer(body)
+                if outer.raw:
+                    self.wfile.write(outer.raw)
+                    return
                 self.send_response(status)
                 self.send_header("location", "/elsewhere")
                 self.end_headers()
