@@ -33,7 +33,7 @@ _SENDING: Final = "what came is being sent"
 class Bridge:
     """The receiver of a channel. `input` and `output` are for who speaks with the agent to connect and to close.
 
-    `over` is set when the agent has said its last; `say` is told what it writes to its standard error.
+    `over` is set when the agent has said its last; `say` is told what it writes to its standard error, as the agent's.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -85,7 +85,8 @@ class Bridge:
             self._do(self._acknowledge())
 
     def on_stderr(self, data: bytes) -> None:
-        self._say(printable(data.decode("utf-8", "replace").rstrip("\n")))
+        for line in printable(data.decode("utf-8", "replace")).splitlines():
+            self._say(f"agent: {line}")
 
     def on_gap(self, stream: int, offset: int, length: int) -> None:
         log.warning("%d bytes that the agent wrote (stream %d, at %d) are lost", length, stream, offset)

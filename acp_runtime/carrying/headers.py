@@ -16,7 +16,12 @@ _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 # By what they are called, since gateways to models have names of their own. Some servers read `_` as `-`.
 _CREDENTIALS = re.compile(
     rb".*(?:authorization|api[-_]?key|subscription[-_]key|auth[-_]key|(?:auth|access|security|session)[-_]token).*"
-    rb"|cookie2?|chatgpt[-_]account[-_]id"
+    rb"|cookie2?|chatgpt[-_]account[-_]id|openai[-_](?:organization|project)|x[-_]goog[-_]user[-_]project"
+)
+# By which gateways to models take another host or account, and servers another path or method than the request's.
+_LEADING = re.compile(
+    rb"(?:x[-_])?(?:portkey|helicone|cf[-_]aig)[-_].*|forwarded|x[-_](?:forwarded|original|rewrite)[-_].*"
+    rb"|x[-_](?:http[-_]method.*|method[-_]override|host|real[-_]ip)"
 )
 # An answer in another encoding could carry the key unseen.
 _REPLACED = frozenset({b"host", b"expect", b"accept-encoding"})
@@ -30,7 +35,7 @@ def has_two_framings(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 def for_upstream(headers: Headers, authority: str, credentials: Headers) -> Headers:
     """Return the headers of a client's request as the upstream gets them."""
-    kept = [pair for pair in _end_to_end(headers, _REPLACED) if _CREDENTIALS.fullmatch(pair[0]) is None]
+    kept = [pair for pair in _end_to_end(headers, _REPLACED) if not _names_other(pair[0])]
     ours = [(b"host", authority.encode("ascii")), (b"accept-encoding", b"identity"), (b"connection", b"close")]
     return [*ours, *kept, *credentials, *_framing(headers)]
 
@@ -39,6 +44,11 @@ def for_client(headers: Headers, secret: bytes | None) -> Headers:
     """Return the headers of an upstream's answer as the client gets them; none of them repeats the secret."""
     kept = [(n, v) for n, v in _end_to_end(headers, _FROM_UPSTREAM) if secret is None or secret not in v]
     return [*kept, *(pair for pair in _framing(headers) if pair[0] == b"content-length")]
+
+
+def _names_other(name: bytes) -> bool:
+    """Return whether a header may say that another account, host or request is meant than ours."""
+    return _CREDENTIALS.fullmatch(name) is not None or _LEADING.fullmatch(name) is not None
 
 
 def _end_to_end(headers: Headers, dropped: frozenset[bytes]) -> Headers:

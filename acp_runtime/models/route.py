@@ -21,10 +21,13 @@ __all__ = ["Route"]
 
 # Not TRACE, which answers with the request's own headers, and not CONNECT.
 _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
-# By which some providers take credentials, or headers, in the query of a request.
+# By which some providers take credentials, headers, or who pays, in the query of a request; also behind a `$`.
 _CREDENTIALS = frozenset(
-    {b"key", b"apikey", b"api-key", b"api_key", b"access_token", b"oauth_token", b"subscription-key", b"$httpheaders"}
-)
+    {
+        b"key", b"apikey", b"api-key", b"api_key", b"access_token", b"oauth_token", b"subscription-key",
+        b"httpheaders", b"httpmethod", b"userproject",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ class Route:
 def _without_credentials(query: bytes) -> bytes:
     """Return a query without the parameters that name a credential; the others as they are, where there are such."""
     parts = re.split(rb"[&;]", query)
-    names = [unquote_to_bytes(part.partition(b"=")[0]).strip(b" +").lower() for part in parts]
+    names = [unquote_to_bytes(part.partition(b"=")[0]).strip(b" +").lower().removeprefix(b"$") for part in parts]
     if _CREDENTIALS.isdisjoint(names):
         return query
     return b"&".join(part for part, name in zip(parts, names, strict=True) if name not in _CREDENTIALS)

@@ -30,6 +30,7 @@ def test_what_a_client_says_of_itself_or_of_its_connection_does_not_leave():
         b"authorization", b"x-authorization", b"cf-aig-authorization", b"x-api-key", b"api-key", b"apikey",
         b"x_api_key", b"x-goog-api-key", b"x-portkey-api-key", b"ocp-apim-subscription-key", b"x-auth-token",
         b"x-access-token", b"x-amz-security-token", b"x-auth-key", b"cookie", b"cookie2", b"chatgpt-account-id",
+        b"openai-organization", b"openai_project", b"x-goog-user-project", b"helicone-auth", b"x-portkey-virtual-key",
     ],
 )  # fmt: skip
 def test_no_header_names_another_account_than_ours(name):
@@ -38,6 +39,21 @@ def test_no_header_names_another_account_than_ours(name):
     sent = for_upstream([(name, b"theirs"), (b"anthropic-beta", b"x")], "up", ours)
     assert [value for _, value in sent].count(b"theirs") == 0
     assert sent[-3:] == [(b"anthropic-beta", b"x"), *ours]
+
+
+@pytest.mark.requirement("T8")
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"x-portkey-custom-host", b"x-portkey-config", b"helicone-target-url", b"cf-aig-custom", b"forwarded",
+        b"x-forwarded-host", b"x_forwarded_host", b"x-original-url", b"x-rewrite-url", b"x-http-method-override",
+        b"x-host",
+    ],
+)  # fmt: skip
+def test_no_header_leads_the_request_and_its_key_elsewhere(name):
+    sent = for_upstream([(name, b"theirs"), (b"x-stainless-os", b"x")], "up", [(b"authorization", b"Bearer t-1")])
+    assert sent[-2:] == [(b"x-stainless-os", b"x"), (b"authorization", b"Bearer t-1")]
+    assert b"theirs" not in [value for _, value in sent]
 
 
 def test_an_answers_headers_about_its_connection_cookies_or_the_key_do_not_arrive():

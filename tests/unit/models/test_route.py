@@ -77,6 +77,7 @@ def test_a_target_under_the_base_path_is_asked_for_as_it_is(target):
         (b"/v1/a?key&key=", b"/v1/a"),
         (b"/v1/a?x=key&api_key=1&api-key=2&apikey=3&access_token=4&subscription-key=5", b"/v1/a?x=key"),
         (b"/v1/a?%24httpHeaders=authorization%3Ax&oauth_token=6&$httpheaders=y", b"/v1/a"),
+        (b"/v1/a?$key=AIza&$userProject=p&%24httpMethod=DELETE&$alt=sse", b"/v1/a?$alt=sse"),
         (b"/v1/a?keys=1&monkey=2&page_token=3", b"/v1/a?keys=1&monkey=2&page_token=3"),
         (b"http://up:99/v1/a?key=AIza", b"/v1/a"),
     ],
