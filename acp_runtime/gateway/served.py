@@ -79,8 +79,12 @@ class Served:
         """Serve as this account says, of the same attempt and at the same sockets. Raises as `open` does."""
         before = self.account
         self.account = replace(account, model=account.model or before.model, egress=account.egress or before.egress)
-        await self.stay_found()
-        await self._serve_ways(self.account, before)
+        try:
+            await self.stay_found()
+            await self._serve_ways(self.account, before)
+        except BaseException:
+            self.account = before  # what is not served yet is to be another way at the next change
+            raise
         if account.relay != before.relay or (self._link is not None and self._link.failure is not None):
             await self._detach()
         if self._link is None:
@@ -131,8 +135,9 @@ class Served:
             if isinstance(way, ModelWay):
                 await self._serve(way.port, way.socket, self._forwarder(way))
             elif self._proxy is None:
-                self._proxy = self._made_proxy(way)
-                await self._serve(way.port, way.socket, self._proxy)
+                proxy = self._made_proxy(way)
+                await self._serve(way.port, way.socket, proxy)
+                self._proxy = proxy
             else:
                 self._proxy.change(Policy(way.rules, way.registries))
 
