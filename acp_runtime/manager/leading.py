@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 Acknowledge = Callable[[], Awaitable[None]]
 
 DOOR: Final = "prompt"
+AGAIN_MS: Final = 1_000
 WAKE: Final = (
     "(From the manager: there is news of your subagents, see below. Go on with your task; when nothing is left to do, "
     "answer with its whole result.)"
@@ -125,14 +126,25 @@ class Leading:
         """Wake a subagent each time that it is idle and there is news of those that it leads, until cancelled."""
         parent = name_of(actor.state.id)
         while True:
-            tick, again = self._store.tick, None
-            if (most := self._wakes()) and _idle(actor.state):
-                # What the answer of its prompt did not acknowledge never came to it; after a failure it is spared that.
-                found = await self._store.wakeable(parent, wakes=most, held=_failed(actor.state))
-                again = found.again
-                if found.nudges and await self._is_time(parent):
-                    await self._wake(actor)
+            tick = self._store.tick
+            try:
+                again = await self._look(actor, parent)
+            except StoreOwned:
+                return
+            except StoreError as error:
+                log.warning("%s could not be woken, and is tried again: %s", actor.state.id, error)
+                again = self._clock.now() + AGAIN_MS
             await woken(self._store, self._clock, tick, again)
+
+    async def _look(self, actor: "Actor", parent: str) -> int | None:
+        """Wake a subagent that is idle and has news; return when a claim runs out by which it has more."""
+        if not (most := self._wakes()) or not _idle(actor.state):
+            return None
+        # What the answer of its prompt did not acknowledge never came to it; after a failure it is spared that.
+        found = await self._store.wakeable(parent, wakes=most, held=_failed(actor.state))
+        if found.nudges and await self._is_time(parent):
+            await self._wake(actor)
+        return found.again
 
     async def _is_time(self, parent: str) -> bool:
         return bool(await self._store.query(_ASKING, parent)) or not await self._store.query(_AT_WORK, parent)
@@ -140,12 +152,9 @@ class Leading:
     async def _wake(self, actor: "Actor") -> None:
         try:
             await actor.ask(Send(WAKE, woken=True))
-        except StoreOwned:
-            raise
-        except (Rejected, StoreError) as error:
-            if isinstance(error, Rejected) and error.kind == "not_running":
-                return  # it was stopped since it was found idle
-            log.warning("%s could not be woken, and is tried again: %s", actor.state.id, error)
+        except Rejected as error:
+            if error.kind != "not_running":  # it was stopped since it was found idle
+                log.warning("%s could not be woken: %s", actor.state.id, error)
 
 
 def _failed(state: Subagent) -> bool:

@@ -24,7 +24,7 @@ from acp_runtime.service import Runtime
 from acp_runtime.store.store import Store
 from acp_runtime.views import SubagentView, WaitReason
 from tests.histories import fold, spawn
-from tests.integration.manager.conftest import BOUND, PARENT, Ground, until
+from tests.integration.manager.conftest import BOUND, PARENT, Ground, log_says, until
 
 LEADER, MIDDLE, LEAF = "bg-0000000001", "bg-0000000002", "bg-0000000003"
 ENDED = "SELECT stream FROM event WHERE kind IN ('subagent_stopped', 'subagent_failed') ORDER BY seq"
@@ -221,6 +221,21 @@ async def test_news_wake_an_idle_one_so_often_and_then_leave_it_in_peace(ground:
         assert leaf.id in found.newest.result, "what nobody was woken for stands in the next prompt"
         leaf = await at.leaf(top, "[[say:x]]")
         await until(at.runtime, top.id, lambda view: len(view.tasks) == 5 and view.settled)
+
+
+async def test_a_wake_up_that_the_store_refused_is_tried_again(ground: Ground) -> None:
+    async with site(ground) as at:
+        top, store = await at.lead(), at.runtime._store
+        await store.query(
+            "CREATE TRIGGER refusing BEFORE INSERT ON event WHEN new.kind = 'task_queued' "
+            "AND json_extract(new.data, '$.woken') BEGIN SELECT abs(-9223372036854775808); END"
+        )
+        with log_says("is tried again") as said:
+            await at.leaf(top, "[[say:done]]")
+            await said.wait()
+        await store.query("DROP TRIGGER refusing")
+        view = await until(at.runtime, top.id, lambda found: len(found.tasks) == 2 and found.newest.state.over)
+        assert view.newest.state is TaskState.COMPLETED
 
 
 async def test_who_ended_starts_nobody_again_below_it_until_it_is_resumed(ground: Ground) -> None:
