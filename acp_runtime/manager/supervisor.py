@@ -12,7 +12,7 @@ from acp_runtime.clock import Clock
 from acp_runtime.core.admission import Admission
 from acp_runtime.core.budget import Budget
 from acp_runtime.core.decide import decide
-from acp_runtime.core.errors import Rejected, StoreOwned
+from acp_runtime.core.errors import Rejected, StoreConflict, StoreOwned
 from acp_runtime.core.events import Event
 from acp_runtime.core.inputs import (
     ChannelClosed,
@@ -127,14 +127,14 @@ class Supervisor(Ruling):
     async def spawn(self, given: Spawn, admit: Admission | None = None) -> None:
         """Admit a subagent: durable when this returns, starting in the background.
 
-        Raises `Rejected` (closing, limit_reached, budget_reached).
+        Raises `Rejected` (closing, paused, parent_ended, limit_reached, budget_reached).
         """
         await self._admitted(self._admit(given, admit))
 
     async def resume(self, subagent: str, given: ResumeSubagent, admit: Admission | None = None) -> None:
         """Start an ended subagent again.
 
-        Raises `Rejected` (closing, still_open, not_resumable, limit_reached, budget_reached).
+        Raises `Rejected` (closing, paused, still_open, not_resumable, parent_ended, limit_reached, budget_reached).
         """
         await self._admitted(self._admit_again(subagent, given, admit))
 
@@ -166,8 +166,14 @@ class Supervisor(Ruling):
         committed = await self._store.load(subagent)
         if committed is None or subagent in self._actors:
             raise Rejected("still_open", f"subagent {subagent} has not ended; send it a message instead")
-        events, _ = decide(committed.state, given, self._clock.now())
-        self._start(await self._store.commit(subagent, committed.state, committed.version, events, admit=admit))
+        state, version = committed.state, committed.version
+        events, _ = decide(state, given, self._clock.now())
+        try:
+            committed = await self._store.commit(subagent, state, version, events, admit=admit)
+        except StoreConflict as error:
+            sentence = f"subagent {subagent} was started again or removed at the same moment; look how it stands"
+            raise Rejected("still_open", sentence) from error
+        self._start(committed)
 
     async def ask(self, subagent: str, given: Input) -> tuple[Event, ...]:
         """Have a command decided by a subagent's actor; returns the events that it became.

@@ -53,6 +53,10 @@ async def test_an_ended_subagent_that_was_kept_is_started_again_with_its_next_ta
     assert (resumed.attempt, resumed.status) == (2, Status.STARTING)
     waited = await runtime.wait(PARENT, [view.id], seconds=BOUND)
     assert [task.state for task in waited.views[0].tasks] == [TaskState.COMPLETED, TaskState.COMPLETED]
+    await runtime.stop(PARENT, view.id, finished=True)
+    both = (runtime.resume(PARENT, view.id, "[[say:at once]]") for _ in range(2))
+    refused = [each for each in await asyncio.gather(*both, return_exceptions=True) if isinstance(each, Exception)]
+    assert [getattr(each, "kind", each) for each in refused] == ["still_open"]
     once = await done(bench, "[[say:x]]")
     await runtime.stop(PARENT, once.id)
     with pytest.raises(Rejected) as caught:
