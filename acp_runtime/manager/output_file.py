@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from acp_runtime.core.errors import StoreError
-from acp_runtime.core.events import SubagentRequested
 from acp_runtime.core.plaintext import one_line, printable
 from acp_runtime.core.telling import tell
 from acp_runtime.store.projections import Row
@@ -31,8 +30,10 @@ CHECKED_AT_START: Final = 50
 FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 OVER: Final = ("stopped", "failed")
 
-_FOUND: Final = (
-    "SELECT subagent.*, task.text, task.state AS task_state, task.result, task.cause AS task_cause FROM subagent "
+FOUND: Final = (
+    "SELECT subagent.*, task.text, task.state AS task_state, task.result, task.cause AS task_cause, "
+    "(SELECT json_extract(data, '$.limits.lifetime') FROM event WHERE stream = subagent.id AND version = 1) AS lifetime "
+    "FROM subagent "
     "JOIN task ON task.subagent = subagent.id AND task.number = 1 WHERE one_shot AND output_file IS NOT NULL "
 )
 
@@ -62,7 +63,7 @@ class OutputFiles:
         """Correct what an earlier manager wrote last. A file that somebody took away is not made again."""
         rows = await self._store.query("SELECT coalesce(max(seq), 0) AS seq FROM event")
         self._seq = int(rows[0]["seq"])
-        for row in await self._store.query(_FOUND + "ORDER BY created_seq DESC LIMIT ?", CHECKED_AT_START):
+        for row in await self._store.query(FOUND + "ORDER BY created_seq DESC LIMIT ?", CHECKED_AT_START):
             await self._write(row, anew=row["lifecycle"] not in OVER)
 
     async def _run(self) -> None:
@@ -75,7 +76,7 @@ class OutputFiles:
 
     async def _write_changed(self) -> None:
         try:
-            rows = await self._store.query(_FOUND + "AND updated_seq > ? ORDER BY updated_seq", self._seq)
+            rows = await self._store.query(FOUND + "AND updated_seq > ? ORDER BY updated_seq", self._seq)
         except StoreError as error:
             log.warning("the output files could not be brought up to date: %s", error)
             return
@@ -86,19 +87,16 @@ class OutputFiles:
     async def _write(self, row: Mapping[str, Any], *, anew: bool) -> None:
         path = PurePosixPath(row["output_file"])
         try:
-            text = await self._render(row)
-            await asyncio.to_thread(write_below, Path(row["workspace"]), path, text.encode(), anew=anew)
+            if events := await self._store.newest(row["id"], PROGRESS_EVENTS):  # else its log was deleted meanwhile
+                text = render(row, events)
+                await asyncio.to_thread(write_below, Path(row["workspace"]), path, text.encode(), anew=anew)
         except (OSError, StoreError) as error:
             log.warning("the output file %s of %s could not be written: %s", path, row["id"], error)
 
-    async def _render(self, row: Mapping[str, Any]) -> str:
-        (first,) = await self._store.events(row["id"], 0, 1)
-        return render(row, first, await self._store.newest(row["id"], PROGRESS_EVENTS))
 
-
-def render(row: Mapping[str, Any], first: Row, events: list[Row]) -> str:
-    """Return the file's text. `row` is the subagent with its task, `first` its first event, `events` the newest."""
-    lifetime = first.event.limits.lifetime if isinstance(first.event, SubagentRequested) else None
+def render(row: Mapping[str, Any], events: list[Row]) -> str:
+    """Return the file's text. `row` is the subagent with its task, `events` are its newest."""
+    lifetime = row["lifetime"]
     facts = {
         "ID": row["id"],
         "Status": status(row),

@@ -11,6 +11,7 @@ from acp_runtime.core.admission import Admission
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.status import Status
 from acp_runtime.core.turns import Form
+from acp_runtime.manager.output_file import FOUND, OutputFiles
 from acp_runtime.service import Runtime, SpawnRequest
 from tests.integration.manager.conftest import BOUND, PARENT, Ground, log_says, until
 from tests.integration.service.conftest import Bench
@@ -132,6 +133,16 @@ async def test_the_next_manager_goes_on_with_the_file_and_makes_none_that_was_ta
     async with ground.runtime():
         assert kept.read_text() == whole
     assert [each.name for each in kept.parent.iterdir()] == [kept.name], "nothing half-written and nothing made again"
+
+
+async def test_the_file_of_one_that_is_removed_while_it_is_looked_at_stays_as_it_is(bench: Bench) -> None:
+    told, store = await bench.spawn("[[say:x]]", one_shot=True), bench.runtime._store
+    await bench.until(told["id"], lambda view: view.status.over)
+    whole = await text_with(bench.file(told["output_file"]), "- Status: completed")
+    (row,) = await store.query(FOUND)
+    await bench.runtime.remove(PARENT, told["id"])
+    await OutputFiles(store)._write(row, anew=True)
+    assert read(bench.file(told["output_file"])) == whole
 
 
 async def test_an_agent_that_its_manager_ends_is_told_in_the_file(ground: Ground) -> None:
