@@ -78,19 +78,6 @@ class Skipped:
 Message = Response | Request | Notification | Noise | Skipped
 
 
-@dataclass(slots=True)
-class Counters:
-    """What has arrived so far; `repeated_responses` also counts late answers to requests that were given up."""
-
-    responses: int = 0
-    requests: int = 0
-    notifications: int = 0
-    noise: int = 0
-    skipped: int = 0
-    unknown_responses: int = 0
-    repeated_responses: int = 0
-
-
 class TooManyRequestsError(Exception):
     """1024 requests are unanswered, or the 2**24 ids of this epoch are used up."""
 
@@ -101,7 +88,6 @@ class Peer:
     def __init__(self, epoch: int) -> None:
         if not 0 <= epoch <= MAX_EPOCH:
             raise ValueError(f"the epoch is {epoch}; it must be between 0 and {MAX_EPOCH}")
-        self.counters = Counters()
         self._first = epoch * IDS_PER_EPOCH + 1
         self._next = self._first
         self._pending: dict[int, str] = {}
@@ -132,7 +118,7 @@ class Peer:
         self._pending[ident] = method
 
     def forget(self, ident: int) -> None:
-        """Give up a request: a late answer is counted and dropped. Does nothing when it is not pending."""
+        """Give up a request: a late answer is dropped. Does nothing when it is not pending."""
         self._pending.pop(ident, None)
 
     def notify(self, method: str, params: Any) -> bytes:
@@ -155,24 +141,24 @@ class Peer:
         if isinstance(line, Oversized):
             return self._unread(line, f"it was {line.length} bytes long, over the cap")
         if line[:1] not in b"{[" and line.lstrip()[:1] not in b"{[":
-            return [self._noise(line, "it is not a JSON object")]
+            return [_noise(line, "it is not a JSON object")]
         try:
             value = jsontext.parse(line)
         except jsontext.OverLimitError as error:
             return self._unread(Oversized.of(line), str(error), kept=True)
         except jsontext.NotJsonError as error:
-            return [self._noise(line, str(error))]
+            return [_noise(line, str(error))]
         return self._one(value, line) if isinstance(value, dict) else self._batch(value, line)
 
     def _batch(self, items: list[Any], line: bytes) -> list[Message]:
         if not 0 < len(items) <= MAX_BATCH:
-            return [self._noise(line, f"it is a batch of {len(items)} messages")]
+            return [_noise(line, f"it is a batch of {len(items)} messages")]
         messages: list[Message] = []
         for item in items:
             if isinstance(item, dict):
                 messages += self._one(item, line)
             else:
-                messages.append(self._noise(line, "the batch holds something that is not an object"))
+                messages.append(_noise(line, "the batch holds something that is not an object"))
         return messages
 
     def _one(self, message: dict[str, Any], line: bytes) -> list[Message]:
@@ -181,27 +167,23 @@ class Peer:
         if method is None:
             return self._answer(message, ident, line)
         if not isinstance(method, str):
-            return [self._noise(line, "its method is not a string")]
+            return [_noise(line, "its method is not a string")]
         # Some serialisers write a null id for "no id".
         if ident is None:
-            self.counters.notifications += 1
             return [Notification(method, message.get("params"))]
         if not _is_id(ident):
-            return [self._noise(line, "its id is neither an integer nor a short string")]
-        self.counters.requests += 1
+            return [_noise(line, "its id is neither an integer nor a short string")]
         return [Request(ident, method, message.get("params"))]
 
     def _answer(self, message: dict[str, Any], raw_id: Any, line: bytes) -> list[Message]:
         if raw_id is None:
-            return [self._noise(line, "it has neither a method nor an id")]
+            return [_noise(line, "it has neither a method nor an id")]
         if not _is_id(raw_id):
-            return [self._noise(line, "its id is neither an integer nor a short string")]
+            return [_noise(line, "its id is neither an integer nor a short string")]
         ident = _our_id(raw_id)
         method = self._pending.pop(ident, None)
         if method is None:
-            self._count_stray(ident)
             return []
-        self.counters.responses += 1
         # A missing result is a null one: that is how JavaScript writes `result: undefined`.
         failure = message.get("error")
         if failure is None:
@@ -219,23 +201,15 @@ class Peer:
             ident = _our_id(seen.id)
             method = self._pending.pop(ident, None)
             if method is not None:
-                self.counters.responses += 1
                 error = RpcError(None, f"the response could not be read: {why}")
                 return [Response(ident, None, error, method)]
         if kept:
-            return [self._noise(line.prefix, why)]
-        self.counters.skipped += 1
+            return [_noise(line.prefix, why)]
         return [Skipped(line.length, _shown(line.prefix), seen.id if called and _is_id(seen.id) else None)]
 
-    def _count_stray(self, ident: int) -> None:
-        if self._first <= ident < self._next:
-            self.counters.repeated_responses += 1
-        else:
-            self.counters.unknown_responses += 1
 
-    def _noise(self, line: bytes, why: str) -> Noise:
-        self.counters.noise += 1
-        return Noise(_shown(line), why)
+def _noise(line: bytes, why: str) -> Noise:
+    return Noise(_shown(line), why)
 
 
 def _shown(text: bytes) -> str:
