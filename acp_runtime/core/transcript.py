@@ -68,9 +68,9 @@ class PlanEntry:
 class OtherEntry:
     """An update of another kind, kept raw: `data` is valid JSON of at most 4096 bytes.
 
-    Three kinds are ours: `OUTPUT_LOST` stands where a part of what the agent wrote is lost, `PASSED_OVER` for much
-    that became no entry, and `STRAY_MESSAGES` tells how many of its messages were dropped because they named a session
-    that is not its own.
+    Four kinds are ours: `OUTPUT_LOST` stands where a part of what the agent wrote is lost, `PASSED_OVER` for much
+    that became no entry, `STRAY_MESSAGES` tells how many of its messages were dropped because they named a session
+    that is not its own, and `TOOLS_REFUSED` how many connections to its tools had not its token.
 
     An update that is longer stands there as `{"cut": its length in bytes, "start": the beginning of its text}`.
     """

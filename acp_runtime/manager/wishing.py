@@ -26,10 +26,11 @@ class Wishing:
 
         An agent may go on to try, and an actor that waits for the store must not be given more and more.
         """
-        actor, waiting = self._actor(denial.subagent), self._waiting.setdefault(denial.subagent, set())
+        actor = self._actor(denial.subagent)
         task = actor.state.active if actor is not None else None
         if actor is None or task is None or not may_ask(task.wishes, denial.rule):
             return
+        waiting = self._waiting.setdefault(denial.subagent, set())
         if denial.rule not in waiting and len(waiting) < MOST_UNMET:
             waiting.add(denial.rule)
             asking = asyncio.create_task(actor.ask(Denied(denial.attempt, denial.rule)))

@@ -5,7 +5,6 @@ A subagent that belongs to another parent answers exactly like one that does not
 
 import asyncio
 import secrets
-import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -145,7 +144,8 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
         """Admit a subagent with its first task and return at once; it starts in the background.
 
         Raises `Rejected` (unknown_agent, unknown_preset, beyond_ceiling, override_refused, invalid, disabled,
-        limit_reached, budget_reached, closing) and `StoreFull`, and then nothing was started.
+        depth_limit, not_an_orchestrator, parent_ended, limit_reached, budget_reached, paused, closing) and `StoreFull`,
+        and then nothing was started.
         """
         ident = subagent_id(secrets.token_bytes(5))
         given = spawn_input(self._config, ident=ident, caller=caller, request=request, leader=self._leader(caller))
@@ -156,7 +156,7 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
         """Refuse what `spawn` would refuse for what it asks; places are not looked at, and nothing is kept or started.
 
         `count`: how many of its sort are to be spawned together. Raises `Rejected` as `spawn` does, but neither
-        limit_reached nor budget_reached nor closing, and too_many_tasks where there are never places for so many.
+        limit_reached nor budget_reached nor paused nor closing, and too_many_tasks where there are never places for so many.
         """
         ident, leader = subagent_id(secrets.token_bytes(5)), self._leader(caller)
         given = spawn_input(self._config, ident=ident, caller=caller, request=request, leader=leader)
@@ -215,7 +215,8 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
     async def resume(self, caller: Caller, subagent: str, text: str) -> SubagentView:
         """Start an ended subagent again with its next task.
 
-        Raises `Rejected` (unknown_subagent, invalid, still_open, not_resumable, limit_reached, budget_reached).
+        Raises `Rejected` (unknown_subagent, invalid, still_open, not_resumable, parent_ended, limit_reached,
+        budget_reached, paused, closing).
         """
         message = text_of("message", text)
         view = await self.status(caller, subagent)
@@ -341,10 +342,6 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
         if launched is None:
             raise Rejected("not_running", f"Background subagent {view.name} is no longer running.")
         return await launched.check(command, seconds)
-
-    def forget_work(self) -> None:
-        """Delete the exported work of this store: for callers that have taken all of it."""
-        shutil.rmtree(self._keep, ignore_errors=True)
 
     # ---- the store
 

@@ -21,7 +21,7 @@ from acp_runtime.service import Runtime
 from acp_runtime.sync import SyncRuntime
 from tests.integration.api.conftest import BOUND, PARENT, WAYS, Site
 
-ASYNC_ONLY = {"open", "connect", "events", "config", "forget_work", "ownership", "renew_lease"}
+ASYNC_ONLY = {"open", "connect", "events", "config", "ownership", "renew_lease"}
 
 
 @pytest.fixture(params=WAYS)
