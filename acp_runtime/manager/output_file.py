@@ -32,8 +32,8 @@ OVER: Final = ("stopped", "failed")
 
 FOUND: Final = (
     "SELECT subagent.*, task.text, task.state AS task_state, task.result, task.cause AS task_cause, "
-    "(SELECT json_extract(data, '$.limits.lifetime') FROM event WHERE stream = subagent.id AND version = 1) AS lifetime "
-    "FROM subagent "
+    "(SELECT json_extract(data, '$.limits.lifetime') FROM event WHERE stream = subagent.id AND version = 1) "
+    "AS lifetime FROM subagent "
     "JOIN task ON task.subagent = subagent.id AND task.number = 1 WHERE one_shot AND output_file IS NOT NULL "
 )
 

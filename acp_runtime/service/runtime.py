@@ -156,7 +156,8 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
         """Refuse what `spawn` would refuse for what it asks; places are not looked at, and nothing is kept or started.
 
         `count`: how many of its sort are to be spawned together. Raises `Rejected` as `spawn` does, but neither
-        limit_reached nor budget_reached nor paused nor closing, and too_many_tasks where there are never places for so many.
+        limit_reached nor budget_reached nor paused nor closing, and too_many_tasks where there are never places for so
+        many.
         """
         ident, leader = subagent_id(secrets.token_bytes(5)), self._leader(caller)
         given = spawn_input(self._config, ident=ident, caller=caller, request=request, leader=leader)
