@@ -28,6 +28,9 @@ __all__ = ["SandboxTools"]
 log = logging.getLogger(__name__)
 
 MAX_SESSIONS: Final = 1_000
+# An editor leaves sessions open. An idle one takes 85 KiB here, and one of the 256 connections that the relay carries,
+# those to the model among them.
+SERVED: Final = 32
 TOKEN_BYTES: Final = 32
 
 
@@ -49,7 +52,7 @@ class SandboxTools:
     def door(self, leader: Subagent) -> ToolsDoor:
         """Return the door to the tools of an agent, which may give those that it leads what it has itself."""
         self._leader = leader
-        return ToolsDoor(self._tokens, self._refused)
+        return ToolsDoor(self._tokens, self._refused, SERVED)
 
     def session(self, session: str) -> str:
         """Return a session's id as it stands in the name of the parent that it is: no other sandbox has that."""

@@ -1,8 +1,8 @@
 """Where an agent's tools are served: a unix socket that the program `tools` in its sandbox reaches.
 
 Promises: nobody is served without a token of this agent's attempt, compared in constant time, and each refusal is
-told to who may count it; at most `MOST` sessions at once; with the socket end its sessions. The first line of a
-connection, and what is answered, are described in docs/framing.md.
+told to who may count it; at most as many sessions at once as its door says; with the socket end its sessions. The
+first line of a connection, and what is answered, are described in docs/framing.md.
 """
 
 import asyncio
@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 TOKEN_VARIABLE: Final = "SUBAGENTS_TOOLS_TOKEN"  # noqa: S105 - the name of a variable
 HELLO: Final = "subagents-tools 1"
 HELLO_SECONDS: Final = 5.0
-MOST: Final = 8
 MOST_WAITING: Final = 8
 LONGEST_LINE: Final = 1_048_576
 
@@ -34,12 +33,13 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter, bytes], Awaitable[
 class ToolsDoor:
     """How the tools of one sandbox are served: to who has one of the `tokens`, by what stands there for it.
 
-    `refused` hears of all others. What serves is given the request with which the session began before, where it goes
-    on behind a manager that ended.
+    `refused` hears of all others; at most `most` sessions are served at once. What serves is given the request with
+    which the session began before, where it goes on behind a manager that ended.
     """
 
     tokens: Mapping[str, Serve] = field(repr=False)
     refused: Callable[[str], None]
+    most: int = 8
 
     def serving(self, given: str) -> Serve | None:
         """Return what serves who has this token. Each is compared, so that the time taken tells nothing."""
@@ -82,7 +82,7 @@ class ToolsSocket:
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        if task is None or len(self._sessions) >= MOST + MOST_WAITING:
+        if task is None or len(self._sessions) >= self._door.most + MOST_WAITING:
             writer.transport.abort()
             return
         self._sessions.add(task)
@@ -107,8 +107,9 @@ class ToolsSocket:
             self._door.refused("a connection to its tools had no token of this agent")
             await self._say(writer, "no token_refused: this is no token of this agent, or it has expired.")
             return
-        if self._serving >= MOST:
-            await self._say(writer, f"no busy: {MOST} sessions of this agent are served; end one of them.")
+        if self._serving >= self._door.most:
+            why = f"{self._door.most} sessions of this agent have its tools, and no more may at once"
+            await self._say(writer, f"no busy: {why}; end one of them, or the agent, and begin this one again.")
             return
         await self._say(writer, "ok")
         self._serving += 1
