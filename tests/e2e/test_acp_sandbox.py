@@ -54,8 +54,10 @@ def words(stage: Stage, agent: str = "scripted") -> list[str]:
 async def seated(stage: Stage, editor: Editor, *argv: str, **env: str) -> AsyncIterator[Any]:
     """Start the proxy for an editor that offers all that it has; give what speaks with the agent."""
     command, *rest = argv
+    # The SDK kills after two seconds each; a busy machine takes longer to take the work out.
+    kwargs = {"stderr": None, "shutdown_timeout": BOUND}
     async with acp.spawn_agent_process(
-        editor, command, *rest, env=stage.environment | env, cwd=str(stage.root), transport_kwargs={"stderr": None}
+        editor, command, *rest, env=stage.environment | env, cwd=str(stage.root), transport_kwargs=kwargs
     ) as (agent, process):
         stage.pids.append(process.pid)
         files = acp.schema.FileSystemCapabilities(read_text_file=True, write_text_file=True)
