@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 TASK = re.compile(r"\[\[task:(?P<label>\S+) n=(?P<n>\d+)[^\]]*\]\]")
+CALLS = "calls:"  # before the id of a subagent, in the name of the stream of what its model was asked
 LEADER = "subagent:"  # before the id of one that leads others, where it is their parent
 LEDGER = ("sending", "taken")
 DIES = re.compile(r" die=[1-9]")
@@ -123,6 +124,8 @@ class Case:
             asked = "SELECT subagent, about, subject, id FROM nudge WHERE state IN ('pending', 'claimed')"
             self.waiting = [tuple(row) for row in connection.execute(asked)]
         for row in self.rows:
+            if row["stream"].startswith(CALLS):
+                continue
             if not row["stream"].startswith("parent:"):
                 stream = self.streams.setdefault(row["stream"], Stream(row["stream"]))
                 stream.events.append((row["kind"], json.loads(row["data"])))

@@ -135,6 +135,7 @@ def carry_out(made: MadeCase, task: str, label: str) -> None:
     say(made, task, label, 1)
     say(made, task, label, 2)
     made.saw("done", label=label)
+    made.log("model_called", stream=f"calls:{ONE}", task_id=f"{ONE}.{task}")
     made.log("task_ended", task_id=f"{ONE}.{task}", outcome="completed", by="agent")
 
 

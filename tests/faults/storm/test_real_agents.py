@@ -30,6 +30,7 @@ TASKS = """
 SELECT task.subagent, subagent.agent, task.state, task.text FROM task JOIN subagent ON subagent.id = task.subagent
 ORDER BY task.id
 """
+BOOKED = "SELECT sum(calls - refused - failed) FROM spent"  # those that the model heard of
 AGENTS = frozenset({"agent-kill", "agent-freeze", "agent-stdout", "manager-and-agent"})
 # They look for the agent of the other storms, or take the way to the model from a living agent.
 UNSEEN = AGENTS | {"model-key", "runtime-and-manager", "runtime-wipe"}
@@ -41,6 +42,7 @@ class RealStorm(Storm):
     kinds: Sequence[str] = ("opencode", "codex")
     witnessed: Counter[str] = field(default_factory=Counter)
     completed: Counter[str] = field(default_factory=Counter)
+    booked: int = 0
 
     def terms(self) -> dict[str, Any]:
         assert self.model is not None
@@ -59,6 +61,7 @@ class RealStorm(Storm):
             newest = [found["label"] for found in TASK.finditer(str(request.body))][-1:]
             begun.update(newest if newest and request.json().get("tools") else [])  # without it is an errand
             sizes |= {found["label"]: int(found["n"]) for found in TASK.finditer(str(request.body))}
+        ((self.booked,),) = self.site.look(BOOKED)
         finished = self.finished()
         for subagent, kind, state, text in self.site.look(TASKS):
             self.completed[kind] += state == "completed"
@@ -91,4 +94,5 @@ def test_nothing_of_real_agents_is_lost_in_a_storm(site: StormSite, monkeypatch:
         verdict = storm.play(site.root / "case", held=True)
     print(json.dumps(verdict["figures"]), f"missed {verdict['missed']}, {verdict['seconds']} s", storm.witnessed)
     assert {name: wrong for name, wrong in verdict["found"].items() if wrong} == {}
+    assert 0 < storm.booked <= len(model.requests), "a call was booked twice, or none was"
     assert storm.witnessed >= storm.completed > Counter(), f"written down: {storm.witnessed}, told: {storm.completed}"
