@@ -24,7 +24,7 @@ from acp_runtime.callers import Caller, Operator
 from acp_runtime.clock import SystemClock
 from acp_runtime.core.budget import Bound, Budget
 from acp_runtime.core.errors import Rejected, StoreConflict, StoreError, StoreOwned, StoreTooNew, SubagentsError
-from acp_runtime.core.turns import Form, Origin
+from acp_runtime.core.turns import Form, Origin, wakes_for
 from acp_runtime.manager.grounds import Grounds
 from acp_runtime.manager.launcher import CheckResult, LaunchError, Work
 from acp_runtime.manager.policy import Standing
@@ -238,7 +238,7 @@ class RemoteRuntime:
                     async for line in stream:
                         failed = 0
                         wakeup = _WAKEUP.validate_json(line)
-                        if not told_of.issuperset(wakeup.nudges):
+                        if wakes_for(wakeup.nudges, told_of):
                             yield wakeup
                         told_of = frozenset(wakeup.nudges)
             except (DaemonError, Rejected) as error:

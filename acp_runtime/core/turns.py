@@ -1,10 +1,23 @@
 """Stored facts about a parent's turns and reading: the parent's own stream in the log; and the rules of its outbox."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from acp_runtime.core.budget import Used
 from acp_runtime.core.events import Event
+
+# In one turn; the rest is for the next one.
+MAX_NUDGES: Final = 20
+
+
+def wakes_for(due: Collection[str], told: frozenset[str]) -> bool:
+    """Return whether a parent that was woken for `told` is woken for what is due now.
+
+    It is where there is more, and where a turn had no room for all.
+    """
+    return not told.issuperset(due) or (bool(due) and len(told.difference(due)) >= MAX_NUDGES)
 
 
 class Origin(StrEnum):

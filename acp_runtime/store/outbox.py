@@ -17,12 +17,11 @@ from acp_runtime.core.nudge import About, Nudge, NudgeKind
 from acp_runtime.core.nudge_line import age
 from acp_runtime.core.roster import RosterLine, render_block
 from acp_runtime.core.timers import milliseconds
-from acp_runtime.core.turns import Form, NudgesDied, Origin, OutboxRules, TurnBegun
+from acp_runtime.core.turns import MAX_NUDGES, Form, NudgesDied, Origin, OutboxRules, TurnBegun
 from acp_runtime.store.awake import older
 
 log = logging.getLogger(__name__)
 
-MAX_NUDGES: Final = 20
 MAX_LINES: Final = 50
 # The ends of `Status`, as the partial index of the schema has them.
 OPEN: Final = "status NOT IN ('completed', 'stopped', 'timed_out', 'error')"

@@ -13,7 +13,7 @@ from acp_runtime.callers import OPERATOR
 from acp_runtime.clock import ManualClock
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Permissions, TaskState
-from acp_runtime.core.turns import Origin
+from acp_runtime.core.turns import MAX_NUDGES, Origin
 from acp_runtime.service import Runtime
 from acp_runtime.views import Outcome, WaitReason
 from tests.integration.manager.conftest import BOUND, PARENT, Ground, until
@@ -264,6 +264,18 @@ async def test_an_idle_parent_is_woken_and_left_in_peace_when_it_only_wakes(benc
         await done(bench, "[[say:and again]]")
         async with asyncio.timeout(BOUND):
             assert len((await waiting).nudges) == 1
+
+
+async def test_who_is_told_more_than_a_turn_can_tell_is_woken_for_the_rest(bench: Bench, runtime: Runtime) -> None:
+    view = await done(bench, "[[say:first]]")
+    for number in range(MAX_NUDGES + 2):
+        await runtime.send(PARENT, view.id, f"[[say:{number}]]")
+        await until(runtime, view.id, lambda each: each.settled)
+    async with aclosing(runtime.wakeups(PARENT)) as wakeups, asyncio.timeout(BOUND):
+        assert len((await anext(wakeups)).nudges) == MAX_NUDGES + 3
+        async with runtime.turn(PARENT) as turn:
+            assert len(turn.nudges) == MAX_NUDGES
+        assert len((await anext(wakeups)).nudges) == 3
 
 
 async def test_a_claim_that_runs_out_wakes_the_parent_again(ground: Ground) -> None:

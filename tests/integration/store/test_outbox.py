@@ -11,8 +11,7 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.core.inputs import CancelTask, Halted, PromptAnswered, Send, SessionReady, StopSubagent
 from acp_runtime.core.model import Reason
 from acp_runtime.core.timers import milliseconds
-from acp_runtime.core.turns import Origin, OutboxRules
-from acp_runtime.store.outbox import MAX_NUDGES
+from acp_runtime.core.turns import MAX_NUDGES, Origin, OutboxRules
 from acp_runtime.store.store import Store
 from tests.histories import spawn
 from tests.integration.store.conftest import PARENT, Line, dump, look
