@@ -64,6 +64,11 @@ def _main(words: Sequence[str]) -> int:
         from acp_runtime.cli.mistaken import unknown_verb  # noqa: PLC0415
 
         parser.error(unknown_verb(words[0], verbs))
+    if words and words[0].startswith("-"):
+        from acp_runtime.cli.mistaken import too_early  # noqa: PLC0415
+
+        if (sentence := too_early(words[0], parser)) is not None:
+            parser.error(sentence)
     options, rest = parser.parse_known_args(words)
     if rest:
         from acp_runtime.cli.mistaken import left_over  # noqa: PLC0415

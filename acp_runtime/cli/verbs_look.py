@@ -177,7 +177,9 @@ def work(options: argparse.Namespace) -> int:
 
 
 def _no_work(view: dict[str, Any]) -> str:
-    return "it ended before it had a session" if view["status"] in OVER else "it exports its work when it ends"
+    if view["status"] in OVER:
+        return "it ended before it had a session"
+    return f"it exports its work when it ends; to end it: subagents stop {view['id']}"
 
 
 def _patch(patch: bytes) -> dict[str, str]:

@@ -36,6 +36,7 @@ from acp_runtime.core.events import (
     TreeTimeOver,
 )
 from acp_runtime.core.model import Opening, TaskState
+from acp_runtime.core.plaintext import quiet
 from acp_runtime.core.transcript import (
     STRAY_MESSAGES,
     TOOLS_REFUSED,
@@ -47,6 +48,7 @@ from acp_runtime.core.transcript import (
 )
 
 MAX_TASK_TOLD: Final = 300
+MAX_OPTION_TOLD: Final = 60
 
 # Every kind of ours and those of ACP that have a telling of their own, with what their text is.
 MEANINGS: Final = {
@@ -69,7 +71,7 @@ MEANINGS: Final = {
     "steer_requested": "the beginning of a message to the running task",
     "steer_ended": "what became of it: injected, queued or unknown",
     "request_opened": "what the agent asks; the options are in the data",
-    "request_closed": "who answered",
+    "request_closed": "who answered, and with which option; or why nobody did",
     "result_reported": "what the agent says that its task came to, as JSON",
     "session_opened": "how the session came about",
     "channel_lost": "why the agent is out of reach",
@@ -154,7 +156,15 @@ def _ruled(event: EgressChanged) -> Told:
 def _answered(event: RequestClosed) -> Told:
     data = {"request": event.request_id, "answer": event.answer, "by": event.by}
     data |= {"text": event.text} if event.text else {}
-    return Told("request_closed", f"answered by {event.by}", None, data)
+    return Told("request_closed", _answer(event), None, data)
+
+
+def _answer(event: RequestClosed) -> str:
+    # The id of an option is the agent's word.
+    chosen = "in words" if event.text else quiet(event.answer, MAX_OPTION_TOLD)
+    if event.by == "deadline":
+        return f"nobody answered in time; taken for: {chosen}" if chosen else "nobody answered in time"
+    return f"answered by {event.by}: {chosen}" if chosen else f"closed by {event.by} without an answer"
 
 
 def _entry(entry: Entry, task: str | None, *, details: bool) -> Told:

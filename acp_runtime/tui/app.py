@@ -315,7 +315,8 @@ def _head(view: SubagentView) -> Text:
 def _asks(view: SubagentView) -> Text:
     lines = []
     for request in view.requests:
-        names = " | ".join(one_line(option.name, 60) for option in request.options)
+        offered = [*(one_line(option.name, 60) for option in request.options), request.writing]
+        names = " | ".join(filter(None, offered))
         lines.append(f"asks: {one_line(request.title, CAUSE_CHARS)}  [{names}]")
     return Text("\n".join(lines))
 

@@ -40,6 +40,8 @@ class Following:
                 return found
 
     def _take(self, row: EventView) -> None:
+        if not row.text.strip() and row.kind not in (_SAID, _THOUGHT):
+            return  # without a word for people, as counts of tokens
         text = printable(row.text) if row.kind in (_SAID, _THOUGHT) else one_line(row.text, LINE_CHARS)
         if row.kind in (_SAID, _THOUGHT) and self._entries and self._entries[-1][0] == row.kind:
             text = (self._entries.pop()[1] + text)[-DRAWN_CHARS:]

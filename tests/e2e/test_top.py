@@ -119,7 +119,8 @@ def test_a_person_answers_speaks_and_stops_by_keys(site: DaemonSite, terminal: T
 
 def test_a_question_is_answered_in_words(site: DaemonSite, terminal: Terminal) -> None:
     spawn(site, form("What is it called?", {"type": "object", "properties": {"name": {"type": "string"}}}))
-    terminal.shows("asks:", "What is it called?")
+    screen = terminal.shows("asks:", "What is it called?")
+    assert "[]" not in screen
     terminal.press("a")
     terminal.shows("in words")
     terminal.press("Enter")

@@ -202,7 +202,7 @@ def test_the_work_of_an_ended_one_comes_out_as_a_patch(site: DaemonSite) -> None
     subagent = spawned(site, "[[write:new.txt|made]][[say:done]]")
     ask(site, "wait", subagent)
     early = ask(site, "work", subagent, code=Exit.FAILED)
-    assert "exports its work when it ends" in early.stderr
+    assert f"exports its work when it ends; to end it: subagents stop {subagent}" in early.stderr
     (stopped,) = ask(site, "stop", "--json", subagent).stdout.splitlines()
     assert json.loads(stopped)["id"] == subagent
     assert f"subagents work {subagent}" in ask(site, "show", subagent).stdout

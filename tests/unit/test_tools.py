@@ -12,7 +12,7 @@ from acp_runtime.core.budget import Bound, Budget
 from acp_runtime.core.confinement import Egress
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, Steering, Step, TaskState
-from acp_runtime.core.request import RequestKind
+from acp_runtime.core.request import WRITTEN, RequestKind
 from acp_runtime.core.telling import MEANINGS, tell
 from acp_runtime.core.transcript import STRAY_MESSAGES, TOOLS_REFUSED, MessageEntry, OtherEntry, PlanEntry, ToolEntry
 from acp_runtime.tools import TOOLSETS
@@ -216,3 +216,22 @@ def test_what_a_tool_put_out_is_in_the_transcript_only() -> None:
     assert full is not None
     assert "detail" not in short.data
     assert full.data["detail"] == "x" * 4096
+
+
+@pytest.mark.parametrize(
+    ("answer", "by", "text", "told"),
+    [
+        ("allow-once", "policy", "", "answered by policy: allow-once"),
+        (WRITTEN, "operator", "blue", "answered by operator: in words"),
+        ("", "manager", "", "closed by manager without an answer"),
+        ("reject", "deadline", "", "nobody answered in time; taken for: reject"),
+        ("", "deadline", "", "nobody answered in time"),
+        ("a\nb\x1b[31m", "parent", "", "answered by parent: a b"),
+    ],
+)
+def test_what_became_of_a_question_is_told_with_the_answer_or_with_why_there_is_none(
+    answer: str, by: str, text: str, told: str
+) -> None:
+    found = tell(facts.RequestClosed(at=0, request_id="r", answer=answer, by=by, text=text), str)
+    assert found is not None
+    assert found.text == told

@@ -6,6 +6,7 @@ import pytest
 
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.main import main
+from acp_runtime.cli.mistaken import _ELSEWHERE
 from acp_runtime.cli.parser import build_parser, verbs_of
 
 
@@ -30,6 +31,9 @@ def test_the_help_of_a_verb_says_what_each_word_and_option_is(verb: str) -> None
     [
         (["runn", "x"], "subagents: there is no verb 'runn'; did you mean run?"),
         (["qqq"], "subagents: there is no verb 'qqq'\n"),
+        (["diff", "x"], "subagents: there is no verb 'diff'; did you mean work?"),
+        (["--config=sk-canary", "ps"], "subagents: option --config stands before the verb; options come after it"),
+        (["-q", "ps"], "subagents: option -q stands before the verb; options come after it"),
         (["ps", "--jsn"], "subagents ps: unknown option --jsn; did you mean --json?"),
         (["spawn", "x", "--zz=sk-canary"], "subagents spawn: unknown option --zz\n"),
         (["ps", "all"], "subagents ps: 'all' is one argument too many"),
@@ -46,3 +50,9 @@ def test_a_command_line_that_is_not_understood_is_told_with_what_was_meant(
     assert ended.value.code == Exit.USAGE
     assert told.startswith(sentence)
     assert "sk-canary" not in told
+
+
+def test_what_other_programs_call_a_verb_leads_to_one_that_there_is() -> None:
+    verbs = {*verbs_of(build_parser()), "--version"}
+    assert {*_ELSEWHERE.values()} <= verbs
+    assert not verbs & {*_ELSEWHERE}
