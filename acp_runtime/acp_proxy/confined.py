@@ -1,6 +1,10 @@
 """The daemon as an agent in a sandbox may use it: nothing that it spawns or answers goes beyond what it has itself."""
 
-from acp_runtime.api.exchange import Way
+import asyncio
+from pathlib import Path
+from typing import Final
+
+from acp_runtime.api.exchange import Answer, Way
 from acp_runtime.callers import Caller
 from acp_runtime.client import RemoteRuntime
 from acp_runtime.config import Config
@@ -11,7 +15,22 @@ from acp_runtime.service import SpawnRequest
 from acp_runtime.service.order import confined
 from acp_runtime.views import SubagentView
 
-__all__ = ["ConfinedRuntime"]
+__all__ = ["ConfinedRuntime", "NarrowWay"]
+
+MOST: Final = 32
+
+
+class NarrowWay(Way):
+    """The way of one sandbox to the daemon, started when it is away: at most `MOST` requests at once of all."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        super().__init__(path, start=True)
+        self._room = asyncio.Semaphore(MOST)
+
+    async def ask(self, verb: str, target: str, body: bytes | None, seconds: float) -> Answer:
+        """See `Way.ask`; what is beyond the bound waits before."""
+        async with self._room:
+            return await super().ask(verb, target, body, seconds)
 
 
 class ConfinedRuntime(RemoteRuntime):

@@ -12,8 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from acp_runtime.acp_proxy.confined import ConfinedRuntime
-from acp_runtime.api.exchange import Way
+from acp_runtime.acp_proxy.confined import ConfinedRuntime, NarrowWay
 from acp_runtime.config import Config
 from acp_runtime.core.model import Subagent
 from acp_runtime.manager.tools_socket import Serve, ToolsDoor
@@ -43,6 +42,7 @@ class SandboxTools:
         self._config = config
         self._program = program
         self._address = address
+        self._way = NarrowWay()
         self._sandbox = secrets.token_hex(8)
         self._given: dict[str, str] = {}
         self._tokens: dict[str, Serve] = {}
@@ -74,7 +74,7 @@ class SandboxTools:
 
         if (leader := self._leader) is None:  # nobody has a way here before there is a door
             return
-        runtime = ConfinedRuntime(Way(None, start=True), self._config, leader)
+        runtime = ConfinedRuntime(self._way, self._config, leader)
         desk = Desk(runtime, parent, Path(leader.order.workspace), limits=_limits(self._config, leader))
         await serve_sandbox(Session(Toolbox(desk), Telling(runtime, parent)), reader, writer, first)
 

@@ -196,7 +196,7 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
         beyond_ceiling where a parent would allow its subagent to reach more than the ceiling).
         """
         by = await self._reading.word(caller, await self.status(caller, subagent))
-        wanted = vetted(self._config, caller, self._living(subagent), request, option)
+        wanted = vetted(self._config, caller, self._living(subagent), request, option, leader=self._leader(caller))
         view = await self._ask(caller, subagent, AnswerRequest(request, option, by, written(text)))
         if wanted is not None:
             await self._supervisor.allow_for_good(wanted)

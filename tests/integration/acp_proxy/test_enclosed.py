@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
+from acp_runtime.acp_proxy.confined import MOST, NarrowWay
 from acp_runtime.acp_proxy.conversation import Conversation
 from acp_runtime.acp_proxy.enclosed import Enclosed
 from acp_runtime.acp_proxy.enclosure import Enclosure
 from acp_runtime.acp_proxy.process import AgentProcess
 from acp_runtime.acp_proxy.proxy import Proxy
 from acp_runtime.acp_proxy.sandbox_tools import SandboxTools
+from acp_runtime.api.exchange import Way
 from acp_runtime.callers import OPERATOR
 from acp_runtime.config import load
 from tests.agents.raw_client import RawClient, stop_reason
@@ -186,3 +188,25 @@ async def test_an_agent_that_does_not_read_its_answers_is_not_heard_until_it_doe
             line = await asyncio.to_thread(reading.readline)
             assert json.loads(line)["params"] == [True, 0]
             assert await running == 0
+
+
+@pytest.mark.requirement("T26")
+async def test_all_sessions_of_a_sandbox_ask_the_daemon_no_more_at_once_than_one_may(tmp_path: Path) -> None:
+    at_once, going_on = [0], asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if b"/wait" in await reader.readline():
+            at_once[0] += 1
+            await going_on.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        writer.close()
+
+    path = tmp_path / "daemon.sock"
+    async with asyncio.timeout(BOUND), await asyncio.start_unix_server(answer, path):
+        way = NarrowWay(path)
+        waits = [asyncio.create_task(way.ask("POST", "/wait", b"", BOUND)) for _ in range(MOST + 8)]
+        await asyncio.sleep(0)
+        await Way(path, start=False).ask("GET", "/now", None, BOUND)
+        assert at_once == [MOST]
+        going_on.set()
+        assert [each.status for each in await asyncio.gather(*waits)] == [200] * (MOST + 8)
