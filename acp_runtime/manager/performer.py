@@ -26,8 +26,10 @@ from acp_runtime.core.inputs import (
     StartBroke,
     SteerAnswered,
     StepBegan,
+    StopSubagent,
     SubtreeOver,
 )
+from acp_runtime.core.model import Reason
 from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.manager.delivery import MEASURE_SECONDS, aftermath, explained, kind_of, prompt_of, terms_of
 from acp_runtime.manager.hearing import observer_of
@@ -143,8 +145,11 @@ class Performer:
         async def guarded() -> None:
             try:
                 await work()
-            except Exception:
+            except Exception as error:
                 log.exception("performing %s failed", effect)
+                if isinstance(effect, Prompt):  # what is with the agent by now nobody knows, and nobody else tells
+                    cause = f"the manager failed at a task: {error!r}; its log says how"
+                    self._around.tell(StopSubagent(Reason.MANAGER_FAILED, "manager", cause))
             finally:
                 self._tasks.pop(effect, None)
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from acp_runtime.core.inputs import Observation
+from acp_runtime.core.inputs import Observation, StopSubagent
 from acp_runtime.core.model import Subagent
 from acp_runtime.manager.launcher import Launcher, LaunchRequest
 from acp_runtime.manager.leading import Leading
@@ -11,16 +11,16 @@ from acp_runtime.manager.leading import Leading
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a performer works with. `tell` queues an observation; `store` queues one and returns when it is durable.
+    """What a performer works with. `tell` queues an observation, or a stop of the manager's own.
 
-    `settled` returns when the calls of models that are over by now are booked. `state` gives the subagent as it is now;
-    `request` what to launch as this attempt.
+    `store` queues an observation and returns when it is durable. `settled` returns when the calls of models that are
+    over by now are booked. `state` gives the subagent as it is now; `request` what to launch as this attempt.
     """
 
     launcher: Launcher
     request: Callable[[int], LaunchRequest]
     state: Callable[[], Subagent]
-    tell: Callable[[Observation], None]
+    tell: Callable[[Observation | StopSubagent], None]
     store: Callable[[Observation], Awaitable[object]]
     settled: Callable[[], Awaitable[None]]
     lead: Leading

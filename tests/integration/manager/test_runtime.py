@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from acp_runtime.clock import SystemClock
+from acp_runtime.core.confinement import Confinement, Egress
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.events import TaskQueued
 from acp_runtime.core.model import Limits, TaskState
 from acp_runtime.core.status import Status
+from acp_runtime.presets import Network, Preset
 from acp_runtime.session.catalogue import AgentKind
 from acp_runtime.store.store import Store
 from tests.integration.manager.conftest import BOUND, PARENT, Ground, log_says, until, write_lock
@@ -238,6 +240,19 @@ async def test_a_subagent_whose_actor_failed_is_told_and_not_left_open(ground: G
         async with runtime.turn(PARENT) as turn:
             assert len(turn.nudges) == 2
     assert await lives(ground) == ["failed"]
+
+
+async def test_a_task_whose_delivery_failed_by_a_bug_is_told_and_not_waited_for(ground: Ground) -> None:
+    def bug() -> None:
+        raise ZeroDivisionError
+
+    ground.way_of = lambda _request: bug
+    ground.presets = (Preset("web", "", Confinement(), Network.EGRESS, egress=Egress(("example.org",))),)
+    async with ground.runtime() as runtime:
+        view = await runtime.spawn(PARENT, ground.request("[[say:x]]", preset="web"))
+        view = await until(runtime, view.id, lambda each: each.status is Status.ERROR and each.newest.state.over)
+        assert (view.newest.state, view.error_kind) == (TaskState.INTERRUPTED, "internal_error")
+        assert "the manager failed at a task: ZeroDivisionError()" in view.cause
 
 
 @pytest.mark.parametrize("when", ["starting", "working"])
