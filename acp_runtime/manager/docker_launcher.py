@@ -33,6 +33,7 @@ from acp_runtime.manager.work import forget_removal, note_removal, removal_noted
 from acp_runtime.manager.workspace import SCRATCH, export, nothing_kept, snapshot, tell_kept
 from acp_runtime.models.route import Route
 from acp_runtime.session.channel import Receiver
+from sandbox.agents_volume import AGENTS_MOUNT
 from sandbox.container import Sandbox
 from sandbox.engine import Engine
 from sandbox.errors import CommandMissing, SandboxError
@@ -51,7 +52,6 @@ from sandbox.workspace import Guest, WorkspaceLimits, bring_in
 
 log = logging.getLogger(__name__)
 
-AGENTS: Final = "/opt/subagents/agents"
 EXPORTS: Final = 4  # at once; more only take longer each
 
 
@@ -246,9 +246,9 @@ class DockerLauncher:
             programs = await ensure_programs(ground.engine, ground.base)
         hosts = host_mounts(request.order.confinement, ground.engine.endpoint, shared=ground.probed.sockets_shared)
         mounts: Mounts = (VolumeMount(programs, PROGRAMS_MOUNT), *hosts)
-        if any(part.startswith(f"{AGENTS}/") for part in request.kind.argv):
+        if any(part.startswith(f"{AGENTS_MOUNT}/") for part in request.kind.argv):
             volume = await ensure_agents(ground.engine, request.progress, environ=self.environ)
-            return *mounts, VolumeMount(volume, AGENTS)
+            return *mounts, VolumeMount(volume, AGENTS_MOUNT)
         return mounts
 
     def _spec(self, request: LaunchRequest, image: str, probed: ProbeResult, mounts: Mounts = ()) -> SandboxSpec:

@@ -2,11 +2,12 @@
 
 from acp_runtime.core.budget import Allowance, Bound, Scope
 from acp_runtime.core.inputs import ModelUsed
-from acp_runtime.core.lineage import chain, leader_of, name_of
+from acp_runtime.core.lineage import chain, name_of
 from acp_runtime.core.model import Subagent
 from acp_runtime.manager.actor import Actor
 from acp_runtime.manager.bookkeeper import Bookkeeper
 from acp_runtime.manager.policy import Policy
+from acp_runtime.store.shares import top_of
 
 __all__ = ["Spending"]
 
@@ -31,7 +32,7 @@ class Spending:
         """Return what bounds a subagent's calls: its own budget, that of its tree, and that of its root parent."""
         config, books = self._policy.config, self._books
         above = tuple(map(books.owner, chain(state.parent, state.order.lineage)))
-        root = (state.id if len(above) == 1 else leader_of(above[-2])) or state.id
+        root = top_of(state.id, above)
         tree = books.used(root).plus(books.used_below(name_of(root)))
         return (
             Allowance(Scope.AGENT, state.id, state.order.budget, books.used(state.id)),

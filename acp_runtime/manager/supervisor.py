@@ -47,6 +47,7 @@ from acp_runtime.manager.tools_socket import ToolsDoor
 from acp_runtime.manager.tree_time import TreeTime
 from acp_runtime.manager.wishing import Wishing
 from acp_runtime.session.catalogue import AgentKind, Catalogue
+from acp_runtime.store.admission import ALIVE
 from acp_runtime.store.store import Committed, Store
 
 log = logging.getLogger(__name__)
@@ -191,7 +192,7 @@ class Supervisor(Ruling):
     async def _take_up(self) -> None:
         """Adopt what the log says is alive, and first write down what the end of its manager means for it."""
         await self._store.run_by(self._launcher.name)
-        rows = await self._store.query("SELECT id FROM subagent WHERE lifecycle NOT IN ('stopped', 'failed')")
+        rows = await self._store.query(f"SELECT id FROM subagent WHERE {ALIVE}")  # noqa: S608 - a constant
         found = [await self._store.load(row["id"]) for row in rows]
         inherited = [await self._inherit(committed) for committed in found if committed is not None]
         for committed in inherited:  # all at once: who ends with those that it leads is to find them
