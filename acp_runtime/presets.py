@@ -78,7 +78,7 @@ def find_preset(presets: Mapping[str, Preset], name: str) -> Preset:
     """Return a preset. Raises `Rejected` (unknown_preset) naming the available ones."""
     found = presets.get(name)
     if found is None:
-        raise Rejected("unknown_preset", f"Unknown preset {name!r}. Available: {', '.join(presets)}")
+        raise Rejected("unknown_preset", f"Unknown preset {one_line(name, 60)!r}. Available: {', '.join(presets)}")
     return found
 
 

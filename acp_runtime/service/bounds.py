@@ -4,9 +4,11 @@ from typing import Final
 
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import LONGEST_SECONDS
+from acp_runtime.core.plaintext import one_line
 
 MAX_CURSOR: Final = 2**63 - 1
 MAX_WORD: Final = 200
+MAX_REASON: Final = 1_000
 
 
 def cursor(name: str, value: int) -> int:
@@ -23,6 +25,11 @@ def word(name: str, value: str) -> str:
     if len(value) > MAX_WORD:
         raise Rejected("invalid", f"{name} is {len(value)} characters long; at most {MAX_WORD} are allowed")
     return value
+
+
+def short_reason(given: str, usual: str) -> str:
+    """Return why somebody ends something: on one line, in `MAX_REASON` characters; `usual` where nothing is said."""
+    return one_line(given, MAX_REASON) or usual
 
 
 def duration(name: str, value: float) -> float:

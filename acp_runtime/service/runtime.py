@@ -29,7 +29,7 @@ from acp_runtime.manager.work import read_work
 from acp_runtime.service.accounts import Accountable
 from acp_runtime.service.admitting import admission, check_count, shares
 from acp_runtime.service.answering import vetted, written
-from acp_runtime.service.bounds import cursor, duration
+from acp_runtime.service.bounds import cursor, duration, short_reason
 from acp_runtime.service.cellar import Cellar
 from acp_runtime.service.facade import SendMode, WaitMode
 from acp_runtime.service.grounding import Grounded
@@ -184,7 +184,7 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
         open_ones = [task for task in view.tasks if not task.state.over]
         task = next((each for each in open_ones if each.state.active), (open_ones or [view.newest])[0])
         by = await self._reading.word(caller, view)
-        given = CancelTask(task.id, by, cause or f"cancelled by its {by}")
+        given = CancelTask(task.id, by, short_reason(cause, f"cancelled by its {by}"))
         return await self._ask(caller, subagent, given)
 
     async def answer(
@@ -209,7 +209,7 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
         if actor is not None:
             usual = "its work is done" if finished else f"stopped by its {by}"
             why = Reason.FINISHED if finished else Reason(f"stopped_by_{by}")
-            await actor.ask(StopSubagent(why, by, reason or usual))
+            await actor.ask(StopSubagent(why, by, short_reason(reason, usual)))
             await actor.over.wait()
         return await self.status(caller, subagent)
 

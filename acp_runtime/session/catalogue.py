@@ -12,6 +12,7 @@ from string import Template
 from typing import Any, Final, Literal
 
 from acp_runtime.core.errors import Rejected
+from acp_runtime.core.plaintext import one_line
 
 _VERSION: Final = re.compile(r"(/v1(beta)?)?/*$")
 
@@ -71,7 +72,8 @@ class Catalogue:
         found = self.kinds.get(name)
         if found is None:
             known = ", ".join(sorted(self.kinds))
-            raise Rejected("unknown_agent", f"Unknown background_subagents agent kind: {name}. Known kinds: {known}")
+            shown = one_line(name, 60)
+            raise Rejected("unknown_agent", f"Unknown background_subagents agent kind: {shown}. Known kinds: {known}")
         return found
 
 

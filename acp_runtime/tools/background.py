@@ -10,6 +10,7 @@ from acp_runtime.core.lineage import Role
 from acp_runtime.core.model import TaskState
 from acp_runtime.core.permission import FOR_THE_TASK
 from acp_runtime.core.status import Status
+from acp_runtime.service.bounds import short_reason
 from acp_runtime.service.order import SpawnRequest
 from acp_runtime.tools import answers
 from acp_runtime.tools.inputs import (
@@ -155,7 +156,7 @@ async def status(desk: Desk, given: StatusInput) -> Answer:
 async def stop(desk: Desk, given: StopInput) -> Answer:
     """Stop a subagent, or cancel its current task."""
     if given.scope == "task":
-        cause = given.reason or "cancelled by its parent"
+        cause = short_reason(given.reason or "", "cancelled by its parent")
         view = await desk.runtime.cancel(desk.parent, given.id, cause)
         return answers.head(view) | {"reason": cause, "scope": "task", "queued_messages": view.queued}
     view = await desk.runtime.stop(desk.parent, given.id, reason=given.reason or STOPPED)

@@ -125,7 +125,7 @@ def below(workspace: Path, cwd: str) -> str:
     """
     named, shown = PurePosixPath(carried("cwd", cwd).strip()), one_line(cwd, 200)
     if not named.is_absolute():
-        example = f"{WORKSPACE}/{named}" if ".." not in named.parts else WORKSPACE
+        example = f"{WORKSPACE}/{shown}" if ".." not in named.parts else WORKSPACE
         raise Rejected("invalid", f"cwd {shown!r} is relative; name the folder inside the container, such as {example}")
     for root in (INSIDE, PurePosixPath(workspace)):
         if named.is_relative_to(root) and ".." not in named.parts:

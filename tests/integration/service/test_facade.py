@@ -135,12 +135,25 @@ async def test_a_value_that_nothing_is_called_by_is_named_in_short(bench: Bench,
         (runtime.nudges(PARENT, state=long), "pending, claimed, committed, superseded, dead"),
         (runtime.answer(PARENT, view.id, long, "opt-0"), f"open: {request.id}"),
         (runtime.answer(PARENT, view.id, request.id, long), 'offered: "opt-0"'),
+        (runtime.spawn(PARENT, bench.ground.request("hi", agent=long)), "Known kinds: scripted"),
+        (runtime.spawn(PARENT, bench.ground.request("hi", preset=long)), "Available: "),
     ):
         with pytest.raises(Rejected, match=remedy) as caught:
             await asked
         assert "xxx" in str(caught.value)
         assert "\x1b" not in str(caught.value)
         assert len(str(caught.value)) < 200
+
+
+async def test_a_reason_is_kept_and_told_in_one_line_of_bounded_length(bench: Bench, runtime: Runtime) -> None:
+    view = await runtime.spawn(PARENT, bench.ground.request("[[hang-politely]]"))
+    await bench.until(view.id, lambda each: each.current_task is not None)
+    known, long = {"id": view.id}, "no\nlonger wanted " + "x" * 100_000
+    cancelled = await bench.call("stop_background_subagent", **known, scope="task", reason=long)
+    stopped = await bench.call("stop_background_subagent", **known, reason=long)
+    view = await runtime.status(PARENT, view.id)
+    for told in (cancelled["reason"], stopped["reason"], view.newest.cause, view.cause):
+        assert (told[:17], len(told), told[-1]) == ("no longer wanted ", 1_000, "…")
 
 
 @pytest.mark.parametrize("nothing", [" ", "\u200b\u2060\n"])
