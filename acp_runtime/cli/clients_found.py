@@ -12,7 +12,7 @@ from acp_runtime.core.plaintext import one_line
 from acp_runtime.hooks.settings import SETTINGS, HookEntries
 from acp_runtime.mcp import config_file
 from acp_runtime.mcp.clients import CLIENTS, Client, Environ
-from acp_runtime.mcp.server_entry import ServerEntry
+from acp_runtime.mcp.server_entry import ServerEntry, words_of
 
 Words = list[str]
 
@@ -36,11 +36,7 @@ def _servers(client: Client, environ: Environ, folder: Path) -> Iterator[Words]:
     for path in {client.file(environ, None), client.file(environ, folder)}:
         entry = config_file.found(ServerEntry(client), path)
         if entry is not None:
-            yield [*_listed(entry.get("command", [])), *_listed(entry.get("args", []))]
-
-
-def _listed(value: Any) -> Words:
-    return [str(each) for each in value] if isinstance(value, list) else [str(value)]
+            yield words_of(entry)
 
 
 def _hooks(name: str, environ: Environ, folder: Path) -> Iterator[Words]:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 
 from acp_runtime.hooks.hosts import EVENTS, HOSTS, HookHost
 from acp_runtime.mcp import jsonc
-from acp_runtime.mcp.clients import Command, Environ, home
+from acp_runtime.mcp.clients import Command, Environ, called_of, home
 
 KEY: Final = "hooks"
 # After which a host gives up a hook, beside the hook's own bound: a machine may be too busy to start it.
@@ -89,6 +89,9 @@ class HookEntries:
                 found[event] = ours
         return found or None
 
+    def is_ours(self, value: Mapping[str, list[Any]]) -> bool:  # noqa: ARG002 - nothing else is found
+        return True
+
     def put(self, text: str, value: Mapping[str, list[dict[str, Any]]]) -> str:
         """Return a text with our hooks, in place of those there were."""
         if self.found(text) == value:
@@ -142,7 +145,5 @@ def _is_ours(handler: Any) -> bool:
         words = shlex.split(command) if isinstance(command, str) else []
     except ValueError:
         return False
-    at = words.index("hook") if "hook" in words else 0
-    program = words[:at]
-    named = len(program) == 1 and Path(program[0]).name == "subagents"
-    return (named or program[-2:] == ["-m", "acp_runtime.cli.main"]) and words[at + 1 : at + 2] in [[e] for e in EVENTS]
+    called = called_of(words)
+    return called[:1] == ["hook"] and called[1:2] in [[each] for each in EVENTS]

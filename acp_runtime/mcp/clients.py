@@ -3,7 +3,7 @@
 `name` is what `--client` says, in the command of the server and in that of the client's hooks: the parent of both.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -46,6 +46,14 @@ class Client:
 def home(environ: Environ, variable: str, folder: str) -> Path:
     """Return the folder that a variable names, else one in the user's home."""
     return Path(environ.get(variable) or Path(environ.get("HOME", "/")) / folder)
+
+
+def called_of(words: Sequence[str]) -> list[str]:
+    """Return what a command line says to our program, wherever that is installed; empty where it starts another."""
+    if words and Path(words[0]).name == "subagents":
+        return list(words[1:])
+    at = words.index("-m") + 2 if "-m" in words else 0
+    return list(words[at:]) if words[at - 1 : at] == ["acp_runtime.cli.main"] else []
 
 
 def _split(command: Command) -> dict[str, Any]:

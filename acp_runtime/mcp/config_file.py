@@ -35,6 +35,9 @@ class Piece(Protocol):
     def found(self, text: str) -> Any | None:
         """Return the piece as it stands in a text, None where it is not there."""
 
+    def is_ours(self, value: Any) -> bool:
+        """Return whether what was found is what is installed, and not something of its user in that place."""
+
     def put(self, text: str, value: Any) -> str:
         """Return a text with the piece in it, in place of what there was of it."""
 
@@ -78,14 +81,16 @@ def found(piece: Piece, path: Path) -> Any | None:
 def installing(piece: Piece, path: Path, value: Any) -> Change:
     """Return the change that puts a piece into a file. Raises `Rejected` (config_unreadable)."""
     before = _read(piece, path)
-    fresh = _tried(piece, path, lambda: piece.found(before or "")) is None
+    there = _tried(piece, path, lambda: piece.found(before or ""))
+    fresh = there is None or not piece.is_ours(there)
     return Change(piece, path, before, _tried(piece, path, lambda: piece.put(before or "", value)), fresh)
 
 
 def uninstalling(piece: Piece, path: Path) -> Change:
     """Return the change that takes a piece out of a file. Raises `Rejected` (config_unreadable)."""
     before = _read(piece, path)
-    if before is None or (value := _tried(piece, path, lambda: piece.found(before))) is None:
+    value = None if before is None else _tried(piece, path, lambda: piece.found(before))
+    if before is None or value is None or not piece.is_ours(value):
         return Change(piece, path, before, before, fresh=True)
     kept = _read(piece, path.with_name(path.name + piece.backup))
     if _tried(piece, path, lambda: piece.put(kept or "", value)) == before:

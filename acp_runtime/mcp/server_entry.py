@@ -1,10 +1,20 @@
 """Our server as a piece of a client's configuration: one member of the object, or the table, of its servers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from acp_runtime.mcp import jsonc, tomltext
-from acp_runtime.mcp.clients import SERVER, Client
+from acp_runtime.mcp.clients import SERVER, Client, called_of
+
+
+def words_of(entry: Mapping[str, Any]) -> list[str]:
+    """Return the command line of an entry, in whichever form its client has it; empty for one that has none."""
+    return [*_listed(entry.get("command", [])), *_listed(entry.get("args", []))]
+
+
+def _listed(value: Any) -> list[str]:
+    return [str(each) for each in value] if isinstance(value, list) else [str(value)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +31,10 @@ class ServerEntry:
         for key in self._where:
             found = found.get(key) if isinstance(found, dict) else None
         return found if isinstance(found, dict) else None
+
+    def is_ours(self, value: dict[str, Any]) -> bool:
+        """Return whether an entry starts our command, wherever that is installed."""
+        return called_of(words_of(value))[:1] == ["mcp"]
 
     def put(self, text: str, value: dict[str, Any]) -> str:
         """Return a text with our entry."""

@@ -114,6 +114,27 @@ def test_another_choice_of_tools_replaces_the_entry_and_not_the_copy_of_what_was
     assert path.read_bytes() == KEPT["json"]
 
 
+OWN = {"json": b'{"%s": {"subagents": {"url": "http://127.0.0.1:8737/mcp"}}}', "toml": b'[%s.subagents]\nurl = "x"\n'}
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_server_of_that_name_that_its_user_wrote_comes_back(
+    home: Path, client: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = home / FILES[client][0]
+    before = OWN[CLIENTS[client].form] % CLIENTS[client].key.encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(before)
+    assert run("uninstall", client) == Exit.DONE
+    assert path.read_bytes() == before, "it is not ours"
+    for tools in ("background", "background,async_delegation"):
+        assert run("install", client, "--tools", tools) == Exit.DONE
+        assert "command" in server(client, path)
+        assert f"kept in {path}.before-subagents" in capfd.readouterr().err
+    assert run("uninstall", client) == Exit.DONE
+    assert path.read_bytes() == before
+
+
 def test_a_file_behind_a_link_is_changed_where_it_stands(home: Path, tmp_path: Path) -> None:
     real = tmp_path / "dotfiles.json"
     real.write_text("{}")
