@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final, NamedTuple
 
 from acp_runtime.core.envelope import enveloped
-from acp_runtime.core.model import Subagent, Task
+from acp_runtime.core.model import Steering, Subagent, Task
 from acp_runtime.core.request import Questions
 from acp_runtime.manager.launcher import Fate, Launched, LaunchError, LaunchRequest
 from acp_runtime.session.errors import LoginNeededError, SessionClosedError
@@ -46,6 +46,22 @@ def terms_of(request: LaunchRequest, launched: Launched) -> Terms:
         servers=launched.servers,
         meta=request.kind.session_meta,
     )
+
+
+async def steer(session: AcpSession, state: Subagent, steer_id: str) -> Steering | None:
+    """Put a message into the running turn and return what the agent says became of it.
+
+    None where it is not open, where the agent goes away, which its channel tells, and for one that is silent for longer
+    than the answer can be of use: the message's deadline rests while the agent is out of reach.
+    """
+    message = next((each for each in state.steers if each.id == steer_id), None)
+    if message is None:
+        return None
+    limits = state.limits
+    with suppress(SessionClosedError, TimeoutError):
+        async with asyncio.timeout(limits.steer + limits.lost_grace + limits.cancel_grace):
+            return await session.steer(message.text)
+    return None
 
 
 class Aftermath(NamedTuple):

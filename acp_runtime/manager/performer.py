@@ -31,7 +31,7 @@ from acp_runtime.core.inputs import (
 )
 from acp_runtime.core.model import Reason
 from acp_runtime.core.observations import MANAGER_ENDED
-from acp_runtime.manager.delivery import MEASURE_SECONDS, aftermath, explained, kind_of, prompt_of, terms_of
+from acp_runtime.manager.delivery import MEASURE_SECONDS, aftermath, explained, kind_of, prompt_of, steer, terms_of
 from acp_runtime.manager.hearing import observer_of
 from acp_runtime.manager.launcher import Drained, Ended, Launched, LaunchError
 from acp_runtime.manager.permitting import Permitting, may_change
@@ -264,12 +264,11 @@ class Performer:
                 around.tell(deferred)
 
     async def _steer(self, effect: Steer) -> None:
-        """Put a message into the running turn. That the agent goes away meanwhile is told by its channel."""
-        steer = next((each for each in self._around.state().steers if each.id == effect.steer_id), None)
-        if self._session is not None and steer is not None:
-            with suppress(SessionClosedError):
-                outcome = await self._session.steer(steer.text)
-                self._around.tell(SteerAnswered(effect.attempt, effect.steer_id, outcome))
+        if self._session is None:
+            return
+        outcome = await steer(self._session, self._around.state(), effect.steer_id)
+        if outcome is not None:
+            self._around.tell(SteerAnswered(effect.attempt, effect.steer_id, outcome))
 
     async def _inspect(self, effect: Inspect) -> None:
         """Try until the channel goes on or the death is proven; the core's deadline ends this otherwise."""

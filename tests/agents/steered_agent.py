@@ -1,6 +1,7 @@
 """The scripted agent that takes messages while it works: it says them, and answers with the first word of each.
 
 So `injected left at the fork` is told as injected, `failed ...` as failed, and a word that nobody knows as itself.
+`silent ...` is never answered.
 """
 
 import sys
@@ -24,7 +25,8 @@ class SteeredAgent(scripted_agent.Agent):
     def do__session_steering(self, _: object, params: dict[str, Any]) -> None:
         text = "".join(block["text"] for block in params["prompt"])
         self.turns[params["sessionId"]].do_say(f"heard: {text}\n")
-        raise scripted_agent.Answer(result={"outcome": text.split()[0]})
+        if not text.startswith("silent"):
+            raise scripted_agent.Answer(result={"outcome": text.split()[0]})
 
 
 if __name__ == "__main__":

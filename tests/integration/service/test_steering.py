@@ -1,12 +1,15 @@
 """Messages into a running task: told as what became of them, never as more."""
 
+import asyncio
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from acp_runtime.callers import OPERATOR
 from acp_runtime.session.catalogue import AgentKind
+from tests.integration.manager.conftest import BOUND, PARENT
 from tests.integration.service.conftest import Bench
 
 SCRIPT = Path(__file__).parents[2] / "agents" / "steered_agent.py"
@@ -48,6 +51,19 @@ async def test_a_message_is_told_as_what_the_agent_made_of_it(
     kinds = [each["kind"] for each in page["events"]]
     assert kinds.index("steer_requested") < kinds.index("steer_ended")
     assert kinds.count("task_dispatched") == (2 if outcome == "queued" else 1), "an honest answer is one of both"
+
+
+async def test_an_agent_that_never_answers_a_message_is_not_asked_for_ever(steered: Bench) -> None:
+    runtime, ground = steered.runtime, steered.ground
+    limits = replace(runtime.config.limits, steer=0.1, lost_grace=0.1, cancel_grace=0.1)
+    task = ground.request(f"[[wait:{steered.file('go')}]]", limits=limits)
+    view = await steered.until((await runtime.spawn(PARENT, task)).id, lambda each: each.current_task is not None)
+    sending = asyncio.create_task(runtime.send(PARENT, view.id, "silent turn left", mode="steer"))
+    while not (asking := [each for each in asyncio.all_tasks() if each.get_name() == "Steer"]):  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    done, _ = await asyncio.wait(asking, timeout=BOUND)
+    assert done == set(asking)
+    assert (await sending).outcome == "unknown"
 
 
 async def test_who_steers_an_agent_that_takes_no_messages_is_told_that_it_is_a_task_of_its_own(bench: Bench) -> None:
