@@ -109,7 +109,7 @@ class Policy:
                 if [*kept, *more] != lines:
                     self._write([*kept, *more])
             except OSError as error:
-                sentence = f"{self._path} could not be changed: {error.strerror}; nothing was allowed or taken back"
+                sentence = f"{self._path} could not be changed: {error.strerror}; what holds for good is as it was"
                 raise Rejected("policy_unwritable", sentence) from error
             return [line for line in lines if not stays(line)]
 

@@ -193,7 +193,8 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
         """Answer an open question by an option, or by a text where it takes one.
 
         Raises `Rejected` (unknown_subagent, request_closed, option_unknown, answer_invalid; needs_operator, and
-        beyond_ceiling where a parent would allow its subagent to reach more than the ceiling).
+        beyond_ceiling where a parent would allow its subagent to reach more than the ceiling; policy_unwritable where
+        what is to be allowed for good is allowed for the task alone).
         """
         by = await self._reading.word(caller, await self.status(caller, subagent))
         wanted = vetted(self._config, caller, self._living(subagent), request, option, leader=self._leader(caller))

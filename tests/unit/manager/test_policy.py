@@ -90,7 +90,7 @@ def test_a_file_that_cannot_be_read_whole_is_not_changed(tmp_path: Path, spoil: 
     assert policy.standing() == ()
     for edit in (lambda: policy.allow(B), lambda: policy.revoke(A.rule, None)):
         with pytest.raises(
-            Rejected, match=r"store\.egress could not be changed: .*nothing was allowed or taken back"
+            Rejected, match=r"store\.egress could not be changed: .*what holds for good is as it was"
         ) as no:
             edit()
         assert no.value.kind == "policy_unwritable"
