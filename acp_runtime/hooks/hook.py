@@ -101,6 +101,7 @@ class Answering:
                 told = self._stop(parent, memory)
             case _:
                 told = None
+                memory.shown = ""  # a model that begins anew, or after a summary, has nothing of it before it
                 file.tidy()
         self._heard = file, memory
         return told

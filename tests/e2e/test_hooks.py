@@ -191,6 +191,16 @@ def test_a_session_is_told_on_when_the_store_with_what_it_was_shown_is_no_more(s
     assert 'It said: "two"' in session.text("stop")
 
 
+def test_a_session_that_begins_anew_is_told_the_roster_that_another_of_its_parent_was_told(site: DaemonSite) -> None:
+    site.serve()
+    subagent = Session(site, "s1").spawn("[[say:forty-two]]")
+    same = ("--parent", Session(site, "s1").parent, "--within", "30000")
+    for session in ("s1", "s2", "s2"):
+        Session(site, session).hook("session", *same, source="startup")
+        assert subagent in Session(site, session).hook("prompt", *same).stdout
+        assert Session(site, session).hook("prompt", *same, prompt="and?").stdout.count("It said") == 0
+
+
 @pytest.mark.parametrize("bound", [(), ("--within", "0"), ("--within", "-1"), ("--within", "nan")])
 def test_a_host_that_never_ends_its_input_is_left(site: DaemonSite, bound: tuple[str, ...]) -> None:
     argv = [*MODULE, "hook", "prompt", "--client", CLAUDE, *bound]
