@@ -71,3 +71,15 @@ def test_a_list_that_broke_off_is_an_error(broken):
 def test_a_removed_file_needs_no_caution():
     gone = b":100644 000000 1 0 D"
     assert cautions({b".envrc": gone, b"bare/HEAD": gone, b"bare/config": gone}) == ()
+
+
+@pytest.mark.parametrize(
+    "path", [".VSCODE/tasks.json", ".v\u017fcode/x", "a/.EnvRC", ".gemini/settings.json", "GEMINI.md"]
+)
+def test_what_a_file_system_may_take_for_a_name_that_tools_obey_is_pointed_out(path):
+    made = b":000000 100644 0 1 A"
+    assert len(cautions({path.encode(): made})) == 1
+    assert cautions({b"b/Head": made, b"b/CONFIG": made}) == (
+        "Read these before you use the folder, for tools obey them unasked: b/.",
+    )
+    assert cautions({b"vscode/x": made, b"\xff.envrc": made, b"b/HEAD": made, b"c/config": made}) == ()
