@@ -43,7 +43,7 @@ class Spending:
 class TaskView:
     """One task and its fate. `result` is the agent's last message; `cause` says in one sentence why it ended so.
 
-    `report` is what the agent reported itself that the task came to, as JSON; empty for nothing.
+    `report` is what the agent itself says it came to, as JSON, or empty. `trouble`: why its model does not answer now.
     """
 
     id: str
@@ -62,6 +62,7 @@ class TaskView:
     ended_at: str | None = None
     spent: Spending = Spending()
     report: str = ""
+    trouble: str = ""
 
     @property
     def headline(self) -> str:
@@ -119,15 +120,14 @@ class ShareView:
 class SubagentView:
     """One subagent as its owner sees it, with its tasks in order. `seq` is the cursor after its newest event.
 
-    `queued` counts tasks that wait, `unread` the events that its parent has not polled. `current_task` is the id of the
-    task that is with the agent. `runtime` is what its container is run with, empty for the engine's own default;
-    `unsafe` names what weakens its sandbox. `steering`: the agent takes messages while it works. `keep`: home and work
-    outlast its end. `resumable`: it ended, and can be started again with what was kept. `exported` is False when its
-    work could not be taken out. `spent` is of all its tasks, and of what it called outside of one;
-    `budget` is what it may use, costs in nano-dollars; `shares`, told of one that was asked for by itself, what bounds
-    it together with others. `granted`: what its task may reach beside its preset, as rules.
-    `role_note` says why its role is not what was asked for; `depth` counts from 1, the subagents of an outer parent.
-    `awaits`: those that it leads work, or have news for which it will be woken. `tool_count`: of ended tool calls.
+    `queued` counts tasks that wait, `unread` events that its parent has not polled. `current_task` is the id of the one
+    with the agent. `runtime` is that of its container, empty for the engine's own default; `unsafe` names what weakens
+    its sandbox. `steering`: the agent takes messages while it works. `keep`: home and work outlast its end.
+    `resumable`: it ended, and can start again with what was kept. `exported` is False where its work was not taken out.
+    `spent` is of all its tasks, and of calls outside of them; `budget` is what it may use, costs in nano-dollars;
+    `shares`, told of one asked for by itself, what bounds it together with others. `granted`: what its task may reach
+    beside its preset. `role_note`: why its role is not what was asked for; `depth` counts from 1, the subagents of an
+    outer parent. `awaits`: those that it leads work, or have news that will wake it. `tool_count`: of ended tool calls.
     """
 
     id: str

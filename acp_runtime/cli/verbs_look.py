@@ -80,7 +80,11 @@ def show(options: argparse.Namespace) -> int:
 
 def _show_task(task: dict[str, Any]) -> None:
     put(f"  {one_line(task['text'], 400)}")
-    for label, text in (("", task["cause"]), ("it reports: ", task["report"]), ("it said: ", task["result"])):
+    for label, text in (
+        ("", task["cause"] or task["trouble"]),
+        ("it reports: ", task["report"]),
+        ("it said: ", task["result"]),
+    ):
         if text:
             put(f"  {label}{one_line(text, 1000 if label else 400)}")
 

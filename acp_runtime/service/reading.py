@@ -21,7 +21,7 @@ from acp_runtime.core.request import Field, RequestKind
 from acp_runtime.core.status import Status
 from acp_runtime.core.timers import milliseconds
 from acp_runtime.core.wishes import granted
-from acp_runtime.service.spending import SUMS, spending
+from acp_runtime.service.spending import NEWEST_CALL, SUMS, spending, trouble
 from acp_runtime.store.outbox import OPEN
 from acp_runtime.store.parents import OWNER
 from acp_runtime.store.store import Store
@@ -52,6 +52,7 @@ _COLUMNS: Final = (
     f"SELECT subagent.*, {_NEWEST} - {_READ} AS unread, {{awaits}} AS awaits, {_TOOLS} AS tool_count "  # noqa: S608 - constants
     "FROM subagent"
 )
+_TASKS: Final = f"SELECT task.*, {NEWEST_CALL} FROM task WHERE subagent"  # noqa: S608 - constants
 _SPENT: Final = f"SELECT subagent, task, {SUMS} FROM spent WHERE subagent"  # noqa: S608 - constants
 _OPEN_REQUESTS: Final = "SELECT * FROM request WHERE closed_seq IS NULL AND subagent"
 
@@ -83,7 +84,7 @@ class Reading:
         scope, mine = _seen_by(caller)
         rows, tasks, requests, spent = await self._store.queries(
             (f"{self._columns} WHERE id = ? AND {scope}", (subagent, *mine)),
-            (f"SELECT * FROM task WHERE subagent = ? ORDER BY number DESC LIMIT {TASKS_SHOWN}", (subagent,)),  # noqa: S608 - a constant
+            (f"{_TASKS} = ? ORDER BY number DESC LIMIT {TASKS_SHOWN}", (subagent,)),
             (f"{_OPEN_REQUESTS} = ? ORDER BY opened_seq", (subagent,)),
             (f"{_SPENT} = ? GROUP BY task", (subagent,)),
         )
@@ -104,7 +105,7 @@ class Reading:
         listed = f"SELECT id FROM subagent WHERE {scope}" + ("" if ended else f" AND {OPEN}")  # noqa: S608 - constants
         listed += f" ORDER BY created_seq DESC LIMIT {LISTED}"
         newest = "(SELECT max(number) FROM task AS each WHERE each.subagent = task.subagent)"
-        open_tasks = f"SELECT * FROM task WHERE subagent IN ({listed}) AND (ended_seq IS NULL OR number = {newest})"  # noqa: S608
+        open_tasks = f"{_TASKS} IN ({listed}) AND (ended_seq IS NULL OR number = {newest})"
         rows, tasks, requests, spent = await self._store.queries(
             (f"{self._columns} WHERE id IN ({listed}) ORDER BY created_seq", mine),
             (f"{open_tasks} ORDER BY number", mine),
@@ -272,7 +273,8 @@ def _of(row: Mapping[str, Any], each: Sequence[dict[str, Any]]) -> list[dict[str
     return [found for found in each if found["subagent"] == row["id"]]
 
 
-def _task(row: Mapping[str, Any], spent: Sequence[dict[str, Any]]) -> TaskView:
+def _task(row: Mapping[str, Any], calls: Sequence[dict[str, Any]]) -> TaskView:
+    spent = spending(*calls)
     return TaskView(
         id=row["id"],
         number=row["number"],
@@ -288,8 +290,9 @@ def _task(row: Mapping[str, Any], spent: Sequence[dict[str, Any]]) -> TaskView:
         stderr_tail=row["stderr_tail"],
         queued_at=f"{row['queued_wall']}Z",
         ended_at=f"{row['ended_wall']}Z" if row["ended_wall"] else None,
-        spent=spending(*spent),
+        spent=spent,
         report=row["report"],
+        trouble=trouble(row, spent),
     )
 
 

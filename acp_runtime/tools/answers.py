@@ -115,11 +115,13 @@ def alive(view: SubagentView) -> bool:
 
 
 def last_error(view: SubagentView) -> str | None:
-    """Return what went wrong last, or None."""
+    """Return what went wrong last, or goes wrong, or None."""
     if view.status is Status.ERROR:
         return view.cause
     bad = (TaskState.FAILED, TaskState.REFUSED, TaskState.TIMED_OUT, TaskState.INTERRUPTED)
     ended = [task for task in view.tasks if task.state.over]
+    if trouble := next((task.trouble for task in view.tasks if task.trouble), ""):
+        return trouble
     return ended[-1].cause if ended and ended[-1].state in bad else None
 
 

@@ -304,7 +304,7 @@ def _head(view: SubagentView) -> Text:
         f"{view.agent} {view.model or ''} in {one_line(view.workspace, 100)}, {used}, {view.queued} queued",
         f"task {task.number}, {task.headline}: {one_line(task.text, CAUSE_CHARS)}",
     ]
-    cause = task.cause or view.cause
+    cause = next((each.trouble for each in view.tasks if each.trouble), "") or task.cause or view.cause
     if cause:
         lines.append(one_line(cause, CAUSE_CHARS))
     if view.unsafe:
