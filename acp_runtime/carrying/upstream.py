@@ -1,6 +1,7 @@
 """Where a request goes on to."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -65,7 +66,7 @@ class Upstream:
             why = f"{what} is not trusted: {getattr(error, 'verify_message', '') or error.reason}."
             raise Refusal(502, "upstream_untrusted", why) from error
         except (OSError, UnicodeError) as error:
-            why = f"{what} cannot be reached: {getattr(error, 'strerror', None) or error}."
+            why = f"{what} cannot be reached: {_reason(error)}."
             raise Refusal(502, "upstream_unreachable", why) from error
 
     async def _first_that_answers(self, bound: float) -> Streams:
@@ -101,3 +102,9 @@ class Onward:
     secret: bytes | None = field(default=None, repr=False)
     rewriting: Rewriting | None = None
     answered: Callable[[int], None] = lambda _: None
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    """Return the system's word for an error: asyncio has `Connect call failed` and the address in its place."""
+    number = getattr(error, "errno", None) or 0
+    return os.strerror(number) if number > 0 else getattr(error, "strerror", None) or str(error)

@@ -155,8 +155,8 @@ async def test_an_upstream_that_is_down_is_told_as_502(tmp_path, method):
     assert answer.status_code == 502
     if method == "POST":
         assert error(body)["code"] == "upstream_unreachable"
-    sentence = "The model at http://127.0.0.1:1 cannot be reached"
-    assert (forwarder.tally.failures, forwarder.tally.last_error[: len(sentence)]) == (1, sentence)
+    sentence = "The model at http://127.0.0.1:1 cannot be reached: Connection refused"
+    assert (forwarder.tally.failures, forwarder.tally.last_error) == (1, sentence)
 
 
 async def test_an_upstream_that_takes_no_connection_is_given_up_after_its_bound(tmp_path):
