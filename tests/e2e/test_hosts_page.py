@@ -41,6 +41,16 @@ def test_the_loop_spawns_by_a_models_call_and_tells_the_end_when_it_is_idle(site
     assert site.look("SELECT state FROM nudge") == [("committed",)]
 
 
+def test_the_loop_ends_where_all_was_told_and_nobody_works(site: DaemonSite) -> None:
+    spawn = call("spawn_background_subagent", purpose="look", initial_task="[[say:42 files]]", cwd="/workspace")
+    waits = call("wait_background_subagents", timeout=40)
+    chdir = f"import os; os.chdir({str(site.workspace)!r})\n"
+    with ScriptedModel() as model:
+        code = chdir + EXAMPLES["agent_loop.py"].replace(":session-1", ":session-2")
+        done = site.run(f"{spawn}{waits}[[text:one]]", "[[text:two]]", code=code, MY_MODEL_URL=model.base_url)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "one\ntwo\n"), site.log()
+
+
 HERMES = """
 import json, os, sys
 os.chdir(sys.argv[1])
