@@ -31,6 +31,7 @@ LOOK_SECONDS = 0.05
 REACH_SECONDS = 45.0
 REPLACE_SECONDS = 90.0
 IN_A_WRITE = "stands still in the middle of a write"
+FREEZES = 5
 # It says first whom it signals: the end of an agent can take the container away, and what would be said then with it.
 FIND = (
     'for p in /proc/[0-9]*; do case "$(cat $p/comm $p/cmdline 2>/dev/null)" in "$0\n"*"$2"*) '
@@ -174,21 +175,20 @@ def replace_manager(storm: "Storm", _: str) -> str | None:
 
 def outlast_lease(storm: "Storm", _: str) -> str | None:
     old = storm.manager
-    os.kill(old, signal.SIGSTOP)
-    try:
-        time.sleep(LEASE + 0.5)
-        storm.start_manager("--replace")
-    except AssertionError as refused:
-        # Frozen in the middle of a write it keeps the store from everybody; who comes is told so.
-        if IN_A_WRITE not in str(refused):
-            raise
-        os.kill(old, signal.SIGCONT)
-        storm.start_manager("--replace")
-    else:
-        wait_until_reached(storm)  # what it could take away from its successor is there to be taken
-    finally:
-        with suppress(ProcessLookupError):
+    for left in reversed(range(FREEZES)):
+        os.kill(old, signal.SIGSTOP)
+        try:
+            time.sleep(LEASE + 0.5)
+            storm.start_manager("--replace")
+            wait_until_reached(storm)  # what it could take away from its successor is there to be taken
+            break
+        except AssertionError as refused:
+            # Frozen in the middle of a write it keeps the store from everybody; who comes is told so.
+            if IN_A_WRITE not in str(refused) or not left:
+                raise
+        finally:
             os.kill(old, signal.SIGCONT)
+        time.sleep(MOMENT)
     if not wait_for_end(old, 2 * LEASE):
         storm.strays.append(old)
     return ""
