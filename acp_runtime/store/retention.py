@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from acp_runtime.core.errors import Rejected
+from acp_runtime.core.ids import OPERATORS_OWN
 from acp_runtime.core.lineage import PREFIX
 from acp_runtime.core.turns import SubagentForgotten
 from acp_runtime.store import books
@@ -25,6 +26,8 @@ _NOTHING_TO_TELL: Final = (
     "NOT EXISTS (SELECT 1 FROM nudge WHERE nudge.subagent = subagent.id "
     "AND (nudge.state IN ('pending', 'claimed') OR nudge.state = 'dead' AND nudge.dead_seq >= ?))"
 )
+# What the operator spawned has no parent that could be told: whoever prunes it is who may know of its end.
+_NOBODYS: Final = f"subagent.parent = '{OPERATORS_OWN}'"
 # Who led it has ended too, so that it may never be told; by name it can be removed all the same.
 _NOBODY_TO_TELL: Final = (
     f"NOT EXISTS (SELECT 1 FROM subagent AS lead WHERE subagent.parent = '{PREFIX}' || lead.id "  # noqa: S608 - constants
@@ -59,7 +62,7 @@ class Figures:
 
 
 def deletable(connection: sqlite3.Connection, parent: str | None, before: int) -> list[Ended]:
-    """Return what ended before a cursor and has nothing to tell any more, oldest first, at most `MAX_AT_ONCE`.
+    """Return what ended before a cursor and has nobody to tell anything any more, oldest first, at most `MAX_AT_ONCE`.
 
     What could not be exported stays: its volume is all that there is of its work.
     """
@@ -67,7 +70,7 @@ def deletable(connection: sqlite3.Connection, parent: str | None, before: int) -
     rows = connection.execute(
         f"SELECT id FROM subagent WHERE {_OVER} AND updated_seq < ? AND exported "  # noqa: S608
         "AND (? IS NULL OR id IN (SELECT subagent FROM kin WHERE above = ?)) "
-        f"AND {_NOTHING_TO_TELL} ORDER BY updated_seq LIMIT ?",
+        f"AND ({_NOTHING_TO_TELL} OR {_NOBODYS}) ORDER BY updated_seq LIMIT ?",
         (before, owner, owner, before, MAX_AT_ONCE),
     ).fetchall()
     return [_ended(connection, row["id"]) for row in rows]

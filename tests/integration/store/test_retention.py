@@ -7,6 +7,7 @@ import pytest
 
 from acp_runtime.clock import ManualClock
 from acp_runtime.core.errors import Rejected
+from acp_runtime.core.ids import OPERATORS_OWN
 from acp_runtime.core.inputs import Halted, PromptAnswered, SessionReady, StopSubagent
 from acp_runtime.core.model import Order, Reason
 from acp_runtime.core.turns import Origin, OutboxRules
@@ -113,6 +114,16 @@ async def test_a_parent_prunes_its_own_alone(store: Store, clock: ManualClock) -
     clock.advance(DAY * 1000)
     assert [each.id for each in await store.prune("one", older_than=1.0)] == ["bg-0000000001"]
     assert [each.id for each in await store.prune("two", older_than=1.0, dry_run=True)] == ["bg-0000000002"]
+
+
+async def test_what_the_operator_spawned_goes_untold_since_nobody_is_there_to_be_told(
+    store: Store, clock: ManualClock
+) -> None:
+    await ended(store, clock, "bg-0000000001", parent=OPERATORS_OWN)
+    await ended(store, clock, "bg-0000000002", parent="one")
+    clock.advance(6 * DAY * 1000)
+    assert await pruned(store) == [], "it ended six days ago"
+    assert await pruned(store, 5) == ["bg-0000000001"]
 
 
 async def test_work_that_could_not_be_taken_out_keeps_its_log(store: Store, clock: ManualClock) -> None:
