@@ -27,7 +27,7 @@ MEANINGS: dict[Exit, str] = {
     Exit.REFUSED: "the agent refused the task",
     Exit.NEEDS_ANSWER: "the agent needs an answer or a login",
     Exit.UNKNOWN: "the agent, its sandbox or the daemon was lost; the outcome is unknown",
-    Exit.ENGINE: "the daemon, the container engine or an image cannot be used",
+    Exit.ENGINE: "the daemon, its store, the container engine or an image cannot be used",
     Exit.TIMED_OUT: "a deadline passed",
     Exit.CANCELLED: "cancelled by Ctrl-C",
     Exit.TERMINATED: "stopped by SIGTERM or SIGHUP",

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     except (UsageError, ConfigError, Rejected) as error:
         return _fail(talk, str(error), Exit.USAGE)
     except StoreError as error:
-        return _fail(talk, str(error), Exit.FAILED)
+        return _fail(talk, str(error), Exit.ENGINE)
     except KeyboardInterrupt:
         return Exit.CANCELLED
     except Exception as error:  # noqa: BLE001 - the last door: what gets here is a bug, and is told as one

@@ -7,6 +7,7 @@ from acp_runtime.cli.asking import OVER, Asking
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.stdout import put, put_json
 from acp_runtime.core.plaintext import one_line
+from acp_runtime.store.disk import LEAST_ROOM
 
 UNHEALTHY = "the relay in its sandbox does not answer the engine: what the agent sends out may not get through"
 
@@ -17,7 +18,8 @@ NO_GATEWAY = "nothing that agents send out is carried, and it is tried again whi
 def status(options: argparse.Namespace) -> int:
     """Print a line for each; with `--json` one object for all. Ends with 0 also where something is not well."""
     asking = Asking(options)
-    found: dict[str, Any] = {"daemon": asking.hello(), **asking.call("grounds")}
+    free = asking.call("disk")["disk_free_bytes"]
+    found: dict[str, Any] = {"daemon": asking.hello(), **asking.call("grounds"), "disk_free_bytes": free}
     if options.json:
         put_json(found)
         return Exit.DONE
@@ -29,6 +31,8 @@ def status(options: argparse.Namespace) -> int:
         put(f"gateway  {gateway_words(found['gateway'], found['no_gateway'])}")
     for each in found["unhealthy"]:
         put(f"{each}  unhealthy: {UNHEALTHY}")
+    if (free := found["disk_free_bytes"]) < LEAST_ROOM:
+        put(f"disk     {free / 1024 / 1024:.1f} MiB free for the store: nothing new is started; make room")
     if found["unknown"]:
         put(f"engine   {one_line(found['unknown'], 400)}")
     return Exit.DONE

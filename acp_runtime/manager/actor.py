@@ -121,7 +121,7 @@ class Actor:
 
     async def _handle(self, given: Input, done: Answered | None) -> None:
         try:
-            events = await self._decide_and_commit(given, retry=done is None or isinstance(given, Observation))
+            events = await self._decide_and_commit(given, retry=_kept(given, done))
         except asyncio.CancelledError:
             sentence = f"{self.state.name} was ended while this was being stored; its log tells whether it counts"
             _answer(done, Rejected("not_running", sentence))
@@ -137,7 +137,8 @@ class Actor:
     async def _decide_and_commit(self, given: Input, *, retry: bool) -> tuple[Event, ...]:
         """Commit, then act, and return what was committed.
 
-        What was seen cannot be un-seen: an observation is kept until the disk takes it.
+        What was seen cannot be un-seen: an observation is kept until the disk takes it. Who waits behind it with
+        something that may be refused is told meanwhile.
         """
         while True:
             events, effects = decide(self.state, given, self._clock.now())
@@ -152,12 +153,24 @@ class Actor:
                 if not retry:
                     raise
                 log.warning("%s: %s; trying again", self.state.id, error)
+                self._refuse_asked(error)
                 await self._clock.until(self._clock.now() + RETRY_MS)
         self.state, self._version = committed.state, committed.version
         if self.performer is not None:
             for effect in effects:
                 self.performer.perform(effect)
         return tuple(events)
+
+    def _refuse_asked(self, error: StoreError) -> None:
+        """Answer the commands that somebody waits for with what keeps them; what was seen stays, in its order."""
+        for _ in range(len(self._inbox)):
+            given, done = self._inbox.popleft()
+            if _kept(given, done):
+                self._inbox.append((given, done))
+            else:
+                _answer(done, error)
+        if self._ahead is not None:
+            self._ahead = min(self._ahead, len(self._inbox))
 
     def _turn_down(self, given: Input) -> None:
         """Answer what came too late: `Rejected` for a command that would still have changed something."""
@@ -174,6 +187,11 @@ class Actor:
                 _answer(done, error)
             else:
                 _answer(done, ())
+
+
+def _kept(given: Input, done: Answered | None) -> bool:
+    """Return whether an input is kept while the disk refuses it: what was seen, and what nobody waits for."""
+    return done is None or isinstance(given, Observation)
 
 
 def _answer(done: Answered | None, found: tuple[Event, ...] | Exception) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from acp_runtime.api.errors import DaemonError
+from acp_runtime.cli.codes import Exit
 from acp_runtime.clock import SystemClock
 from acp_runtime.core.model import TaskState
 from acp_runtime.core.status import Status
@@ -94,6 +95,11 @@ async def test_a_disk_that_is_full_to_the_last_block_loses_nothing_and_heals_by_
                 await runtime.spawn(PARENT, full.request("x"))
             with pytest.raises(StoreFull, match=r"could not be written: .* \([\d.]+ MiB are free\); make room"):
                 await runtime.send(PARENT, done.id, "x" * 500_000)
+            # Behind what waits for room, too, nobody is left without an answer.
+            with pytest.raises(StoreFull):
+                await asyncio.wait_for(runtime.send(PARENT, view.id, "x"), BOUND)
+            with pytest.raises(StoreFull):
+                await asyncio.wait_for(runtime.stop(PARENT, view.id), BOUND)
             # What only reads works; what would have to be written down is shown again.
             assert {each.id for each in await runtime.list_subagents(PARENT)} == {done.id, view.id}
             assert (await runtime.status(PARENT, view.id)).status is Status.RUNNING
@@ -141,6 +147,9 @@ def test_a_full_disk_is_said_by_every_verb_and_keeps_a_new_daemon_waiting_and_no
         found = site.run("doctor")
         assert f"bad  disk           {site.state}: " in found.stdout
         assert "MiB free; nothing new is started, make room" in found.stdout
+        assert "MiB free for the store: nothing new is started" in site.run("status").stdout
+        alone = site.run("run", "--unsafe-local", "--agent", "scripted", "--workspace", str(site.workspace), "x")
+        assert (alone.returncode, "MiB are needed to start something new" in alone.stderr) == (Exit.ENGINE, True)
         assert re.search(r"^disk free +\d{1,2}\.\d MiB$", site.run("df").stdout, re.MULTILINE)
     subagent = site.client.call("spawn", PARENT, request=wanted)["id"]
     site.client.call("wait", PARENT, subagents=[subagent], seconds=BOUND)
