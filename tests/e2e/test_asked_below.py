@@ -65,6 +65,16 @@ async def asking(site: DaemonSite, leader: str) -> str:
             await runtime.changed(tick)
 
 
+async def answered(site: DaemonSite, leaf: str) -> None:
+    """Return once nothing is asked any more: a `wait` that begins before would end with the question."""
+    async with asyncio.timeout(BOUND), Runtime.connect(site.socket) as runtime:
+        while True:
+            tick = runtime.tick
+            if not (await runtime.status(OPERATOR, leaf)).requests:
+                return
+            await runtime.changed(tick)
+
+
 def of_permissions(site: DaemonSite, leaf: str) -> list[Any]:
     """Return who is told of the question, and how that stands."""
     return [(parent, state) for parent, kind, state in site.look(NUDGES, leaf) if kind == "needs_permission"]
@@ -124,6 +134,7 @@ def test_the_operator_sees_the_leaf_below_its_leader_in_top_and_answers_it_by_a_
         terminal.press("a")
         terminal.shows("What ", ": allow_once", ": reject_once")
         terminal.press("Enter")
+        asyncio.run(answered(site, leaf))
         ask(site, "wait", leaf, leader)
         assert "chose opt-0" in ask(site, "logs", leaf).stdout
         assert of_permissions(site, leaf) == [("editor", "superseded")]
