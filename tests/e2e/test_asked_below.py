@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,12 @@ def test_the_operator_answers_it_on_the_command_line_and_the_root_is_told_of_it_
     ask(site, "stop", leader)
 
 
+def below_its_leader(screen: str) -> bool:
+    """Return whether the leaf stands below its leader; the columns become as wide as their words a moment later."""
+    rows = pairwise(screen.splitlines())
+    return any("tooled" in above and "└ " in below and "waiting" in below for above, below in rows)
+
+
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="no terminal multiplexer: tmux is not installed")
 def test_the_operator_sees_the_leaf_below_its_leader_in_top_and_answers_it_by_a_key(
     site: DaemonSite, tmp_path: Path
@@ -125,10 +132,8 @@ def test_the_operator_sees_the_leaf_below_its_leader_in_top_and_answers_it_by_a_
     leaf = asyncio.run(asking(site, leader))
     terminal = Terminal(site, tmp_path, *MODULE, "top")
     try:
-        screen = terminal.shows(f"({leader})", "└ ").splitlines()
-        (above,) = (number for number, line in enumerate(screen) if "└ " in line)
-        assert "tooled" in screen[above - 1]
-        assert "waiting" in screen[above]
+        terminal.shows(f"({leader})")
+        terminal.until(below_its_leader)
         terminal.press("Down")
         terminal.shows(f"({leaf}) of subagent:{leader}: waiting", "asks:")
         terminal.press("a")
