@@ -158,13 +158,13 @@ class DockerLauncher:
             if found is None:
                 return None
             make_run_dir(root, request.store, request.subagent, self._owner.epoch, keep=True)
-            host_side = AsyncExitStack()
-            if found.alive:
-                await host_side.enter_async_context(served_tools(request, found.run_dir))
-                ways = partial(self._open_ways, request, found.sandbox, found.probed, found.run_dir)
-                await host_side.enter_async_context(opened_in_time(request, self.environ, ways))
-            hold = hold_in(found.sandbox, found.probed, found.run_dir)
-            return self._agent(request, hold, receiver, host_side, output_from=output_from)
+            async with AsyncExitStack() as host_side:
+                if found.alive:
+                    await host_side.enter_async_context(served_tools(request, found.run_dir))
+                    ways = partial(self._open_ways, request, found.sandbox, found.probed, found.run_dir)
+                    await host_side.enter_async_context(opened_in_time(request, self.environ, ways))
+                hold = hold_in(found.sandbox, found.probed, found.run_dir)
+                return self._agent(request, hold, receiver, host_side.pop_all(), output_from=output_from)
 
     async def _open_ways(
         self, request: LaunchRequest, sandbox: Sandbox, probed: ProbeResult, run_dir: Path, route: Route | None
