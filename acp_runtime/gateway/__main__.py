@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from acp_runtime import __version__
+from acp_runtime.beside import beside
 from acp_runtime.clock import SystemClock
 from acp_runtime.core.errors import Rejected
 from acp_runtime.detached import Report, detach
@@ -85,15 +86,12 @@ async def _serve(place: GatewayPlace, report: Report) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, gateway.end, TERM_GRACE)
         control = await stack.enter_async_context(Control(place.socket, place.store, gateway))
-        watching = [asyncio.create_task(each) for each in (gateway.watch(), control.watch())]
-        log.info("version %s serves store %s at %s", __version__, place.store, place.socket)
-        report.good()
-        grace = await gateway.ending
-        log.info("ends, %d accounts are open", len(gateway.accounts()))
-        control.withdraw()
-        for each in watching:
-            each.cancel()
-        await asyncio.gather(*watching, return_exceptions=True)
+        async with beside(accounts=gateway.watch, socket=control.watch):
+            log.info("version %s serves store %s at %s", __version__, place.store, place.socket)
+            report.good()
+            grace = await gateway.ending
+            log.info("ends, %d accounts are open", len(gateway.accounts()))
+            control.withdraw()
         await gateway.finish(grace)
 
 

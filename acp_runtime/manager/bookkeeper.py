@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from acp_runtime.beside import beside
 from acp_runtime.core.budget import Used
 from acp_runtime.core.errors import StoreError, StoreOwned
 from acp_runtime.core.metering import Call
@@ -67,12 +68,10 @@ class Bookkeeper:
                 self._below[name] = self._below[name].plus(used)
         for row in await self._store.query(MODELS):
             self._models[row["subagent"]].add(row["model"])
-        task = asyncio.create_task(self._run(), name="bookkeeper")
         try:
-            yield self
+            async with beside(bookkeeper=self._run):
+                yield self
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
             await self.settled()
 
     def used(self, subagent: str) -> Used:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from acp_runtime.beside import beside
 from acp_runtime.core.errors import StoreError
 from acp_runtime.core.plaintext import one_line, printable
 from acp_runtime.core.telling import tell
@@ -51,12 +52,10 @@ class OutputFiles:
         """Keep the files inside the block; leaving it writes what happened last."""
         self = cls(store)
         await self._begin()
-        task = asyncio.create_task(self._run(), name="output-files")
         try:
-            yield
+            async with beside(output_files=self._run):
+                yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
             await self._write_changed()
 
     async def _begin(self) -> None:

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from acp_runtime.beside import beside
 from acp_runtime.clock import Clock
 from acp_runtime.core.admission import Admission
 from acp_runtime.core.budget import Budget
@@ -109,17 +110,12 @@ class Supervisor(Ruling):
 
         Raises `StoreError` (other_launcher: they are run by another kind of launcher; they are left as they are).
         """
-        watching = (
-            asyncio.create_task(self._watch_policy(), name="policy"),
-            asyncio.create_task(self._logins.watch(), name="logins"),
-            asyncio.create_task(self.tree_time.watch(self._actors), name="tree time"),
-        )
+        watched = partial(self.tree_time.watch, self._actors)
         try:
-            await self._take_up()
-            yield self
+            async with beside(policy=self._watch_policy, logins=self._logins.watch, tree_time=watched):
+                await self._take_up()
+                yield self
         finally:
-            for each in watching:
-                each.cancel()
             try:
                 await self._close()
             finally:
@@ -226,9 +222,10 @@ class Supervisor(Ruling):
     async def _run(self, actor: Actor) -> None:
         subagent = actor.state.id
         leads = actor.state.order.lineage.leads
-        watching = asyncio.create_task(self.leading.watch(actor)) if leads else None
+        watching = beside(leading=partial(self.leading.watch, actor)) if leads else nullcontext()
         try:
-            await actor.run(self._surroundings(actor))
+            async with watching:
+                await actor.run(self._surroundings(actor))
         except StoreOwned:
             log.exception("another manager owns %s now", subagent)
         except Exception:
@@ -241,8 +238,6 @@ class Supervisor(Ruling):
             self._tasks.pop(subagent, None)
             self._spending.forget(subagent)
             self._wishing.forget(subagent)
-            if watching is not None:
-                watching.cancel()
             self._strangers.forget(subagent)
 
     async def _bury(self, subagent: str) -> None:

@@ -8,8 +8,10 @@ import json
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
+from acp_runtime.beside import beside
 from acp_runtime.callers import Caller, Operator
 from acp_runtime.clock import Clock
 from acp_runtime.core.errors import Rejected
@@ -41,12 +43,8 @@ class Reaping:
     ) -> AsyncIterator["Reaping"]:
         """Reap inside the block: at once and then every so many seconds, or for None only when asked."""
         self = cls(store, launcher, work)
-        passes = asyncio.create_task(self._for_ever(clock, every), name="reaper")
-        try:
+        async with beside(reaper=partial(self._for_ever, clock, every)):
             yield self
-        finally:
-            passes.cancel()
-            await asyncio.gather(passes, return_exceptions=True)
 
     async def run(self, *, dry_run: bool = False, volumes_of: frozenset[str] = frozenset()) -> Reaped:
         """Make one pass. Raises `LaunchError` when the engine cannot be used."""
