@@ -161,7 +161,9 @@ class Supervisor(Ruling):
 
     async def _admit_again(self, subagent: str, given: ResumeSubagent, admit: Admission | None) -> None:
         committed = await self._store.load(subagent)
-        if committed is None or subagent in self._actors:
+        if (actor := self._actors.get(subagent)) is not None and actor.state.lifecycle.over:
+            raise Rejected("still_open", f"the sandbox of subagent {subagent} is still being removed; try again later")
+        if committed is None or actor is not None:
             raise Rejected("still_open", f"subagent {subagent} has not ended; send it a message instead")
         state, version = committed.state, committed.version
         events, _ = decide(state, given, self._clock.now())

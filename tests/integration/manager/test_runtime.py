@@ -139,13 +139,15 @@ async def test_a_stop_returns_also_when_the_agents_end_cannot_be_confirmed(groun
 async def test_an_end_that_takes_longer_than_its_parent_waits_goes_on_and_is_not_begun_again(ground: Ground) -> None:
     ground.ends = asyncio.Event()
     async with ground.runtime() as runtime:
-        view = await runtime.spawn(PARENT, ground.request("[[say:done]]"))
+        view = await runtime.spawn(PARENT, ground.request("[[say:done]]", keep=True))
         await until(runtime, view.id, lambda each: each.newest.state.over)
         stopping = asyncio.create_task(runtime.stop(PARENT, view.id))
         async with asyncio.timeout(BOUND):
             await ground.ending.wait()
             ground.clock.advance(60_000)
             await until(runtime, view.id, lambda each: not each.confirmed)
+            with pytest.raises(Rejected, match="still being removed; try again later"):
+                await runtime.resume(PARENT, view.id, "[[say:on]]")
             ground.ends.set()
             await stopping
     assert ground.told == ["launch", "end", "close"]
