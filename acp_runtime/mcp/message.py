@@ -49,7 +49,8 @@ def message_of(given: bytes | Oversized, most: int = MAX_MESSAGE) -> types.JSONR
 
 def _validated(said: Any) -> types.JSONRPCMessage:
     names = said if isinstance(said, dict) else {}
-    if "method" in names and "id" in names and not _is_id(names["id"]):
+    asks = "id" in names and not str(names.get("method", "notifications/")).startswith("notifications/")
+    if asks and not _is_id(names["id"]):
         # The SDK takes it for a notification, and nobody would be answered.
         raise NoMessage(types.INVALID_REQUEST, "the id of a request is a text or a whole number; it was not done")
     try:
