@@ -19,6 +19,8 @@ from sandbox.workspace.text import named, shown, size
 __all__ = ["File", "LeftOut", "Survey", "survey"]
 
 BIGGEST = 3  # folders that an error names
+# Characters that HFS+ does not see in names, as UTF-8; git on such a machine refuses a whole patch for one.
+_UNSEEN = re.compile(rb"\xe2\x80[\x8c-\x8f\xaa-\xae]|\xe2\x81[\xaa-\xaf]|\xef\xbb\xbf")
 _REPOSITORY_NAME = re.compile(rb"(\.git|git~1)[ .]*(:|\Z)", re.IGNORECASE)
 _MODULES_NAME = re.compile(rb"(\.gitmodules|gitmod~[1-4]|g?i?7?e?b?a?~[1-9][0-9]*)[ .]*(:|\Z)", re.IGNORECASE)
 
@@ -141,7 +143,7 @@ def refused_by_git(name: bytes, *, is_link: bool) -> bool:
 
     For links a few names more are refused than git does.
     """
-    parts = name.split(b"\\")
+    parts = _UNSEEN.sub(b"", name).split(b"\\")
     return any(_REPOSITORY_NAME.match(part) or (is_link and _MODULES_NAME.match(part)) for part in parts)
 
 

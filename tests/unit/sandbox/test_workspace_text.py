@@ -41,11 +41,14 @@ def test_sizes_are_written_for_people(count, text):
 
 
 @pytest.mark.parametrize("name", [b".git", b".GIT", b"git~1", b".git .", b".git::$INDEX", b"x\\.git", b"GIT~1\\config"])
-def test_names_that_some_system_takes_for_a_repository_are_refused(name):
-    assert refused_by_git(name, is_link=False)
+@pytest.mark.parametrize("unseen", [b"", "\u200c".encode(), "\ufeff".encode(), "\u206f".encode()])
+def test_names_that_some_system_takes_for_a_repository_are_refused(name, unseen):
+    assert refused_by_git(name[:2] + unseen + name[2:] + unseen, is_link=False)
 
 
-@pytest.mark.parametrize("name", [b".gitignore", b"git", b"a.git", b".git2", b"git~2", b".git\n", b".gitmodules"])
+@pytest.mark.parametrize(
+    "name", [b".gitignore", b"git", b"a.git", b".git2", b"git~2", b".git\n", b".gitmodules", "\u2030.git".encode()]
+)
 def test_other_names_are_not_refused(name):
     assert not refused_by_git(name, is_link=False)
 
