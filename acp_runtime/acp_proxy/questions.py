@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from acp_runtime.acp_proxy.own import OwnRequests
 from acp_runtime.wire import acp, jsontext
-from acp_runtime.wire.acp import ClientMethod
+from acp_runtime.wire.acp import MAX_ID, ClientMethod
 
 MAX_OPEN: Final = 256
 
@@ -26,11 +26,13 @@ class Questions:
         self._withdrawn: dict[Ident, None] = {}
 
     def asked(self, message: dict[str, Any]) -> None:
-        """Look at a request of the agent."""
+        """Look at a request of the agent; one with a very long id is not remembered."""
         ident, params = message.get("id"), message.get("params")
         if message["method"] != ClientMethod.SESSION_REQUEST_PERMISSION or not isinstance(params, dict):
             return
-        if isinstance(ident, str | int) and len(self._open) < MAX_OPEN:
+        if not isinstance(ident, str | int) or (isinstance(ident, str) and len(ident) > MAX_ID):
+            return
+        if len(self._open) < MAX_OPEN:
             self._withdrawn.pop(ident, None)
             self._open[ident] = acp.read_permission_request(params).session_id
 

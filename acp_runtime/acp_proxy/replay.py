@@ -12,8 +12,10 @@ from typing import Final
 from acp_runtime.core.roster import CLOSE_TAG, OPEN_TAG, parse_block
 from acp_runtime.wire import jsonspans
 
-MAX_HELD_CHARS: Final = 65_536
+# Of text there may be 64 KiB in a block, of which each character may be escaped.
+MAX_HELD_BYTES: Final = 524_288
 MAX_HELD: Final = 1_024
+MAX_SESSIONS: Final = 64
 _END: Final = f"\n{CLOSE_TAG}"
 _TEXT: Final = ("params", "update", "content", "text")
 
@@ -25,7 +27,7 @@ class _Chunk:
 
 
 class Replay:
-    """The chunks of user messages of all sessions; holds at most 64 KiB of text of each session."""
+    """The chunks of user messages of all sessions; holds at most 512 KiB of each of 64 sessions."""
 
     def __init__(self) -> None:
         self._held: dict[str, list[_Chunk]] = {}
@@ -46,11 +48,12 @@ class Replay:
             at += len(each.text)
             if left is not None:
                 (kept if at > begin else passed).append(left)
-        if sum(len(each.text) for each in kept) > MAX_HELD_CHARS or len(kept) > MAX_HELD:
+        if sum(len(each.line) for each in kept) > MAX_HELD_BYTES or len(kept) > MAX_HELD:
             passed, kept = passed + kept, []
         if kept:
             self._held[session] = kept
-        return [each.line for each in passed]
+        lines = [each.line for each in passed]
+        return lines + self.flush() if len(self._held) > MAX_SESSIONS else lines
 
     def flush(self, session: str | None = None) -> list[bytes]:
         """Return what is held, of one session or of all: nothing of it was a block."""

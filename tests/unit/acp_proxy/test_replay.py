@@ -1,11 +1,14 @@
-"""What it costs to find our blocks in what an agent tells again; that they are found is in property/test_acp_proxy."""
+"""What it costs to find our blocks in what an agent tells again, and what is kept of it; property/ has the rest."""
 
 import json
 
 import pytest
 
-from acp_runtime.acp_proxy.replay import Replay
+from acp_runtime.acp_proxy.own import OwnRequests
+from acp_runtime.acp_proxy.questions import Questions
+from acp_runtime.acp_proxy.replay import MAX_HELD_BYTES, MAX_SESSIONS, Replay
 from acp_runtime.core.roster import CLOSE_TAG, HEADING, OPEN_TAG, RosterLine, render_block
+from acp_runtime.wire.acp import MAX_ID
 from acp_runtime.wire.jsontext import dump
 
 CHILD = RosterLine("bg-1", "one", "idle", "codex", unread=False, purpose="x", started="11-20T12:00Z")
@@ -47,3 +50,31 @@ def test_blocks_of_several_chunks_are_taken_out_and_what_stands_between_them_sta
 
 def test_of_two_tags_that_open_the_second_begins_the_block() -> None:
     assert told(f"{OPEN_TAG}\n{BLOCK}") == f"{OPEN_TAG}\n"
+
+
+def chunk_of(session: str, text: str, beside: str = "") -> tuple[str, bytes, str]:
+    update = {"sessionUpdate": "user_message_chunk", "content": {"type": "text", "text": text}, "_meta": beside}
+    return session, dump({"method": "session/update", "params": {"sessionId": session, "update": update}})[:-1], text
+
+
+@pytest.mark.requirement("T12")
+def test_an_agent_that_begins_blocks_in_ever_new_sessions_or_long_lines_has_nothing_more_kept() -> None:
+    replay, given, passed = Replay(), 0, 0
+    for number in range(1_000):
+        begun = chunk_of(f"s{number}", OPEN_TAG[:5])
+        given, passed = given + 1, passed + len(replay.chunk(*begun))
+    assert given - passed <= MAX_SESSIONS
+    assert len(replay.flush()) == given - passed, "nothing is lost"
+    long = chunk_of("s", OPEN_TAG, "x" * MAX_HELD_BYTES)
+    assert replay.chunk(*long) == [long[1]]
+    assert not replay.holding
+
+
+@pytest.mark.requirement("T12")
+def test_questions_with_very_long_ids_are_not_remembered() -> None:
+    said: list[bytes] = []
+    questions = Questions(OwnRequests(said.append), said.append)
+    for ident in ("x" * MAX_ID, "y" * (MAX_ID + 1)):
+        questions.asked({"id": ident, "method": "session/request_permission", "params": {"sessionId": "s"}})
+    questions.withdraw("s")
+    assert [json.loads(line).get("id") for line in said] == ["x" * MAX_ID, None], "and its editor is told"
