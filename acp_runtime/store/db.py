@@ -74,13 +74,16 @@ class Database:
         return asyncio.get_running_loop().run_in_executor(self._worker, run, *values)
 
     async def close(self) -> None:
-        """Close the file and give the ownership up. Idempotent."""
+        """Close the file and give the ownership up, also when cancelled. Idempotent."""
         if self._lock < 0:
             return
         lock, self._lock = self._lock, -1
-        await asyncio.get_running_loop().run_in_executor(self._worker, self._connection.close)
-        self._worker.shutdown()
-        os.close(lock)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._worker, self._connection.close)
+        finally:
+            self._worker.shutdown()
+            self._connection.close()  # who is cancelled may have taken that back before it began
+            os.close(lock)
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from acp_runtime.store.db import SCHEMA_VERSION
 from acp_runtime.store.store import Store
 from tests.integration.store.conftest import Line, look
 
+BOUND = 30.0
 OWN = """
 import asyncio, sys
 from pathlib import Path
@@ -78,6 +79,22 @@ async def test_a_store_has_one_owner_also_within_one_process(path: Path, clock: 
         with pytest.raises(StoreOwned, match=f"process {os.getpid()};"):
             async with Store.open(path, clock):
                 pass
+    async with Store.open(path, clock) as store:
+        assert store.epoch == 2
+
+
+async def test_an_owner_that_is_cancelled_while_it_closes_keeps_nobody_out(path: Path, clock: ManualClock) -> None:
+    held = threading.Event()
+    stack = AsyncExitStack()
+    store = await stack.enter_async_context(Store.open(path, clock))
+    reading = asyncio.ensure_future(store._database.read(lambda _: held.wait(BOUND)))
+    closing = asyncio.create_task(stack.aclose())
+    while store._database._lock >= 0:  # noqa: ASYNC110 - nobody is told
+        await asyncio.sleep(0)
+    closing.cancel()
+    held.set()
+    await asyncio.wait((closing, reading))
+    assert closing.cancelled()
     async with Store.open(path, clock) as store:
         assert store.epoch == 2
 
