@@ -21,6 +21,11 @@ TRIES: Final = 20
 TRY_SECONDS: Final = 0.25
 # What the next daemon may do where this one could not.
 _PASSING: Final = frozenset({"closing", "daemon_lost", "daemon_unreachable"})
+# Of sentences that are the original's to the letter, since models read them.
+_REMEDIES: Final = {
+    "limit_reached": "`subagents ps` shows who is open, `subagents stop` ends one; "
+    "`admission` and `one_shot` in the configuration say how many may be"
+}
 _USAGE: Final = frozenset(
     {"invalid", "unknown_agent", "ambiguous", "unknown_preset", "override_refused", "bad_egress_rule", "config_error"}
 )
@@ -37,7 +42,12 @@ class Asking:
 
     def call(self, method: str, **arguments: Any) -> Any:
         """Call a method of the facade. Raises `Rejected` and `DaemonError`."""
-        return self._client.call(method, self.caller, **arguments)
+        try:
+            return self._client.call(method, self.caller, **arguments)
+        except Rejected as error:
+            if (more := _REMEDIES.get(error.kind)) is None:
+                raise
+            raise Rejected(error.kind, f"{error} {more}", error.data) from error
 
     def bare(self, method: str, **arguments: Any) -> Any:
         """Call a method that takes no caller."""

@@ -37,6 +37,16 @@ def rows(site: DaemonSite, *argv: str) -> list[list[str]]:
     return [line.split() for line in done.stdout.splitlines()[1:]]
 
 
+def test_a_person_who_may_have_no_more_of_them_is_told_what_to_do(site: DaemonSite) -> None:
+    with site.config.open("a") as config:
+        config.write("[admission]\ntotal = 1\n")
+    site.serve("--replace")
+    spawn(site, "hello")
+    refused = site.run("spawn", "--agent", "tooled", "--workspace", str(site.workspace), "hello")
+    assert refused.returncode == Exit.FAILED
+    assert "Global background subagent limit reached. `subagents ps` shows who is open" in refused.stderr
+
+
 @pytest.mark.requirement("O01")
 @pytest.mark.requirement("O09")
 def test_a_person_has_a_tree_sees_it_holds_its_growth_and_ends_it_by_the_command_line(site: DaemonSite) -> None:
