@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from acp_runtime.clock import Clock
 from acp_runtime.core.errors import Rejected, StoreError, StoreOwned
@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Acknowledge = Callable[[], Awaitable[None]]
+
+class Answered(Protocol):
+    """Is called when a subagent has answered a prompt. `read`: it has read before what its tools told it."""
+
+    def __call__(self, *, read: bool) -> Awaitable[None]: ...
+
 
 DOOR: Final = "prompt"
 AGAIN_MS: Final = 1_000
@@ -55,17 +60,17 @@ class Leading:
         self._clock = clock
         self._actor = actor
         self._wakes = wakes
-        self._telling: dict[str, list[Acknowledge]] = {}
+        self._telling: dict[str, list[Answered]] = {}
 
     @contextmanager
-    def telling(self, subagent: str, acknowledge: Acknowledge) -> Iterator[None]:
-        """Call this, inside the block, each time that a subagent has answered a prompt, and so has read before."""
+    def telling(self, subagent: str, answered: Answered) -> Iterator[None]:
+        """Call this, inside the block, each time that a subagent has answered a prompt."""
         sessions = self._telling.setdefault(subagent, [])
-        sessions.append(acknowledge)
+        sessions.append(answered)
         try:
             yield
         finally:
-            sessions.remove(acknowledge)
+            sessions.remove(answered)
             if not sessions:
                 del self._telling[subagent]
 
@@ -106,8 +111,11 @@ class Leading:
             return ""
         return turn.text
 
-    async def seen(self, state: Subagent, task_id: str) -> None:
-        """Acknowledge all that a subagent was shown until it answered this prompt, in it and by its tools."""
+    async def seen(self, state: Subagent, task_id: str, *, cancelled: bool) -> None:
+        """Acknowledge all that a subagent was shown until it answered this prompt, in it and by its tools.
+
+        One that was `cancelled` left its calls alone: what they told last is told again.
+        """
         task = state.task(task_id)
         if task is None or not state.order.lineage.leads:
             return
@@ -115,8 +123,8 @@ class Leading:
         try:
             for row in await self._store.query(shown, name_of(state.id), _turn(task)):
                 await self._store.commit_turn(row["token"])
-            for acknowledge in tuple(self._telling.get(state.id, ())):
-                await acknowledge()
+            for answered in tuple(self._telling.get(state.id, ())):
+                await answered(read=not cancelled)
         except StoreOwned:
             raise
         except StoreError as error:

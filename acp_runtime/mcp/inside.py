@@ -39,7 +39,7 @@ async def serve_inside(
     toolbox = Toolbox(desk, ("background",) if leads else (), more=INSIDE)
     # Its prompts tell it too: what is lost on one of the ways is told again on whichever comes first.
     telling = Telling(runtime, leader, DOOR) if leads else _Silence(runtime, leader)
-    with inside.telling(telling.acknowledge):
+    with inside.telling(telling.answered):
         await serve_sandbox(Session(toolbox, telling), reader, writer, first)
 
 

@@ -63,6 +63,16 @@ class Telling:
         """Note that nobody gets the answer to a request: what it told is told again."""
         self._made_for.pop(request, None)
 
+    async def answered(self, *, read: bool) -> None:
+        """Acknowledge what earlier answers told, since a prompt was answered; where it was cancelled, tell that again.
+
+        Who is cancelled leaves calls alone, and may have read nothing since its last one.
+        """
+        if not read:
+            self._sent.clear()
+            self._made_for.clear()
+        await self.acknowledge()
+
     async def acknowledge(self) -> None:
         """Acknowledge what earlier answers told, for a new request. What cannot be stored now is with the next one."""
         while self._sent:

@@ -12,7 +12,7 @@ from acp_runtime.core.inputs import AskParent, ReportResult, TakeAnswer
 from acp_runtime.core.model import Subagent
 from acp_runtime.core.plaintext import one_line
 from acp_runtime.core.request import RequestKind
-from acp_runtime.manager.leading import Acknowledge
+from acp_runtime.manager.leading import Answered
 from acp_runtime.manager.supervisor import Supervisor
 from acp_runtime.service.results import checked
 from acp_runtime.store.codec import storable
@@ -57,9 +57,9 @@ class Inside:
         actor = self._supervisor.actor(self._subagent)
         return None if actor is None else actor.state
 
-    def telling(self, acknowledge: Acknowledge) -> AbstractContextManager[None]:
-        """Have what its tools told it acknowledged, inside the block, once it has answered its prompt."""
-        return self._supervisor.leading.telling(self._subagent, acknowledge)
+    def telling(self, answered: Answered) -> AbstractContextManager[None]:
+        """Have what its tools told it acknowledged, inside the block, once it has answered its prompt uncancelled."""
+        return self._supervisor.leading.telling(self._subagent, answered)
 
     async def ask(self, text: str, choices: tuple[str, ...], *, seconds: float) -> Reply:
         """Ask the parent, and wait for the answer. Asking what is asked already waits on.

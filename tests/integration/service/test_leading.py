@@ -252,19 +252,21 @@ async def test_who_ended_starts_nobody_again_below_it_until_it_is_resumed(ground
 
 
 @pytest.mark.requirement("D08.11")
-@pytest.mark.parametrize("arrived", [True, False])
-async def test_what_stood_in_an_answer_that_never_came_is_told_again_at_once(ground: Ground, *, arrived: bool) -> None:
+@pytest.mark.parametrize("fate", ["arrived", "lost", "left alone"])
+async def test_what_stood_in_an_answer_that_never_came_is_told_again_at_once(ground: Ground, fate: str) -> None:
     async with site(ground) as at:
         top = await at.runtime.spawn(PARENT, ground.request("[[wait:led]][[say:begun]]", role="orchestrator"))
         leaf = await at.leaf(top, "[[say:result]]")
         await until(at.runtime, leaf.id, lambda view: view.settled)
         telling = Telling(at.runtime, Leader(top.id), DOOR)
-        with at.runtime._supervisor.leading.telling(top.id, telling.acknowledge):
+        with at.runtime._supervisor.leading.telling(top.id, telling.answered):
             assert leaf.id in await telling.block("a call")
-            (telling.sent if arrived else telling.unsent)("a call")
+            (telling.unsent if fate == "lost" else telling.sent)("a call")
+            if fate == "left alone":
+                await at.runtime.cancel(PARENT, top.id)
             (ground.folder / "led").touch()
             found = await until(at.runtime, top.id, lambda view: view.settled)
-        assert [leaf.id in task.result for task in found.tasks] == ([False] if arrived else [False, True])
+        assert [leaf.id in task.result for task in found.tasks] == ([False] if fate == "arrived" else [False, True])
         assert {each.state for each in await at.runtime.nudges(Leader(top.id))} == {"committed"}
 
 
