@@ -20,8 +20,8 @@ _CREDENTIALS = re.compile(
 )
 # By which gateways to models take another host or account, and servers another path or method than the request's.
 _LEADING = re.compile(
-    rb"(?:x[-_])?(?:portkey|helicone|cf[-_]aig)[-_].*|forwarded|x[-_](?:forwarded|original|rewrite)[-_].*"
-    rb"|x[-_](?:http[-_]method.*|method[-_]override|host|real[-_]ip)"
+    rb"(?:x[-_])?(?:portkey|helicone|cf[-_]aig)[-_].*|forwarded|x[-_]forwarded[-_].*"
+    rb"|x[-_](?:(?:original|rewrite)[-_](?:url|uri|host|path|method)|http[-_]method.*|method[-_]override|host|real[-_]ip)"
 )
 # An answer in another encoding could carry the key unseen.
 _REPLACED = frozenset({b"host", b"expect", b"accept-encoding"})

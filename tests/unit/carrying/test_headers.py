@@ -51,8 +51,9 @@ def test_no_header_names_another_account_than_ours(name):
     ],
 )  # fmt: skip
 def test_no_header_leads_the_request_and_its_key_elsewhere(name):
-    sent = for_upstream([(name, b"theirs"), (b"x-stainless-os", b"x")], "up", [(b"authorization", b"Bearer t-1")])
-    assert sent[-2:] == [(b"x-stainless-os", b"x"), (b"authorization", b"Bearer t-1")]
+    others = [(b"x-stainless-os", b"x"), (b"x-original-filename", b"a.txt")]
+    sent = for_upstream([(name, b"theirs"), *others], "up", [(b"authorization", b"Bearer t-1")])
+    assert sent[-3:] == [*others, (b"authorization", b"Bearer t-1")]
     assert b"theirs" not in [value for _, value in sent]
 
 
