@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from acp_runtime.cli.asking import Asking, exit_of
+from acp_runtime.cli.asking import OVER, Asking, exit_of
 from acp_runtime.cli.budget import budget_of
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.stdout import put, put_json
@@ -178,6 +178,9 @@ def prune(options: argparse.Namespace) -> int:
     if not options.quiet:
         verb = "would be removed" if options.dry_run else "removed"
         Talk().tell(f"{len(pruned['subagents'])} {verb}, about {pruned['bytes'] / 1024 / 1024:.1f} MiB")
+        ended = sum(view["status"] in OVER for view in asking.call("list_subagents", ended=True))
+        if left := ended - options.dry_run * len(pruned["subagents"]):
+            Talk().tell(f"{left} stay: too young, not exported, or of a parent that was not told (subagents nudges)")
     return Exit.DONE
 
 

@@ -83,7 +83,7 @@ def removable(connection: sqlite3.Connection, subagent: str, *, by: str) -> Ende
     not told yet, unless that is a subagent that has ended.
     """
     row = connection.execute(
-        f"SELECT name, {_OVER} AS over, {_NOTHING_TO_TELL} OR {_NOBODY_TO_TELL} AS told "  # noqa: S608 - constants
+        f"SELECT name, parent, {_OVER} AS over, {_NOTHING_TO_TELL} OR {_NOBODY_TO_TELL} AS told "  # noqa: S608 - constants
         "FROM subagent WHERE id = ?",
         (NEVER, subagent),
     ).fetchone()
@@ -93,7 +93,7 @@ def removable(connection: sqlite3.Connection, subagent: str, *, by: str) -> Ende
         raise Rejected("still_open", f"{row['name']} has not ended; stop it first")
     if by != "parent" and not row["told"]:
         untold = f"{row['name']} has nudges that its parent has not acknowledged"
-        sentence = f"{untold}; remove it as that parent, or let that take a turn first"
+        sentence = f"{untold}; remove it as that parent (--parent {row['parent']!r}), or let that take a turn first"
         raise Rejected("not_acknowledged", sentence)
     return _ended(connection, subagent)
 

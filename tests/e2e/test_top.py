@@ -119,8 +119,7 @@ def test_a_person_answers_speaks_and_stops_by_keys(site: DaemonSite, terminal: T
 
 def test_a_question_is_answered_in_words(site: DaemonSite, terminal: Terminal) -> None:
     spawn(site, form("What is it called?", {"type": "object", "properties": {"name": {"type": "string"}}}))
-    screen = terminal.shows("asks:", "What is it called?")
-    assert "[]" not in screen
+    terminal.shows("asks: What is it called?  [Give no answer | any text]")
     terminal.press("a")
     terminal.shows("in words")
     terminal.press("Enter")
