@@ -7,7 +7,6 @@ agent's process group nothing stays. Killed, the proxy loses nothing: subagents 
 
 import asyncio
 import signal
-from contextlib import suppress
 from typing import IO, Final
 
 from acp_runtime.acp_proxy.agent import Agent, Make, Start
@@ -87,9 +86,9 @@ class Proxy:
         if starting.done():
             return starting.result()
         starting.cancel()
-        with suppress(asyncio.CancelledError):
-            agent = await starting
-            await agent.end(urgent=True)
+        await asyncio.wait((starting,))
+        if not starting.cancelled():
+            await starting.result().end(urgent=True)
         return None
 
     async def _see_out(self) -> None:
