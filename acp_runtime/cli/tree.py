@@ -24,7 +24,7 @@ def tree(options: argparse.Namespace) -> int:
             put(view["id"])
     elif views:
         least = min(view["depth"] for view in views)
-        heads = ("NAME", "ID", "DEPTH", "ROLE", "STATUS", "MODEL", "TOOLS", "GOAL")
+        heads = ("NAME", "ID", "DEPTH", "ROLE", "STATUS", "MODEL", "TOOLS", "PURPOSE")
         for line in table(heads, [_row(view, view["depth"] - least) for view in views]):
             put(line)
     else:

@@ -199,7 +199,9 @@ static void refuse_pending(void)
 {
     for (size_t i = 0; i < REQUESTS; i++)
         if (pending[i][0] != '\0') {
-            refuse(pending[i], strlen(pending[i]), "The manager went away during this call; see what became of it.");
+            refuse(pending[i], strlen(pending[i]),
+                   "The manager went away during this call, and is back or will be. Ask the same question again: it is "
+                   "put once. What else was called may have been done: look before you repeat it.");
             pending[i][0] = '\0';
         }
 }

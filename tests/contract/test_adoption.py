@@ -171,7 +171,7 @@ async def test_an_agent_that_asks_its_parent_goes_on_behind_another_manager(plac
     place.add_kind(AgentKind("scripted", argv))
     subagent = await killed(place, f"{ask}[[say: ]]{ask}", "?", argv=argv)
     async with place.runtime() as runtime:
-        view = await place.until(runtime, subagent, lambda each: "went away" in each.newest.result)
+        view = await place.until(runtime, subagent, lambda each: "Ask the same question again" in each.newest.result)
         (request,) = view.requests
         await runtime.answer(PARENT, subagent, request.id, "2")
         view = await place.ended(runtime, subagent)
