@@ -38,6 +38,8 @@ from acp_runtime.core.events import (
 from acp_runtime.core.model import Opening, TaskState
 from acp_runtime.core.plaintext import quiet
 from acp_runtime.core.transcript import (
+    OUTPUT_LOST,
+    PASSED_OVER,
     STRAY_MESSAGES,
     TOOLS_REFUSED,
     Entry,
@@ -60,6 +62,8 @@ MEANINGS: Final = {
     "tool_call_update": "a tool call went on; its status is in the data",
     TOOLS_REFUSED: "how many connections to its tools were refused because they had not its token",
     STRAY_MESSAGES: "how many of its messages were dropped because they named a session that is not its own",
+    OUTPUT_LOST: "how much of what it wrote is lost here: its journal was damaged, or cut off",
+    PASSED_OVER: "how much it wrote here that is not kept, since nothing of it is for readers",
     "plan": "the plan as it stands, one step on each line",
     "task_complete": "the task finished; the stop reason in brackets",
     "task_failed": "why the task failed",
@@ -87,6 +91,12 @@ MEANINGS: Final = {
     "ended": "the subagent has ended; tools tell it under its final status, with the reason",
 }
 
+_COUNTS: Final = {
+    STRAY_MESSAGES: "Dropped for another session than its own, so far: {messages}.",
+    TOOLS_REFUSED: "Refused at its tools for want of its token, so far: {connections}.",
+    OUTPUT_LOST: "Lost of what the agent wrote: {bytes} bytes.",
+    PASSED_OVER: "Not kept of what the agent wrote: {bytes} bytes.",
+}
 _MESSAGES: Final = {"agent": "agent_message_chunk", "thought": "agent_thought_chunk", "user": "user_message_chunk"}
 
 
@@ -175,12 +185,8 @@ def _entry(entry: Entry, task: str | None, *, details: bool) -> Told:
             return _tool(entry, task, details=details)
         case PlanEntry(entries=entries):
             return Told("plan", "\n".join(f"[{each.status}] {each.content}" for each in entries), task)
-        case OtherEntry(kind=kind, data=data) if kind == STRAY_MESSAGES:
-            return Told(
-                kind, f"Dropped for another session than its own, so far: {json.loads(data)['messages']}.", task
-            )
-        case OtherEntry(kind=kind, data=data) if kind == TOOLS_REFUSED:
-            return Told(kind, f"Refused at its tools for want of its token, so far: {json.loads(data)['connections']}.")
+        case OtherEntry(kind=kind, data=data) if (count := _COUNTS.get(kind)) is not None:
+            return Told(kind, count.format(**json.loads(data)), task)
         case OtherEntry(kind=kind, data=data):
             return Told(kind, data if details else "", task)
 

@@ -14,7 +14,6 @@ from typing import Any, Final
 from acp_runtime.core.telling import MEANINGS
 from acp_runtime.core.transcript import (
     OUTPUT_LOST,
-    PASSED_OVER,
     STRAY_MESSAGES,
     Entry,
     MessageEntry,
@@ -42,7 +41,7 @@ _ROLES: Final[dict[str, Role]] = {
 }
 _TOOLS: Final = frozenset({UpdateKind.TOOL_CALL, UpdateKind.TOOL_CALL_UPDATE})
 # What readers take for the manager's own word: no update of an agent is told under such a name.
-_OURS: Final = (frozenset(MEANINGS) - frozenset(UpdateKind)) | {OUTPUT_LOST, PASSED_OVER}
+_OURS: Final = frozenset(MEANINGS) - frozenset(UpdateKind)
 _WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]{0,59}")
 OTHER: Final = "other"
 # Each of these tells a whole state: the newest one says all that the ones before it said.

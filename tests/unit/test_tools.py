@@ -13,8 +13,17 @@ from acp_runtime.core.confinement import Egress
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Limits, Opening, Order, Permissions, Reason, Steering, Step, TaskState
 from acp_runtime.core.request import WRITTEN, RequestKind
-from acp_runtime.core.telling import MEANINGS, tell
-from acp_runtime.core.transcript import STRAY_MESSAGES, TOOLS_REFUSED, MessageEntry, OtherEntry, PlanEntry, ToolEntry
+from acp_runtime.core.telling import MEANINGS, Told, tell
+from acp_runtime.core.transcript import (
+    OUTPUT_LOST,
+    PASSED_OVER,
+    STRAY_MESSAGES,
+    TOOLS_REFUSED,
+    MessageEntry,
+    OtherEntry,
+    PlanEntry,
+    ToolEntry,
+)
 from acp_runtime.tools import TOOLSETS
 from acp_runtime.tools.orders import below
 from docs.tools_page import PAGE, with_tables
@@ -190,6 +199,8 @@ def every_fact() -> list[facts.Event]:
         PlanEntry(()),
         OtherEntry(STRAY_MESSAGES, '{"messages":1}'),
         OtherEntry(TOOLS_REFUSED, '{"connections":1}'),
+        OtherEntry(OUTPUT_LOST, '{"bytes":1}'),
+        OtherEntry(PASSED_OVER, '{"bytes":1}'),
     ]
     return found + [facts.TranscriptAdded(at=0, task_id="t", entry=entry) for entry in entries]
 
@@ -199,6 +210,11 @@ def test_every_kind_that_is_told_is_on_the_page_and_the_other_way_round() -> Non
     assert {type(each) for each in given} == set(facts.SUBAGENT_EVENTS)
     told = {found.kind for each in given if (found := tell(each, lambda _: "text")) is not None}
     assert told == set(MEANINGS)
+
+
+def test_what_is_told_of_lost_output_says_how_much() -> None:
+    lost = facts.TranscriptAdded(at=0, task_id="t", entry=OtherEntry(OUTPUT_LOST, '{"bytes":4096}'))
+    assert tell(lost, str) == Told(OUTPUT_LOST, "Lost of what the agent wrote: 4096 bytes.", "t")
 
 
 def test_an_update_of_an_unknown_kind_is_told_under_its_own_name_and_costs_a_poll_nothing() -> None:
