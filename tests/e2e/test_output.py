@@ -92,7 +92,7 @@ def test_a_run_that_does_not_begin_leaves_the_file_as_it_was(stage: Stage):
     old, new = stage.root / "old.patch", stage.root / "new.patch"
     old.write_text("precious")
     for target in (old, new):
-        assert stage.run(TASK, "--out", str(target), workspace="/nonexistent").code == 2
+        assert stage.run(TASK, "--out", str(target), workspace=str(stage.root / "nowhere")).code == 2
     assert old.read_text() == "precious"
     assert not new.exists()
 
