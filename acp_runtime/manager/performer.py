@@ -34,7 +34,7 @@ from acp_runtime.core.observations import MANAGER_ENDED
 from acp_runtime.manager.delivery import MEASURE_SECONDS, aftermath, explained, kind_of, prompt_of, steer, terms_of
 from acp_runtime.manager.hearing import observer_of
 from acp_runtime.manager.launcher import Drained, Ended, Launched, LaunchError
-from acp_runtime.manager.permitting import Permitting, may_change
+from acp_runtime.manager.permitting import Permitting
 from acp_runtime.manager.recovery import (
     LOOK_SECONDS,
     adopted,
@@ -45,11 +45,13 @@ from acp_runtime.manager.recovery import (
     never_delivered,
     regain,
     unheard,
+    unless,
 )
 from acp_runtime.manager.surroundings import Surroundings
 from acp_runtime.session.errors import AgentError, SessionClosedError, SessionError
 from acp_runtime.session.observer import Observer
 from acp_runtime.session.session import AcpSession
+from acp_runtime.wire.acp import StopReason
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +76,7 @@ class Performer:
         self._cancelled = asyncio.Event()
         self._deferred: ChannelClosed | None = None
         self._over = False
-        self._permitting = Permitting()
+        self._permitting = Permitting(around, lambda: self._launched)
 
     @property
     def launched(self) -> Launched | None:
@@ -96,26 +98,19 @@ class Performer:
             case Prompt():
                 self._begin(effect, lambda: self._prompt(effect))
             case Cancel():
-                self._cancelled.set()
-                self._with_session(lambda session: session.cancel())
-            case Answer(request_id=request, option_id=option, content=content):
-                self._with_session(lambda session: session.answer(request_number(request), option, content))
+                self._cancel()
+            case Answer(request_id=request, option_id=option, content=content) if self._session is not None:
+                self._session.answer(request_number(request), option, content)
             case Steer():
                 self._begin(effect, lambda: self._steer(effect))
             case Permit():
-                self._begin(effect, self.permit)
+                self._begin(effect, self._permitting.settle)
             case Inspect():
                 self._begin(effect, lambda: insist(lambda: self._inspect(effect)))
             case Disband():
                 self._begin(effect, lambda: self._disband(effect))
             case Halt():
                 self._begin(effect, lambda: self._halt(effect))
-
-    async def permit(self) -> None:
-        """Have the agent's sandbox reach and use what it may by now."""
-        state = self._around.state()
-        if may_change(state, self._around.request(self._attempt).allowances()):
-            await self._permitting.settle(lambda: self._launched)
 
     async def close(self) -> None:
         """End everything that is under way and the agent with it. Idempotent.
@@ -155,9 +150,11 @@ class Performer:
 
         self._tasks[effect] = asyncio.create_task(guarded(), name=f"{type(effect).__name__}")
 
-    def _with_session(self, verb: Callable[[AcpSession], None]) -> None:
-        if self._session is not None:
-            verb(self._session)
+    def _cancel(self) -> None:
+        """Call the prompt off that is under way, if any: the flag is that one's, and not to be there for the next."""
+        if self._session is not None and any(isinstance(each, Prompt) for each in self._tasks):
+            self._cancelled.set()
+            self._session.cancel()
 
     async def _launch(self, effect: Launch) -> None:
         attempt, around = effect.attempt, self._around
@@ -239,11 +236,14 @@ class Performer:
         async def laid(request: int, offset: int) -> None:
             await around.store(PromptLaid(effect.attempt, effect.task_id, request, offset))
 
-        if not session.inherits:
-            await self.permit()  # not with what was allowed for the task before
-        self._measuring = True
         try:
+            if not session.inherits:  # not with what was allowed for the task before
+                await unless(self._cancelled, self._permitting.settle())
+            self._measuring = True
             told = "" if session.inherits else await around.lead.told(around.state(), effect.task_id)
+            if self._cancelled.is_set() and not session.inherits:  # the cancel would reach the agent before its task
+                await around.store(PromptAnswered(effect.attempt, effect.task_id, StopReason.CANCELLED, None))
+                return
             text, meta = prompt_of(around.state(), effect.task_id, told)
             try:
                 stop_reason = await (session.claim() if session.inherits else session.prompt(text, meta, laid))
@@ -258,7 +258,7 @@ class Performer:
                 pass
         finally:
             self._measuring = False
-            self._cancelled.clear()  # not at the start: the cancel of an adopted task comes before this runs
+            self._cancelled.clear()  # not at the start: a cancel may come before this runs
             deferred, self._deferred = self._deferred, None
             if deferred is not None:
                 around.tell(deferred)
@@ -323,9 +323,7 @@ class Performer:
         return drained
 
     async def _disband(self, effect: Disband) -> None:
-        if any(isinstance(each, Prompt) for each in self._tasks):
-            self._cancelled.set()
-            self._with_session(lambda session: session.cancel())
+        self._cancel()
         await self._around.lead.disband(self._around.state())
         self._around.tell(SubtreeOver(effect.attempt))
 
@@ -371,7 +369,7 @@ class Performer:
         prompts = [task for effect, task in self._tasks.items() if isinstance(effect, Prompt)]
         if self._session is not None and prompts and self._session.closed is None:
             if not self._cancelled.is_set():
-                self._session.cancel()
+                self._cancel()
             await asyncio.wait(prompts, timeout=STOP_GRACE)
 
     async def _end_agent(self) -> Ended:

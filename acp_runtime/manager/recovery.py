@@ -3,8 +3,8 @@
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
 
 from acp_runtime.core.ids import request_number
 from acp_runtime.core.model import Reason, Subagent
@@ -122,3 +122,16 @@ async def called_off(task: asyncio.Task[None]) -> None:
     """End something that is under way, and return when it has ended. Who is cancelled meanwhile is."""
     task.cancel()
     await asyncio.wait((task,))
+
+
+async def unless(cancelled: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do this, or leave it where it stands once it is cancelled."""
+    doing, cancelling = asyncio.create_task(work), asyncio.create_task(cancelled.wait())
+    try:
+        await asyncio.wait((doing, cancelling), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in (doing, cancelling):
+            each.cancel()
+        await asyncio.wait((doing, cancelling))
+    if not doing.cancelled():
+        doing.result()

@@ -58,6 +58,9 @@ class BareAgent:
 
     async def permit(self) -> None:
         self.permitted()
+        if self.ground.permits is not None:
+            self.ground.permitting.set()
+            await self.ground.permits.wait()
 
     async def changed_files(self) -> int | None:
         if self.ground.count_fails is not None:
@@ -121,8 +124,10 @@ class Ground:
     starts: asyncio.Event | None = None
     counts: asyncio.Event | None = None
     gives_up: asyncio.Event | None = None
+    permits: asyncio.Event | None = None
     ends: asyncio.Event | None = None
     ending: asyncio.Event = field(default_factory=asyncio.Event)
+    permitting: asyncio.Event = field(default_factory=asyncio.Event)
     counting: asyncio.Event = field(default_factory=asyncio.Event)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     way_of: Callable[[LaunchRequest], Callable[[], None]] = lambda _: lambda: None

@@ -1,0 +1,71 @@
+"""The hands of an actor: what is cancelled or changed while they are in the middle of it."""
+
+import asyncio
+
+import pytest
+
+from acp_runtime.clock import SystemClock
+from acp_runtime.core.confinement import Confinement, Egress
+from acp_runtime.core.effects import Prompt
+from acp_runtime.core.events import TaskEnded
+from acp_runtime.core.inputs import CancelTask
+from acp_runtime.core.model import TaskState
+from acp_runtime.core.status import Status
+from acp_runtime.presets import Network, Preset
+from tests.integration.manager.conftest import BOUND, PARENT, Ground, until, write_lock
+
+
+def web(*rules: str) -> Preset:
+    return Preset("web", "", Confinement(), Network.EGRESS, egress=Egress(rules))
+
+
+@pytest.mark.parametrize("back", [True, False], ids=["gateway-is-back", "gateway-stays-away"])
+async def test_a_task_that_is_cancelled_before_its_agent_has_it_is_not_given_to_it(ground: Ground, back: bool) -> None:
+    """It waits for its gateway; a cancel that overtakes it would not end it, and cost the agent its life."""
+    ground.clock, ground.presets, ground.permits = SystemClock(), (web("example.org"),), asyncio.Event()
+    async with ground.runtime() as runtime:
+        view = await runtime.spawn(PARENT, ground.request("[[write:given|x]][[hang]]", preset="web"))
+        async with asyncio.timeout(BOUND):
+            await ground.permitting.wait()
+        if back:
+            actor = runtime._supervisor.actor(view.id)
+            assert actor is not None
+            cancelling = asyncio.create_task(actor.ask(CancelTask(f"{view.id}.t1", "parent", "enough")))
+            while actor.state.tasks[0].state is not TaskState.CANCELLING:  # noqa: ASYNC110 - so that both come at once
+                await asyncio.sleep(0)
+            ground.permits.set()
+            await cancelling
+        else:
+            await runtime.cancel(PARENT, view.id)
+        view = await until(runtime, view.id, lambda each: each.newest.state.over)
+        assert (view.status, view.newest.state) == (Status.IDLE, TaskState.CANCELLED)
+        ground.permits.set()
+        await runtime.send(PARENT, view.id, "[[say:next]]")
+        view = await until(runtime, view.id, lambda each: each.newest.number == 2 and each.newest.state.over)
+        assert (view.newest.state, view.newest.result) == (TaskState.COMPLETED, "next")
+    assert not (ground.folder / "given").exists()
+
+
+async def test_a_cancel_that_came_too_late_for_its_task_keeps_none_from_the_next(ground: Ground) -> None:
+    """The agent fails its task while the cancel is written down; a stop asks it to end the next one all the same."""
+    ground.clock, go = SystemClock(), ground.folder / "go"
+    async with ground.runtime() as runtime:
+        view = await runtime.spawn(PARENT, ground.request(f"[[wait:{go}]][[error:-32000|no]]"))
+        await until(runtime, view.id, lambda each: each.status is Status.RUNNING)
+        actor = runtime._supervisor.actor(view.id)
+        assert actor is not None
+        assert actor.performer is not None
+        with write_lock(ground.path):
+            cancelling = asyncio.create_task(actor.ask(CancelTask(f"{view.id}.t1", "parent", "enough")))
+            await asyncio.sleep(0)
+            go.touch()
+            async with asyncio.timeout(BOUND):
+                while any(isinstance(each, Prompt) for each in actor.performer._tasks):  # noqa: ASYNC110 - tells nobody
+                    await asyncio.sleep(0.01)
+        await cancelling
+        await until(runtime, view.id, lambda each: each.newest.state is TaskState.CANCELLED)
+        await runtime.send(PARENT, view.id, "[[say:at it]][[hang-politely]]")
+        await until(runtime, view.id, lambda each: each.newest.result == "at it")
+        await runtime.stop(PARENT, view.id)
+        ended = [row.event for row in await runtime._store.events(view.id, 0, None) if isinstance(row.event, TaskEnded)]
+    assert [each.stop_reason for each in ended] == [None, "cancelled"], "the agent was asked, and answered"
