@@ -104,6 +104,7 @@ class Performer:
             case Steer():
                 self._begin(effect, lambda: self._steer(effect))
             case Permit():
+                self._permitting.change()
                 self._begin(effect, self._permitting.settle)
             case Inspect():
                 self._begin(effect, lambda: insist(lambda: self._inspect(effect)))

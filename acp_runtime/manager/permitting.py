@@ -28,6 +28,11 @@ class Permitting:
         self._around = around
         self._launched = launched
         self._turn = asyncio.Lock()
+        self._changes = 0
+
+    def change(self) -> None:
+        """Note that it may be another than what is on its way to the gateway."""
+        self._changes += 1
 
     async def settle(self) -> None:
         """Return once the agent's sandbox reaches what it may by now, and nothing else.
@@ -40,9 +45,12 @@ class Permitting:
         async with self._turn:
             backoff, told = Backoff(), ""
             while (agent := self._launched()) is not None:
+                changes = self._changes
                 try:
                     await agent.permit()
-                    break
+                    if changes == self._changes:
+                        break
+                    continue
                 except LaunchError as error:
                     if told != str(error):
                         told = str(error)

@@ -1,9 +1,11 @@
 """The hands of an actor: what is cancelled or changed while they are in the middle of it."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
+from acp_runtime.callers import OPERATOR
 from acp_runtime.clock import SystemClock
 from acp_runtime.core.confinement import Confinement, Egress
 from acp_runtime.core.effects import Prompt
@@ -11,6 +13,7 @@ from acp_runtime.core.events import TaskEnded
 from acp_runtime.core.inputs import CancelTask
 from acp_runtime.core.model import TaskState
 from acp_runtime.core.status import Status
+from acp_runtime.manager.launcher import LaunchRequest
 from acp_runtime.presets import Network, Preset
 from tests.integration.manager.conftest import BOUND, PARENT, Ground, until, write_lock
 
@@ -69,3 +72,35 @@ async def test_a_cancel_that_came_too_late_for_its_task_keeps_none_from_the_next
         await runtime.stop(PARENT, view.id)
         ended = [row.event for row in await runtime._store.events(view.id, 0, None) if isinstance(row.event, TaskEnded)]
     assert [each.stop_reason for each in ended] == [None, "cancelled"], "the agent was asked, and answered"
+
+
+async def test_a_rule_that_goes_while_an_earlier_change_is_on_its_way_is_taken_away(ground: Ground) -> None:
+    ground.clock, ground.presets = SystemClock(), (web("example.org"),)
+    told: list[tuple[str, ...]] = []
+    more = asyncio.Event()
+
+    def way_of(request: LaunchRequest) -> Callable[[], None]:
+        def permitted() -> None:
+            egress = request.egress()
+            assert egress is not None
+            told.append(egress.rules)
+            more.set()
+
+        return permitted
+
+    ground.way_of = way_of
+    async with ground.runtime() as runtime:
+        view = await runtime.spawn(PARENT, ground.request("[[say:at it]][[hang-politely]]", preset="web"))
+        await until(runtime, view.id, lambda each: each.newest.result == "at it")
+        ground.permits = asyncio.Event()
+        ground.presets = (web("example.org", "example.net"),)
+        await runtime.reload(OPERATOR)
+        async with asyncio.timeout(BOUND):
+            await ground.permitting.wait()
+            assert "example.net" in str(told[-1])
+            ground.presets = (web("example.org"),)
+            await runtime.reload(OPERATOR)
+            ground.permits.set()
+            while "example.net" in str(told[-1]):
+                more.clear()
+                await more.wait()
