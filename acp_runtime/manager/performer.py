@@ -235,7 +235,8 @@ class Performer:
         count = partial(aftermath, session, launched, self._cancelled, moment, around.settled, skipped=skipped)
 
         async def laid(request: int, offset: int) -> None:
-            await around.store(PromptLaid(effect.attempt, effect.task_id, request, offset))
+            if not await around.store(PromptLaid(effect.attempt, effect.task_id, request, offset)):
+                raise SessionClosedError("what is not in the log is given to no agent")
 
         try:
             if not session.inherits:  # not with what was allowed for the task before

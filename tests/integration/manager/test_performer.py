@@ -8,14 +8,31 @@ import pytest
 from acp_runtime.callers import OPERATOR
 from acp_runtime.clock import SystemClock
 from acp_runtime.core.confinement import Confinement, Egress
-from acp_runtime.core.effects import Prompt
+from acp_runtime.core.effects import Inspect, Prompt
+from acp_runtime.core.errors import StoreOwned
 from acp_runtime.core.events import TaskEnded
-from acp_runtime.core.inputs import CancelTask
+from acp_runtime.core.inputs import CancelTask, ChannelClosed, Send
 from acp_runtime.core.model import TaskState
 from acp_runtime.core.status import Status
+from acp_runtime.manager.actor import Actor
 from acp_runtime.manager.launcher import LaunchRequest
+from acp_runtime.manager.performer import Performer
 from acp_runtime.presets import Network, Preset
-from tests.integration.manager.conftest import BOUND, PARENT, Ground, until, write_lock
+from acp_runtime.store.store import Store
+from tests.integration.manager.conftest import BOUND, PARENT, BareAgent, Ground, until, write_lock
+from tests.integration.manager.test_actor import Stage
+from tests.integration.manager.test_take_up import ID, READY, KeptInput, left_behind
+
+
+class Watched(KeptInput):
+    """Tells when it was closed, or a prompt was written to it."""
+
+    def __init__(self, accepted: int) -> None:
+        super().__init__(accepted)
+        self.over = self.prompted
+
+    async def close(self) -> None:
+        self.over.set()
 
 
 def web(*rules: str) -> Preset:
@@ -104,3 +121,30 @@ async def test_a_rule_that_goes_while_an_earlier_change_is_on_its_way_is_taken_a
             while "example.net" in str(told[-1]):
                 more.clear()
                 await more.wait()
+
+
+async def test_an_actor_that_has_lost_its_store_gives_no_task_to_an_agent(ground: Ground) -> None:
+    """The next owner could not know of it, and would give it again."""
+    await left_behind(ground, READY, ChannelClosed(1, "eof"))
+    ground.swept = False
+    async with Store.open(ground.path, ground.clock) as store:
+        committed = await store.load(ID)
+        assert committed is not None
+        built = Stage(ground, store, Actor(committed, store=store, clock=ground.clock))
+        built.start()
+        await store.query("UPDATE meta SET value = 9 WHERE key = 'epoch'")
+        with pytest.raises(StoreOwned):
+            await built.actor.ask(Send("x"))
+        await built.ended()
+        assert built.task is not None
+        assert isinstance(built.task.exception(), StoreOwned)
+        channel = Watched(accepted=500)
+        ground.adopted = BareAgent(ground, channel)
+        performer = Performer(built.around)
+        async with asyncio.timeout(BOUND):
+            performer.perform(Inspect(1))
+            await asyncio.wait(performer._tasks.values())
+            performer.perform(Prompt(1, f"{ID}.t1"))
+            await channel.over.wait()
+        await performer.release()
+    assert channel.written == b""
