@@ -9,10 +9,11 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -22,6 +23,7 @@ from acp_runtime.api.on_nudge import tell_person
 from acp_runtime.api.server import Front, application
 from acp_runtime.api.unix_socket import NAME, folder_word
 from acp_runtime.api.web_server import ANSWER_SECONDS, OwnUser, WebServer
+from acp_runtime.beside import beside
 from acp_runtime.callers import OPERATOR
 from acp_runtime.carrying.unix_listener import UnixListener
 from acp_runtime.clock import Clock, SystemClock
@@ -113,25 +115,23 @@ class Daemon:
         server = WebServer(application(front), OwnUser, MAX_CONNECTIONS)
         loopback = Loopback(runtime, self._config, front)
         serving = asyncio.create_task(server.serve([listeners[0].socket]))
-        watching = [
-            asyncio.create_task(self._renew(runtime)),
-            asyncio.create_task(self._stay_found(server, listeners)),
-            asyncio.create_task(self._watch_idle(runtime, front, lambda: server.guests + loopback.guests)),
-            asyncio.create_task(self._clean(runtime)),
-            asyncio.create_task(self._reload_when_told(runtime)),
-        ]
+        watches: dict[str, Callable[[], Awaitable[None]]] = {
+            "lease": partial(self._renew, runtime),
+            "socket": partial(self._stay_found, server, listeners),
+            "idle_exit": partial(self._watch_idle, runtime, front, lambda: server.guests + loopback.guests),
+            "retention": partial(self._clean, runtime),
+            "reload": partial(self._reload_when_told, runtime),
+        }
         if self._config.on_nudge is not None:
-            watching.append(asyncio.create_task(tell_person(runtime, self._config.on_nudge)))
+            watches["on_nudge"] = partial(tell_person, runtime, self._config.on_nudge)
         if self._config.daemon.http is not None:
-            watching.append(asyncio.create_task(loopback.serve(self._config.daemon.http, self._clock)))
+            watches["http"] = partial(loopback.serve, self._config.daemon.http, self._clock)
         try:
-            log.info("listens on %s for store %s, epoch %d", listeners[0].path, *runtime.ownership)
-            ready()
-            await asyncio.wait((ending, serving), return_when=asyncio.FIRST_COMPLETED)
+            async with beside(**watches):
+                log.info("listens on %s for store %s, epoch %d", listeners[0].path, *runtime.ownership)
+                ready()
+                await asyncio.wait((ending, serving), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for each in watching:
-                each.cancel()
-            await asyncio.gather(*watching, return_exceptions=True)
             for listener in listeners:
                 listener.withdraw()
             front.closing.set()
@@ -203,9 +203,12 @@ class Daemon:
         while True:
             await self._clock.until(self._clock.now() + round(self._terms.idle_exit * 1000))
             busy = front.calls != calls or guests() > 0
-            if not busy and not await runtime.list_subagents(OPERATOR):
-                self.end(Ending.IDLE)
-                return
+            try:
+                if not busy and not await runtime.list_subagents(OPERATOR):
+                    self.end(Ending.IDLE)
+                    return
+            except StoreError as error:
+                log.warning("whether a subagent is open could not be read, and is looked for again: %s", error)
             calls = front.calls
 
     async def _leaves(self, runtime: Runtime, ending: Ending) -> bool:

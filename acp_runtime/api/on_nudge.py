@@ -2,14 +2,14 @@
 
 Promises: no shell is between; one command runs at a time, for a bounded time; each nudge is acknowledged when its
 command ended with 0, so one that failed, or a daemon that died meanwhile, costs no nudge and repeats no other: it is
-told again.
+told again. So is what the store refused to tell for a moment.
 """
 
 import asyncio
 import logging
 import secrets
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Final
 
 from pydantic import TypeAdapter
@@ -23,21 +23,29 @@ log = logging.getLogger(__name__)
 
 DOOR: Final = "on_nudge"
 COMMAND_SECONDS: Final = 30.0
+AGAIN_SECONDS: Final = 1.0
 _NUDGE: Final = TypeAdapter(NudgeView)
 
 
 async def tell_person(runtime: Runtime, argv: Sequence[str]) -> None:
     """Run the command for the nudges of what the operator spawned, until cancelled."""
     person = parent_of(OPERATOR)
-    async for _ in runtime.wakeups(person):
+    while True:
         try:
-            turn = await runtime.begin_turn(person, DOOR, secrets.token_hex(8))
-            found = await runtime.nudges(person, limit=len(turn.nudges), ids=turn.nudges)
-            for nudge in reversed(found):
-                if await _run(argv, nudge):
-                    await runtime.commit_turn(turn.token, only=(nudge.id,))
+            async with aclosing(runtime.wakeups(person)) as wakeups:
+                async for _ in wakeups:
+                    await _tell(runtime, person, argv)
         except SubagentsError as error:
-            log.warning("nudges could not be told by the command: %s", error)
+            log.warning("nudges could not be told by the command, and are tried again: %s", error)
+        await asyncio.sleep(AGAIN_SECONDS)
+
+
+async def _tell(runtime: Runtime, person: str, argv: Sequence[str]) -> None:
+    turn = await runtime.begin_turn(person, DOOR, secrets.token_hex(8))
+    found = await runtime.nudges(person, limit=len(turn.nudges), ids=turn.nudges)
+    for nudge in reversed(found):
+        if await _run(argv, nudge):
+            await runtime.commit_turn(turn.token, only=(nudge.id,))
 
 
 async def _run(argv: Sequence[str], nudge: NudgeView) -> bool:

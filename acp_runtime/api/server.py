@@ -14,7 +14,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ExceptionHandler
@@ -133,6 +133,8 @@ async def _body(request: Request) -> bytes:
                     raise Rejected("too_large", sentence)
     except TimeoutError as error:
         raise TooLate(f"the request was not there within {BODY_SECONDS:g} s; nothing was done") from error
+    except ClientDisconnect as error:
+        raise Rejected("invalid", "the request broke off; nothing was done") from error
     return bytes(body)
 
 
@@ -149,7 +151,7 @@ def _checked(method: Method, given: dict[str, Any]) -> dict[str, Any]:
 def _tick(body: bytes) -> int:
     try:
         return int(json.loads(body)["tick"])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise Rejected("invalid", 'changed needs {"tick": NUMBER}') from error
 
 

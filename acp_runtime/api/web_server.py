@@ -10,7 +10,7 @@ from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from acp_runtime.api.unix_socket import peer
 
@@ -21,15 +21,19 @@ KEEP_ALIVE_SECONDS: Final = 5
 
 
 class Anyone(H11Protocol):
-    """Waits for the first request of a connection for some seconds only."""
+    """Waits for a request of a connection for some seconds only: for the first one, and for a next that has begun."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # a stream, no datagrams
         super().connection_made(transport)
-        self.loop.call_later(ANSWER_SECONDS, self._expect_request)
+        self.loop.call_later(ANSWER_SECONDS, self._end_unless_asked, None)
 
-    def _expect_request(self) -> None:
-        cycle: object = self.cycle
-        if cycle is None and not self.transport.is_closing():
+    def on_response_complete(self) -> None:
+        answered = self.cycle
+        super().on_response_complete()
+        self.loop.call_later(ANSWER_SECONDS, self._end_unless_asked, answered)
+
+    def _end_unless_asked(self, last: RequestResponseCycle | None) -> None:
+        if self.cycle is last and not self.transport.is_closing():
             self.transport.abort()
 
 

@@ -10,6 +10,7 @@ import pytest
 from acp_runtime.api.on_nudge import tell_person
 from acp_runtime.callers import OPERATOR
 from tests.integration.api.conftest import BOUND, Site
+from tests.integration.manager.conftest import log_says
 
 # Takes what is not about the subagent that a file names; says of each whether it took it.
 COMMAND = """
@@ -49,6 +50,32 @@ async def test_a_command_that_fails_for_one_nudge_gets_no_other_again(site: Site
             telling.cancel()
             with suppress(asyncio.CancelledError):
                 await telling
+            os.close(pipe)
+
+
+async def test_what_the_store_refused_for_a_moment_is_told_afterwards(site: Site) -> None:
+    path = site.root / "told"
+    os.mkfifo(path)
+    pipe = os.open(path, os.O_RDWR)
+    (site.root / "tell.py").write_text(COMMAND)
+    (site.root / "refused").write_text("")
+    argv = [sys.executable, *(str(site.root / name) for name in ("tell.py", "told", "refused"))]
+    async with site.in_process() as runtime:
+        view = await runtime.spawn(OPERATOR, site.request("[[say:done]]"))
+        await runtime.wait(OPERATOR, (view.id,), seconds=BOUND)
+        await runtime._store.query("ALTER TABLE nudge RENAME TO away")
+        telling = None
+        try:
+            async with asyncio.timeout(BOUND):
+                with log_says("are tried again") as said:
+                    telling = asyncio.create_task(tell_person(runtime, argv))
+                    await said.wait()
+                await runtime._store.query("ALTER TABLE away RENAME TO nudge")
+                assert await line_of(pipe) == f"{view.id} taken"
+        finally:
+            if telling is not None:
+                telling.cancel()
+                await asyncio.wait([telling])
             os.close(pipe)
 
 

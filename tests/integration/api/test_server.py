@@ -6,22 +6,25 @@ import os
 import select
 import socket
 from contextlib import closing
+from dataclasses import replace
 from http.client import HTTPConnection
 from typing import Any
 
 import pytest
 
 from acp_runtime import __version__
-from acp_runtime.api import server, unix_client
-from acp_runtime.api.daemon import Ending
+from acp_runtime.api import server, unix_client, web_server
+from acp_runtime.api.daemon import Daemon, Ending, Terms
 from acp_runtime.api.errors import DaemonError
 from acp_runtime.api.exchange import Way
 from acp_runtime.api.unix_client import UnixClient
 from acp_runtime.api.unix_socket import connect
 from acp_runtime.callers import OPERATOR
 from acp_runtime.client import RemoteRuntime
-from acp_runtime.core.errors import Rejected
-from tests.integration.api.conftest import BOUND, PARENT, Site
+from acp_runtime.core.errors import Rejected, StoreError
+from acp_runtime.service import Runtime
+from tests.integration.api.conftest import BOUND, PARENT, Site, leave
+from tests.integration.manager.conftest import log_says
 
 
 def ask(site: Site, verb: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
@@ -107,6 +110,8 @@ BAD_REQUESTS: list[tuple[str, str, bytes | None, int, str, str]] = [
     ("POST", "/v1/wait", b'{"caller":{"parent":"p"},"subagents":["x"],"seconds":-1}', 400, "invalid", "seconds"),
     ("POST", "/v1/wait", b'{"caller":{"parent":"p"},"subagents":["x"],"seconds":1e9}', 400, "invalid", "seconds"),
     ("POST", "/v1/changed", b'{"tick": "x"}', 400, "invalid", "changed needs"),
+    ("POST", "/v1/changed", b'{"tick": 1e999}', 400, "invalid", "changed needs"),
+    ("POST", "/v1/changed", b"[" * 100_000, 400, "invalid", "changed needs"),
     ("GET", "/v1/wakeups", None, 400, "invalid", "who follows"),
     ("GET", "/v1/events?parent=p&subagent=x", None, 404, "unknown_subagent", "x"),
     ("GET", "/v1/events?parent=p&subagent=x&since=-1", None, 404, "unknown_subagent", "x"),
@@ -151,6 +156,62 @@ async def test_a_request_that_does_not_come_to_its_end_is_given_up(site: Site, m
 
     async with site.daemon():
         assert (await asyncio.to_thread(half)).startswith(b"HTTP/1.1 504 ")
+
+
+async def test_who_leaves_in_the_middle_of_a_request_is_no_bug_of_ours(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = f"POST /v1/usage HTTP/1.1\r\nHost: x\r\nX-Subagents-Version: {__version__}\r\nContent-Length: 9\r\n\r\n{{"
+
+    def leave_early() -> None:
+        with connect(site.socket, BOUND) as connection:
+            connection.sendall(head.encode())
+            ask(site, "GET", "/v1/hello")  # meanwhile the head was handled
+        ask(site, "GET", "/v1/hello")
+
+    async with site.daemon():
+        await asyncio.to_thread(leave_early)
+    assert [each for each in caplog.records if each.levelname == "ERROR"] == []
+
+
+async def test_a_second_request_that_does_not_come_to_its_end_is_given_up_too(site: Site, monkeypatch: Any) -> None:
+    monkeypatch.setattr(web_server, "ANSWER_SECONDS", 0.2)
+
+    def one_and_a_half() -> bytes:
+        with connect(site.socket, BOUND) as connection:
+            connection.sendall(b"GET /v1/hello HTTP/1.1\r\nHost: x\r\n\r\n")
+            said = connection.recv(65536)
+            connection.sendall(b"GET /v1/hel")
+            while piece := connection.recv(65536):
+                said += piece
+            return said
+
+    async with site.daemon():
+        assert (await asyncio.to_thread(one_and_a_half)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_watch_that_fails_is_told_in_the_log(site: Site) -> None:
+    site.config = replace(site.config, on_nudge=("no\0program",))
+    with log_says("on_nudge has failed, and is not done any more: a bug of ours") as said:
+        async with site.daemon(), RemoteRuntime.connect(site.socket) as remote, asyncio.timeout(BOUND):
+            await remote.spawn(OPERATOR, site.request("[[say:done]]"))
+            await said.wait()
+
+
+async def test_an_idle_daemon_whose_store_cannot_be_read_for_a_moment_ends_later(site: Site, monkeypatch: Any) -> None:
+    broken = [StoreError("the disk said no")]
+    whole = Runtime.list_subagents
+
+    async def list_subagents(self: Runtime, *values: Any, **named: Any) -> Any:
+        if broken:
+            raise broken.pop()
+        return await whole(self, *values, **named)
+
+    monkeypatch.setattr(Runtime, "list_subagents", list_subagents)
+    daemon = Daemon(site.config, site.launcher(), Terms(0.05))
+    async with asyncio.timeout(BOUND):
+        await daemon.run(lambda: None, leave)
+    assert broken == []
 
 
 async def test_a_call_that_takes_too_long_is_told_and_may_still_happen(site: Site, monkeypatch: Any) -> None:
