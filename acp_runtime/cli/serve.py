@@ -25,6 +25,7 @@ from acp_runtime.config import Config, ConfigError, load
 from acp_runtime.core.errors import StoreOwned, SubagentsError
 from acp_runtime.detached import Report, detach, wait_for_end
 from acp_runtime.manager.launcher import Launcher
+from acp_runtime.open_files import allow_files
 from acp_runtime.places import environment
 from acp_runtime.undumped import leave_no_core
 
@@ -33,6 +34,8 @@ YEAR: Final = 31_536_000
 OWNED_TRIES: Final = 40  # of 250 ms: an owner that is ending is waited for, and one that stalls until its lease is over
 TRY_SECONDS: Final = 0.25
 END_SECONDS: Final = 90.0
+# For a thousand connections, and some of each subagent. What it starts inherits it: no more than agents have inside.
+FILES: Final = 16_384
 
 
 class _Refusal(Exception):  # noqa: N818 - reads as what happened
@@ -52,7 +55,7 @@ def serve(options: argparse.Namespace) -> int:
         return Exit.USAGE
     try:
         return _start(options, config, talk)
-    except (_Refusal, SubagentsError) as error:
+    except (_Refusal, SubagentsError, OSError) as error:
         talk.tell(f"subagents serve: {error}")
         return Exit.FAILED
 
@@ -146,6 +149,7 @@ def _run(
 ) -> int:
     """Be the daemon, and return the exit code at its end."""
     leave_no_core()
+    allow_files(FILES)
     try:
         asyncio.run(_serve(options, config, supplant=supplant, ready=ready))
     except StoreOwned as error:

@@ -6,10 +6,9 @@ Returns once it listens, or another one has the store; what keeps it from that i
 import asyncio
 import logging
 import os
-import resource
 import signal
 import sys
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Final, NoReturn
@@ -24,6 +23,7 @@ from acp_runtime.gateway.gateway import Gateway
 from acp_runtime.gateway.ledger import Ledger
 from acp_runtime.gateway.place import GatewayPlace
 from acp_runtime.gateway.served import Means
+from acp_runtime.open_files import allow_files
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def main(place: GatewayPlace) -> int:
 def _in_background(place: GatewayPlace, report: Report) -> NoReturn:
     """Be the gateway in a process of its own. Nothing of the process it was forked from is run at its end."""
     try:
-        _allow_files()
+        allow_files(FILES)
         place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         handler = RotatingFileHandler(place.folder / "log", maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
         form = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
@@ -61,13 +61,6 @@ def _in_background(place: GatewayPlace, report: Report) -> NoReturn:
         report.bad(f"this is a bug, please report it: {type(error).__name__}")
     finally:
         os._exit(0)
-
-
-def _allow_files() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 async def _serve(place: GatewayPlace, report: Report) -> None:

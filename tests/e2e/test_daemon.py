@@ -1,6 +1,7 @@
 """The daemon as a process: started by whoever needs it, one at a time, replaced and ended without losing anything."""
 
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from acp_runtime.callers import OPERATOR
 from acp_runtime.cli.codes import Exit
+from acp_runtime.cli.serve import FILES
 from acp_runtime.clock import SystemClock
 from acp_runtime.core.model import Limits
 from acp_runtime.detached import wait_for_end
@@ -41,6 +43,20 @@ def settled(site: DaemonSite, *subagents: str) -> list[dict]:
     waited = site.client.call("wait", PARENT, subagents=list(subagents), seconds=BOUND)
     assert waited["reason"] == "ended", (waited, site.log())
     return waited["views"]
+
+
+def test_a_daemon_may_open_as_many_files_as_its_connections_need(site: DaemonSite) -> None:
+    few, most = 1024, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    code = f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, ({few}, {most}))\n{START}"
+    assert site.run(code=code).returncode == 0
+    assert resource.prlimit(site.pid, resource.RLIMIT_NOFILE) == (min(FILES, most), most)
+
+
+def test_a_daemon_that_cannot_be_started_for_want_of_its_lock_says_so(site: DaemonSite) -> None:
+    (site.socket.parent / "daemon.start").mkdir(mode=0o700, parents=True)
+    done = site.run("serve", "--unsafe-local")
+    assert (done.returncode, "daemon.start" in done.stderr) == (Exit.FAILED, True), done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_two_clients_at_once_start_one_daemon(site: DaemonSite) -> None:
