@@ -10,10 +10,12 @@ import http.client
 import json
 import os
 import stat
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -24,8 +26,9 @@ from acp_runtime.keys.client import Client
 
 __all__ = ["NotRenewed", "is_dead", "locked", "mark_dead", "renewed", "replace_file"]
 
-SECONDS: Final = 10.0  # for the vendor's answer
-TURNS: Final = 450  # tries for the lock, a fifth of a second each: whoever holds it is done within `SECONDS`
+SECONDS: Final = 10.0  # in which the vendor says nothing
+IN_ALL: Final = 45.0  # seconds for a renewal, however slowly the answer comes
+TURNS: Final = 450  # tries for the lock, a fifth of a second each: whoever holds it is done within `IN_ALL`
 _BYTES: Final = 262_144
 _REFUSED: Final = frozenset((400, 401, 403))
 
@@ -59,8 +62,7 @@ def renewed(url: str, client: Client | None, refresh: str | None) -> dict[str, A
     headers = {"content-type": kind, "accept": "application/json", "user-agent": "acp-subagents"}
     request = urllib.request.Request(url, content.encode(), headers)  # noqa: S310 - checked by who gave it
     try:
-        with urllib.request.build_opener(_NoRedirect).open(request, timeout=SECONDS) as answer:
-            found = json.loads(answer.read(_BYTES))
+        found = json.loads(_within(IN_ALL, lambda: _answer(request)))
     except urllib.error.HTTPError as error:
         error.close()
         raise NotRenewed(f"the vendor answered {error.code}", final=error.code in _REFUSED) from None
@@ -73,6 +75,29 @@ def renewed(url: str, client: Client | None, refresh: str | None) -> dict[str, A
     if not isinstance(found, dict):
         raise NotRenewed("the vendor's answer holds no token", final=False)
     return found
+
+
+def _answer(request: urllib.request.Request) -> bytes:
+    with urllib.request.build_opener(_NoRedirect).open(request, timeout=SECONDS) as answer:
+        content: bytes = answer.read(_BYTES)
+        return content
+
+
+def _within(seconds: float, work: Callable[[], bytes]) -> bytes:
+    """Return what comes of `work`. Raises what it does, and TimeoutError: then its thread is left to itself.
+
+    Nothing cuts a lookup of a name short, or an answer that comes byte by byte.
+    """
+    done: Future[bytes] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="renewal of a login", daemon=True).start()
+    return done.result(seconds)
 
 
 @contextmanager

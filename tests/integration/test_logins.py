@@ -13,11 +13,12 @@ import h11
 import pytest
 
 from acp_runtime.core.errors import Rejected
-from acp_runtime.keys import LiveKey, Secret, key_in_use, key_source
+from acp_runtime.keys import LiveKey, Secret, key_in_use, key_source, renewal
 from tests.integration.http_ends import End, client, echo, forwarding, upstream
 from tests.integration.token_provider import TokenProvider, now, token
 
 REFRESH = "canary-refresh-0"
+BOUND = 60.0
 FILES = {"claude": ".claude/.credentials.json", "codex": ".codex/auth.json", "gemini": ".gemini/oauth_creds.json"}
 GEMINI_OF_ITS_VENDOR = """// canary
 var OAUTH_CLIENT_ID = "gemini-id";
@@ -247,6 +248,21 @@ async def test_a_vendor_that_cannot_be_asked_ends_nothing_before_the_token_does(
             error = await refused(source)
             assert (error.kind, f"the vendor answered {status}; try again" in str(error)) == ("key_unreadable", True)
     assert len(provider.asked) == 2, "a redirection is followed by nobody"
+
+
+async def test_a_vendor_that_answers_byte_by_byte_holds_nobody_for_ever(
+    tmp_path: Path, provider: TokenProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewal, "IN_ALL", 0.5)
+    provider.drips = True
+    log_in(tmp_path, "claude", expires_in=-1)
+    source = login(tmp_path, "claude", provider)
+    async with asyncio.timeout(BOUND):
+        error = await refused(source)
+    assert (error.kind, "the vendor could not be asked" in str(error)) == ("key_unreadable", True)
+    provider.drips = False
+    provider.refresh = REFRESH  # as if it had not heard of that
+    assert (await source.read()).reveal().decode().endswith("canary-access-2"), "the lock is free"
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,15 @@ def token(name: str, *, expires_in: float = 3600) -> str:
 
 class TokenProvider:
     """A context manager. `asked` are the bodies of the requests, `status` what is answered instead of tokens, `raw`
-    what is said instead of an answer; `heard` is set with the first."""
+    what is said instead of an answer; with `drips` that never comes to its end; `heard` is set with the first."""
 
     def __init__(self, *, refresh: str = "canary-refresh-0") -> None:
         self.asked: list[dict[str, Any]] = []
         self.refresh = refresh
         self.status = 200
         self.raw = b""
+        self.drips = False
+        self._over = threading.Event()
         self.heard = threading.Event()
         self._lock = threading.Lock()
         outer = self
@@ -46,6 +48,8 @@ class TokenProvider:
                 self.send_response(status)
                 self.send_header("location", "/elsewhere")
                 self.end_headers()
+                while outer.drips and not outer._over.wait(0.01):
+                    self.wfile.write(b" ")
                 self.wfile.write(answer)
 
             def log_message(self, *_: object) -> None:
@@ -79,6 +83,7 @@ class TokenProvider:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(10)
