@@ -49,6 +49,9 @@ class UnixListener:
         try:
             self._bind(path, gid)
             self._inode = self._stat().st_ino
+        except OSError as error:
+            self._leave()
+            raise _refused(path, str(error.strerror)) from error
         except BaseException:
             self._leave()
             raise

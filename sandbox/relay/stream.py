@@ -53,7 +53,12 @@ class Stream:
 
     async def run(self) -> None:
         """Carry until both sides have ended, or one takes no more: then the other is told. Cancelled: both are cut."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as line:
+        try:
+            line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        except OSError:  # for want of files
+            await self._tell(Type.RESET)
+            return
+        with line:
             if not await self._reached(line):
                 await self._tell(Type.RESET)
                 return

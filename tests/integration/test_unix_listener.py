@@ -135,22 +135,33 @@ def test_a_place_where_no_socket_can_be_is_refused_with_the_reason(tmp_path, nam
     assert not (tmp_path / "run").exists()
 
 
-def test_a_process_that_may_open_no_more_files_is_told_so_and_keeps_none(tmp_path):
+@contextlib.contextmanager
+def room_for(files):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken = [os.open(tmp_path, os.O_RDONLY)]
+    taken = [os.open("/", os.O_RDONLY)]
     resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 100, hard))
     try:
         with contextlib.suppress(OSError):
             while True:
-                taken.append(os.open(tmp_path, os.O_RDONLY))
-        for room in (0, 1):  # for nothing, and for the folder alone
-            for _ in range(room):
-                os.close(taken.pop())
-            with pytest.raises(Rejected, match="Too many open files"):
-                UnixListener(tmp_path / "run" / "model.sock", GID)
-            taken += [os.open(tmp_path, os.O_RDONLY) for _ in range(room)]
+                taken.append(os.open("/", os.O_RDONLY))
+        for _ in range(files):
+            os.close(taken.pop())
+        yield
+        taken += [os.open("/", os.O_RDONLY) for _ in range(files)]  # else one of them was kept
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         for each in taken:
             os.close(each)
-    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_may_open_no_more_files_is_told_so_and_keeps_none(tmp_path):
+    left = tmp_path / "left" / "model.sock"
+    left.parent.mkdir(mode=0o750)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(left))
+    for room in (0, 1):  # for nothing, and for the folder alone
+        with room_for(room), pytest.raises(Rejected, match="Too many open files"):
+            UnixListener(tmp_path / "run" / "model.sock", GID)
+    with room_for(2), pytest.raises(Rejected, match="Too many open files"):  # not for a look who listens there
+        UnixListener(left, GID)
+    assert list(tmp_path.iterdir()) == [left.parent]

@@ -18,6 +18,7 @@ from tests.integration.relay_process import (
     send_pattern,
     talk,
 )
+from tests.integration.test_unix_listener import room_for
 
 
 async def exchange_pattern(relay: Carried, start: int, size: int) -> None:
@@ -196,3 +197,14 @@ async def test_a_slow_reader_gets_the_rest_of_an_answer_whose_sender_has_gone(re
             await check_pattern(reader, 0, WINDOW)
             assert await reader.read() == b""
         await close(writer)
+
+
+async def test_a_stream_for_which_there_is_no_file_is_cut_for_its_client(relay: Carried):
+    async with host(relay.path, echo), relay.link():
+        with room_for(1):  # for the client's own end
+            reader, writer = await relay.connect()
+            with contextlib.suppress(ConnectionResetError):
+                async with asyncio.timeout(BOUND):
+                    assert await reader.read() == b""
+            await close(writer)
+        assert await talk(relay, b"x") == b"x", "the next one has its file"
