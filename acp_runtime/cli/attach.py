@@ -14,7 +14,7 @@ from typing import Any, Final
 from acp_runtime.api.errors import DaemonError
 from acp_runtime.cli.asking import Asking
 from acp_runtime.cli.codes import Exit
-from acp_runtime.cli.stdout import flush, put
+from acp_runtime.cli.stdout import OutputError, flush, put
 from acp_runtime.cli.talk import Talk
 from acp_runtime.cli.verbs_look import put_events
 from acp_runtime.core.errors import Rejected
@@ -69,7 +69,11 @@ class _Attached:
             self._talk.tell("the subagent has ended; Ctrl-D leaves")
         except (DaemonError, Rejected, OSError) as error:
             self._talk.tell(f"what it does cannot be followed any more: {error}")
-        self.ended.set()
+        except OutputError as error:
+            if not error.unread:
+                self._talk.tell(str(error))
+        finally:
+            self.ended.set()
 
     def _interrupted(self, *_: object) -> None:
         self._talk.tell("cancelling the running task (Ctrl-D leaves)")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -99,6 +100,25 @@ def test_what_is_followed_goes_on_with_the_next_daemon(site: DaemonSite, number:
     assert log.said.count("\nbefore the change\n") == 1, "what was told is not told again"
     UnixClient(site.socket).call("stop", OPERATOR, subagent=subagent)
     assert log.end() == 0
+
+
+def test_who_is_attached_hears_when_nobody_reads_what_is_shown(site: DaemonSite) -> None:
+    site.serve()
+    subagent = spawned(site, f"{held(site)}[[say:done]]")
+    attached = Following(site, "attach", subagent)
+    attached.until("task 1")
+    assert attached.process.stdout is not None
+    attached.process.stdout.close()
+    go(site)
+    site.client.call("wait", OPERATOR, subagents=[subagent], seconds=BOUND)
+    while attached.process.poll() is None:
+        with suppress(BrokenPipeError):
+            attached.type("[[say:more]]\n")
+        with suppress(subprocess.TimeoutExpired):
+            attached.process.wait(0.1)
+    said = attached.error()
+    assert (attached.process.returncode, "nobody shows what becomes of it" in said) == (1, True), said
+    assert "Traceback" not in said
 
 
 @pytest.mark.requirement("D10.12")
