@@ -22,10 +22,10 @@ BOUND_SECONDS: Final = 60.0
 async def take_up_dead_runs(
     config: Config, launcher: Callable[[], Launcher], *, parent: str, say: Callable[[str], None]
 ) -> None:
-    """Take up every dead run of this user; one that cannot be ended now, or whose work stays inside, is left."""
+    """Take up every dead run of this user; one that cannot be ended or saved now is left, with its work."""
     for folder in sorted((config.state_dir / "runs").glob("run-*")):
         if (folder / "store.db").exists():
-            with contextlib.suppress(StoreError, TimeoutError):
+            with contextlib.suppress(StoreError, OSError):
                 await _take_up(folder, config, launcher(), parent, say)
 
 
