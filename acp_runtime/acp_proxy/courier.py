@@ -6,7 +6,7 @@ and gives way to the editor's prompt at once.
 
 import asyncio
 from collections.abc import Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any, Final
 
 from acp_runtime.acp_proxy.daemon import Daemon
@@ -17,6 +17,8 @@ from acp_runtime.wire import acp
 from acp_runtime.wire.acp import AgentMethod, StopReason
 
 STEER_SECONDS: Final = 30.0
+# After which news is offered again that the daemon did not give in time: it says only once that there is some.
+AGAIN_SECONDS: Final = 2.0
 # What agents need to end a cancelled turn; one that needs longer gets the editor's prompt all the same.
 YIELD_SECONDS: Final = 10.0
 NEWS: Final = "A background subagent has news for the agent"
@@ -103,9 +105,7 @@ class Courier:
     async def give_way(self) -> None:
         """Wait for the end of a turn of our own that was cancelled: what it told is told again."""
         if (turn := self._own_turn) is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(YIELD_SECONDS):
-                    await asyncio.shield(turn)
+            await asyncio.wait((turn,), timeout=YIELD_SECONDS)  # however it ends: a prompt waits for this
 
     # ---- news
 
@@ -173,8 +173,11 @@ class Courier:
 
     async def _take(self, origin: Origin) -> Offer | None:
         """Return an offer that tells something new; of an unchanged or only changed roster nobody is told between."""
-        self._due = set()  # what is added from here on may not be in the offer
+        due, self._due = self._due, set()  # what is added from here on may not be in the offer
         offer = await self.ledger.offer(origin)
+        if self.ledger.missed:
+            self._due |= due
+            asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._news.set)
         if offer is not None and not offer.nudges:
             self.ledger.settle(offer, seen=False)
             return None

@@ -47,9 +47,10 @@ class Daemon:
 
     def failed(self, error: Exception) -> None:
         """Tell the log once that something could not be had; the same again is not told."""
-        if self._told != str(error):
-            self._told = str(error)
-            log.warning("background subagents are not told of: %s", error)
+        why = str(error) or "the daemon did not answer in time"
+        if self._told != why:
+            self._told = why
+            log.warning("background subagents are not told of: %s", why)
 
     async def wakeups(self, parent: str) -> AsyncGenerator[frozenset[str]]:
         """Yield the nudges of a parent that nobody shows, each time that there are new ones, for ever."""

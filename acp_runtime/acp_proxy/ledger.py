@@ -35,9 +35,13 @@ class Offer:
 
 
 class Ledger:
-    """The turns of one parent through this door. `name` is the parent; it becomes an alias of `real`."""
+    """The turns of one parent through this door. `name` is the parent; it becomes an alias of `real`.
+
+    `missed`: what the last offer was asked for is not known, since the daemon did not tell in time.
+    """
 
     def __init__(self, daemon: Daemon, name: str, real: str) -> None:
+        self.missed = False
         self._daemon = daemon
         self._name = name
         self._real = real if real != name else ""
@@ -49,6 +53,7 @@ class Ledger:
 
     async def offer(self, origin: Origin = Origin.USER) -> Offer | None:
         """Return what is to be shown now, None for nothing; within `OFFER_SECONDS`. Each offer is to be settled."""
+        self.missed = False
         try:
             async with asyncio.timeout(OFFER_SECONDS), self._order:
                 await self._catch_up(OFFER_SECONDS)
@@ -56,7 +61,10 @@ class Ledger:
                     "begin_turn", self._name, OFFER_SECONDS, door=DOOR, turn_id=secrets.token_hex(8), origin=origin
                 )
             return self._offered(turn)
-        except (DaemonError, Rejected, TimeoutError) as error:
+        except (DaemonError, TimeoutError) as error:
+            self.missed = True
+            self._daemon.failed(error)
+        except Rejected as error:
             self._daemon.failed(error)
         except Exception:
             # What we have to say never breaks a prompt.
