@@ -137,19 +137,33 @@ class Children:
         try:
             views = await self._daemon.call("list_subagents", family.name, CALL_SECONDS)
             for ident in family.shown.keys() - {view["id"] for view in views}:
-                views.append(await self._daemon.call("status", family.name, CALL_SECONDS, subagent=ident))
+                views += await self._ended(family, ident)
             for view in views:
                 await self._show(family, view)
             family.seen = ended
             self._ask(family, views)
         except (Rejected, DaemonError) as error:
-            if getattr(error, "kind", "") == "unknown_subagent":
-                family.shown.clear()
             self._daemon.failed(error)
         except Exception:
             log.exception("the subagents of a session could not be shown")
 
+    async def _ended(self, family: Family, ident: str) -> list[View]:
+        """Return one that was shown and is not open any more; nothing where its log was deleted meanwhile."""
+        try:
+            return [await self._daemon.call("status", family.name, CALL_SECONDS, subagent=ident)]
+        except Rejected as error:
+            if error.kind != "unknown_subagent":
+                raise
+            del family.shown[ident]
+            return []
+
+    def _left(self, family: Family) -> bool:
+        """Return whether its session was closed or opened anew, which may be while it is looked at."""
+        return self._families.get(family.session) is not family
+
     async def _show(self, family: Family, view: View) -> None:
+        if self._left(family):
+            return
         ident = view["id"]
         shown = family.shown.setdefault(ident, Shown(seq=0 if family.fresh or family.seen is not None else view["seq"]))
         if view["session_id"]:
@@ -181,6 +195,8 @@ class Children:
 
     def _ask(self, family: Family, views: list[View]) -> None:
         """Ask the editor what is open and was not asked; take away what is not open any more."""
+        if self._left(family):
+            return
         wanted = {
             (view["id"], request["id"]): Asked(view, request, self._session(family, view), self.forms)
             for view in views

@@ -172,19 +172,35 @@ def test_a_session_that_is_loaded_shows_its_open_subagents_again_and_lists_no_se
     assert listed == {"sessions": [{"sessionId": each, "n": 1.0} for each in (at.editor.session, "theirs")], "x": None}
 
 
-async def test_whom_a_turn_spawned_that_was_over_before_anybody_looked_is_shown_all_the_same(
-    site: DaemonSite, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in site.env.items():
-        monkeypatch.setenv(name, value)
+def family_of(
+    site: DaemonSite, monkeypatch: pytest.MonkeyPatch, name: str
+) -> tuple[Children, Courier, "asyncio.Queue[bytes]"]:
+    """Return what shows the subagents of a parent to an editor, and what that hears of it."""
+    for variable, value in site.env.items():
+        monkeypatch.setenv(variable, value)
     daemon, told = Daemon(), asyncio.Queue[bytes]()
     agent, editor = OwnRequests(told.put_nowait), OwnRequests(told.put_nowait)
     courier = Courier(
-        "s", daemon, Ledger(daemon, "brief", "brief"), agent, steering=False, wake=False, announce=lambda _: None
+        "s", daemon, Ledger(daemon, name, name), agent, steering=False, wake=False, announce=lambda _: None
     )
-    children = Children(daemon, editor)
+    return Children(daemon, editor), courier, told
+
+
+def ordered(site: DaemonSite, task: str, **more: Any) -> dict[str, Any]:
+    return {"agent": "scripted", "workspace": str(site.workspace), "task": task, "purpose": "to look", **more}
+
+
+async def heard(told: "asyncio.Queue[bytes]") -> dict[str, Any]:
+    async with asyncio.timeout(BOUND):
+        return dict(json.loads(await told.get()))
+
+
+async def test_whom_a_turn_spawned_that_was_over_before_anybody_looked_is_shown_all_the_same(
+    site: DaemonSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    children, courier, told = family_of(site, monkeypatch, "brief")
     children.add("s", "brief", courier, fresh=True)
-    request = {"agent": "scripted", "workspace": str(site.workspace), "task": "[[wait:never]]", "purpose": "to look"}
+    request = ordered(site, "[[wait:never]]")
     try:
         for _ in range(2):
             # No other task of this loop runs in these lines.
@@ -192,9 +208,51 @@ async def test_whom_a_turn_spawned_that_was_over_before_anybody_looked_is_shown_
             subagent = site.client.call("spawn", "brief", request=request)["id"]
             courier.turn_ends(None, seen=True)
             for status in ("in_progress", "failed"):
-                async with asyncio.timeout(BOUND):
-                    update = json.loads(await told.get())["params"]["update"]
+                update = (await heard(told))["params"]["update"]
                 assert (update["toolCallId"], update["status"]) == (f"{subagent}.t1", status)
                 site.client.call("stop", "brief", subagent=subagent)
     finally:
         await children.close()
+
+
+async def test_a_session_that_is_closed_while_it_is_looked_at_asks_nothing_any_more(
+    site: DaemonSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    children, courier, told = family_of(site, monkeypatch, "asks")
+    order = ordered(site, "[[ask:allow_once,reject_once]]", **ASKING)
+    subagent = site.client.call("spawn", "asks", request=order)["id"]
+    assert site.client.call("wait", "asks", subagents=[subagent], seconds=BOUND)["reason"] == "question"
+    try:
+        children.add("closed", "asks", courier, fresh=False)
+        children.drop("closed")
+        children.add("open", "asks", courier, fresh=False)
+        while (message := await heard(told)).get("method") != "session/request_permission":
+            assert message["params"]["sessionId"] == "open"
+        assert message["params"]["sessionId"] == "open"
+    finally:
+        await children.close()
+        site.client.call("stop", "asks", subagent=subagent)
+
+
+async def test_one_that_is_deleted_before_its_end_was_shown_leaves_the_others_as_they_are(
+    site: DaemonSite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    children, courier, told = family_of(site, monkeypatch, "loses")
+    courier.turn_begins()
+    children.add("s", "loses", courier, fresh=True)
+    goes, stays = (
+        site.client.call("spawn", "loses", request=ordered(site, f"[[wait:{tmp_path / each}]]"))["id"]
+        for each in ("never", "go")
+    )
+    try:
+        shown = {(await heard(told))["params"]["update"]["toolCallId"] for _ in range(2)}
+        assert shown == {f"{goes}.t1", f"{stays}.t1"}
+        # No other task of this loop runs in these lines.
+        site.client.call("stop", "loses", subagent=goes, finished=True)
+        site.client.call("remove", "loses", subagent=goes)
+        (tmp_path / "go").touch()
+        update = (await heard(told))["params"]["update"]
+        assert (update["toolCallId"], update["sessionUpdate"]) == (f"{stays}.t1", "tool_call_update")
+    finally:
+        await children.close()
+        site.client.call("stop", "loses", subagent=stays)
