@@ -71,7 +71,7 @@ class Session:
         self, request: Hashable, tool: Tool, arguments: Mapping[str, Any] | None, progress: Progress
     ) -> Told:
         """Return what a call comes to. `progress` is told every few seconds for how long it has been under way."""
-        if self._calls >= MAX_CALLS:
+        if self._calls + len(self._going) >= MAX_CALLS:  # what goes on behind a call that was called off counts
             sentence = f"{MAX_CALLS} calls of this session are under way; wait for one of them to end."
             return Told(failure(sentence, "busy"), "")
         self._calls += 1

@@ -54,6 +54,10 @@ def request(ident: int, method: str, **params: Any) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": ident, "method": method, "params": params}).encode() + b"\n"
 
 
+def notification(method: str, **params: Any) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "method": method, "params": params}).encode() + b"\n"
+
+
 async def greeted(link: Link) -> Link:
     await link.say(request(0, "initialize", **HELLO))
     assert (await link.hear()).id == 0
@@ -326,6 +330,24 @@ async def test_more_calls_at_once_than_a_session_may_have_are_refused_one_by_one
         assert (refused.id, refused.result["structuredContent"]["kind"]) == (2, "busy")
         bench.say_go()
         assert (await link.hear()).id == 1
+
+
+@pytest.mark.requirement("D10.42")
+async def test_a_call_that_goes_on_behind_its_client_is_one_of_those_that_a_session_may_have(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MAX_CALLS", 1)
+    async with linked(bench) as link:
+        await greeted(link)
+        spawn = {"name": "spawn_background_subagent", "arguments": spawn_of("[[say:hello]]")}
+        await link.say(request(1, "tools/call", **spawn) + request(2, "ping"))
+        assert (await link.hear()).id == 2
+        await link.say(notification("notifications/cancelled", requestId=1) + request(3, "ping"))
+        assert (await link.hear()).id == 3
+        assert not link.session.idle
+        await link.say(request(4, "tools/call", **spawn))
+        refused = await link.hear()
+        assert (refused.id, refused.result["structuredContent"]["kind"]) == (4, "busy")
 
 
 @pytest.mark.requirement("D10.42")
