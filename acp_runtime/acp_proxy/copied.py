@@ -38,7 +38,10 @@ class Copied:
         if parts.scheme != "file" or parts.netloc not in _HERE or not path.startswith("/"):
             return uri
         found = self.inside(path)
-        return uri if found is None else urlunsplit(("file", "", quote(found), parts.query, parts.fragment))
+        if found is None:
+            return uri
+        # Names of files are bytes: a link may lead to one that is no text.
+        return urlunsplit(("file", "", quote(os.fsencode(found)), parts.query, parts.fragment))
 
 
 def _moved(path: str, here: str, there: str) -> str | None:

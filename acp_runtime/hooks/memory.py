@@ -59,7 +59,7 @@ class MemoryFile:
         with suppress(OSError):
             if not self._private:
                 return
-            by_age = sorted(self._path.parent.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+            by_age = sorted(self._path.parent.iterdir(), key=lambda path: path.stat().st_mtime_ns)
             for path in by_age[:-KEPT]:
                 path.unlink()
 

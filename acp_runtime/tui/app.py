@@ -297,11 +297,11 @@ def _answers(request: RequestView) -> list[_Answer]:
 
 
 def _head(view: SubagentView) -> Text:
-    task, spent = view.newest, view.spent
+    task, spent, model = view.newest, view.spent, one_line(view.model or "", 80)
     used = f"{spent.tokens:,} tokens {cost(spent)}".strip() if spent.calls else "nothing used yet"
     lines = [
         f"{view.name} ({view.id}) of {one_line(view.parent, 80)}: {view.status}",
-        f"{view.agent} {view.model or ''} in {one_line(view.workspace, 100)}, {used}, {view.queued} queued",
+        f"{view.agent} {model} in {one_line(view.workspace, 100)}, {used}, {view.queued} queued",
         f"task {task.number}, {task.headline}: {one_line(task.text, CAUSE_CHARS)}",
     ]
     cause = next((each.trouble for each in view.tasks if each.trouble), "") or task.cause or view.cause

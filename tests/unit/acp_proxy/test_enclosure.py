@@ -1,6 +1,7 @@
 """An editor and an agent in a sandbox: what reaches the editor gives the agent nothing of the editor's machine."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,9 @@ def test_a_folder_of_the_editor_is_named_as_the_sandbox_has_it(sides: Sides, tmp
 
 def test_a_file_that_a_prompt_links_to_is_named_as_the_sandbox_has_it(sides: Sides, tmp_path: Path) -> None:
     here = f"file://{tmp_path}"
+    (tmp_path / "named").symlink_to(os.fsdecode(bytes(tmp_path) + b"/of\xff"))
     for given, inside in (
+        (f"{here}/named", "file:///workspace/of%FF"),
         (f"{here}/a.py", "file:///workspace/a.py"),
         (f"{here}/a%20b/%C3%A9.py#L10:20", "file:///workspace/a%20b/%C3%A9.py#L10:20"),
         (f"file://localhost{tmp_path}/./x/../a.py", "file:///workspace/a.py"),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from acp_runtime.hooks import memory
 from acp_runtime.hooks.memory import FOLDER, Memory, MemoryFile, mark_of
 
 SEEN = Memory(token="t-1", shown="s", joined="j")
@@ -38,3 +39,17 @@ def test_in_a_folder_of_somebody_else_nothing_is_written_and_nothing_is_believed
     file.tidy()
     assert victim.read_text() == "mine"
     assert len(list((run / FOLDER).iterdir())) == 2
+
+
+def test_what_hooks_left_that_were_cut_while_they_wrote_goes_with_what_is_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "KEPT", 1)
+    file = MemoryFile(tmp_path / "run", "claude:1 /w")
+    file.write(SEEN)
+    left = tmp_path / "run" / FOLDER / f"{mark_of('another')}.4711"
+    left.touch()
+    os.utime(left, (1, 1))
+    file.tidy()
+    assert not left.exists()
+    assert file.read() == SEEN

@@ -6,6 +6,7 @@ import pytest
 
 from acp_runtime.core.model import TaskState
 from acp_runtime.core.status import Status
+from acp_runtime.tui.app import _head
 from acp_runtime.tui.rows import cost, tree
 from acp_runtime.views import Spending, SubagentView, TaskView
 
@@ -44,6 +45,12 @@ def test_what_an_agent_controls_is_one_line_without_hidden_characters() -> None:
     assert row.cells[0] == "a b"
     assert row.cells[-1].startswith("xy xy")
     assert len(row.cells[-1]) <= 100
+
+
+def test_what_a_model_was_called_by_who_spawned_it_controls_no_terminal() -> None:
+    told = _head(replace(VIEW, model="m\x1b]0;title\x07\n\x1b[2J" + "x" * 100)).plain.splitlines()
+    assert told[1].startswith("opencode m xxx")
+    assert (len(told), "\x1b" in told[1], len(told[1]) < 200) == (3, False, True)
 
 
 @pytest.mark.parametrize(
