@@ -87,7 +87,8 @@ async def aftermath(
     """Give it; files are counted where there is somebody to ask and in time. Lines were `skipped` before the prompt.
 
     An agent that has answered is not to be taken for one that ignores its cancel: once the task is `cancelled` the
-    count has only this `moment`, in seconds. What is under way then ends with the block. What the task's calls of
+    count has only this `moment`, in seconds. What is under way then ends with the block, which is left at once where
+    nothing is: the same task may be called for again, and must not find this one still there. What the task's calls of
     models used is `settled` first: whoever hears of its end is told all of it.
     """
     await settled()
@@ -99,12 +100,15 @@ async def aftermath(
     try:
         await asyncio.wait((counting, cancelling), return_when=asyncio.FIRST_COMPLETED)
         await asyncio.wait((counting,), timeout=moment)
+        cancelling.cancel()
+        await asyncio.wait((cancelling,))
         changed = counting.result() if counting.done() else None
         yield Aftermath(changed, session.diagnosis.text(), session.skipped_lines - skipped, shortage, launched.ran_out)
     finally:
         for each in (counting, cancelling):
             each.cancel()
-        await asyncio.wait((counting, cancelling))
+        if left := [each for each in (counting, cancelling) if not each.done()]:
+            await asyncio.wait(left)
 
 
 async def _count(launched: Launched) -> int | None:

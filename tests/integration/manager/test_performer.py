@@ -1,6 +1,7 @@
 """The hands of an actor: what is cancelled or changed while they are in the middle of it."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +12,8 @@ from acp_runtime.core.confinement import Confinement, Egress
 from acp_runtime.core.effects import Inspect, Prompt
 from acp_runtime.core.errors import StoreOwned
 from acp_runtime.core.events import TaskEnded
-from acp_runtime.core.inputs import CancelTask, ChannelClosed, Send
+from acp_runtime.core.inputs import AnswerRequest, CancelTask, ChannelClosed, LoginExpired, Send
+from acp_runtime.core.logins import AGAIN
 from acp_runtime.core.model import TaskState
 from acp_runtime.core.status import Status
 from acp_runtime.manager.actor import Actor
@@ -148,3 +150,36 @@ async def test_an_actor_that_has_lost_its_store_gives_no_task_to_an_agent(ground
             await channel.over.wait()
         await performer.release()
     assert channel.written == b""
+
+
+async def test_a_task_that_is_queued_again_and_started_at_once_is_given_to_its_agent_again(ground: Ground) -> None:
+    """The answer of its first prompt and the login that it waited for are stored one right after the other."""
+    ground.clock, ground.counts, go = SystemClock(), asyncio.Event(), ground.folder / "go"
+    ground.counts.set()
+    loop, busy = asyncio.get_running_loop(), True
+
+    def hog() -> None:
+        """Have each turn of the loop take longer than a commit."""
+        time.sleep(0.03)
+        if busy:
+            loop.call_soon(hog)
+
+    async with ground.runtime() as runtime:
+        view = await runtime.spawn(PARENT, ground.request(f"[[wait:{go}]]"))
+        await until(runtime, view.id, lambda each: each.status is Status.RUNNING)
+        actor = runtime._supervisor.actor(view.id)
+        assert actor is not None
+        await actor.ask(LoginExpired(1, "no key"))
+        async with asyncio.timeout(BOUND):
+            with write_lock(ground.path):
+                go.touch()
+                await ground.counting.wait()
+                for _ in range(20):  # until its answer waits for the lock in the store's thread
+                    await asyncio.sleep(0)
+                answering = asyncio.create_task(actor.ask(AnswerRequest("l1", AGAIN, "parent")))
+                await asyncio.sleep(0)
+                hog()
+            await answering
+        busy = False
+        view = await until(runtime, view.id, lambda each: each.newest.state.over)
+        assert view.newest.state is TaskState.COMPLETED
