@@ -171,9 +171,16 @@ class Registry:
         with suppress(OSError):
             if not (is_private(self._folder.parent) and is_private(self._folder)):
                 return []
-            paths = sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)[:MAX_NOTES]
+            paths = sorted(self._folder.glob("*.json"), key=_written)[:MAX_NOTES]
             return [(path, note) for path in paths if (note := _read(path)) is not None]
         return []
+
+
+def _written(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:  # its process has ended since it was listed
+        return 0
 
 
 def _fits(note: Note, seeker: Seeker) -> bool:
