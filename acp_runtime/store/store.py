@@ -125,8 +125,7 @@ class Store(ParentTurns):
                 check_admission(connection, admit, asking, self._moment(), born=before is None)
             return fold(connection, before, self._append(connection, stream, version, events))
 
-        state = await self._database.write(work)
-        await self._wake()
+        state = await self._write_and_wake(work)
         return Committed(state, version + len(events))
 
     def _append(self, connection: sqlite3.Connection, stream: str, version: int, events: Sequence[Event]) -> list[Row]:

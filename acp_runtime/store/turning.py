@@ -146,7 +146,11 @@ class ParentTurns:
         return Moment(self._clock.now(), self._clock.boot, self._clock.wall())
 
     async def _write_and_wake(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        result = await self._database.write(work)
+        try:
+            result = await self._database.write(work)
+        except asyncio.CancelledError:
+            await self._wake()  # it is written all the same, unless it had not begun; who reads now reads behind it
+            raise
         await self._wake()
         return result
 

@@ -16,6 +16,7 @@ from acp_runtime.core.request import Option
 from acp_runtime.core.transcript import MessageEntry
 from acp_runtime.store.store import Store
 from tests.histories import REJECT, spawn
+from tests.integration.manager.conftest import BOUND, write_lock
 from tests.integration.store.conftest import Line, look
 
 READY = SessionReady(1, "s", "agent", "1")
@@ -133,6 +134,19 @@ async def test_readers_are_woken_by_each_commit(store: Store, clock: ManualClock
     assert store.tick == tick + 1
     async with asyncio.timeout(30):
         await store.changed(tick)
+
+
+async def test_readers_are_woken_by_what_its_writer_does_not_wait_for_any_more(store: Store, path: Path) -> None:
+    tick = store.tick
+    with write_lock(path):
+        writing = asyncio.create_task(store.begin_turn("p", "mcp", "t"))
+        for _ in range(10):  # until it waits for the lock in the store's thread
+            await asyncio.sleep(0)
+        writing.cancel()
+        await asyncio.wait([writing])
+    async with asyncio.timeout(BOUND):
+        await store.changed(tick)
+        assert await store.query("SELECT turn_id FROM turn") == [{"turn_id": "t"}]
 
 
 async def test_everything_on_disk_is_its_owners_alone(path: Path, clock: ManualClock) -> None:
