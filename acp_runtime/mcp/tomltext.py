@@ -31,7 +31,8 @@ def with_table(text: str, path: Sequence[str], values: Mapping[str, Any]) -> str
     if _at(before, path) is not None:
         text = without_table(text, path)
         before = parse(text)
-    lines = [f"[{'.'.join(path)}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    written = ((key, json.dumps(value, ensure_ascii=False)) for key, value in values.items())
+    lines = [f"[{'.'.join(path)}]", *(f"{key} = {value}" for key, value in written)]
     gap = "" if not text else "\n" if text.endswith("\n") else "\n\n"
     wanted = deepcopy(before)
     _put(wanted, path, dict(values))

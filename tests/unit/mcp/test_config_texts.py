@@ -179,6 +179,8 @@ def test_a_table_goes_into_a_toml_file_and_out_again(text: str) -> None:
     longer = tomltext.with_table(written + "\n[behind]\nx = 1\n", TABLE, {**ENTRY, "timeout": 60})
     assert tomllib.loads(longer)["mcp_servers"]["subagents"]["timeout"] == 60
     assert tomllib.loads(longer)["behind"] == {"x": 1}
+    named = {**ENTRY, "args": ["mcp", "--parent", 'the \U0001f989\u2019s "own"']}
+    assert tomllib.loads(tomltext.with_table(longer, TABLE, named))["mcp_servers"]["subagents"] == named
 
 
 @pytest.mark.parametrize(
