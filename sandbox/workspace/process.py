@@ -144,9 +144,11 @@ async def _collect(pipe: asyncio.StreamReader | None, output: int | OutputFile) 
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
+    held = any(pipe is not None and not pipe.at_eof() for pipe in (process.stdout, process.stderr))
+    if process.returncode is None or held:  # by what it started, where the program itself has ended
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode is None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(REAP_SECONDS):
                 await process.wait()

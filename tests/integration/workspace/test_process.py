@@ -114,6 +114,17 @@ async def test_a_program_that_takes_too_long_dies_with_its_children(tmp_path):
     await died(watch(found))
 
 
+async def test_what_a_program_left_behind_dies_when_it_takes_too_long(tmp_path):
+    pids = tmp_path / "pids"
+    pids.touch()
+    for seconds in (1, 5, 30):
+        with pytest.raises(CommandTimeout):
+            await shell(f"sleep 600 & echo $! > {pids}", seconds=seconds)  # which holds the output open
+        if found := pids.read_text().split():
+            break
+    await died(watch(found))
+
+
 async def test_a_program_that_is_not_there_has_its_own_error():
     with pytest.raises(CommandMissing, match=r"^no-such-program cannot be executed"):
         await run_process(["no-such-program"], cwd=Path("/"), env=ENV, stdin=None, output=1, seconds=60)
