@@ -2,6 +2,7 @@
 
 import asyncio
 import stat
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,11 +138,11 @@ async def test_readers_are_woken_by_each_commit(store: Store, clock: ManualClock
 
 
 async def test_readers_are_woken_by_what_its_writer_does_not_wait_for_any_more(store: Store, path: Path) -> None:
-    tick = store.tick
+    tick, begun = store.tick, threading.Event()
+    store._database._connection.set_trace_callback(lambda sql: begun.set() if sql.startswith("BEGIN") else None)
     with write_lock(path):
         writing = asyncio.create_task(store.begin_turn("p", "mcp", "t"))
-        for _ in range(10):  # until it waits for the lock in the store's thread
-            await asyncio.sleep(0)
+        assert await asyncio.to_thread(begun.wait, BOUND), "it never waits for the lock in the store's thread"
         writing.cancel()
         await asyncio.wait([writing])
     async with asyncio.timeout(BOUND):
