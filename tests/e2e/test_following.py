@@ -111,11 +111,12 @@ def test_who_is_attached_hears_when_nobody_reads_what_is_shown(site: DaemonSite)
     attached.process.stdout.close()
     go(site)
     site.client.call("wait", OPERATOR, subagents=[subagent], seconds=BOUND)
-    while attached.process.poll() is None:
+    for _ in range(300):
         with suppress(BrokenPipeError):
             attached.type("[[say:more]]\n")
         with suppress(subprocess.TimeoutExpired):
             attached.process.wait(0.1)
+            break
     said = attached.error()
     assert (attached.process.returncode, "nobody shows what becomes of it" in said) == (1, True), said
     assert "Traceback" not in said
