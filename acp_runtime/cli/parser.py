@@ -5,6 +5,7 @@ import sys
 from typing import Final
 
 from acp_runtime.cli.codes import MEANINGS, Exit
+from acp_runtime.core.nudge_states import NUDGE_STATES
 from acp_runtime.core.plaintext import printable
 
 
@@ -218,9 +219,7 @@ def _add_looks(verbs: "Verbs[Parser]") -> None:
     poll.add_argument("--limit", type=int, default=500, metavar="N", help="at most so many events (default: 500)")
     nudges = _add(verbs, "nudges", "list what parents are to be told, and how far that is", "json")
     nudges.add_argument("--revive", metavar="NUDGE", help="offer this dead one to its parent again")
-    nudges.add_argument(
-        "--state", choices=("pending", "claimed", "committed", "superseded", "dead"), help="only those that are so far"
-    )
+    nudges.add_argument("--state", choices=NUDGE_STATES, help="only those that are so far")
     nudges.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (default: 100)")
     work = _add(verbs, "work", "print what an ended subagent changed, as a patch", "json", "quiet")
     work.add_argument("id", help=_ID)

@@ -249,7 +249,7 @@ class Performer:
             text, meta = prompt_of(around.state(), effect.task_id, told)
             try:
                 stop_reason = await (session.claim() if session.inherits else session.prompt(text, meta, laid))
-                await around.lead.seen(around.state(), effect.task_id, cancelled=stop_reason == "cancelled")
+                await around.lead.seen(around.state(), effect.task_id, cancelled=stop_reason == StopReason.CANCELLED)
                 async with count() as left:
                     await around.store(PromptAnswered(effect.attempt, effect.task_id, stop_reason, *left))
                 session.forget_answer()

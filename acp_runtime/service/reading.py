@@ -16,6 +16,7 @@ from acp_runtime.core.budget import Budget
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.lineage import Role
 from acp_runtime.core.model import Opening, Subagent, TaskState, Verdict
+from acp_runtime.core.nudge_states import NUDGE_STATES
 from acp_runtime.core.plaintext import one_line
 from acp_runtime.core.request import Field, RequestKind
 from acp_runtime.core.status import Status
@@ -29,7 +30,6 @@ from acp_runtime.views import NudgeView, OptionView, RequestView, ShareView, Sub
 
 TASKS_SHOWN: Final = 20
 LISTED: Final = 1_000
-_NUDGE_STATES: Final = ("pending", "claimed", "committed", "superseded", "dead")
 CANDIDATES: Final = 10
 # The kind of a start that found nothing to go on with: the next would find no more.
 NOTHING_KEPT: Final = "nothing_kept"
@@ -141,8 +141,8 @@ class Reading:
         self, caller: Caller, *, state: str | None, limit: int, ids: Sequence[str] | None = None
     ) -> list[NudgeView]:
         """Return nudges, of `ids` where given, newest first. Reading claims none. Raises `Rejected` (invalid)."""
-        if state is not None and state not in _NUDGE_STATES:
-            known = ", ".join(_NUDGE_STATES)
+        if state is not None and state not in NUDGE_STATES:
+            known = ", ".join(NUDGE_STATES)
             raise Rejected("invalid", f"state is {one_line(state, 60)!r}; the states of nudges are: {known}")
         scope, mine = scope_of(caller)
         only = None if ids is None else json.dumps(ids)
