@@ -189,9 +189,7 @@ class Storm:
     def start_parent(self, name: str) -> None:
         terms = {"socket": str(self.site.socket), "folder": str(self.site.root), "workspace": str(self.site.workspace)}
         terms |= {"seed": self.seed, "agents": self.agents, **self.terms()}
-        file = self.site.root / "terms.json"
-        file.write_text(json.dumps(terms))
-        argv = [sys.executable, "-m", "tests.faults.storm.parent", str(file), name]
+        argv = [sys.executable, "-m", "tests.faults.storm.parent", json.dumps(terms), name]
         with (self.site.root / f"{name}.err").open("a") as said:
             self.parents[name] = self.site.popen(*argv, stderr=said)
 

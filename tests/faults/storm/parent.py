@@ -2,7 +2,7 @@
 
     python -m tests.faults.storm.parent TERMS NAME
 
-TERMS is a file of JSON: `socket`, `folder` (of the ledger), `workspace`, `seed`, `agents` (how many), their `kinds`,
+TERMS is JSON: `socket`, `folder` (of the ledger), `workspace`, `seed`, `agents` (how many), their `kinds`,
 `request` (more for each spawn), `limits` (others than the usual ones) and `scripted` (the agents are real ones, and a
 scripted model speaks for them). One at a time is of the kind `LEADING`, and leads others: their permissions are asked
 of this parent, and what they ask who leads them it answers only where it is about to end.
@@ -40,7 +40,7 @@ FAIL, ANSWER, CANCEL, STOP = 0.3, 0.6, 0.004, 0.003
 
 class Parent:
     def __init__(self, terms: str, name: str) -> None:
-        self.terms = json.loads(Path(terms).read_text())
+        self.terms = json.loads(terms)
         self.name = name
         self.client = UnixClient(Path(self.terms["socket"]), bound=CALL_SECONDS)
         self.ledger = Path(self.terms["folder"]) / f"{name}.jsonl"
@@ -49,13 +49,12 @@ class Parent:
         self.random = random.Random(f"{self.terms['seed']} {name} {self.count}")
 
     def remembered(self) -> int:
-        """Return how many tasks were announced before; what was cut off by a death is no line and is ended as one."""
+        """Return how many tasks were announced before; what was cut off by a death is no line and is taken away."""
         if not self.ledger.exists():
             return 0
-        text = self.ledger.read_text()
-        if not text.endswith("\n"):
-            self.ledger.write_text(text.rpartition("\n")[0] + "\n")
-        return text.count('"word": "sending"')
+        data = self.ledger.read_bytes()
+        os.truncate(self.ledger, data.rfind(b"\n") + 1)  # at one stroke: it may be killed again
+        return data.count(b'"word": "sending"')
 
     def note(self, word: str, **more: Any) -> None:
         with self.ledger.open("a") as ledger:
