@@ -119,6 +119,18 @@ def test_a_lost_session_without_a_queue_asks_nothing_and_tells_the_agent_at_its_
     assert FORGOTTEN in state.active.note
 
 
+@pytest.mark.requirement("O07")
+def test_a_new_session_is_told_its_instructions_again_once() -> None:
+    """Its place in a tree, and the shape of its result, were in the first prompt alone."""
+    order = Order(agent="scripted", workspace="/w", instructions="Be brief.")
+    told = after(again(dead(ready(spawn(limits=TWICE, order=order))), FORGOT), Send("go on")).active
+    assert told is not None
+    assert told.note == f"Be brief.\n\n{INTERRUPTED}\n\n{FORGOTTEN}"
+    resumed = after(again(dead(ready(spawn(limits=TWICE, order=order))), RESUMED), Send("go on")).active
+    assert resumed is not None
+    assert resumed.note == INTERRUPTED
+
+
 def test_restarts_are_spent_by_deaths_and_earned_back_by_a_completed_task() -> None:
     state = again(dead(busy(Limits(restarts=1))), RESUMED)
     spent = dead(state)
