@@ -83,8 +83,8 @@ class OptionView:
 class RequestView:
     """An open question. `kind` says who asks: the agent for a permission, or the manager for a decision.
 
-    With `egress` nobody waits: the agent was refused what it wanted to reach, and goes on without it. With `form` the
-    agent wants to know something, for its `fields`. `writing` says what text answers it, empty where an option must.
+    With `egress` nobody waits: the agent was refused what it wanted to reach, and goes on. A `form` has `fields`.
+    `writing` says what text answers it, empty where an option must. Unanswered, it is closed with a no at `closes_at`.
     """
 
     id: str
@@ -94,6 +94,7 @@ class RequestView:
     options: tuple[OptionView, ...] = ()
     writing: str = ""
     fields: tuple[Field, ...] = ()
+    closes_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,8 +387,7 @@ class UsageView:
     """What calls of models used, summed for one task, subagent, parent, tree or model; what is not told apart is None.
 
     With `by="task"` what a subagent called outside of its tasks has no `task`. `model` is empty where it is not known.
-    A tree is told by the subagent at its top, with the number of its `agents` and the `seconds` that all their tasks
-    took together.
+    A tree is told by the subagent at its top, with the number of its `agents` and of the `seconds` of all their tasks.
     """
 
     spent: Spending

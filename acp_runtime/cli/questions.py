@@ -1,4 +1,4 @@
-"""Open questions of a subagent as people read them, with the command that gives each answer."""
+"""Open questions of a subagent as people read them: the command that gives each answer, and what follows on none."""
 
 import shlex
 from collections.abc import Iterator, Mapping
@@ -9,10 +9,19 @@ from acp_runtime.core.plaintext import one_line
 __all__ = ["question_lines"]
 
 _TO_KNOW: Final = frozenset({"form", "ask"})
+# What becomes of a question that nobody answers, by its kind.
+_UNANSWERED: Final = {
+    "permission": "it is refused",
+    "question": "the queued tasks are cancelled",
+    "egress": "it stays refused",
+    "login": "its task fails",
+    "form": "the agent gets no answer",
+    "ask": "the agent gets no answer",
+}
 
 
 def question_lines(view: Mapping[str, Any]) -> Iterator[str]:
-    """Yield each open question, and a line for each answer to it that may be pasted into a shell."""
+    """Yield each open question, a line for each answer that may be pasted into a shell, and how long it is open."""
     from acp_runtime.core.permission import KINDS  # noqa: PLC0415 - most verbs show no question
 
     several = len(view["requests"]) > 1
@@ -26,3 +35,6 @@ def question_lines(view: Mapping[str, Any]) -> Iterator[str]:
             yield f"  subagents answer {view['id']} {chosen}{which}  ({kind}: {one_line(option['name'], 100)})"
         if request["writing"]:
             yield f"  subagents answer {view['id']} --text '...'{which}  ({one_line(request['writing'], 400)})"
+        if request["closes_at"]:
+            then = _UNANSWERED.get(request["kind"], "it is closed with a no")
+            yield f"  open until {request['closes_at'][:19].replace('T', ' ')} UTC; then {then}"

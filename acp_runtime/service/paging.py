@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from acp_runtime.core.errors import Rejected
 from acp_runtime.core.events import TranscriptAdded
+from acp_runtime.core.plaintext import one_line
 from acp_runtime.core.telling import tell
 from acp_runtime.core.transcript import Entry, MessageEntry, ToolEntry
 from acp_runtime.store.projections import Row
@@ -30,7 +32,13 @@ async def read_page(store: Store, subagent: str, *, since: int, limit: int) -> P
 
 
 async def read_transcript(store: Store, subagent: str, *, task: str | None) -> Transcript:
-    """Return what the agent said and did, of one task or of all: messages whole, tool calls as they ended."""
+    """Return what the agent said and did, of one task or of all: messages whole, tool calls as they ended.
+
+    Raises `Rejected` (unknown_task).
+    """
+    if task is not None and not await store.query("SELECT 1 FROM task WHERE subagent = ? AND id = ?", subagent, task):
+        sentence = f"{subagent} has no task {one_line(task, 60)!r}; its first one is {subagent}.t1"
+        raise Rejected("unknown_task", sentence)
     rows = await store.newest(subagent, TRANSCRIPT_ROWS + 1, task=task)
     texts = await _texts(store, subagent)
     entries = told(_completed(rows[-TRANSCRIPT_ROWS:]), texts, details=True)

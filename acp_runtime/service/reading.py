@@ -216,7 +216,7 @@ class Reading:
             max_lifetime_at=self._after(live.requested_at, live.limits.lifetime) if live else None,
             seq=row["updated_seq"],
             tasks=tuple(_task(task, [each for each in spent if each["task"] == task["id"]]) for task in tasks),
-            requests=tuple(_request(each) for each in requests),
+            requests=tuple(self._request(each, live) for each in requests),
             granted=granted(live.active) if live else (),
             role=Role(row["role"]),
             role_note=row["role_note"],
@@ -226,6 +226,14 @@ class Reading:
             spent=spending(*spent),
             budget=Budget(**json.loads(row["budget"])),
         )
+
+    def _request(self, row: Mapping[str, Any], live: Subagent | None) -> RequestView:
+        options = tuple(OptionView(**each) for each in json.loads(row["options"]))
+        fields = tuple(map(Field.of, json.loads(row["fields"])))
+        open_ones = live.open_requests if live else ()
+        deadline = next((each.deadline for each in open_ones if each.id == row["id"]), None)
+        closes_at, kind = self._after(deadline, 0), RequestKind(row["kind"])
+        return RequestView(row["id"], row["task"], row["title"], kind, options, row["writing"], fields, closes_at)
 
     def _after(self, since: int | None, seconds: float | None) -> str | None:
         """Return when a timer that runs since a reading of this boot's clock is due, as the wall clock will show it."""
@@ -299,12 +307,6 @@ def _task(row: Mapping[str, Any], calls: Sequence[dict[str, Any]]) -> TaskView:
         report=row["report"],
         trouble=trouble(row, spent),
     )
-
-
-def _request(row: Mapping[str, Any]) -> RequestView:
-    options = tuple(OptionView(**each) for each in json.loads(row["options"]))
-    fields = tuple(map(Field.of, json.loads(row["fields"])))
-    return RequestView(row["id"], row["task"], row["title"], RequestKind(row["kind"]), options, row["writing"], fields)
 
 
 def _nudge(row: Mapping[str, Any]) -> NudgeView:

@@ -96,6 +96,7 @@ def requests(view: SubagentView) -> list[Answer]:
             "title": each.title,
             "options": [{"option_id": one.id, "name": one.name, "kind": one.kind} for one in each.options],
             **({"text": each.writing} if each.writing else {}),
+            **({"closes_at": each.closes_at} if each.closes_at else {}),
         }
         for each in view.requests
     ]

@@ -264,8 +264,7 @@ class TopApp(App[None]):
         with self._asked():
             work = await runtime.work(OPERATOR, view.id)
             if work is None:
-                ends = "its work could not be taken out" if not view.exported else "its work is taken out when it ends"
-                self.notify(f"{view.name} is {view.status}: {ends}", severity="warning", markup=False)
+                self.notify(f"{view.name} is {view.status}: {_no_work(view)}", severity="warning", markup=False)
                 return
             patch = work.patch.decode(errors="replace")
             cut = "" if len(patch) <= PATCH_CHARS else f"\n… cut; the whole: subagents work {view.id}\n"
@@ -286,6 +285,13 @@ class _Answer:
     request: str
     option: str | None
     line: str
+
+
+def _no_work(view: SubagentView) -> str:
+    """Say why there is nothing to show of what one changed."""
+    if not view.status.over:
+        return "its work is taken out when it ends; x stops it"
+    return "it ended before it had a session" if view.exported else "its work could not be taken out"
 
 
 def _answers(request: RequestView) -> list[_Answer]:
@@ -317,7 +323,8 @@ def _asks(view: SubagentView) -> Text:
     for request in view.requests:
         offered = [*(one_line(option.name, 60) for option in request.options), request.writing]
         names = " | ".join(filter(None, offered))
-        lines.append(f"asks: {one_line(request.title, CAUSE_CHARS)}  [{names}]")
+        until = f"  until {request.closes_at[11:16]} UTC" if request.closes_at else ""
+        lines.append(f"asks: {one_line(request.title, CAUSE_CHARS)}  [{names}]{until}")
     return Text("\n".join(lines))
 
 

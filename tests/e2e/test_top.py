@@ -93,7 +93,7 @@ def spawn(site: DaemonSite, task: str, *more: str) -> str:
 def test_a_person_answers_speaks_and_stops_by_keys(site: DaemonSite, terminal: Terminal) -> None:
     terminal.shows("No open subagents", "Answer", "Stop")
     subagent = spawn(site, ASKING, "--permissions", "ask")
-    terminal.shows(subagent, "waiting", "asks:", "I look.")
+    terminal.shows(subagent, "waiting", "asks:", "  until ", " UTC", "I look.")
     terminal.press("a")
     terminal.shows("What ", ": allow_once", ": reject_once")
     terminal.press("Enter")

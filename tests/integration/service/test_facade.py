@@ -132,6 +132,7 @@ async def test_a_value_that_nothing_is_called_by_is_named_in_short(bench: Bench,
     for asked, remedy in (
         (runtime.commit_turn(long), "use the one that begin_turn returned"),
         (runtime.revive(PARENT, long), "only a dead one"),
+        (runtime.transcript(PARENT, view.id, task=long), f"has no task '{'x' * 20}"),
         (runtime.nudges(PARENT, state=long), "pending, claimed, committed, superseded, dead"),
         (runtime.answer(PARENT, view.id, long, "opt-0"), f"open: {request.id}"),
         (runtime.answer(PARENT, view.id, request.id, long), 'offered: "opt-0"'),

@@ -4,13 +4,16 @@ import pytest
 
 from acp_runtime.cli.questions import question_lines
 from acp_runtime.core.commands import WISH_OPTIONS
+from acp_runtime.core.request import RequestKind
 from acp_runtime.core.wishes import title
+
+OPEN = {"writing": "", "closes_at": None}
 
 
 def asked(*rules: str) -> dict[str, object]:
     options = [{"id": each.id, "name": each.name, "kind": each.kind} for each in WISH_OPTIONS]
     requests = [
-        {"id": f"e{number}", "kind": "egress", "title": title(rule), "options": options, "writing": ""}
+        {"id": f"e{number}", "kind": "egress", "title": title(rule), "options": options, **OPEN}
         for number, rule in enumerate(rules, 1)
     ]
     return {"id": "bg-0000000001", "requests": requests}
@@ -39,5 +42,23 @@ def test_nothing_is_said_of_who_asks_nothing() -> None:
 @pytest.mark.parametrize(("kind", "told"), [("ask", "choice"), ("form", "choice"), ("permission", "unknown")])
 def test_a_choice_is_told_as_one_where_the_agent_wants_to_know_and_nowhere_else(kind: str, told: str) -> None:
     options = [{"id": "1", "name": "Postgres", "kind": "choice"}]
-    request = {"id": "a1", "kind": kind, "title": "Which?", "options": options, "writing": ""}
+    request = {"id": "a1", "kind": kind, "title": "Which?", "options": options, **OPEN}
     assert list(question_lines({"id": "bg-1", "requests": [request]}))[1].endswith(f"({told}: Postgres)")
+
+
+@pytest.mark.parametrize(
+    ("kind", "then"),
+    [
+        (RequestKind.PERMISSION, "it is refused"),
+        (RequestKind.QUESTION, "the queued tasks are cancelled"),
+        (RequestKind.EGRESS, "it stays refused"),
+        (RequestKind.LOGIN, "its task fails"),
+        (RequestKind.FORM, "the agent gets no answer"),
+        (RequestKind.ASK, "the agent gets no answer"),
+    ],
+)
+def test_it_is_said_until_when_a_question_is_open_and_what_happens_then(kind: RequestKind, then: str) -> None:
+    until = "2026-11-22T12:35:00.123Z"
+    request = {"id": "a1", "kind": str(kind), "title": "Which?", "options": [], "writing": "", "closes_at": until}
+    *_, last = question_lines({"id": "bg-1", "requests": [request]})
+    assert last == f"  open until 2026-11-22 12:35:00 UTC; then {then}"
