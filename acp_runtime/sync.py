@@ -76,7 +76,7 @@ class SyncRuntime:
         launcher: Launcher,
         config: Config,
         clock: Clock | None = None,
-        progress: Callable[[str], None] = lambda _sentence: None,
+        progress: Callable[[str, str], None] = lambda _subagent, _sentence: None,
     ) -> Iterator["SyncRuntime"]:
         """Own the store at `path` inside the block, see `Runtime.open`. `progress` is called on another thread."""
 

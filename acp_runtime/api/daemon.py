@@ -14,7 +14,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from acp_runtime import __version__
@@ -97,7 +96,7 @@ class Daemon:
                 launcher=self._launcher,
                 config=self._config,
                 clock=self._clock,
-                progress=log.info,
+                progress=partial(log.info, "%s: %s"),
                 supplant=self._terms.supplant,
             )
             runtime = await stack.enter_async_context(opened)
@@ -108,9 +107,7 @@ class Daemon:
                 leave()
 
     async def _serve(self, runtime: Runtime, ready: Callable[[], None], ending: asyncio.Future[Ending]) -> Ending:
-        front = Front(
-            runtime, _hello(runtime, self._launcher, self._config.state_dir), lambda: self.end(Ending.HAND_OVER)
-        )
+        front = Front(runtime, _hello(runtime, self._launcher, self._config), lambda: self.end(Ending.HAND_OVER))
         listeners = [UnixListener(self._config.runtime_dir / NAME, None, take=self._terms.supplant)]
         server = WebServer(application(front), OwnUser, MAX_CONNECTIONS)
         loopback = Loopback(runtime, self._config, front)
@@ -231,7 +228,7 @@ class Daemon:
             log.warning("%s could not be stopped: %s", view.id, error)
 
 
-def _hello(runtime: Runtime, launcher: Launcher, folder: Path) -> dict[str, Any]:
+def _hello(runtime: Runtime, launcher: Launcher, config: Config) -> dict[str, Any]:
     store, epoch = runtime.ownership
     return {
         "version": __version__,
@@ -240,5 +237,6 @@ def _hello(runtime: Runtime, launcher: Launcher, folder: Path) -> dict[str, Any]
         "store": store,
         "epoch": epoch,
         "launcher": launcher.name,
-        "folder": folder_word(folder),
+        "folder": folder_word(config.state_dir),
+        "configuration": str(config.file or ""),
     }

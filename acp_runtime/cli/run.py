@@ -106,7 +106,7 @@ class _Run:
                     folder / "store.db",
                     launcher=self._launcher(folder),
                     config=self._config,
-                    progress=self._progress.say,
+                    progress=lambda _subagent, sentence: self._progress.say(sentence),
                 )
                 async with opened as runtime:
                     return await self._with(runtime)

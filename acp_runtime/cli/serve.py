@@ -66,7 +66,7 @@ def _start(options: argparse.Namespace, config: Config, talk: Talk) -> int:
         launcher = "local" if options.unsafe_local else "docker"
         running.check_folder(config.state_dir)
         if not options.replace and not running.may_be_started(launcher, foreground=options.foreground):
-            talk.tell(f"the daemon runs already (process {running.pid})")
+            talk.tell(f"the daemon runs already (process {running.pid}){running.otherwise(config)}")
             return Exit.DONE
         supplant = options.replace and not running.make_way()
         if options.foreground:
@@ -87,13 +87,13 @@ class _Running:
 
     def __init__(self, client: UnixClient) -> None:
         self._client = client
-        self._version = self._launcher = self._folder = ""
+        self._version = self._launcher = self._folder = self._file = ""
         self.pid: int | None = None
         self.stalled = False
         try:
             hello = client.hello()
             self.pid, self._version, self._launcher = int(hello["pid"]), str(hello["version"]), str(hello["launcher"])
-            self._folder = str(hello.get("folder", ""))
+            self._folder, self._file = str(hello.get("folder", "")), str(hello.get("configuration", ""))
         except DaemonError as error:
             if error.kind == "socket_unsafe":
                 raise
@@ -117,6 +117,13 @@ class _Running:
             theirs = "as local processes (--unsafe-local)" if self._launcher == "local" else "in containers"
             raise _Refusal(f"the daemon that runs (process {self.pid}) starts agents {theirs}; end it first")
         return self.pid is None
+
+    def otherwise(self, config: Config) -> str:
+        """Say by which configuration the one that is there was started, where that is another one; else nothing."""
+        if self._file == (ours := str(config.file or "")):
+            return ""
+        sentence = f"by the configuration {self._file or 'of no file'}, not {ours or 'of no file'}"
+        return f", {sentence}; --replace has it started anew"
 
     def make_way(self) -> bool:
         """Have it hand over and end. Return False when it holds on to the store and has to be supplanted."""

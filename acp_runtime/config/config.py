@@ -76,8 +76,8 @@ class Config:
     `ceiling` names the preset that a parent's wishes may not go beyond. `questions` says whether agents may ask their
     parents. `on_nudge` is a command for a person who has no parent. `prices` are those of models that the user added,
     `budget` what a subagent may use where neither its order nor its preset says so; `tree_budget` bounds
-    one with all below it together, `parent_budget` all below one parent. `again` reads the configuration
-    anew where it came from, and raises `ConfigError`; None for one that was made by hand.
+    one with all below it together, `parent_budget` all below one parent. `file` is where it was read from, if from one.
+    `again` reads it anew where it came from, and raises `ConfigError`; None for one that was made by hand.
     """
 
     limits: Limits
@@ -106,6 +106,7 @@ class Config:
     budget: Budget = field(default_factory=Budget)
     tree_budget: Share = field(default_factory=lambda: Share(Scope.TREE, Budget()))
     parent_budget: Share = field(default_factory=lambda: Share(Scope.PARENT, Budget()))
+    file: Path | None = field(default=None, compare=False)
     origins: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, object] = field(default_factory=dict)
     again: "Callable[[], Config] | None" = field(default=None, compare=False, repr=False)

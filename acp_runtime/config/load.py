@@ -66,7 +66,8 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     table = FileTable.model_validate(merged(merged(under, given), over))
     config = _config(table, environ, weak | origins | variables)
     # Whoever reads it again may be in another folder by then.
-    return replace(config, again=partial(load, path and path.absolute(), dict(environ)))
+    again = partial(load, path and path.absolute(), dict(environ))
+    return replace(config, file=file and file.absolute(), again=again)
 
 
 def _file(path: Path | None, environ: Mapping[str, str]) -> Path | None:

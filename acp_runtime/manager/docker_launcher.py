@@ -255,7 +255,7 @@ class DockerLauncher:
         return agent_spec(request, image, probed, mounts, self._labels)
 
     async def _bring_in(self, request: LaunchRequest) -> None:
-        request.progress("taking the workspace in")
+        request.progress(f"taking the workspace in: {request.order.workspace}")
         scratch = make_private(self._config.cache_dir / SCRATCH, "XDG_CACHE_HOME")
         async with snapshot(request, scratch, self.environ) as taken, self.guest(request) as guest:
             await bring_in(guest, taken)

@@ -35,7 +35,7 @@ from acp_runtime.manager.actor import Actor
 from acp_runtime.manager.bookkeeper import Bookkeeper
 from acp_runtime.manager.grounds import Grounds
 from acp_runtime.manager.holder_key import HolderKey
-from acp_runtime.manager.launcher import Launcher, LaunchRequest, Progress
+from acp_runtime.manager.launcher import Launcher, LaunchRequest
 from acp_runtime.manager.leading import Leading
 from acp_runtime.manager.logins import Logins
 from acp_runtime.manager.pausing import Pause
@@ -76,7 +76,7 @@ class Supervisor(Ruling):
         policy: Policy,
         tools: ServeTools,
         keep: Path,
-        progress: Progress,
+        progress: Callable[[str, str], None],
         bookkeeper: Bookkeeper,
         pause: Pause,
     ) -> None:
@@ -271,7 +271,7 @@ class Supervisor(Ruling):
             kind=self._catalogue.kinds.get(state.order.agent) or AgentKind(state.order.agent, ()),
             order=state.order,
             keep=self._keep,
-            progress=self._progress,
+            progress=partial(self._progress, state.id),
             allowances=lambda: self._spending.allowances(self._newest(state)),
             settled=self.bookkeeper.settled,
             egress=lambda: self._policy.egress_of(self._newest(state)),

@@ -27,7 +27,8 @@ async def snapshot(request: LaunchRequest, scratch: Path, environ: Mapping[str, 
     Raises the `WorkspaceError`s of `take_snapshot`.
     """
     with claimed(scratch, SCRATCH_PREFIX) as held:
-        taken = await take_snapshot(Path(request.order.workspace), held, environ=environ)
+        folder = Path(request.order.workspace)
+        taken = await take_snapshot(folder, held, environ=environ, tell=request.progress)
         try:
             for notice in taken.notices:
                 request.progress(notice)

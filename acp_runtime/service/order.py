@@ -303,6 +303,12 @@ def _folder(path: Path) -> Path:
     folder = path.resolve()
     if storable(str(folder)) != str(folder):
         raise Rejected("invalid", f"the name of the workspace {shown} is not UTF-8; rename the folder")
+    if folder == Path("/"):
+        raise Rejected("invalid", "the workspace / is the whole machine; name the folder of a project")
+    # All of it would be copied to where an agent reads it. Somebody's checkout may be a job's home all the same.
+    if folder == Path.home().resolve() and not (folder / ".git").exists():
+        told = f"the workspace {shown} is your home folder, with the keys and logins in it"
+        raise Rejected("invalid", f"{told}; name the folder of a project (if all of it is meant: git init)")
     return folder
 
 

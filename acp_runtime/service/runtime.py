@@ -80,13 +80,13 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
         launcher: Launcher,
         config: Config,
         clock: Clock | None = None,
-        progress: Callable[[str], None] = lambda _sentence: None,
+        progress: Callable[[str, str], None] = lambda _subagent, _sentence: None,
         supplant: bool = False,
     ) -> AsyncIterator["Runtime"]:
         """Own the store at `path` inside the block; leaving it stops every subagent and says so in the log.
 
-        `progress` is told slow steps of starts, one sentence each. `supplant`: an owner that has let its lease lapse is
-        replaced. Raises the `StoreError`s of `Store.open`.
+        `progress` is told slow steps of starts: the subagent's id, and one sentence. `supplant`: an owner that has let
+        its lease lapse is replaced. Raises the `StoreError`s of `Store.open`.
         """
         clock = clock or SystemClock()
         keep, catalogue = path.with_name("work"), config.catalogue
@@ -298,7 +298,10 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
         return page
 
     async def transcript(self, caller: Caller, subagent: str, *, task: str | None = None) -> Transcript:
-        """Return what the agent said and did, of one task or of all. Raises `Rejected` (unknown_subagent)."""
+        """Return what the agent said and did, of one task or of all.
+
+        Raises `Rejected` (unknown_subagent, unknown_task).
+        """
         await self.status(caller, subagent)
         return await read_transcript(self._store, subagent, task=task)
 

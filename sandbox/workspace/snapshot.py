@@ -13,7 +13,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,12 +61,17 @@ class Snapshot:
 
 
 async def take_snapshot(
-    folder: Path, scratch: Path, *, environ: Mapping[str, str], limits: WorkspaceLimits | None = None
+    folder: Path,
+    scratch: Path,
+    *,
+    environ: Mapping[str, str],
+    limits: WorkspaceLimits | None = None,
+    tell: Callable[[str], None] = lambda _sentence: None,
 ) -> Snapshot:
     """Take in `folder`; what is written goes to `scratch`, an existing folder outside of it.
 
-    `environ` gives PATH, and HOME with the user's own ignore rules. Raises WorkspaceError; then, as when cancelled,
-    nothing is left in `scratch`.
+    `environ` gives PATH, and HOME with the user's own ignore rules. `tell` hears how much it is before it is read.
+    Raises WorkspaceError; then, as when cancelled, nothing is left in `scratch`.
     """
     bounds = limits or WorkspaceLimits()
     program, path = find_git(environ)
@@ -74,7 +79,7 @@ async def take_snapshot(
     work = Path(tempfile.mkdtemp(prefix="workspace-", dir=scratch))
     git = HostGit(program, path, work / "first.git", place.top, place.folder, bounds.seconds)
     try:
-        return await _take(git, place, environ, bounds)
+        return await _take(git, place, environ, bounds, tell)
     except CommandTimeout as error:
         shutil.rmtree(work, ignore_errors=True)
         raise WorkspaceError(f"{error} Give a smaller folder, or raise the limit of seconds.") from error
@@ -94,13 +99,16 @@ def _existing(folder: Path) -> Path:
     return folder.resolve()
 
 
-async def _take(git: HostGit, place: Place, environ: Mapping[str, str], limits: WorkspaceLimits) -> Snapshot:
+async def _take(
+    git: HostGit, place: Place, environ: Mapping[str, str], limits: WorkspaceLimits, tell: Callable[[str], None]
+) -> Snapshot:
     repository = place.repository
     head = repository.head if repository and not place.prefix else None
     object_format = repository.object_format if repository else "sha1"
     borrowed = repository.common / "objects" if repository and head else None
     create_repository(git.directory, object_format=object_format, borrowed=borrowed)
     listing = await list_folder(git, place, environ, limits)
+    tell(f"files in the workspace: {len(listing.found.files):,} ({size(listing.found.content_bytes)})")
     notices = _about_history(place)
     packed = None
     if head is not None:

@@ -71,7 +71,13 @@ class Place:
     @asynccontextmanager
     async def runtime(self, progress: Callable[[str], None] = lambda _: None) -> AsyncIterator[Runtime]:
         path, launcher = self.root / "store" / "store.db", self.make_launcher()
-        opened = Runtime.open(path, launcher=launcher, config=self.config, clock=self.clock, progress=progress)
+        opened = Runtime.open(
+            path,
+            launcher=launcher,
+            config=self.config,
+            clock=self.clock,
+            progress=lambda _subagent, sentence: progress(sentence),
+        )
         async with opened as runtime:
             yield runtime
 

@@ -110,7 +110,10 @@ async def follow(runtime: Runtime, subagent: str) -> None:
 async def work_of_a_subagent(folder: Path, request: SpawnRequest) -> Work:
     config = replace(load(None, environment()), state_dir=folder)
     launcher = DockerLauncher(config, environment())
-    async with Runtime.open(folder / "store.db", launcher=launcher, config=config, progress=show) as runtime:
+    opened = Runtime.open(
+        folder / "store.db", launcher=launcher, config=config, progress=lambda _subagent, sentence: show(sentence)
+    )
+    async with opened as runtime:
         await parent_turn(runtime, 1)
         title("the parent spawns a background subagent and goes on with its own work")
         view = await runtime.spawn(PARENT, request)

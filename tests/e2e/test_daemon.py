@@ -104,10 +104,22 @@ def test_a_start_that_fails_is_told_in_one_sentence(site: DaemonSite) -> None:
     assert str(site.state) in done.stderr
 
 
+def test_the_log_names_the_subagent_of_each_step(site: DaemonSite) -> None:
+    site.serve()
+    subagent = spawn(site, "[[say:x]]")
+    settled(site, subagent)
+    assert f": {subagent}: files in the workspace: " in site.log()
+
+
 def test_a_daemon_that_answers_is_left_alone_and_named(site: DaemonSite) -> None:
     pid = site.serve()
     again = site.run("serve", "--unsafe-local")
     assert (again.returncode, again.stderr) == (0, f"the daemon runs already (process {pid})\n")
+    other = site.root / "other.toml"
+    other.touch()
+    told = f"by the configuration {site.config}, not {other}; --replace has it started anew"
+    again = site.run("serve", "--unsafe-local", "--config", str(other))
+    assert (again.returncode, again.stderr) == (0, f"the daemon runs already (process {pid}), {told}\n")
     other = site.run("serve", "--unsafe-local", "--foreground")
     assert other.returncode == 1
     assert f"a daemon answers already (process {pid}); end it, or use --replace" in other.stderr

@@ -111,11 +111,11 @@ def host(tmp_path):
 def take(tmp_path, host):
     """Takes a snapshot of a folder, the host's one unless told."""
 
-    async def taken(folder=None, **limits):
+    async def taken(folder=None, tell=lambda _: None, **limits):
         scratch = tmp_path / "scratch"
         scratch.mkdir(exist_ok=True)
         return await take_snapshot(
-            folder or host.folder, scratch, environ=host.environ, limits=WorkspaceLimits(**limits)
+            folder or host.folder, scratch, environ=host.environ, limits=WorkspaceLimits(**limits), tell=tell
         )
 
     return taken

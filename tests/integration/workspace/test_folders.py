@@ -1,5 +1,6 @@
 """Every kind of folder a user may name, and what of it arrives in the sandbox."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -18,6 +19,16 @@ async def test_a_clean_repository_arrives_with_its_history_and_its_own_commit(ho
     assert arrived.git("log", "--format=%s").split() == ["second", "first"]
     assert arrived.git("rev-parse", "HEAD") == head
     assert contents(arrived.work) == contents(host.folder)
+
+
+async def test_it_is_told_how_much_a_folder_holds_before_any_of_it_is_read(host, take):
+    host.put("a.txt", b"a" * 2048)
+    host.put("b/c.txt", b"")
+    (host.folder / "a.txt").chmod(0)
+    told = []
+    with contextlib.suppress(WorkspaceError):  # root may read it all the same
+        await take(tell=told.append)
+    assert told == ["files in the workspace: 2 (2.0 KiB)"]
 
 
 async def test_uncommitted_changes_arrive_as_one_commit_on_top(host, carry, contents):
