@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from typing import Final
+from typing import Any, Final
 
 from acp_runtime.cli.codes import MEANINGS, Exit
 from acp_runtime.core.nudge_states import NUDGE_STATES
@@ -15,6 +15,15 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         sys.stderr.write(f"{self.prog}: {printable(message)}\nTry '{self.prog} --help'.\n")
         raise SystemExit(Exit.USAGE)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """See argparse, which takes a word that may be left out for left out where an option stands before it."""
+        found, rest = super().parse_known_args(args, namespace)
+        for each in self._actions:
+            without = each.nargs == "?" and not each.option_strings and getattr(found, each.dest) == each.default
+            if without and len(rest) == 1 and not rest[0].startswith("-"):
+                setattr(found, each.dest, rest.pop())
+        return found, rest
 
 
 def build_parser() -> Parser:

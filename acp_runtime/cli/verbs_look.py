@@ -71,11 +71,21 @@ def show(options: argparse.Namespace) -> int:
     for task in view["tasks"]:
         put(f"task {task['id']}  {_outcome(task)}  {told(task['spent'])}")
         _show_task(task)
-    if view["status"] in OVER and view["exported"] and view["session_id"]:
-        put(f"its work: subagents work {view['id']}")
+    if said := _about_work(view):
+        put(f"its work: {said}")
     for line in question_lines(view):
         put(line)
     return Exit.DONE
+
+
+def _about_work(view: dict[str, Any]) -> str:
+    """Say how what it changed is had; empty where there is nothing, or nothing yet."""
+    if view["status"] in OVER:
+        return f"subagents work {view['id']}" if view["exported"] and view["session_id"] else ""
+    if all(task["ended_at"] is None or task["files_changed"] == 0 for task in view["tasks"]):
+        return ""
+    resumed = f"; to go on then: subagents resume {view['id']} TEXT" if view["keep"] else ""
+    return f"a patch when it ends; to end it: subagents stop {view['id']}{resumed}"
 
 
 def _show_task(task: dict[str, Any]) -> None:

@@ -84,7 +84,8 @@ async def read(desk: Desk, wanted: Resource) -> Page:
     else:
         work = await desk.runtime.work(admitted(desk.parent), wanted.subagent)
         if work is None:
-            raise Rejected("no_patch", f"{wanted.subagent} has no patch: it has not ended, or nothing was exported")
+            why = "it has not ended (its work is taken out when it is stopped), or nothing was exported"
+            raise Rejected("no_patch", f"{wanted.subagent} has no patch: {why}")
         text = work.patch.decode("utf-8", "replace")
     end = wanted.offset + PAGE_CHARS
     following = f"{wanted.uri}?offset={end}" if end < len(text) else None

@@ -75,6 +75,8 @@ def test_one_is_found_by_the_beginning_of_its_id_and_by_its_name(site: DaemonSit
         shown = ask(site, "show", wanted).stdout
         assert shown.startswith(name)
         assert "it said: hello from the agent" in shown
+        to_go_on = f"to end it: subagents stop {idle}; to go on then: subagents resume {idle} TEXT\n"
+        assert shown.endswith(f"its work: a patch when it ends; {to_go_on}")
 
 
 @pytest.mark.requirement("D10.5")

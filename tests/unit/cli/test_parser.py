@@ -56,3 +56,17 @@ def test_what_other_programs_call_a_verb_leads_to_one_that_there_is() -> None:
     verbs = {*verbs_of(build_parser()), "--version"}
     assert {*_ELSEWHERE.values()} <= verbs
     assert not verbs & {*_ELSEWHERE}
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["bg-1", "allow", "--request", "e1"], "allow"),
+        (["bg-1", "--request", "e1", "allow"], "allow"),
+        (["--request", "e1", "bg-1", "allow"], "allow"),
+        (["bg-1", "--request", "e1"], ""),
+    ],
+)
+def test_an_option_may_stand_between_the_words_of_a_verb(words: list[str], option: str) -> None:
+    read = build_parser().parse_args(["answer", *words])
+    assert (read.id, read.option, read.request) == ("bg-1", option, "e1")
