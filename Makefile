@@ -2,7 +2,8 @@
 # they do to a machine. Needs git, make and Python 3.11 or newer; everything else is brought along.
 
 .DEFAULT_GOAL := help
-# The steps of a target depend on the order in which they are listed.
+# The steps of a target depend on the order in which they are listed. Whether there is an engine is told before anything
+# is downloaded: it needs nothing of ours, and its want is what stops most people.
 .NOTPARALLEL:
 .PHONY: help setup engine engine-remove images demo test test-long check lint bench storm soak lock build clean
 
@@ -32,16 +33,16 @@ engine: ## make sure that a container engine answers; as root, start or install 
 engine-remove: ## undo what `make engine` did to this machine
 	@.ci/engine remove
 
-images: setup engine ## make the base image and the agents volume
+images: engine setup ## make the base image and the agents volume
 	@$(PY) -m sandbox.images
 
-demo: setup engine images ## show a real agent at work in a container, without any API key
+demo: engine setup images ## show a real agent at work in a container, without any API key
 	@$(PY) -m tests.demo
 
-test: setup lint engine images ## prove that it is sound: lint, then all tests (PYTEST_ARGS="-k name -x")
+test: engine setup lint images ## prove that it is sound: lint, then all tests (PYTEST_ARGS="-k name -x")
 	@$(PY) -m pytest $(FAST) $(SLOWEST) $(REST) $(PARALLEL) $(PYTEST_ARGS)
 
-test-long: setup engine images ## the tests that take too long for every day; they print their figures
+test-long: engine setup images ## the tests that take too long for every day; they print their figures
 	@$(PY) -m pytest $(SLOWEST) $(FAST) $(REST) --long -m long -rP $(PARALLEL_LONG) $(PYTEST_ARGS)
 
 check: setup lint ## the tests that need no engine, for the loop while editing
@@ -54,18 +55,18 @@ lint: setup ## ruff, mypy and the import contracts
 	@$(PY) -m mypy .ci/hostsetup
 	@.venv/bin/lint-imports
 
-bench: setup engine images ## record the figures of tests/bench
+bench: engine setup images ## record the figures of tests/bench
 	@$(PY) -m tests.bench
 
 SEED ?= 1
 COUNT ?= 60
 STORM_ARGS ?=
-storm: setup engine ## faults at random from SEED, COUNT of them, and the judgement of what they left
+storm: engine setup ## faults at random from SEED, COUNT of them, and the judgement of what they left
 	@$(PY) -m tests.faults.storm $(SEED) $(COUNT) $(STORM_ARGS)
 
 SECONDS ?= 1800
 AGENTS ?= 20
-soak: setup engine ## AGENTS agents for SECONDS, and what their daemon holds on to afterwards
+soak: engine setup ## AGENTS agents for SECONDS, and what their daemon holds on to afterwards
 	@$(PY) -m tests.faults.storm.soak $(SECONDS) $(AGENTS)
 
 lock: ## resolve requirements/*.lock anew (needs uv; newer versions with LOCK_ARGS=--upgrade)

@@ -24,7 +24,7 @@ def make(*arguments):
 @pytest.mark.parametrize(("target", "last"), [("demo", "-m tests.demo"), ("test", "-m pytest tests/unit")])
 def test_each_command_alone_does_the_set_up_in_order(target, last):
     plan = make("-n", target)
-    steps = [".ci/python-env", ".ci/engine up", "-m sandbox.images", last]
+    steps = [".ci/engine up", ".ci/python-env", "-m sandbox.images", last]
     places = [plan.find(step) for step in steps]
     assert -1 not in places
     assert places == sorted(places)
