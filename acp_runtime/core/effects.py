@@ -26,10 +26,11 @@ class Launch(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Prompt(Effect):
-    """Deliver the task's text as one `session/prompt`; report its answer."""
+    """Deliver the task's text as one `session/prompt`, for the n-th time (`delivery`); report its answer."""
 
     attempt: int
     task_id: str
+    delivery: int = 1
 
 
 @dataclass(frozen=True, slots=True)

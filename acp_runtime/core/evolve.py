@@ -207,9 +207,7 @@ def _attempt(state: Subagent, event: AttemptStarted, before: Lifecycle) -> Subag
 
 
 def _opened(state: Subagent, event: SessionOpened) -> Subagent:
-    note, told = state.note, state.order.instructions
-    if event.opening is Opening.LOST:  # with the session went what its first prompt had said
-        note = _joined("" if told in note else told, note, FORGOTTEN)
+    note = _joined(state.note, FORGOTTEN) if event.opening is Opening.LOST else state.note
     return replace(
         state,
         session_id=event.session_id,
@@ -254,7 +252,7 @@ def _task(state: Subagent, event: TaskEvent) -> Subagent:
     match event:
         case TaskStarted():
             new = replace(new, deadline=event.deadline, put_off=False, note=event.note)
-            new = replace(new, retry_at=None, cause="", prompt=None, logged_out="")
+            new = replace(new, retry_at=None, cause="", prompt=None, logged_out="", deliveries=old.deliveries + 1)
             state = replace(state, note="", answers=())
         case TaskRetried():
             new = replace(new, deadline=None, remaining=None, evidence=Evidence(), cause=event.cause)

@@ -76,7 +76,7 @@ def waits(draft: Draft, task: Task, *, done: bool) -> bool:
 def put_back(draft: Draft, task: Task) -> None:
     """Queue a task again that had no login. It is none of the tries that its limits allow.
 
-    It is started by a later decision, also when there is a login by now: in this one its prompt would be no new effect.
+    After a pause where there is a login by now: that may be no good either, and its agent would be asked without end.
     """
     draft.close_requests(by="manager")
     at = draft.after(draft.state.limits.backoff) if draft.state.question is None else draft.now

@@ -245,6 +245,7 @@ class Steer:
 class Task:
     """One instruction and what became of it. `note` is put before its text; `retry_at`: not to be delivered before.
 
+    `deliveries` counts how often it was started, which is more than its `retries` where it never came to its agent.
     `prompt` is the JSON-RPC id of its prompt and the offset of the agent's input at which that was to be written.
     `doomed`: why it fails whatever its agent makes of that: a call of a model was refused, and will be. `logged_out`:
     why one was refused for want of a login, until it is given again.
@@ -266,6 +267,7 @@ class Task:
     evidence: Evidence = field(default_factory=Evidence)
     note: str = ""
     retries: int = 0
+    deliveries: int = 0
     retry_at: int | None = None
     prompt: tuple[int, int] | None = None
     doomed: str = ""

@@ -127,7 +127,7 @@ def outstanding(state: Subagent) -> tuple[Effect, ...]:
     effects += [Steer(state.attempt, each.id) for each in state.open_steers]
     task = state.active
     if task is not None:
-        effects.append(Prompt(state.attempt, task.id))
+        effects.append(Prompt(state.attempt, task.id, task.deliveries))
         if task.state is TaskState.CANCELLING:
             effects.append(Cancel(state.attempt, task.id))
     return tuple(effects)

@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
 from typing import Final
 
 from acp_runtime.core.effects import Answer, Cancel, Disband, Effect, Halt, Inspect, Launch, Permit, Prompt, Steer
@@ -17,9 +16,6 @@ from acp_runtime.core.inputs import (
     ChannelClosed,
     DeathProven,
     Halted,
-    PromptAnswered,
-    PromptBroke,
-    PromptLaid,
     Reattached,
     Refused,
     SessionReady,
@@ -31,27 +27,24 @@ from acp_runtime.core.inputs import (
 )
 from acp_runtime.core.model import Reason
 from acp_runtime.core.observations import MANAGER_ENDED
-from acp_runtime.manager.delivery import MEASURE_SECONDS, aftermath, explained, kind_of, prompt_of, steer, terms_of
+from acp_runtime.manager.delivery import MEASURE_SECONDS, Delivery, called_off, explained, kind_of, steer, terms_of
 from acp_runtime.manager.hearing import observer_of
 from acp_runtime.manager.launcher import Drained, Ended, Launched, LaunchError
 from acp_runtime.manager.permitting import Permitting
 from acp_runtime.manager.recovery import (
     LOOK_SECONDS,
     adopted,
-    called_off,
     ended_surely,
     hearing_seconds,
     insist,
     never_delivered,
     regain,
     unheard,
-    unless,
 )
 from acp_runtime.manager.surroundings import Surroundings
-from acp_runtime.session.errors import AgentError, SessionClosedError, SessionError
+from acp_runtime.session.errors import SessionError
 from acp_runtime.session.observer import Observer
 from acp_runtime.session.session import AcpSession
-from acp_runtime.wire.acp import StopReason
 
 log = logging.getLogger(__name__)
 
@@ -72,9 +65,7 @@ class Performer:
         self._gate.set()
         self._launched: Launched | None = None
         self._tasks: dict[Effect, asyncio.Task[None]] = {}
-        self._measuring = False
-        self._cancelled = asyncio.Event()
-        self._deferred: ChannelClosed | None = None
+        self._delivery: Delivery | None = None
         self._over = False
         self._permitting = Permitting(around, lambda: self._launched)
 
@@ -96,7 +87,7 @@ class Performer:
             case Launch():
                 self._begin(effect, lambda: self._launch(effect))
             case Prompt():
-                self._begin(effect, lambda: self._prompt(effect))
+                self._deliver(effect)
             case Cancel():
                 self._cancel()
             case Answer(request_id=request, option_id=option, content=content) if self._session is not None:
@@ -130,9 +121,7 @@ class Performer:
         await self._let_go()
 
     async def _end_tasks(self, *, but: tuple[type[Effect], ...] = ()) -> None:
-        for effect, task in tuple(self._tasks.items()):
-            if not isinstance(effect, but):
-                await called_off(task)
+        await called_off(*(task for effect, task in self._tasks.items() if not isinstance(effect, but)))
 
     def _begin(self, effect: Effect, work: Callable[[], Awaitable[None]]) -> None:
         if effect in self._tasks:
@@ -143,18 +132,26 @@ class Performer:
                 await work()
             except Exception as error:
                 log.exception("performing %s failed", effect)
-                if isinstance(effect, Prompt):  # what is with the agent by now nobody knows, and nobody else tells
-                    cause = f"the manager failed at a task: {error!r}; its log says how"
-                    self._around.tell(StopSubagent(Reason.MANAGER_FAILED, "manager", cause))
+                self._tell_failure(effect, error)
             finally:
                 self._tasks.pop(effect, None)
 
         self._tasks[effect] = asyncio.create_task(guarded(), name=f"{type(effect).__name__}")
 
+    def _tell_failure(self, effect: Effect, error: Exception) -> None:
+        """Tell the core of a failure of ours that would leave it waiting; whatever else fails has a near deadline."""
+        if isinstance(effect, Launch):
+            cause = f"the manager failed: {error!r}; see its log"
+            self._around.tell(StartBroke(effect.attempt, cause, "internal_error"))
+        if isinstance(effect, Prompt):  # what is with the agent by now nobody knows
+            cause = f"the manager failed at a task: {error!r}; its log says how"
+            self._around.tell(StopSubagent(Reason.MANAGER_FAILED, "manager", cause))
+
     def _cancel(self) -> None:
-        """Call the prompt off that is under way, if any: the flag is that one's, and not to be there for the next."""
-        if self._session is not None and any(isinstance(each, Prompt) for each in self._tasks):
-            self._cancelled.set()
+        """Call the newest delivery off, if any is under way, once."""
+        under_way = any(isinstance(each, Prompt) for each in self._tasks)
+        if self._session is not None and self._delivery is not None and under_way:
+            self._delivery.cancelled.set()
             self._session.cancel()
 
     async def _launch(self, effect: Launch) -> None:
@@ -184,10 +181,6 @@ class Performer:
             cause = await explained(error, self._launched, self._session)
             around.tell(StartBroke(attempt, cause, kind_of(error)))
             return
-        except Exception as error:
-            log.exception("the start of %s failed", request.subagent)
-            around.tell(StartBroke(attempt, f"the manager failed: {error!r}; see its log", "internal_error"))
-            return
         around.tell(
             SessionReady(
                 attempt,
@@ -209,9 +202,7 @@ class Performer:
 
     async def _part_from_earlier(self, effect: Launch) -> bool:
         """End what is left of the attempt before; what it stored stays. Return whether its end is certain."""
-        for other, task in tuple(self._tasks.items()):
-            if other is not effect:
-                await called_off(task)
+        await called_off(*(task for other, task in self._tasks.items() if other is not effect))
         await self._shut()
         launched, self._launched = self._launched, None
         return launched is None or await launched.leave()
@@ -219,51 +210,18 @@ class Performer:
     def _observer(self, attempt: int) -> Observer:
         def closed(reason: str) -> None:
             observation = ChannelClosed(attempt, reason)
-            if self._measuring:
-                self._deferred = observation
-            else:
+            if self._delivery is None or not self._delivery.keeps_back(observation):
                 self._around.tell(observation)
 
         return observer_of(self._around, attempt, closed)
 
-    async def _prompt(self, effect: Prompt, *, counted: bool = True) -> None:
-        session, around = self._session, self._around
-        if session is None:
+    def _deliver(self, effect: Prompt, *, counted: bool = True) -> None:
+        """Begin a delivery, once, where there is an agent; it is the one that is called off from then on."""
+        if effect in self._tasks or self._session is None:
             return
-        grace, launched = around.state().limits.cancel_grace, self._launched if counted else None
-        skipped, moment = session.skipped_lines, grace / 5
-        count = partial(aftermath, session, launched, self._cancelled, moment, around.settled, skipped=skipped)
-
-        async def laid(request: int, offset: int) -> None:
-            if not await around.store(PromptLaid(effect.attempt, effect.task_id, request, offset)):
-                raise SessionClosedError("what is not in the log is given to no agent")
-
-        try:
-            if not session.inherits:  # not with what was allowed for the task before
-                await unless(self._cancelled, self._permitting.settle())
-            self._measuring = True
-            told = "" if session.inherits else await around.lead.told(around.state(), effect.task_id)
-            if self._cancelled.is_set() and not session.inherits:  # the cancel would reach the agent before its task
-                await around.store(PromptAnswered(effect.attempt, effect.task_id, StopReason.CANCELLED, None))
-                return
-            text, meta = prompt_of(around.state(), effect.task_id, told)
-            try:
-                stop_reason = await (session.claim() if session.inherits else session.prompt(text, meta, laid))
-                await around.lead.seen(around.state(), effect.task_id, cancelled=stop_reason == StopReason.CANCELLED)
-                async with count() as left:
-                    await around.store(PromptAnswered(effect.attempt, effect.task_id, stop_reason, *left))
-                session.forget_answer()
-            except AgentError as error:
-                async with count() as left:
-                    around.tell(PromptBroke(effect.attempt, effect.task_id, str(error), *left))
-            except SessionClosedError:
-                pass
-        finally:
-            self._measuring = False
-            self._cancelled.clear()  # not at the start: a cancel may come before this runs
-            deferred, self._deferred = self._deferred, None
-            if deferred is not None:
-                around.tell(deferred)
+        delivery = Delivery(self._around, effect, self._session, self._launched if counted else None)
+        self._delivery = delivery
+        self._begin(effect, lambda: delivery.perform(self._permitting.settle))
 
     async def _steer(self, effect: Steer) -> None:
         if self._session is None:
@@ -317,8 +275,7 @@ class Performer:
         """
         task = self._around.state().active
         if task is not None and task.prompt is not None:
-            prompt = Prompt(attempt, task.id)
-            self._begin(prompt, lambda: self._prompt(prompt, counted=counted))
+            self._deliver(Prompt(attempt, task.id, task.deliveries), counted=counted)
         drained = await launched.drain()
         if prompts := [task for effect, task in self._tasks.items() if isinstance(effect, Prompt)]:
             await asyncio.wait(prompts, timeout=MEASURE_SECONDS + STOP_GRACE)
@@ -370,7 +327,7 @@ class Performer:
         """Ask the agent to end its turn and give it a moment, so that its last words are kept."""
         prompts = [task for effect, task in self._tasks.items() if isinstance(effect, Prompt)]
         if self._session is not None and prompts and self._session.closed is None:
-            if not self._cancelled.is_set():
+            if self._delivery is None or not self._delivery.cancelled.is_set():
                 self._cancel()
             await asyncio.wait(prompts, timeout=STOP_GRACE)
 

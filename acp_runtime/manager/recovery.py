@@ -3,8 +3,8 @@
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 from acp_runtime.core.ids import request_number
 from acp_runtime.core.model import Reason, Subagent
@@ -116,22 +116,3 @@ def never_delivered(state: Subagent, accepted: int | None) -> bool:
     """Tell whether the agent never got its prompt: none was laid out, or its input ends before the place of it."""
     task = state.active
     return task is not None and accepted is not None and (task.prompt is None or accepted <= task.prompt[1])
-
-
-async def called_off(task: asyncio.Task[None]) -> None:
-    """End something that is under way, and return when it has ended. Who is cancelled meanwhile is."""
-    task.cancel()
-    await asyncio.wait((task,))
-
-
-async def unless(cancelled: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Do this, or leave it where it stands once it is cancelled."""
-    doing, cancelling = asyncio.create_task(work), asyncio.create_task(cancelled.wait())
-    try:
-        await asyncio.wait((doing, cancelling), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in (doing, cancelling):
-            each.cancel()
-        await asyncio.wait((doing, cancelling))
-    if not doing.cancelled():
-        doing.result()

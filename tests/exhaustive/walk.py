@@ -268,8 +268,10 @@ class Walk:
             assert isinstance(given, Command), f"an observation was rejected: {given}"
             return
         after = fold(state, events)
-        begun = {Prompt(after.attempt, event.task_id) for event in events if isinstance(event, TaskStarted)}
-        assert begun <= set(effects), "a task that is given to its agent by nobody"
+        begun = {event.task_id for event in events if isinstance(event, TaskStarted)}
+        given_now = {Prompt(after.attempt, each.id, each.deliveries) for each in after.tasks if each.id in begun}
+        assert len(given_now) == len(begun)
+        assert given_now <= set(effects), "a task that is given to its agent by nobody"
         assert set(effects) <= set(outstanding(after)), "an effect that the new state does not call for"
         self.edges.append((state, given, events, after))
         name = (state.permissions, key(after))

@@ -111,9 +111,9 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def each_prompt_is_delivered_once_for_each_time_it_was_started(self) -> None:
-        started = Counter(Prompt(event.attempt, event.task_id) for event in self.log if isinstance(event, TaskStarted))
-        assert started == Counter({each: count for each, count in self.effects.items() if isinstance(each, Prompt)})
-        assert all(count == 1 for effect, count in self.effects.items() if isinstance(effect, Launch | Halt))
+        started = Counter((event.attempt, event.task_id) for event in self.log if isinstance(event, TaskStarted))
+        assert started == Counter((each.attempt, each.task_id) for each in self.effects if isinstance(each, Prompt))
+        assert all(count == 1 for effect, count in self.effects.items() if isinstance(effect, Launch | Prompt | Halt))
 
     @invariant()
     def what_is_open_has_a_bound(self) -> None:

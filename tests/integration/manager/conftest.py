@@ -67,7 +67,12 @@ class BareAgent:
             raise self.ground.count_fails
         if self.ground.counts is not None:
             self.ground.counting.set()
-            await self.ground.counts.wait()
+            try:
+                await self.ground.counts.wait()
+            except asyncio.CancelledError:
+                if self.ground.gives_up is not None:
+                    await self.ground.gives_up.wait()
+                raise
         return 1
 
     async def check(self, command: str, seconds: float) -> CheckResult:
@@ -86,6 +91,9 @@ class BareAgent:
     async def leave(self) -> bool:
         await self.channel.close()
         self.ground.told.append("leave")
+        failure, self.ground.leave_fails = self.ground.leave_fails, None
+        if failure is not None:
+            raise failure
         return True
 
     refused = None
@@ -120,6 +128,7 @@ class Ground:
     count_fails: Exception | None = None
     end_fails: Exception | None = None
     launch_fails: Exception | None = None
+    leave_fails: Exception | None = None
     adopted: BareAgent | None = None
     starts: asyncio.Event | None = None
     counts: asyncio.Event | None = None

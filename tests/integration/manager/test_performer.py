@@ -14,7 +14,7 @@ from acp_runtime.core.errors import StoreOwned
 from acp_runtime.core.events import TaskEnded
 from acp_runtime.core.inputs import AnswerRequest, CancelTask, ChannelClosed, LoginExpired, Send
 from acp_runtime.core.logins import AGAIN
-from acp_runtime.core.model import TaskState
+from acp_runtime.core.model import Limits, TaskState
 from acp_runtime.core.status import Status
 from acp_runtime.manager.actor import Actor
 from acp_runtime.manager.launcher import LaunchRequest
@@ -91,6 +91,34 @@ async def test_a_cancel_that_came_too_late_for_its_task_keeps_none_from_the_next
         await runtime.stop(PARENT, view.id)
         ended = [row.event for row in await runtime._store.events(view.id, 0, None) if isinstance(row.event, TaskEnded)]
     assert [each.stop_reason for each in ended] == [None, "cancelled"], "the agent was asked, and answered"
+
+
+async def test_what_winds_up_behind_a_cancelled_task_does_not_cancel_the_next(ground: Ground) -> None:
+    """Its files are counted in a container: to give that up, and remove it, takes longer than the next task waits."""
+    ground.clock, ground.counts, ground.gives_up = SystemClock(), asyncio.Event(), asyncio.Event()
+    async with ground.runtime() as runtime:
+        view = await runtime.spawn(PARENT, ground.request("[[say:one]]"))
+        async with asyncio.timeout(BOUND):
+            await ground.counting.wait()
+        await runtime.send(PARENT, view.id, "[[say:two]]")
+        await runtime.cancel(PARENT, view.id)
+        await until(runtime, view.id, lambda each: each.tasks[0].state is TaskState.CANCELLED)
+        ground.counts.set()
+        view = await until(runtime, view.id, lambda each: each.newest.number == 2 and each.newest.state.over)
+        assert (view.newest.state, view.newest.result) == (TaskState.COMPLETED, "two")
+        ground.gives_up.set()
+
+
+async def test_a_start_that_cannot_part_from_the_attempt_before_is_tried_again(ground: Ground) -> None:
+    """A failure of ours there would else leave a subagent that is starting until the deadline of its sandbox."""
+    ground.clock, ground.leave_fails = SystemClock(), OSError(5, "the run directory cannot be removed")
+    limits = Limits(cancel_grace=0.1, restarts=2, backoff=0.01)
+    async with ground.runtime() as runtime:
+        view = await runtime.spawn(PARENT, ground.request("[[say:at it]][[hang]]", limits=limits))
+        await until(runtime, view.id, lambda each: each.newest.result == "at it")
+        await runtime.cancel(PARENT, view.id)
+        view = await until(runtime, view.id, lambda each: each.status is Status.IDLE)
+        assert (view.attempt, ground.leave_fails) == (3, None)
 
 
 async def test_a_rule_that_goes_while_an_earlier_change_is_on_its_way_is_taken_away(ground: Ground) -> None:

@@ -7,7 +7,7 @@ import pytest
 from acp_runtime.core.decide import decide
 from acp_runtime.core.effects import Answer, Launch, Prompt, Steer
 from acp_runtime.core.errors import Rejected
-from acp_runtime.core.events import LossConfirmed, TaskRetried
+from acp_runtime.core.events import LossConfirmed, TaskRetried, TaskStarted
 from acp_runtime.core.evolve import FORGOTTEN, INTERRUPTED
 from acp_runtime.core.inputs import (
     AnswerRequest,
@@ -111,17 +111,12 @@ def test_a_question_about_a_queue_that_was_emptied_is_closed() -> None:
     assert status(state) is Status.IDLE
 
 
-@pytest.mark.requirement("O07")
-@pytest.mark.parametrize(("way", "told"), [(FORGOT, ("Be brief.", INTERRUPTED, FORGOTTEN)), (RESUMED, (INTERRUPTED,))])
-def test_a_new_session_without_a_queue_asks_nothing_and_its_next_task_tells_the_instructions_again(
-    way: SessionReady, told: tuple[str, ...]
-) -> None:
-    order = Order(agent="scripted", workspace="/w", instructions="Be brief.")
-    state = again(dead(ready(spawn(limits=TWICE, order=order))), way)
+def test_a_lost_session_without_a_queue_asks_nothing_and_tells_the_agent_at_its_next_task() -> None:
+    state = again(dead(ready(spawn(limits=TWICE))), FORGOT)
     assert state.question is None
-    active = after(state, Send("go on")).active
-    assert active is not None
-    assert active.note == "\n\n".join(told)
+    state = after(state, Send("go on"))
+    assert state.active is not None
+    assert FORGOTTEN in state.active.note
 
 
 def test_restarts_are_spent_by_deaths_and_earned_back_by_a_completed_task() -> None:
@@ -273,6 +268,12 @@ def test_a_provider_that_failed_before_anything_was_produced_is_asked_again_visi
     given = after(waiting, DeadlinePassed(), now=16_000)
     assert given.active is not None
     assert (given.active.id, given.active.retries) == (T1, 1)
+
+
+def test_a_task_that_is_put_back_and_started_in_one_decision_is_given_to_its_agent_once_more() -> None:
+    events, effects = decide(ready(spawn(limits=Limits(retry_delay=0.0001))), PromptBroke(1, T1, "429"), 1_000)
+    assert [type(each) for each in events] == [TaskRetried, TaskStarted]
+    assert effects == (Prompt(1, T1, 2),)
 
 
 def test_what_a_prompt_asked_that_is_given_again_is_asked_no_more() -> None:

@@ -80,7 +80,7 @@ def test_a_task_whose_login_is_back_before_its_turn_has_ended_is_given_to_the_ag
     state = after(ready(), EXPIRED, YES, BROKE)
     assert (state.active, state.queued[0].id) == (None, T1)
     _, effects = decide(state, DeadlinePassed(), dict(timers(state))["retry"])
-    assert effects == (Prompt(1, T1),)
+    assert effects == (Prompt(1, T1, 2),)
 
 
 def test_an_end_that_the_agent_calls_one_is_none_while_its_calls_are_refused() -> None:

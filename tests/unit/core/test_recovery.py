@@ -93,7 +93,7 @@ def test_that_a_prompt_never_reached_its_agent_is_in_the_log_before_it_is_writte
     state = lost(PromptLaid(1, T1, 7, 319))
     events, effects = decide(state, Reattached(1, adopted=True, undelivered=True), 0)
     assert [type(each) for each in events] == [ChannelRecovered, TaskRetried, TaskStarted]
-    assert effects == (Prompt(1, T1),)
+    assert effects == (Prompt(1, T1, 2),)
     third = after(fold(state, events), LOST)
     assert third.active is not None
     assert (third.active.prompt, third.active.retries) == (None, 0)

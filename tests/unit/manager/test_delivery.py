@@ -2,7 +2,7 @@
 
 import asyncio
 
-from acp_runtime.manager.recovery import called_off
+from acp_runtime.manager.delivery import called_off
 
 BOUND = 30.0
 
