@@ -18,6 +18,7 @@ from acp_runtime.store.parents import resolve
 from acp_runtime.store.search import forget_tasks
 
 MAX_AT_ONCE: Final = 1_000
+PAGES_AT_ONCE: Final = 2_048
 # After every event: what is dead may be removed by name.
 NEVER: Final = 2**63 - 1
 _OVER: Final = "subagent.lifecycle IN ('stopped', 'failed')"
@@ -61,19 +62,21 @@ class Figures:
     free: int
 
 
-def deletable(connection: sqlite3.Connection, parent: str | None, before: int) -> list[Ended]:
+def deletable(
+    connection: sqlite3.Connection, parent: str | None, before: int, *, only: str | None = None
+) -> tuple[str, ...]:
     """Return what ended before a cursor and has nobody to tell anything any more, oldest first, at most `MAX_AT_ONCE`.
 
-    What could not be exported stays: its volume is all that there is of its work.
+    What could not be exported stays: its volume is all that there is of its work. `only` asks for one alone.
     """
     owner = None if parent is None else resolve(connection, parent)
     rows = connection.execute(
-        f"SELECT id FROM subagent WHERE {_OVER} AND updated_seq < ? AND exported "  # noqa: S608
+        f"SELECT id FROM subagent WHERE {_OVER} AND updated_seq < ? AND exported AND (? IS NULL OR id = ?) "  # noqa: S608
         "AND (? IS NULL OR id IN (SELECT subagent FROM kin WHERE above = ?)) "
         f"AND ({_NOTHING_TO_TELL} OR {_NOBODYS}) ORDER BY updated_seq LIMIT ?",
-        (before, owner, owner, before, MAX_AT_ONCE),
+        (before, only, only, owner, owner, before, MAX_AT_ONCE),
     ).fetchall()
-    return [_ended(connection, row["id"]) for row in rows]
+    return tuple(row["id"] for row in rows)
 
 
 def removable(connection: sqlite3.Connection, subagent: str, *, by: str) -> Ended:
@@ -95,10 +98,11 @@ def removable(connection: sqlite3.Connection, subagent: str, *, by: str) -> Ende
         untold = f"{row['name']} has nudges that its parent has not acknowledged"
         sentence = f"{untold}; remove it as that parent (--parent {row['parent']!r}), or let that take a turn first"
         raise Rejected("not_acknowledged", sentence)
-    return _ended(connection, subagent)
+    return ended(connection, subagent)
 
 
-def _ended(connection: sqlite3.Connection, subagent: str) -> Ended:
+def ended(connection: sqlite3.Connection, subagent: str) -> Ended:
+    """Return what is known of a subagent that has ended. Reads its whole log."""
     row = connection.execute(
         "SELECT id, parent, name, keep OR NOT exported AS kept, updated_seq FROM subagent WHERE id = ?",
         (subagent,),
@@ -159,6 +163,18 @@ def forget_turns(connection: sqlite3.Connection, before: int) -> None:
         "WHERE cursor.subagent = json_extract(data, '$.subagent') AND cursor.read_seq = json_extract(data, '$.seq'))",
         (before,),
     )
+
+
+def give_back(connection: sqlite3.Connection) -> bool:
+    """Give some of the free pages back to the disk. Return whether there are more that can be given."""
+    before = _free(connection)
+    # As a script: a statement would be stepped once, which frees one page.
+    connection.executescript(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})")
+    return 0 < _free(connection) < before
+
+
+def _free(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA freelist_count").fetchone()[0])
 
 
 def figures(connection: sqlite3.Connection, parent: str | None) -> Figures:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -212,27 +213,31 @@ class Store(ParentTurns):
         Nudges that wait for parents that took no turn for too long become dead letters, which stay as long again. Time
         counts while the machine is awake. Returns what was, or with `dry_run` would be deleted, at most
         `retention.MAX_AT_ONCE`; volumes of what is `kept` are the caller's to discard first, who names in `only` what
-        may go. None prunes for all parents.
+        may go. None prunes for all parents. Others read and write between one log and the next.
         """
+        parent, step = storable_value(parent), self._database.read if dry_run else self._database.write
 
-        def work(connection: sqlite3.Connection) -> tuple[Ended, ...]:
-            if not dry_run:
-                self._bury(connection)
+        def look(connection: sqlite3.Connection) -> tuple[int, tuple[str, ...]]:
             before = older(connection, self._clock.boot, self._clock.now(), older_than)
-            ended = retention.deletable(connection, storable_value(parent), before)
-            found = [each for each in ended if only is None or each.id in only]
-            if not dry_run:
-                for each in found:
-                    self._forget(connection, each, "retention")
-                retention.forget_turns(connection, before)
-            return tuple(found)
+            return before, retention.deletable(connection, parent, before)
 
-        if dry_run:
-            return await self._database.read(work)
-        found = await self._write_and_wake(work)
-        # As a script: a statement would be stepped once, which frees one page.
-        await self._database.read(lambda connection: connection.executescript("PRAGMA incremental_vacuum"))
-        return found
+        def one(connection: sqlite3.Connection, subagent: str) -> Ended | None:
+            if not retention.deletable(connection, parent, before, only=subagent):
+                return None  # it was started again since
+            ended = retention.ended(connection, subagent)
+            if not dry_run:
+                self._forget(connection, ended, "retention")
+            return ended
+
+        if not dry_run:
+            await self.bury()
+        before, found = await self._database.read(look)
+        steps = [await step(partial(one, subagent=each)) for each in found if only is None or each in only]
+        if not dry_run:
+            await self._write_and_wake(lambda connection: retention.forget_turns(connection, before))
+            while await self._database.read(retention.give_back):
+                pass
+        return tuple(filter(None, steps))
 
     async def remove(self, subagent: str, *, by: str) -> None:
         """Delete the whole log of one ended subagent. Raises `Rejected` (still_open, not_acknowledged)."""

@@ -1,5 +1,6 @@
 """What has ended and was told is deleted whole after a while; nothing that is still to be told, and never a silence."""
 
+import asyncio
 import sqlite3
 from pathlib import Path
 
@@ -8,9 +9,19 @@ import pytest
 from acp_runtime.clock import ManualClock
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.ids import OPERATORS_OWN
-from acp_runtime.core.inputs import Halted, PromptAnswered, SessionReady, StopSubagent
-from acp_runtime.core.model import Order, Reason
+from acp_runtime.core.inputs import (
+    Halted,
+    Heard,
+    PromptAnswered,
+    ResumeSubagent,
+    SessionReady,
+    StepBegan,
+    StopSubagent,
+)
+from acp_runtime.core.model import Order, Reason, Step
+from acp_runtime.core.transcript import MessageEntry
 from acp_runtime.core.turns import Origin, OutboxRules
+from acp_runtime.store import retention
 from acp_runtime.store.store import Store
 from tests.histories import spawn
 from tests.integration.store.conftest import PARENT, Line, dump
@@ -19,11 +30,13 @@ READY = SessionReady(1, "s", "agent", "1")
 DAY = 86_400
 
 
-async def ended(store: Store, clock: ManualClock, ident: str, *, parent: str = PARENT, exported: bool = True) -> Line:
+async def ended(
+    store: Store, clock: ManualClock, ident: str, *, parent: str = PARENT, exported: bool = True, said: str = "done"
+) -> Line:
     """Return a subagent that has ended after a task that its parent is to be told of."""
     order = Order(agent="scripted", workspace="/w", keep=False)
     line = await Line.begin(store, clock, spawn(ident, parent=parent, order=order))
-    await line.take(READY, PromptAnswered(1, f"{ident}.t1", "end_turn", 1))
+    await line.take(READY, Heard(1, (MessageEntry("agent", said),)), PromptAnswered(1, f"{ident}.t1", "end_turn", 1))
     await line.take(StopSubagent(Reason.FINISHED, "parent", "done"), Halted(1, confirmed=True, exported=exported))
     return line
 
@@ -104,6 +117,37 @@ async def test_a_dry_run_deletes_nothing_and_names_the_same(store: Store, clock:
     assert (would.id, would.parent, would.events, would.kept) == (line.id, PARENT, line.committed.version, False)
     assert would.size > 100
     assert await store.prune(None, older_than=7 * DAY) == (would,)
+
+
+@pytest.mark.parametrize(("logs", "size"), [(40, 1), (1, 400_000)], ids=["many logs", "a large one"])
+async def test_others_write_while_much_is_pruned(
+    store: Store, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, logs: int, size: int
+) -> None:
+    monkeypatch.setattr(retention, "PAGES_AT_ONCE", 1)
+    for number in range(logs):
+        line = await ended(store, clock, f"bg-{number:010d}", parent=OPERATORS_OWN, said="x" * size)
+    clock.advance(8 * DAY * 1000)
+    line, meanwhile = await Line.begin(store, clock, spawn("bg-1111111111")), 0
+    pruning = asyncio.create_task(store.prune(None, older_than=7 * DAY))
+    while not pruning.done():
+        await line.take(StepBegan(1, (Step.INITIALIZE, Step.SESSION)[meanwhile % 2]))
+        meanwhile += 1
+    assert len(await pruning) == logs
+    assert meanwhile > 12, "a commit waits for one log, or for a few pages"
+
+
+async def test_who_was_started_again_while_others_were_pruned_keeps_its_log(store: Store, clock: ManualClock) -> None:
+    order = Order(agent="scripted", workspace="/w", keep=True)
+    for number in range(40):
+        line = await Line.begin(store, clock, spawn(f"bg-{number:010d}", parent=OPERATORS_OWN, order=order))
+        await line.take(READY, StopSubagent(Reason.FINISHED, "parent", "done"), Halted(1, confirmed=True))
+    clock.advance(8 * DAY * 1000)
+    pruning = asyncio.create_task(store.prune(None, older_than=7 * DAY))
+    while not await store.forgotten(None, "bg-0000000000"):
+        pass
+    await line.take(ResumeSubagent("again", "parent"))
+    assert [each.id for each in await pruning] == [f"bg-{number:010d}" for number in range(39)]
+    assert await store.load(line.id) is not None
 
 
 async def test_a_parent_prunes_its_own_alone(store: Store, clock: ManualClock) -> None:
