@@ -57,7 +57,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a model, when it was over. `began` is Unix time in milliseconds.
+    """One call of a model, when it was over. `began` is how far the clock of `boot` had come then, in milliseconds.
 
     `usage` is None where the answer did not tell it, and a lower bound where that broke off. `estimate` is what a
     budget counts for what was not told, by the sizes of request and answer. `cost` and `estimate_cost` are those of
@@ -75,6 +75,7 @@ class Call:
     estimate_cost: int = 0
     why: str = ""
     times: int = 1
+    boot: str = ""
 
     @property
     def charged(self) -> bool:

@@ -44,8 +44,8 @@ class Books:
 
     def metering(self, prices: Sequence[Price], purses: tuple[Purse, ...]) -> Metering:
         """Return what model calls are measured with. A call is told right before the end of its `Recording`."""
-        subagent, now = str(self._whose["subagent"]), lambda: int(self.clock.wall().timestamp() * 1000)
-        return Metering(subagent, builtin_prices().with_own(prices), purses, now, self._measured)
+        subagent = str(self._whose["subagent"])
+        return Metering(subagent, builtin_prices().with_own(prices), purses, self.clock, self._measured)
 
     def take_call(self) -> Call | None:
         """Return the call that was told just now, once."""

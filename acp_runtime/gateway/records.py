@@ -85,5 +85,6 @@ def call_of(record: Mapping[str, Any]) -> Call | None:
             cost=None if told["cost"] is None else int(told["cost"]),
             estimate_cost=int(told["estimate_cost"]),
             why=str(told["why"]),
+            boot=str(told.get("boot", "")),  # what a gateway from before an upgrade writes is charged all the same
         )
     return None

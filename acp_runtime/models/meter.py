@@ -11,6 +11,7 @@ from typing import Final
 import h11
 
 from acp_runtime.carrying.observer import Ending
+from acp_runtime.clock import Clock
 from acp_runtime.core.metering import Call, CallEnd, Usage
 from acp_runtime.core.prices import Prices
 from acp_runtime.models.formats import Answer, Asked, no_batches, over_budget
@@ -25,13 +26,13 @@ _BYTES_PER_TOKEN: Final = 4  # of plain text about; documents around it make an 
 class Metering:
     """What the calls of one subagent are measured with, and the purses that pay each of them.
 
-    `now` is Unix time in milliseconds, `tell` gets each call when it is over.
+    `tell` gets each call when it is over.
     """
 
     subagent: str
     prices: Prices
     purses: tuple[Purse, ...]
-    now: Callable[[], int]
+    clock: Clock
     tell: Callable[[Call], None]
 
 
@@ -40,7 +41,7 @@ class Meter:
 
     def __init__(self, metering: Metering) -> None:
         self._metering = metering
-        self._began = metering.now()
+        self._began = metering.clock.now()
         self._asked = Asked(b"", b"")
         self._answer: Answer | None = None
         self._up = self._down = 0
@@ -96,6 +97,7 @@ class Meter:
             cost=self._cost(model, usage or Usage()),
             estimate_cost=self._cost(model, untold) or 0,
             why=self._over_budget or ending.why or "",
+            boot=metering.clock.boot,
         )
 
     def _cost(self, model: str, usage: Usage) -> int | None:

@@ -7,13 +7,12 @@ with the subagent's.
 import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
-from datetime import UTC, datetime
 from typing import Final
 
 from acp_runtime.core.budget import Used
 from acp_runtime.core.events import Event
 from acp_runtime.core.metering import Call, CallEnd, ModelCalled, Spent
-from acp_runtime.store.outbox import wall_text
+from acp_runtime.store.awake import older
 from acp_runtime.store.projections import Row
 
 PREFIX: Final = "calls:"
@@ -74,14 +73,14 @@ def book(connection: sqlite3.Connection, calls: Iterable[Call], place: str, appe
 def _task_at(connection: sqlite3.Connection, call: Call) -> str | None:
     """Return the task that was with the agent when a call began: tasks are worked on one after the other.
 
-    One that was put back and started again is told by its newest start only, so it counts from when it was queued.
+    By its place in the log: a date may have been set meanwhile. A task that was put back and started again is told by
+    its newest start only, so it counts from when it was queued.
     """
-    wall = wall_text(datetime.fromtimestamp(call.began / 1000, UTC))
+    behind = older(connection, call.boot, call.began + 1, 0)
     row = connection.execute(
-        "SELECT id FROM task WHERE subagent = ? AND started_wall IS NOT NULL "
-        "AND (ended_wall IS NULL OR ended_wall >= ?) "
-        "AND (started_wall <= ? OR retries > 0 AND queued_wall <= ?) ORDER BY number LIMIT 1",
-        (call.subagent, wall, wall, wall),
+        "SELECT id FROM task WHERE subagent = ? AND started_seq IS NOT NULL AND (ended_seq IS NULL OR ended_seq >= ?) "
+        "AND (started_seq < ? OR retries > 0 AND queued_seq < ?) ORDER BY number LIMIT 1",
+        (call.subagent, behind, behind, behind),
     ).fetchone()
     return None if row is None else str(row["id"])
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import h11
 
 from acp_runtime.carrying import CarryingLimits, HttpServer, Tally
+from acp_runtime.clock import ManualClock
 from acp_runtime.core.budget import Allowance, Budget, Scope, Used
 from acp_runtime.core.metering import Call
 from acp_runtime.core.prices import Price, Prices
@@ -142,7 +143,7 @@ async def forwarding(
     limited = CarryingLimits(**limits)
     calls: list[Call] = []
     purse = Purse(Allowance(Scope.AGENT, "bg-0000000001", budget, Used()))
-    metering = Metering("bg-0000000001", PRICES, (purse,), lambda: MOMENT, calls.append)
+    metering = Metering("bg-0000000001", PRICES, (purse,), ManualClock(MOMENT), calls.append)
     route = Route.parse(url, key=secret, key_form=key_form)
     tally = Tally()
     forwarder = ModelForwarder(route, metering=metering, observe=lambda: tally, trust=trust, limits=limited)

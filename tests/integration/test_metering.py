@@ -46,7 +46,7 @@ async def test_a_call_is_told_with_its_tokens_and_its_cost(tmp_path: Path, handl
     status, answer, calls = await one(tmp_path, handler)
     assert (status, answer) == (200, ANSWER if handler is answers else b"".join(EVENTS))
     cost = (10 * 1 + 3 * 2) * 1_000
-    assert calls == [Call("bg-0000000001", MOMENT, "priced-2026-01-31", CallEnd.ANSWERED, TOLD, 0, cost)]
+    assert calls == [Call("bg-0000000001", MOMENT, "priced-2026-01-31", CallEnd.ANSWERED, TOLD, 0, cost, boot="manual")]
 
 
 async def test_an_answer_that_names_another_model_is_priced_by_the_one_asked_for_where_it_has_none(tmp_path: Path):

@@ -31,8 +31,7 @@ async def test_a_model_that_does_not_answer_is_told_until_it_does_or_the_task_is
         for end in ends:
             clock.advance(1_000)
             place += 1
-            now = int(clock.wall().timestamp() * 1000)
-            await store.book([Call(line.id, now, "m", end, Usage(), why=why)], f"{place} 0")
+            await store.book([Call(line.id, clock.now(), "m", end, Usage(), why=why, boot=clock.boot)], f"{place} 0")
         view = await reading.status(OPERATOR, line.id)
         (listed,) = await reading.views(OPERATOR, ended=False)
         found = "|".join(task.trouble for task in view.tasks)

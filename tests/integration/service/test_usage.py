@@ -25,8 +25,8 @@ OTHER = "other parent"
 
 
 def a_call(subagent: str, **fields: object) -> Call:
-    now = int(SystemClock().wall().timestamp() * 1000)
-    call = Call(subagent, now, "m", CallEnd.ANSWERED, USAGE, cost=250_000_000)
+    clock = SystemClock()
+    call = Call(subagent, clock.now(), "m", CallEnd.ANSWERED, USAGE, cost=250_000_000, boot=clock.boot)
     return replace(call, **fields)  # type: ignore[arg-type]
 
 

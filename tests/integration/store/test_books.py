@@ -20,12 +20,9 @@ from tests.integration.store.conftest import PARENT, Line, dump
 USAGE = Usage(input=100, cached_input=50, cache_write=10, output=40, reasoning=30)
 
 
-def now(clock: ManualClock) -> int:
-    return int(clock.wall().timestamp() * 1000)
-
-
 def call(line: Line, began: int, **fields: object) -> Call:
-    return Call(**({"subagent": line.id, "began": began, "model": "m", "end": CallEnd.ANSWERED} | fields))  # type: ignore[arg-type]
+    usual = {"subagent": line.id, "began": began, "model": "m", "end": CallEnd.ANSWERED, "boot": "manual"}
+    return Call(**(usual | fields))  # type: ignore[arg-type]
 
 
 async def charged(store: Store) -> dict[str, int]:
@@ -36,23 +33,40 @@ async def charged(store: Store) -> dict[str, int]:
 @pytest.mark.requirement("D09.7")
 async def test_a_call_is_charged_to_the_task_that_ran_when_it_began(store: Store, clock: ManualClock) -> None:
     line = await Line.begin(store, clock)
-    starting = now(clock)
+    starting = clock.now()
     clock.advance(1_000)
     await line.take(SessionReady(1, "s", "agent", "1"))
-    first = now(clock)
+    first = clock.now()
     clock.advance(1_000)
     await line.take(Send("second"))
     clock.advance(1_000)
-    still_first = now(clock)
+    still_first = clock.now()
     clock.advance(1_000)
     await line.take(PromptAnswered(1, f"{line.id}.t1", "end_turn", 1))
     clock.advance(1_000)
-    second = now(clock)
+    second = clock.now()
+    clock.advance(1_000)
     await line.take(PromptAnswered(1, f"{line.id}.t2", "end_turn", 1))
     clock.advance(1_000)
-    moments = (starting, first, still_first, second, now(clock))
+    moments = (starting, first, still_first, second, clock.now())
     await store.book([call(line, moment) for moment in moments], "1 0")
     assert await charged(store) == {"": 2, "t1": 2, "t2": 1}
+
+
+async def test_a_date_that_is_set_meanwhile_charges_no_other_task(store: Store, clock: ManualClock) -> None:
+    line = await Line.begin(store, clock)
+    await line.take(SessionReady(1, "s", "agent", "1"), Send("second"))
+    clock.advance(1_000)
+    first = clock.now()
+    clock.advance(1_000)
+    await line.take(PromptAnswered(1, f"{line.id}.t1", "end_turn", 1))
+    clock.jump(-3_600_000)
+    clock.advance(1_000)
+    second = clock.now()
+    clock.advance(1_000)
+    await line.take(PromptAnswered(1, f"{line.id}.t2", "end_turn", 1))
+    await store.book([call(line, first), call(line, second), call(line, second, boot="another")], "1 0")
+    assert await charged(store) == {"": 1, "t1": 1, "t2": 1}
 
 
 async def test_a_task_that_was_put_back_is_charged_with_the_calls_of_each_start(
@@ -60,12 +74,12 @@ async def test_a_task_that_was_put_back_is_charged_with_the_calls_of_each_start(
 ) -> None:
     line = await Line.begin(store, clock)
     await line.take(SessionReady(1, "s", "agent", "1"))
-    first = now(clock)
+    first = clock.now()
     clock.advance(1_000)
     await line.take(PromptBroke(1, f"{line.id}.t1", "the model answered 503"))
     clock.advance(60_000)
     await line.take(DeadlinePassed())
-    await store.book([call(line, first), call(line, now(clock))], "1 0")
+    await store.book([call(line, first), call(line, clock.now())], "1 0")
     assert await charged(store) == {"t1": 2}
 
 
@@ -95,7 +109,7 @@ async def test_the_sums_say_what_they_do_not_hold(
     store: Store, clock: ManualClock, fields: dict[str, object], sums: dict[str, int]
 ) -> None:
     line = await Line.begin(store, clock)
-    await store.book([call(line, now(clock), **fields)], "1 0")
+    await store.book([call(line, clock.now(), **fields)], "1 0")
     (row,) = await store.query("SELECT * FROM spent")
     assert {name: row[name] for name in sums} == sums
 
@@ -103,7 +117,7 @@ async def test_the_sums_say_what_they_do_not_hold(
 async def test_calls_are_no_news_for_the_readers_of_their_subagent(store: Store, clock: ManualClock) -> None:
     line = await Line.begin(store, clock)
     tick, before = store.tick, await store.events(line.id, 0, None)
-    await store.book([call(line, now(clock), usage=USAGE)], "1 0")
+    await store.book([call(line, clock.now(), usage=USAGE)], "1 0")
     assert (store.tick, await store.events(line.id, 0, None)) == (tick, before)
 
 
@@ -111,12 +125,12 @@ async def test_what_was_used_is_deleted_with_its_subagent_and_a_late_call_is_dro
     store: Store, clock: ManualClock
 ) -> None:
     line = await Line.begin(store, clock)
-    await store.book([call(line, now(clock), usage=USAGE)], "1 0")
+    await store.book([call(line, clock.now(), usage=USAGE)], "1 0")
     await line.take(StopSubagent(Reason.STOPPED_BY_PARENT, "parent", "enough"), Halted(1, confirmed=True))
     turn = await store.begin_turn(PARENT, "mcp", "t")
     await store.commit_turn(turn.token)
     await store.remove(line.id, by="parent")
-    await store.book([call(line, now(clock), usage=USAGE)], "1 0")
+    await store.book([call(line, clock.now(), usage=USAGE)], "1 0")
     assert await store.query("SELECT * FROM spent") == []
     assert await store.query("SELECT * FROM event WHERE stream LIKE '%' || ?", line.id) == []
     live = await dump(store)

@@ -20,7 +20,6 @@ from tests.integration.store.conftest import Line, dump
 from tests.ledger import check_log
 
 PARENTS = ("one", "two")
-MOMENT = int(ManualClock().wall().timestamp() * 1000)
 
 
 async def subagent(store: Store, random: Random, number: int) -> AsyncIterator[str]:
@@ -58,12 +57,13 @@ async def turns(store: Store, clock: ManualClock, random: Random) -> AsyncIterat
         yield parent
 
 
-def a_call(random: Random, subagent: str) -> Call:
+def a_call(random: Random, clock: ManualClock, subagent: str) -> Call:
     usage = Usage(random.randrange(900), random.randrange(9), random.randrange(9), random.randrange(90))
     model, end = random.choice(["a", "b", ""]), random.choice([*CallEnd])
     told = end is CallEnd.ANSWERED and random.random() < 0.8
     cost = random.choice([None, 7]) if told else None
-    return Call(subagent, MOMENT, model, end, usage if told else None, 0 if told else 5, cost)
+    estimate = 0 if told else 5
+    return Call(subagent, clock.now(), model, end, usage if told else None, estimate, cost, boot=clock.boot)
 
 
 async def rich_history(store: Store, clock: ManualClock, random: Random) -> None:
@@ -74,7 +74,7 @@ async def rich_history(store: Store, clock: ManualClock, random: Random) -> None
             running.remove(life)
         if random.random() < 0.3:
             await store.book(
-                [a_call(random, f"bg-{random.randrange(9):010x}") for _ in range(random.randrange(3))], "1 0"
+                [a_call(random, clock, f"bg-{random.randrange(9):010x}") for _ in range(random.randrange(3))], "1 0"
             )
 
 
