@@ -10,6 +10,8 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from acp_runtime.store.ownership import sync_names
+
 BYTES: Final = 32
 TOKEN_CHARS: Final = 48
 
@@ -50,3 +52,4 @@ def _write(path: Path, key: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+    sync_names(path.parent)

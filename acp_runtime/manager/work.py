@@ -1,5 +1,6 @@
 """Exported work on disk: one patch and one small description for each subagent, written whole or not at all.
 
+What was written survives a power cut: what it was taken from is removed next.
 A note stands beside it while what it was taken from is removed, so that a later manager knows the rest for what it is.
 """
 
@@ -10,11 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from acp_runtime.manager.launcher import Work
+from acp_runtime.store.ownership import make_folder, sync_names
 
 
 def write_work(folder: Path, subagent: str, work: Work) -> None:
     """Keep a subagent's work. The description is renamed into place last: where it stands, the patch is whole."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(folder)
     _put(folder / f"{subagent}.patch", work.patch)
     facts = {key: value for key, value in asdict(work).items() if key != "patch"}
     _put(folder / f"{subagent}.json", json.dumps(facts).encode())
@@ -33,8 +35,8 @@ def read_work(folder: Path, subagent: str) -> Work | None:
 def keep_patch(state_dir: Path, name: str, subagent: str, patch: bytes) -> Path:
     """Write a patch that nobody else has to a file that stays, and return its path. Raises OSError."""
     path = state_dir / "patches" / f"{name}-{subagent}.patch"
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.write_bytes(patch)
+    make_folder(path.parent)
+    _put(path, patch)
     return path
 
 
@@ -85,3 +87,4 @@ def _put(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+    sync_names(path.parent)

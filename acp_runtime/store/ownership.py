@@ -26,7 +26,7 @@ def own(path: Path, supplant_at: Reading | None) -> int:
     """Return the descriptor that holds the store. Raises `StoreOwned` and `StoreError`."""
     name = path.with_name(path.name + ".lock")
     try:
-        _make(path.parent)
+        make_folder(path.parent)
         lock = _lock(name)
         if lock is None and supplant_at is not None:
             lock = _supplant(path, name, supplant_at)
@@ -45,7 +45,7 @@ def own(path: Path, supplant_at: Reading | None) -> int:
     return lock
 
 
-def _make(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Make a folder that a power cut does not take away again, with all that was committed in it."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
@@ -16,6 +16,9 @@ from random import Random
 import pytest
 
 from acp_runtime.clock import ManualClock
+from acp_runtime.manager.holder_key import HolderKey
+from acp_runtime.manager.launcher import Work
+from acp_runtime.manager.work import keep_patch, note_removal, read_work, removal_noted, write_work
 from acp_runtime.store.store import Store
 from tests.integration.store.committer import SUBAGENT
 from tests.integration.store.conftest import dump, look
@@ -82,6 +85,17 @@ class Machine:
             (folder / "mount").mkdir(parents=True)
             yield cls(disk, committers, folder, seed)
 
+    def keep(self, write: Callable[[Path], object]) -> Path:
+        """Have something written into a folder, cut the power right behind it, and return what is left."""
+        self.cuts += 1
+        mount, left = self.folder / "mount", self.folder / f"after-{self.cuts}"
+        self.disk.tell(f"mount {mount}")
+        write(mount)
+        self.disk.tell("off")
+        left.mkdir()
+        self.disk.tell(f"export {left}")
+        return left
+
     def cut(self) -> tuple[int, Path | None]:
         """Let one committer work until the cut; return what it acknowledged, and the store if there still is one."""
         self.cuts += 1
@@ -108,7 +122,7 @@ class Machine:
         self.disk.tell(f"{what} {count} {error}")
         self.committers.say(str(mount / STORE))
         pid = acknowledged = failed = more = 0
-        while more < 3 or not pid:  # of the child its parent tells, perhaps only after it
+        while more < 3:
             word, number = self.committers.line()
             if word == "pid":
                 pid = int(number)
@@ -194,6 +208,29 @@ async def test_no_acknowledged_commit_is_lost_by_hundreds_of_power_cuts(tmp_path
     with Machine.on(tmp_path, seed, "after") as machine:
         machine.reach = 12.5
         await cut_again_and_again(machine, 10)
+
+
+def test_work_that_was_taken_out_survives_a_power_cut_since_its_volumes_go_next(tmp_path: Path) -> None:
+    work = Work(b"a patch", 1, 1, 0, "one file", ("a notice",))
+
+    def written(disk: Path) -> None:
+        write_work(disk / "state" / "work", SUBAGENT, work)
+        note_removal(disk / "state" / "work", SUBAGENT, 2)
+        keep_patch(disk / "state", "amber-fox", SUBAGENT, work.patch)
+
+    with Machine.on(tmp_path, 7, "after") as machine:
+        state = machine.keep(written) / "state"
+    assert read_work(state / "work", SUBAGENT) == work
+    assert removal_noted(state / "work", SUBAGENT, 2)
+    assert (state / "patches" / f"amber-fox-{SUBAGENT}.patch").read_bytes() == work.patch
+
+
+def test_the_key_by_which_living_agents_are_reached_survives_a_power_cut(tmp_path: Path) -> None:
+    """On a remote engine they outlive the machine of their manager."""
+    keys: list[HolderKey] = []
+    with Machine.on(tmp_path, 8, "after") as machine:
+        left = machine.keep(lambda disk: keys.append(HolderKey.beside(disk / "store.db")))
+    assert HolderKey.beside(left / "store.db").token("a", 1) == keys[0].token("a", 1)
 
 
 @pytest.mark.requirement("D05.9")
