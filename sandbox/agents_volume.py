@@ -22,6 +22,7 @@ class AgentsVolume(PublishedVolume):
     """`versions` is what its programs must say: name and version, a line each."""
 
     content: ClassVar[str] = "agents"
+    image: ClassVar[str] = "acp-subagents/agents"
     versions: str
 
     async def fill(self, agents_image: str, proof_image: str) -> str:

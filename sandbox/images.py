@@ -66,7 +66,7 @@ async def ensure_agents(
     if name := await volume.published():
         return name
     base = await ensure_base(engine, progress, recipe=recipe, environ=environ)
-    image = f"acp-subagents/agents:{volume.key}"
+    image = f"{volume.image}:{volume.key}"
     if not await engine.inspect_image(image):
         progress("Building the agents image: about 450 MB from the package registries, about two minutes.")
         arguments = {"BASE": base, "VERSIONS": versions, **network_arguments(environ, INDEXES)}

@@ -116,11 +116,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An answer that the agent was not told yet, and the question that it was asked with."""
+    """An answer that the agent was not told yet."""
 
     request_id: str
     question: str
-    choices: tuple[str, ...]
     words: str
 
     @property

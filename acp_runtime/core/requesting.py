@@ -68,8 +68,7 @@ def _asked_answered(state: Subagent, event: RequestClosed) -> Subagent:
     if not event.answer:
         return state
     words = event.text or next(each.name for each in asked.options if each.id == event.answer)
-    choices = tuple(each.name for each in asked.options)
-    return replace(state, answers=(*state.answers, Answered(asked.id, asked.title, choices, words)))
+    return replace(state, answers=(*state.answers, Answered(asked.id, asked.title, words)))
 
 
 def _pause(state: Subagent, at: int) -> Subagent:

@@ -8,12 +8,13 @@ import secrets
 import shutil
 import tarfile
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 import sandbox.programs
-from sandbox import programs_volume
+from sandbox import programs_volume, published_volume
 from sandbox.container import Sandbox
 from sandbox.engine import Engine
 from sandbox.errors import EngineError, ProgramMissing
@@ -75,6 +76,36 @@ async def test_one_that_a_killed_filler_left_is_never_used_and_goes(engine, volu
     assert await volume.published() is None
     assert await volume.fill(image) != left
     assert await engine.inspect_volume(left) is None
+
+
+async def test_an_old_version_goes_with_a_newer_one_unless_something_uses_it(engine, image, make_sandbox, monkeypatch):
+    class Own(ProgramsVolume):
+        """Of a content of this test's own: nobody else fills it, and nothing of anybody else is old for it."""
+
+        content = f"test-{secrets.token_hex(4)}"
+
+    first, used, young, newest = (
+        Own(engine=engine, key=key, programs=ProgramsVolume.of_package(engine).programs) for key in "1234"
+    )
+    try:
+        old = await first.fill(image)
+        name = await used.fill(image)
+        sandbox = await make_sandbox(mounts=(VolumeMount(name, PROGRAMS_MOUNT),), work=False, home=False)
+        await young.fill(image)
+        assert [await each.published() for each in (first, used)] == [old, name]
+        monkeypatch.setattr(published_volume, "OLD", timedelta(days=-1))
+        await newest.fill(image)
+        assert [bool(await each.published()) for each in (first, used, young, newest)] == [False, True, False, True]
+        assert [await engine.inspect_volume(each) for each in (old, first.pointer)] == [None, None]
+        await sandbox.remove()
+        assert await first.fill(image) != old
+        assert await used.published() is None
+    finally:
+        monkeypatch.undo()
+        for each in await engine.volumes({first.content_label: None}):
+            await engine.remove_volume(each["Name"])
+        for each in (first, used, young, newest):
+            await engine.remove_volume(each.pointer)
 
 
 @pytest.mark.parametrize("comes_back_empty", [False, True])
