@@ -1,6 +1,6 @@
 """Folders of this user alone: who else may write into one can harm us, and so can who may read what is in it.
 
-One rule for all of them, `unfit`.
+One rule for all of them, `unfit`. And files that say what we do: not everybody may write them.
 """
 
 import errno
@@ -8,11 +8,11 @@ import os
 import stat
 from pathlib import Path
 
-__all__ = ["NotPrivateError", "check_private", "is_private", "make_private", "unfit"]
+__all__ = ["NotPrivateError", "check_guarded", "check_private", "is_private", "make_private", "unfit"]
 
 
 class NotPrivateError(OSError):
-    """A folder is not this user's alone; its text says what it is, and what to do."""
+    """A folder is not this user's alone, or a file anybody's; its text says what it is, and what to do."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(errno.EACCES, sentence)
@@ -49,6 +49,13 @@ def check_private(folder: Path) -> None:
     """Raise `NotPrivateError` for a folder that is not this user's alone, OSError where it is not to be seen."""
     if (why := unfit(folder, folder.lstat())) is not None:
         raise NotPrivateError(why)
+
+
+def check_guarded(file: int) -> None:
+    """Raise `NotPrivateError` for an open file that everybody may change; a group of its owner's choice may."""
+    mode = stat.S_IMODE(os.fstat(file).st_mode)
+    if mode & stat.S_IWOTH and stat.S_ISREG(os.fstat(file).st_mode):
+        raise NotPrivateError(f"everybody may change it (mode {mode:04o}); look at what is in it and chmod o-w it")
 
 
 def make_private(folder: Path, variable: str = "XDG_RUNTIME_DIR") -> Path:

@@ -27,7 +27,8 @@ All of it is optional. What is read, the strongest first:
 4. the defaults below.
 
 The whole is checked before anything starts. A mistake is told with file and line, or with the variable's name, with the
-key, and with what is allowed. Unknown keys are mistakes. `subagents config check` does only that,
+key, and with what is allowed. Unknown keys are mistakes; a file that everybody may change is refused.
+`subagents config check` does only that,
 `subagents config show --origin` says where each value comes from, `subagents config init` writes an example.
 A duration may be `"none"` where the table says so.
 """

@@ -44,6 +44,7 @@ from acp_runtime.keys import key_source
 from acp_runtime.models.route import Route
 from acp_runtime.places import cache_dir, config_dir, runtime_dir, state_dir
 from acp_runtime.presets import Network, Preset, builtin_presets, narrow
+from acp_runtime.private import check_guarded
 from acp_runtime.session.catalogue import AgentKind, Catalogue, builtin_kinds, read_kind
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,9 @@ def _is_there(path: Path) -> bool:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Return what a file sets, checked, and the line of each of its keys."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            check_guarded(file.fileno())
+            text = file.read()
     except OSError as error:
         raise ConfigError(f"the configuration {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

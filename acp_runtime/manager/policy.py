@@ -21,6 +21,7 @@ from acp_runtime.core.model import Subagent
 from acp_runtime.core.wishes import granted
 from acp_runtime.egress.rules import MOST, Rule
 from acp_runtime.manager.entitlement import entitled
+from acp_runtime.private import check_guarded
 
 __all__ = ["Policy", "Standing"]
 
@@ -81,7 +82,7 @@ class Policy:
             found = self._path.stat()
         except OSError:
             return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        return found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode
 
     def allow(self, wanted: Standing) -> None:
         """Allow a rule for good. Idempotent. Raises `Rejected` (policy_unwritable), and then nothing was changed."""
@@ -114,9 +115,10 @@ class Policy:
             return [line for line in lines if not stays(line)]
 
     def _lines(self) -> list[str]:
-        """Return the lines of the file, whole. Raises OSError, also for one that is larger than it may be."""
+        """Return the lines of the file, whole. Raises OSError, also for one too large or that everybody may change."""
         try:
             with self._path.open("rb") as file:
+                check_guarded(file.fileno())
                 held = file.read(LARGEST + 1)
         except FileNotFoundError:
             return []

@@ -195,6 +195,31 @@ def test_a_mistake_in_the_file_is_told_with_its_line(file: Path, text: str, told
     assert told in refused(file, text)
 
 
+def test_a_file_that_everybody_may_change_is_refused_and_one_of_a_group_is_not(file: Path) -> None:
+    file.touch()
+    file.chmod(0o664)
+    assert loaded(file, "enabled = false\n").enabled is False
+    file.chmod(0o666)
+    assert refused(file, "enabled = false\n").startswith(
+        "the configuration FILE cannot be read: everybody may change it (mode 0666); look at what is in it and chmod"
+    )
+
+
+def test_the_headers_of_an_agent_kind_are_read_as_they_come_over_the_wire(file: Path) -> None:
+    config = loaded(file, '[agents.mine]\nargv = ["mine"]\nmodel_headers = ["X-Tenant"]\n')
+    assert config.catalogue.kind("mine").model_headers == ["x-tenant"]
+
+
+@pytest.mark.requirement("T8")
+@pytest.mark.parametrize(
+    "name", ["Authorization", "X-Api-Key", "cookie", "host", "x-forwarded-host", "connection", "a b", ""]
+)
+def test_a_header_that_names_who_asks_or_where_it_goes_is_not_carried_for_an_agent_kind_either(
+    file: Path, name: str
+) -> None:
+    assert "is no header's name" in refused(file, f'[agents.mine]\nargv = ["mine"]\nmodel_headers = ["{name}"]\n')
+
+
 @pytest.mark.parametrize(
     ("text", "key"),
     [('ceiling = "restricted"', "ceiling"), ('ceiling = "friendly"\ndefault_preset = "privileged"', "default_preset")],

@@ -53,6 +53,21 @@ def test_what_is_allowed_for_good_is_there_for_the_next_owner_and_can_be_taken_b
     assert policy_of(tmp_path).standing() == (A,)
 
 
+@pytest.mark.requirement("T7")
+def test_a_file_that_everybody_may_change_allows_nothing_until_they_may_not(tmp_path: Path) -> None:
+    policy = policy_of(tmp_path)
+    policy.allow(A)
+    file = tmp_path / "store.egress"
+    file.chmod(0o606)
+    before = policy.stamp()
+    assert policy.standing() == ()
+    with pytest.raises(Rejected, match="everybody may change it"):
+        policy.allow(B)
+    file.chmod(0o660)
+    assert policy.standing() == (A,)
+    assert policy.stamp() != before
+
+
 def test_a_rule_is_taken_back_from_one_preset_or_from_all_and_what_else_stands_in_the_file_stays(
     tmp_path: Path,
 ) -> None:
