@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from acp_runtime.api.exchange import Answer, Way
+from acp_runtime.api.unix_client import lost
 from acp_runtime.callers import Caller
 from acp_runtime.client import RemoteRuntime
 from acp_runtime.config import Config
@@ -28,9 +29,12 @@ class NarrowWay(Way):
         self._room = asyncio.Semaphore(MOST)
 
     async def ask(self, verb: str, target: str, body: bytes | None, seconds: float) -> Answer:
-        """See `Way.ask`; what is beyond the bound waits before."""
-        async with self._room:
-            return await super().ask(verb, target, body, seconds)
+        """See `Way.ask`; what is beyond the bound waits before, which is part of the `seconds`."""
+        try:
+            async with asyncio.timeout(seconds), self._room:
+                return await super().ask(verb, target, body, seconds)
+        except TimeoutError as error:
+            raise lost(error) from error
 
 
 class ConfinedRuntime(RemoteRuntime):

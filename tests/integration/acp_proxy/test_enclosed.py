@@ -18,6 +18,7 @@ from acp_runtime.acp_proxy.enclosure import Enclosure
 from acp_runtime.acp_proxy.process import AgentProcess
 from acp_runtime.acp_proxy.proxy import Proxy
 from acp_runtime.acp_proxy.sandbox_tools import SandboxTools
+from acp_runtime.api.errors import DaemonError
 from acp_runtime.api.exchange import Way
 from acp_runtime.callers import OPERATOR
 from acp_runtime.config import load
@@ -210,3 +211,30 @@ async def test_all_sessions_of_a_sandbox_ask_the_daemon_no_more_at_once_than_one
         assert at_once == [MOST]
         going_on.set()
         assert [each.status for each in await asyncio.gather(*waits)] == [200] * (MOST + 8)
+
+
+@pytest.mark.requirement("T26")
+async def test_who_waits_for_a_place_behind_the_other_sessions_of_its_sandbox_waits_no_longer_than_it_said(
+    tmp_path: Path,
+) -> None:
+    held, going_on = [0], asyncio.Event()
+    full = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        held[0] += 1
+        if held[0] == MOST:
+            full.set()
+        await going_on.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        writer.close()
+
+    path = tmp_path / "daemon.sock"
+    async with asyncio.timeout(BOUND), await asyncio.start_unix_server(answer, path):
+        way = NarrowWay(path)
+        waits = [asyncio.create_task(way.ask("POST", "/wait", b"", BOUND)) for _ in range(MOST)]
+        await full.wait()
+        with pytest.raises(DaemonError, match="silent for too long"):
+            await way.ask("GET", "/now", None, 0.05)
+        going_on.set()
+        assert [each.status for each in await asyncio.gather(*waits)] == [200] * MOST
+        assert (await way.ask("GET", "/now", None, BOUND)).status == 200
