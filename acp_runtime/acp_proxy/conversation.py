@@ -248,14 +248,17 @@ class Conversation:
         oldest = next(iter(self._sessions), "") if len(self._sessions) >= MAX_SESSIONS else ""
         for ended in (session, oldest):
             if (gone := self._sessions.pop(ended, None)) is not None:
-                self._end(ended, gone)
+                self._end(ended, gone, again=asked.name)
         self._sessions[session] = courier
         courier.start(asked.name)
         self._children.add(session, asked.name, courier, fresh=asked.session is None)
 
-    def _end(self, session: str, courier: Courier) -> None:
+    def _end(self, session: str, courier: Courier, *, again: str = "") -> None:
+        """Do nothing more for a session, whose tools are gone too, but where it goes `again` by that name."""
         courier.stop()
         self._children.drop(session)
+        if courier.ledger.name != again:
+            self._tools.forget(courier.ledger.name)
 
     def _listed(self, message: dict[str, Any], line: bytes) -> bytes:
         """Leave the sessions of subagents out, which an agent has that keeps them where the parent's are.

@@ -47,6 +47,10 @@ class Tools(Protocol):
         """Return the MCP server that gives a parent our tools, as `session/new` takes one."""
         ...
 
+    def forget(self, parent: str) -> None:
+        """Hear that the editor has ended the session that a parent is. Idempotent."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class HostTools:
@@ -63,3 +67,6 @@ class HostTools:
         env = [{"name": name, "value": self.environ[name]} for name in _PASSED if name in self.environ]
         args = [*_ARGV, "--workspace", workspace, "--parent", parent]
         return {"name": SERVER_NAME, "command": sys.executable, "args": args, "env": env}
+
+    def forget(self, parent: str) -> None:
+        """See `Tools`: who may start our program may be any parent, so nothing is taken back."""

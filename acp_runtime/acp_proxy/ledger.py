@@ -43,7 +43,7 @@ class Ledger:
     def __init__(self, daemon: Daemon, name: str, real: str) -> None:
         self.missed = False
         self._daemon = daemon
-        self._name = name
+        self.name = name
         self._real = real if real != name else ""
         self._order = asyncio.Lock()
         self._shown: set[str] = set()
@@ -58,7 +58,7 @@ class Ledger:
             async with asyncio.timeout(OFFER_SECONDS), self._order:
                 await self._catch_up(OFFER_SECONDS)
                 turn = await self._daemon.call(
-                    "begin_turn", self._name, OFFER_SECONDS, door=DOOR, turn_id=secrets.token_hex(8), origin=origin
+                    "begin_turn", self.name, OFFER_SECONDS, door=DOOR, turn_id=secrets.token_hex(8), origin=origin
                 )
             return self._offered(turn)
         except (DaemonError, TimeoutError) as error:
@@ -113,9 +113,9 @@ class Ledger:
         """Have the daemon know what it has to know before a turn: the session's real name, and what was seen."""
         if self._real:
             try:
-                await self._daemon.call("alias", None, seconds, parent=self._real, alias=self._name)
+                await self._daemon.call("alias", None, seconds, parent=self._real, alias=self.name)
             except Rejected as error:
-                log.warning("the session keeps the name %s: %s", self._name, error)
+                log.warning("the session keeps the name %s: %s", self.name, error)
             self._real = ""
         for token, offer in list(self._seen.items()):
             only = None if offer.whole else list(offer.nudges)

@@ -7,6 +7,7 @@ name of a parent as they are, so that none of them is one that another agent has
 import asyncio
 import logging
 import secrets
+from collections import defaultdict
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -46,6 +47,7 @@ class SandboxTools:
         self._sandbox = secrets.token_hex(8)
         self._given: dict[str, str] = {}
         self._tokens: dict[str, Serve] = {}
+        self._served: defaultdict[str, set[asyncio.Task[Any] | None]] = defaultdict(set)
         self._leader: Subagent | None = None
         self._told = False
 
@@ -62,21 +64,35 @@ class SandboxTools:
         """Return the MCP server that gives a parent our tools, as `session/new` takes one."""
         if parent not in self._given:
             while len(self._given) >= MAX_SESSIONS:
-                del self._tokens[self._given.pop(next(iter(self._given)))]
+                self.forget(next(iter(self._given)))
             self._given[parent] = token = secrets.token_hex(TOKEN_BYTES)
             self._tokens[token] = partial(self._serve, parent)
         return server_of(self._given[parent], self._program, self._address)
+
+    def forget(self, parent: str) -> None:
+        """Take a parent's token back, and end what is served for it. Idempotent."""
+        self._tokens.pop(self._given.pop(parent, ""), None)
+        for each in self._served.pop(parent, ()):
+            if each is not None:
+                each.cancel()
 
     async def _serve(
         self, parent: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: bytes
     ) -> None:
         from acp_runtime.mcp.inside import serve_sandbox  # noqa: PLC0415 - its SDK would keep the editor waiting
 
-        if (leader := self._leader) is None:  # nobody has a way here before there is a door
+        if (
+            leader := self._leader
+        ) is None or parent not in self._given:  # nobody has a way here before there is a door
             return
         runtime = ConfinedRuntime(self._way, self._config, leader)
         desk = Desk(runtime, parent, Path(leader.order.workspace), limits=_limits(self._config, leader))
-        await serve_sandbox(Session(Toolbox(desk), Telling(runtime, parent)), reader, writer, first)
+        served, task = self._served[parent], asyncio.current_task()
+        served.add(task)
+        try:
+            await serve_sandbox(Session(Toolbox(desk), Telling(runtime, parent)), reader, writer, first)
+        finally:
+            served.discard(task)
 
     def _refused(self, why: str) -> None:
         if not self._told:  # an agent may go on

@@ -13,6 +13,7 @@ from acp_runtime.acp_proxy.enclosure import Enclosure
 from acp_runtime.acp_proxy.identity import HostTools, parent_of
 from acp_runtime.acp_proxy.sandbox_tools import SandboxTools
 from acp_runtime.config import load
+from tests.histories import born
 
 SERVER = {"name": "subagents", "command": "/usr/bin/mine", "args": [], "env": [{"name": "KEY", "value": "canary"}]}
 
@@ -58,6 +59,34 @@ def test_an_agent_is_told_of_our_tools_alone_also_where_the_editor_has_a_server_
     [other] = sides.to_agent(3, "session/new", {"cwd": sides.workspace, "mcpServers": []})
     assert other["params"]["mcpServers"][0]["env"] != server["env"], "each session has a token of its own"
     assert "canary" not in json.dumps([told, other])
+
+
+@pytest.mark.requirement("T26")
+@pytest.mark.parametrize("method", ["session/close", "session/delete"])
+async def test_with_a_session_that_the_editor_ends_its_token_ends_and_no_other(sides: Sides, method: str) -> None:
+    tokens = []
+    for ident in (2, 3):
+        [told] = sides.to_agent(ident, "session/new", {"cwd": sides.workspace, "mcpServers": []})
+        tokens.append(told["params"]["mcpServers"][0]["env"][0]["value"])
+        sides.to_editor({"jsonrpc": "2.0", "id": ident, "result": {"sessionId": f"s-{ident}"}})
+    door = sides.tools.door(born())
+    assert None not in map(door.serving, tokens)
+    assert len(sides.to_agent(4, method, {"sessionId": "s-2"})) == 1
+    assert [door.serving(each) is None for each in tokens] == [True, False]
+    await sides.between.close()
+
+
+async def test_a_session_that_is_loaded_again_has_one_token_which_stays_however_often_that_is(sides: Sides) -> None:
+    tokens = []
+    for ident, method in enumerate(("session/new", "session/load", "session/load"), start=2):
+        given = {"cwd": sides.workspace, "mcpServers": [], "sessionId": "s"}
+        [told] = sides.to_agent(ident, method, given)
+        tokens.append(told["params"]["mcpServers"][0]["env"][0]["value"])
+        sides.to_editor({"jsonrpc": "2.0", "id": ident, "result": {"sessionId": "s"}})
+    door = sides.tools.door(born())
+    assert tokens[1] == tokens[2]
+    assert [door.serving(each) is None for each in tokens[:2]] == [True, False]
+    await sides.between.close()
 
 
 @pytest.mark.requirement("T26")
