@@ -61,14 +61,21 @@ class _Encrypted(HTTPAdapter):
 
 
 class _Api(docker.APIClient):  # type: ignore[misc]  # docker-py has no types
-    """docker-py's client, with the bound of the call it works for on every read of the socket."""
+    """docker-py's client, with the bound of the call it works for on every read of the socket.
+
+    An answer's body is read where the end of the call wakes it, however slowly it comes; its head is not.
+    """
 
     lease = threading.local()
 
     def send(self, request: Any, **kwargs: Any) -> Any:
         lease: _Lease = self.lease.current
-        response = super().send(request, **kwargs | {"timeout": lease.seconds})
+        response = super().send(request, **kwargs | {"timeout": lease.seconds, "stream": True})
         lease.response = response
+        if lease.over.is_set():
+            lease.end()
+        if not kwargs.get("stream"):
+            response.content  # noqa: B018 - read, and kept
         return response
 
     def hang_up(self) -> None:

@@ -150,6 +150,38 @@ async def test_an_answer_that_breaks_off_is_told_as_a_lost_engine_and_a_pull_is_
     assert lines == ["Pulling"] * len(asked) == ["Pulling"] * PULL_TRIES
 
 
+async def test_an_answer_that_never_comes_to_its_end_takes_no_thread_beyond_its_bound(tmp_path):
+    over, served = asyncio.Event(), set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.add(asyncio.current_task())
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while b"/wait" not in await reader.readuntil(b"\r\n\r\n"):
+                body = json.dumps(ENGINE).encode()
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+            try:
+                while not over.is_set():
+                    writer.write(b" ")
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+            finally:
+                over.set()
+        writer.close()
+
+    async with await asyncio.start_unix_server(serve, tmp_path / "e.sock"):
+        engine = await Engine.connect({"DOCKER_HOST": f"unix://{tmp_path}/e.sock"})
+        try:
+            with pytest.raises(EngineTimeout):
+                await engine.wait_container("c", bound=2.0)
+            async with asyncio.timeout(30):
+                await over.wait()
+        finally:
+            over.set()
+            await engine.close()
+            await asyncio.wait(served)
+
+
 def written_context(folder: Path, name: str, url: str) -> None:
     place = folder / "contexts" / "meta" / hashlib.sha256(name.encode()).hexdigest()
     place.mkdir(parents=True)
