@@ -87,7 +87,7 @@ class Exchange:
         self._bound_body(next((int(value) for name, value in headers if name == b"content-length"), 0))
         onward = await self._where_to(request)
         self._noun = onward.upstream.noun
-        headers = for_upstream(headers, onward.upstream.authority, onward.credentials)
+        headers = for_upstream(headers, onward.upstream.authority, onward.credentials, onward.carries)
         upward = h11.Request(method=request.method, target=onward.target, headers=headers)
         upstream = await onward.upstream.dial(self._limits)
         try:

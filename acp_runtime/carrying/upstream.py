@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import h11
 
-from acp_runtime.carrying.headers import Headers
+from acp_runtime.carrying.headers import Carries, Headers
 from acp_runtime.carrying.limits import CarryingLimits
 from acp_runtime.carrying.peer import CHUNK, HttpPeer
 from acp_runtime.carrying.refusal import Refusal
@@ -91,6 +91,7 @@ class Upstream:
 class Onward:
     """What one request becomes: its target at the upstream, and the headers that are added for it there.
 
+    `carries` tells which of the client's headers go on; the others are dropped without a word.
     `secret` is taken out of the answer, wherever it stands in it. `rewriting` changes the answer's addresses.
     `answered` hears the status before the client does; it returns at once, or raises Refusal for what the client is to
     get instead.
@@ -98,6 +99,7 @@ class Onward:
 
     upstream: Upstream
     target: bytes
+    carries: Carries
     credentials: Headers = field(default_factory=list, repr=False)
     secret: bytes | None = field(default=None, repr=False)
     rewriting: Rewriting | None = None

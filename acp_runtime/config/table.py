@@ -7,11 +7,13 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from acp_runtime.carrying.headers import is_harmless
 from acp_runtime.core.confinement import RUNTIME
 from acp_runtime.core.errors import Rejected
 from acp_runtime.egress.rules import Rules
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+HEADER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 YEAR: Final = 31_536_000
 NEVER: Final = "none"
 
@@ -55,6 +57,16 @@ def egress_rules(texts: list[str]) -> list[str]:
         return list(Rules.parse(texts).texts)
     except Rejected as error:
         raise PydanticCustomError("no_rule", "{why}", {"why": str(error)}) from error
+
+
+def header_names(names: list[str]) -> list[str]:
+    for name in names:
+        if not HEADER.fullmatch(name) or not is_harmless(name.lower().encode()):
+            why = (
+                "{name} is no header's name, or one of a credential, of another host or of the connection; leave it out"
+            )
+            raise PydanticCustomError("no_header", why, {"name": repr(name[:80])})
+    return [name.lower() for name in names]
 
 
 def _never(value: Any) -> Any:

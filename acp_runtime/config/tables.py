@@ -28,6 +28,7 @@ from acp_runtime.config.table import (
     below,
     command,
     egress_rules,
+    header_names,
     key,
     program,
 )
@@ -181,6 +182,9 @@ class AgentTable(Table):
     cold_start: bool = key(default=False, sentence="its first start is slow: `limits.initialize_cold` holds")
     key_form: KeyForm = key(
         "bearer", "how its API wants the key: `Authorization: Bearer KEY`, or alone in the header of that name"
+    )
+    model_headers: Annotated[list[Word], AfterValidator(header_names)] = key(
+        [], "headers of its own that its model gets beside the usual ones; others are dropped on their way"
     )
     failure_records: bool = key(
         default=False, sentence="ask it to tell of turns that failed, which it calls ended otherwise"

@@ -18,6 +18,7 @@ from functools import partial
 import h11
 
 from acp_runtime.carrying.exchange import ClientGone, Exchange
+from acp_runtime.carrying.headers import PLAIN, is_harmless
 from acp_runtime.carrying.limits import CarryingLimits
 from acp_runtime.carrying.observer import Ending
 from acp_runtime.carrying.peer import HttpPeer
@@ -122,7 +123,7 @@ class EgressProxy:
         report.way, report.host, report.port = "http", wish.host, wish.port
         if (asked := self._known_as(wish)) is not None:
             return await self._to_registry(request, asked, report)
-        return Onward(await self._allowed(wish.host, wish.port, report), wish.target.encode("ascii"))
+        return Onward(await self._allowed(wish.host, wish.port, report), wish.target.encode("ascii"), is_harmless)
 
     async def _to_registry(self, request: h11.Request, asked: Asked, report: Report) -> Onward:
         address = asked.place.address
@@ -134,7 +135,7 @@ class EgressProxy:
         addresses = await self._resolve(address.host, address.port, private=asked.registry.private)
         trust = self._tls() if address.scheme == "https" else None
         upstream = Upstream(address.host, address.port, trust, "package registry", addresses)
-        return Onward(upstream, asked.target, rewriting=asked.rewriting(self._here))
+        return Onward(upstream, asked.target, PLAIN.__contains__, rewriting=asked.rewriting(self._here))
 
     def _below(self, wish: ForRegistry) -> Asked:
         registry = next((each for each in self.policy.registries if each.name == wish.name), None)

@@ -47,6 +47,7 @@ class ModelWay:
             "socket": str(self.socket),
             "url": route.url,
             "key_form": route.key_form,
+            "headers": list(route.headers),
             "key": None if key is None else _key_message(key),
             "prices": [
                 {name: value if isinstance(value, int) else str(value) for name, value in asdict(each).items()}

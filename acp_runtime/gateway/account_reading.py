@@ -48,7 +48,8 @@ def _model(message: Message) -> ModelWay:
     form: KeyForm | None = next((each for each in get_args(KeyForm) if each == message.get("key_form")), None)
     if form is None:
         raise _bad("key_form")
-    route = Route.parse(_of(message, "url", str), key=_way(message, "key", _key), key_form=form)
+    headers = _strings(_of(message, "headers", list), "headers")
+    route = Route.parse(_of(message, "url", str), key=_way(message, "key", _key), key_form=form, headers=headers)
     prices = tuple(map(_price, _of(message, "prices", list)))
     allowances = tuple(map(_allowance, _of(message, "allowances", list)))
     return ModelWay(_of(message, "port", int), _socket(message), route, prices, allowances)

@@ -23,7 +23,7 @@ from acp_runtime.keys.secret import Secret
 from acp_runtime.keys.vendors import INSTEAD, VENDORS, Tokens, Vendor
 from acp_runtime.undumped import leave_no_core
 
-__all__ = ["KeyLogin"]
+__all__ = ["KeyLogin", "serves_login"]
 
 EARLY: Final = 300.0  # seconds before its end in which a token is renewed: a request may last that long
 AGAIN: Final = 20.0  # seconds until a vendor that could not be asked is asked again, while a token is valid
@@ -133,6 +133,12 @@ class KeyLogin:
             raise Rejected("login_expired" if error.final else "key_unreadable", sentence) from None
         replace_file(self.path, json.dumps(new, indent=2).encode(), self.name)
         return found
+
+
+def serves_login(name: str, path: bytes) -> bool:
+    """Tell whether a path below a model's base may be asked for with the key of a name; with no login all may."""
+    vendor = VENDORS.get(name.removeprefix("login:")) if name.startswith("login:") else None
+    return vendor is None or vendor.paths.fullmatch(path) is not None
 
 
 def _now() -> float:

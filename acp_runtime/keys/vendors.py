@@ -8,6 +8,7 @@ secret with it is read from the program that it was given to. Of logins that are
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -45,8 +46,9 @@ class Tokens:
 class Vendor:
     """One vendor's way. `file` is below the folder that `variable` names, or below `folder` in the home.
 
-    `client` is None where the installed program has it. `read` raises KeyError, TypeError and ValueError for a document
-    that holds no login. `merged` puts the answer of a renewal at a time into a document.
+    `client` is None where the installed program has it. `paths` are those of a model below its base,
+    where the same host serves the account too: its sessions and files, and new keys. `read` raises KeyError, TypeError
+    and ValueError for a document that holds no login. `merged` puts the answer of a renewal at a time into a document.
     """
 
     variable: str
@@ -57,6 +59,7 @@ class Vendor:
     again: str
     read: Callable[[Document], Tokens]
     merged: Callable[[Document, Document, float], dict[str, Any]]
+    paths: re.Pattern[bytes] = re.compile(rb".*")
 
 
 def _read_claude(document: Document) -> Tokens:
@@ -132,6 +135,7 @@ VENDORS: Final = {
         again="run `claude` and log in with /login",
         read=_read_claude,
         merged=_merged_claude,
+        paths=re.compile(rb"(/v1)?/(messages(/count_tokens)?|models(/[^/]+)?)"),
     ),
     "codex": Vendor(
         variable="CODEX_HOME",

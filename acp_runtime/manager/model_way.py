@@ -107,7 +107,8 @@ async def route_of(request: LaunchRequest, environ: Mapping[str, str], *, runs: 
     key = None if order.model_key is None else await read(order.model_key, environ)
     if key is not None and not runs and request.kind.login_env and is_login(order.model_key):
         await _usable(key)
-    return Route.parse(order.model_url, key=key, key_form=request.kind.key_form)
+    kind = request.kind
+    return Route.parse(order.model_url, key=key, key_form=kind.key_form, headers=kind.model_headers)
 
 
 async def _usable(key: Key) -> None:

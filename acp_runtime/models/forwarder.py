@@ -81,7 +81,7 @@ class ModelForwarder:
     async def _onward(self, target: bytes) -> Onward:
         key = self.route.key
         if key is None:
-            return Onward(self._upstream, target)
+            return Onward(self._upstream, target, self.route.carries)
         try:
             secret = await key.current()
         except Rejected as error:
@@ -93,7 +93,8 @@ class ModelForwarder:
                 why = f"The model refused the key {key.name}, which is read again now: ask once more."
                 raise without_key(target, "key_refused", why)
 
-        return Onward(self._upstream, target, self.route.credentials(secret), secret.reveal(), answered=answered)
+        ours = self.route.credentials(secret)
+        return Onward(self._upstream, target, self.route.carries, ours, secret.reveal(), answered=answered)
 
 
 class _Both:

@@ -6,33 +6,31 @@ never comes back.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from acp_runtime.carrying.headers import Headers
 from acp_runtime.carrying.paths import leaves
 from acp_runtime.carrying.refusal import Refusal
 from acp_runtime.carrying.upstream import DEFAULT_PORTS, authority
 from acp_runtime.core.errors import Rejected
-from acp_runtime.keys import Key, Secret
+from acp_runtime.keys import Key, Secret, serves_login
+from acp_runtime.models.said import HEADERS, known_query
 from acp_runtime.session.catalogue import KeyForm
 
 __all__ = ["Route"]
 
-# Not TRACE, which answers with the request's own headers, and not CONNECT.
-_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
-# By which some providers take credentials, headers, or who pays, in the query of a request; also behind a `$`.
-_CREDENTIALS = frozenset(
-    {
-        b"key", b"apikey", b"api-key", b"api_key", b"access_token", b"oauth_token", b"subscription-key",
-        b"httpheaders", b"httpmethod", b"userproject",
-    }
-)  # fmt: skip
+# No client of a model needs another one, and with the key an agent could change or delete what its provider keeps.
+_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Scheme, host, port and base path (without a slash at its end) of the upstream, and the key it is given."""
+    """Scheme, host, port and base path (without a slash at its end) of the upstream, and the key it is given.
+
+    `headers` are those of the client that go on beside the ones that are known.
+    """
 
     scheme: str
     host: str
@@ -40,9 +38,12 @@ class Route:
     path: str
     key: Key | None = None
     key_form: KeyForm = "bearer"
+    headers: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, url: str, *, key: Key | None = None, key_form: KeyForm = "bearer") -> "Route":
+    def parse(
+        cls, url: str, *, key: Key | None = None, key_form: KeyForm = "bearer", headers: Iterable[str] = ()
+    ) -> "Route":
         """Read a base URL like `https://host/v1`. Raises Rejected (`bad_model_url`), which does not repeat the URL."""
         parts = _split(url)
         path = parts.path.rstrip("/")
@@ -50,7 +51,7 @@ class Route:
             raise _bad_url("has a path with '.' or '..' in it")
         scheme = parts.scheme
         port = parts.port if parts.port is not None else DEFAULT_PORTS[scheme]
-        return cls(scheme, parts.hostname or "", port, path, key, key_form)
+        return cls(scheme, parts.hostname or "", port, path, key, key_form, tuple(headers))
 
     @property
     def authority(self) -> str:
@@ -67,7 +68,7 @@ class Route:
         return f"http://127.0.0.1:{port}{self.path}"
 
     def admit(self, method: bytes, target: bytes) -> bytes:
-        """Return the target to ask the upstream for, no credential in its query. Raises Refusal."""
+        """Return the target to ask the upstream for, with what is known of its query. Raises Refusal."""
         if method not in _METHODS:
             raise Refusal(405, "method_refused", f"The method {_shown(method)} is not carried to the model.")
         target = self._origin_form(target)
@@ -75,8 +76,13 @@ class Route:
         base = self.path.encode("ascii")
         if b"#" in target or leaves(path) or not (path == base or path.startswith(base + b"/")):
             raise Refusal(403, "path_refused", f"Only paths under {self.path or '/'} are carried to the model.")
-        kept = _without_credentials(query)
-        return target if kept == query else b"?".join(filter(None, (path, kept)))
+        if self.key is not None and not serves_login(self.key.name, path[len(base) :]):
+            raise Refusal(403, "path_refused", f"With {self.key.name} only models are asked, and this path is none.")
+        return b"?".join(filter(None, (path, known_query(query))))
+
+    def carries(self, name: bytes) -> bool:
+        """Tell whether a client's header goes on."""
+        return name in HEADERS or name.decode("ascii") in self.headers
 
     def credentials(self, secret: Secret) -> Headers:
         """Return the headers that carry what the key is at this time."""
@@ -93,15 +99,6 @@ class Route:
             rest = target[found.end() :]
             return rest if rest.startswith(b"/") else b"/" + rest
         raise Refusal(403, "host_refused", f"Only {self.scheme}://{self.authority} is reached through this address.")
-
-
-def _without_credentials(query: bytes) -> bytes:
-    """Return a query without the parameters that name a credential; the others as they are, where there are such."""
-    parts = re.split(rb"[&;]", query)
-    names = [unquote_to_bytes(part.partition(b"=")[0]).strip(b" +").lower().removeprefix(b"$") for part in parts]
-    if _CREDENTIALS.isdisjoint(names):
-        return query
-    return b"&".join(part for part, name in zip(parts, names, strict=True) if name not in _CREDENTIALS)
 
 
 def _split(url: str) -> SplitResult:

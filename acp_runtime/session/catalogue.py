@@ -26,7 +26,8 @@ class AgentKind:
 
     `auth_method` is the login to call after `initialize`; None for agents that need none. `cold_start` says that the
     first start fetches or unpacks something, which lengthens the deadline of `initialize`. `key_form` is how the API
-    that the agent speaks wants the model's key; it is added outside of the sandbox. `failure_records`: the agent
+    that the agent speaks wants the model's key; it is added outside of the sandbox. `model_headers` are headers of the
+    agent's that go to its model, in lower case, beside those of every client. `failure_records`: the agent
     answers `end_turn` when its model failed, and tells that in a record beside it when it is asked to. `session_meta`
     is given to it as `_meta` of its sessions: settings that it takes no other way. `home_files` are made below its home
     where they are not there and it reaches more than its model. `login_env` are variables more, in place of those of
@@ -41,6 +42,7 @@ class AgentKind:
     needs_model: bool = False
     cold_start: bool = False
     key_form: KeyForm = "bearer"
+    model_headers: list[str] = field(default_factory=list)
     failure_records: bool = False
     session_meta: Mapping[str, Any] = field(default_factory=dict)
     home_files: Mapping[str, str] = field(default_factory=dict)

@@ -11,6 +11,7 @@ import h11
 import pytest
 
 from acp_runtime.carrying import CarryingLimits, Ending, Exchange, HttpServer, Onward, Refusal, Upstream
+from acp_runtime.carrying.headers import is_harmless
 from acp_runtime.carrying.peer import HttpPeer
 from tests.integration.http_ends import End, client, upstream
 from tests.integration.http_ends import Upstream as Scripted
@@ -34,7 +35,7 @@ class Carrier:
         if request.target == b"/refused":
             raise Refusal(403, "test_refused", "The test refuses this.")
         secret = b"hush" if request.target == b"/secret" else None
-        return Onward(Upstream("127.0.0.1", self.port, None, "store"), request.target, secret=secret)
+        return Onward(Upstream("127.0.0.1", self.port, None, "store"), request.target, is_harmless, secret=secret)
 
     def on_refused(self, refusal: Refusal) -> None:
         self.heard.append(refusal.code)

@@ -279,6 +279,14 @@ async def test_a_list_of_packages_leads_back_to_the_proxy_and_a_package_comes_as
     assert {each.end for each in place.contacts} == {"answered"}
 
 
+async def test_a_registry_is_told_nothing_but_what_is_wanted(tmp_path):
+    mine = [b"private-token: x", b"x-jfrog-art-api: x", b"npm-session: x", b"Accept: application/json"]
+    async with registry_site(tmp_path, "npm") as (place, _):
+        await place.say(at_registry(b"/npm/left-pad", *mine))
+    names = [line.partition(b":")[0].lower() for line in b"".join(place.host.heard).split(b"\r\n")[1:]]
+    assert set(names) - {b""} == {b"host", b"accept-encoding", b"connection", b"accept"}
+
+
 async def test_a_list_in_an_encoding_that_nobody_asked_for_is_refused(tmp_path):
     async with registry_site(tmp_path, "npm") as (place, _):
         place.host.answer = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\nok"

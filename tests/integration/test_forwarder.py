@@ -20,14 +20,14 @@ def head(*headers: tuple[str, str], status: int = 200) -> h11.Response:
 
 async def test_a_request_arrives_with_the_key_and_without_the_clients_credentials(tmp_path):
     async with upstream(echo) as model, forwarding(tmp_path, model.url) as forwarder, client(forwarder.path) as agent:
-        sent = [("authorization", "Bearer stand-in"), ("x-api-key", "stand-in"), ("cookie", "a=b"), ("x-mine", "1")]
-        answer, body = await agent.exchange("POST", "/v1/chat/completions?a=b%20c", b"{}", sent)
-    assert (answer.status_code, body) == (200, b"POST /v1/chat/completions?a=b%20c {}")
+        sent = [("authorization", "Bearer stand-in"), ("x-api-key", "stand-in"), ("x-org-id", "1"), ("x-app", "cli")]
+        answer, body = await agent.exchange("POST", "/v1/chat/completions?project=p&after=b%20c", b"{}", sent)
+    assert (answer.status_code, body) == (200, b"POST /v1/chat/completions?after=b%20c {}")
     headers = list(model.requests[0].headers)
     assert [value for name, value in headers if name == b"authorization"] == [b"Bearer " + KEY.encode()]
-    assert (b"x-mine", b"1") in headers
+    assert (b"x-app", b"cli") in headers
     assert (b"host", f"127.0.0.1:{model.port}".encode()) in headers
-    assert {name for name, _ in headers} & {b"x-api-key", b"cookie"} == set()
+    assert {name for name, _ in headers} & {b"x-api-key", b"x-org-id"} == set()
 
 
 async def test_a_route_whose_api_wants_the_key_in_a_header_of_its_own_gets_it_there_alone(tmp_path):

@@ -40,8 +40,10 @@ async def test_a_request_gets_its_key_from_the_gateway_and_is_written_down(site:
     async with upstream(echo) as model:
         await site.link().open(lambda: site.account(model.url))
         async with client(site.socket) as agent:
-            _, body = await agent.exchange("POST", "/v1/chat?secret=1", b"{}", [("authorization", "Bearer stand-in")])
-            assert body == b"POST /v1/chat?secret=1 {}"
+            _, body = await agent.exchange(
+                "POST", "/v1/chat?after=secret", b"{}", [("authorization", "Bearer stand-in")]
+            )
+            assert body == b"POST /v1/chat?after=secret {}"
             assert (await agent.exchange("GET", "/elsewhere"))[0].status_code == 403
         assert dict(model.requests[0].headers)[b"authorization"] == b"Bearer " + KEY.encode()
         called, refused = site.records()
