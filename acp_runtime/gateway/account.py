@@ -121,6 +121,8 @@ class RelayWay:
 class Account:
     """Its sockets are for the group `gid`. Without `relay` the sandbox sees them itself.
 
+    `tree` is the top one of the subagent's tree, empty for itself.
+
     A way that is None is not asked for, and of a model whose key lacks nothing is known of the key: what is served
     already goes on all the same.
     """
@@ -132,12 +134,13 @@ class Account:
     egress: EgressWay | None = None
     relay: RelayWay | None = None
     tools: ToolsWay | None = None
+    tree: str = ""
 
     def message(self) -> Json:
         """Return it as it is sent to the gateway, with the key's value."""
         ways = {"model": self.model, "egress": self.egress, "relay": self.relay, "tools": self.tools}
         told = {name: None if way is None else way.message() for name, way in ways.items()}
-        return {"subagent": self.subagent, "attempt": self.attempt, "gid": self.gid, **told}
+        return {"subagent": self.subagent, "attempt": self.attempt, "gid": self.gid, "tree": self.tree, **told}
 
 
 def keyed(account: Account, before: Account) -> Account:

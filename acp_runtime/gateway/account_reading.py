@@ -34,6 +34,7 @@ def read_account(message: Message) -> Account:
             egress=_way(message, "egress", _egress),
             relay=_way(message, "relay", _relay),
             tools=_way(message, "tools", _tools),
+            tree=_of(message, "tree", str),
         )
     except Rejected as error:
         raise GatewayError("bad_account", str(error)) from error

@@ -2,8 +2,9 @@
 
 Promises: a record is written whole, or cut short by a death or a full disk and then followed by nothing on its line;
 writing never fails a request. The newest records stand in at most `SEGMENTS` files of about `SEGMENT_BYTES`. Of those
-before, one file holds up to `OLD_BYTES`, of each subagent the newest of up to `SHARE_BYTES`: who floods the ledger
-loses records of its own, and takes none from others but where as many flood it as there are shares.
+before, one file holds up to `OLD_BYTES`, of each subagent the newest of up to `SHARE_BYTES`, and of each tree of them
+up to `TREE_BYTES`: who floods the ledger loses records of its own, and takes none from others but where as many flood
+it as there are shares.
 """
 
 import errno
@@ -27,13 +28,14 @@ SEGMENT_BYTES: Final = 4 * 1024 * 1024
 SEGMENTS: Final = 12
 OLD_BYTES: Final = 16 * 1024 * 1024
 SHARE_BYTES: Final = 512 * 1024
+TREE_BYTES: Final = 4 * 1024 * 1024
 TRIES: Final = 5
 AT_ONCE: Final = 256 * 1024  # bytes
 Record = dict[str, Any]
 _PREFIX, _OLD, _SUFFIX, _DIGITS = "ledger-", "old-", ".jsonl", 8
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 # Who a record is of. Within a string the quotes would be escaped; and parsing all records takes ten times as long.
-_WHOSE: Final = re.compile(rb'"subagent": "([^"]*)"')
+_WHOSE: Final = re.compile(rb'"subagent": "([^"]*)"(?:, "attempt": [0-9]+, "tree": "([^"]*)")?')
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -119,15 +121,20 @@ def _path(folder: Path, number: int, prefix: str = _PREFIX) -> Path:
     return folder / f"{prefix}{number:0{_DIGITS}}{_SUFFIX}"
 
 
-def _shared(lines: list[bytes], share: int, most: int) -> list[bytes]:
-    """Return the newest lines, in order: of each subagent a share, and in all so many bytes."""
+def _shared(lines: list[bytes], share: int, tree_share: int, most: int) -> list[bytes]:
+    """Return the newest lines, in order: of each subagent and of each tree a share, and in all so many bytes."""
     taken: defaultdict[bytes, int] = defaultdict(int)
+    of_trees: defaultdict[bytes, int] = defaultdict(int)
     kept: list[bytes] = []
     for line in reversed(lines):
-        found = _WHOSE.search(line)
-        whose, size = found[1] if found else b"", len(line) + 1
+        found, size = _WHOSE.search(line), len(line) + 1
+        whose = found[1] if found else b""
         taken[whose] += size
         if taken[whose] > share:
+            continue
+        tree = found[2] or whose if found else b""
+        of_trees[tree] += size
+        if of_trees[tree] > tree_share:
             continue
         if (most := most - size) < 0:
             break
@@ -146,12 +153,13 @@ class Ledger:
         segments: int = SEGMENTS,
         old_bytes: int = OLD_BYTES,
         share_bytes: int = SHARE_BYTES,
+        tree_bytes: int = TREE_BYTES,
     ) -> None:
         """Go on behind what an earlier gateway wrote. Raises OSError."""
         self._folder = folder
         self._segment_bytes = segment_bytes
         self._segments = segments
-        self._old = (share_bytes, old_bytes)
+        self._old = (share_bytes, tree_bytes, old_bytes)
         behind_old = [number + 1 for number in _numbers(folder, _OLD)]
         self._number = max((*_numbers(folder), *behind_old), default=1)
         self._file = self._open(self._number)

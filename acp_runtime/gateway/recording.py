@@ -33,14 +33,14 @@ class Books:
     Of refusals that come as a flood some are left out, and how many that were is written down.
     """
 
-    def __init__(self, subagent: str, attempt: int, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, subagent: str, attempt: int, ledger: Ledger, clock: Clock, *, tree: str = "") -> None:
         self.exchanges = self.failures = 0
         self.last_failure: str | None = None
         self.clock = clock
         self._call: Call | None = None
         self._room, self._since, self._left_out = float(AT_ONCE), clock.now(), 0
         self._ledger = ledger
-        self._whose = {"subagent": subagent, "attempt": attempt}
+        self._whose = {"subagent": subagent, "attempt": attempt, "tree": tree or subagent}
 
     def metering(self, prices: Sequence[Price], purses: tuple[Purse, ...]) -> Metering:
         """Return what model calls are measured with. A call is told right before the end of its `Recording`."""

@@ -1,7 +1,7 @@
 """What stands in the ledger: a record for each exchange, tunnel and refusal. The gateway writes it, managers read.
 
 at        the time of day at its end, in UTC
-subagent  whose it was, with attempt
+subagent  whose it was, with attempt, and the top one of its tree
 way       model, or as `egress.contact` has it
 host, port, method, path    where it was to go, the path without its query
 status, up, down, ms, end   what became of it: bytes of bodies, or of a tunnel; `end` as in `carrying.observer`

@@ -59,7 +59,7 @@ class Served:
     def __init__(self, account: Account, means: Means) -> None:
         self.account = account
         self._means = means
-        self._books = Books(account.subagent, account.attempt, means.ledger, means.clock)
+        self._books = Books(account.subagent, account.attempt, means.ledger, means.clock, tree=account.tree)
         self._servers: dict[int, HttpServer] = {}
         self._proxy: EgressProxy | None = None
         self._targets: dict[int, Path] = {}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from acp_runtime.config import Config
+from acp_runtime.core.budget import Scope
 from acp_runtime.core.errors import Rejected
 from acp_runtime.gateway.account import ENGINE_VARIABLES, Account, ModelWay, RelayWay, ToolsWay
 from acp_runtime.keys import Key, is_login, key_in_use, key_or_none_yet
@@ -71,9 +72,9 @@ def account_of(
 
     `route` is where its model is, None where it has none.
     """
-    model = None
+    model, allowances = None, request.allowances()
     if route is not None:
-        model = ModelWay(PORT, run_dir / SOCKET, route, tuple(config.prices), request.allowances())
+        model = ModelWay(PORT, run_dir / SOCKET, route, tuple(config.prices), allowances)
     relay = None
     if not probed.sockets_shared:
         engine = {name: environ[name] for name in ENGINE_VARIABLES if name in environ}
@@ -81,7 +82,8 @@ def account_of(
         relay = RelayWay(sandbox.id, argv, user, engine, request.token)
     egress = egress_way(request, run_dir / EGRESS_SOCKET)
     tools = None if relay is None else ToolsWay(TOOLS_PORT, run_dir / TOOLS_SOCKET)
-    return Account(request.subagent, request.attempt, os.getgid(), model, egress, relay, tools)
+    tree = next((each.key for each in allowances if each.scope is Scope.TREE), "")
+    return Account(request.subagent, request.attempt, os.getgid(), model, egress, relay, tools, tree)
 
 
 async def told(sandbox: Sandbox, request: LaunchRequest, route: Route | None) -> dict[str, str]:

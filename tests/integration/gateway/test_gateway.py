@@ -47,7 +47,14 @@ async def test_a_request_gets_its_key_from_the_gateway_and_is_written_down(site:
             assert (await agent.exchange("GET", "/elsewhere"))[0].status_code == 403
         assert dict(model.requests[0].headers)[b"authorization"] == b"Bearer " + KEY.encode()
         called, refused = site.records()
-        about = {"subagent": "bg-1", "attempt": 1, "way": "model", "host": "127.0.0.1", "port": model.port}
+        about = {
+            "subagent": "bg-1",
+            "attempt": 1,
+            "tree": "bg-1",
+            "way": "model",
+            "host": "127.0.0.1",
+            "port": model.port,
+        }
         assert {name: called[name] for name in about} == about
         assert [called[name] for name in ("method", "path", "status", "up", "end")] == [
             "POST",

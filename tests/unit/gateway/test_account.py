@@ -24,12 +24,13 @@ def whole() -> Account:
         ModelWay(
             8790,
             Path("/run/x/model.sock"),
-            Route.parse("https://host/v1", key=key, key_form="x-api-key"),
+            Route.parse("https://host/v1", key=key, key_form="x-api-key", headers=["x-tenant"]),
             (Price.of("m", input=Decimal("0.1"), output=Decimal(3), prompt_over=200),),
             (Allowance(Scope.AGENT, "bg-1", Budget(tokens=5, soft_cost=7), Used(3, 4, "x")),),
         ),
         EgressWay(8791, Path("/run/x/egress.sock"), Rules.parse(["*.example.org:443"]), (moved,)),
         RelayWay("c1", ("/relay", "attach"), "0:0", {"DOCKER_HOST": "unix:///x"}, "token"),
+        tree="bg-0",
     )
 
 

@@ -72,6 +72,26 @@ def test_who_floods_the_ledger_loses_old_records_of_its_own_and_nobody_elses(tmp
     assert stat.S_IMODE(next(tmp_path.glob("old-*")).stat().st_mode) == 0o600
 
 
+@pytest.mark.requirement("T2")
+def test_a_tree_that_floods_the_ledger_loses_records_of_its_own_and_each_in_it_those_beyond_its_share(tmp_path):
+    """However many subagents it has for that, one after the other."""
+    ledger = Ledger(tmp_path, segment_bytes=2_000, segments=2, old_bytes=8_000, share_bytes=1_000, tree_bytes=3_000)
+    ledger.append({"subagent": "bg-quiet", "attempt": 1, "tree": "bg-quiet", "n": "quiet"})
+    for child in range(20):
+        for number in range(20):
+            ledger.append({"subagent": f"bg-{child}", "attempt": 1, "tree": "bg-0", "n": [child, number, "x" * 50]})
+    ledger.append({"subagent": "bg-meek", "attempt": 1, "tree": "bg-1", "n": "meek"})
+    for number in range(200):
+        ledger.append({"subagent": "bg-loud", "attempt": 1, "tree": "bg-1", "n": ["loud", number, "x" * 50]})
+    ledger.close()
+    found = told(tmp_path)
+    assert [each for each in found if isinstance(each, str)] == ["quiet", "meek"]
+    old = next(tmp_path.glob("old-*")).read_bytes().splitlines()
+    sizes = [sum(len(line) + 1 for line in old if b'"tree": "%s"' % tree in line) for tree in (b"bg-0", b"bg-1")]
+    assert 2_000 < sizes[0] <= 3_000
+    assert 500 < sizes[1] <= 1_200
+
+
 def test_what_is_old_is_never_read_again_by_who_books(tmp_path):
     ledger = Ledger(tmp_path, segment_bytes=40, segments=2)
     seen, place = [], Place()

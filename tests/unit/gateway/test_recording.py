@@ -16,7 +16,7 @@ REACHED = Contact("tunnel", "answered", "fine.net", 443, allowed_by="fine.net:44
 @pytest.mark.requirement("T2")
 def test_refusals_that_come_as_a_flood_are_counted_instead(tmp_path: Path) -> None:
     clock, ledger = ManualClock(), Ledger(tmp_path)
-    flooding, other = (Books(name, 1, ledger, clock) for name in ("bg-1", "bg-2"))
+    flooding, other = (Books(name, 1, ledger, clock, tree="bg-0") for name in ("bg-1", "bg-2"))
     for _ in range(AT_ONCE + 30):
         flooding.tell(REFUSED)
     flooding.tell(REACHED)
@@ -25,6 +25,7 @@ def test_refusals_that_come_as_a_flood_are_counted_instead(tmp_path: Path) -> No
     for _ in range(4):
         flooding.tell(REFUSED)
     ledger.close()
+    assert {each["tree"] for each in newest(tmp_path, lambda _: True, 10_000)} == {"bg-0"}
     told = [
         (each["subagent"], each["host"] if "host" in each else each["why"])
         for each in newest(tmp_path, lambda _: True, 10_000)
