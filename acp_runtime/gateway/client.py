@@ -65,12 +65,18 @@ class GatewayClient:
         """Ask and return what was answered. Raises GatewayError: as the gateway says, or as `connect` does."""
         self._count += 1
         number = self._count
+        line = line_of({"id": number, "verb": verb, **fields})
+        if len(line) > LONGEST:  # the gateway would end the connection, which others are waiting at
+            sentence = (
+                f"What is to be said with `{verb}` has {len(line)} bytes, and the gateway reads {LONGEST} at most."
+            )
+            raise GatewayError("bad_line", f"{sentence} Give it fewer prices or rules.")
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         try:
             if self.lost.is_set():
                 raise _gone("its connection has ended")
             async with asyncio.timeout(bound):
-                self._writer.write(line_of({"id": number, "verb": verb, **fields}))
+                self._writer.write(line)
                 await self._writer.drain()
                 found = await answer
         except TimeoutError as error:

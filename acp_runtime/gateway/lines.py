@@ -13,7 +13,8 @@ from acp_runtime.gateway.errors import GatewayError
 
 __all__ = ["LONGEST", "Json", "line_of", "message_of", "read_line"]
 
-LONGEST: Final = 64 * 1024  # bytes
+# Of bytes. An account has up to 256 rules of 280 bytes and the prices of its user, an answer up to a thousand accounts.
+LONGEST: Final = 2 * 1024 * 1024
 
 Json = dict[str, Any]
 

@@ -118,7 +118,6 @@ class Served:
             "subagent": account.subagent,
             "attempt": account.attempt,
             "upstream": None if account.model is None else account.model.route.url,
-            "rules": None if account.egress is None else list(account.egress.rules.texts),
             "running": self.running,
             "exchanges": books.exchanges,
             "failures": books.failures,

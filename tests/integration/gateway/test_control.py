@@ -1,14 +1,19 @@
 """What comes to the gateway's socket and is no manager's: refused by name, and no other connection hears of it."""
 
 import asyncio
+import contextlib
 import json
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from acp_runtime.core.prices import Price
 from acp_runtime.gateway.client import GatewayClient
 from acp_runtime.gateway.errors import GatewayError
-from acp_runtime.gateway.lines import LONGEST
+from acp_runtime.gateway.gateway import ACCOUNTS
+from acp_runtime.gateway.lines import LONGEST, line_of
 from tests.integration.gateway.gateway_site import STORE, GatewaySite
 from tests.integration.http_ends import BOUND, KEY, client, echo, upstream
 
@@ -33,7 +38,6 @@ BROKEN = [
     ([b"[1, 2]\n"], "bad_line"),
     ([b"\xff\xfe\x00\n"], "bad_line"),
     ([b"[" * 30_000 + b"\n"], "bad_line"),
-    ([b'{"verb": "' + b"x" * 2 * LONGEST], "bad_line"),
     ([{"id": 1, "verb": "list"}], "bad_line"),
     ([HELLO | {"store": "other"}], "store_refused"),
     ([HELLO | {"epoch": "7"}], "bad_line"),
@@ -57,6 +61,21 @@ async def test_a_broken_line_is_refused_by_name_and_ends_its_connection_alone(si
         assert (await site.told())["epoch"] == 1
 
 
+@pytest.mark.requirement("D09.2")
+async def test_a_line_that_is_too_long_is_not_read_to_its_end_and_ends_its_connection_alone(site: GatewaySite):
+    link = site.link()
+    await link.open(lambda: site.account("http://127.0.0.1:9/v1"))
+    _, writer = await asyncio.open_unix_connection(site.place.socket)
+    async with asyncio.timeout(BOUND):
+        with contextlib.suppress(ConnectionError):  # what it says of it may be lost with the connection
+            writer.write(b'{"verb": "')
+            while True:
+                writer.write(b"x" * LONGEST)
+                await writer.drain()
+    writer.transport.abort()
+    await link.open(lambda: site.account("http://127.0.0.1:9/v1", subagent="bg-2"))
+
+
 BAD = [
     {"verb": "no-such-verb"},
     {"verb": "end"},
@@ -75,6 +94,29 @@ async def test_a_request_that_makes_no_sense_is_refused_and_the_connection_goes_
         assert refused.value.kind in {"bad_line", "bad_account"}, message
     assert len(await manager.ask("list")) == 1
     await manager.close()
+
+
+async def test_an_account_with_the_prices_of_many_models_is_opened_and_what_is_too_long_is_refused_before_it_is_said(
+    site: GatewaySite,
+):
+    account = site.account("http://127.0.0.1:9/v1")
+    assert account.model is not None
+    one = Decimal(1)
+    prices = tuple(Price.of(f"m{number}", input=one, output=one) for number in range(1_000))
+    priced = replace(account, model=replace(account.model, prices=prices))
+    await site.link().open(lambda: priced)
+    manager = await GatewayClient.connect(site.place.socket, STORE, epoch=2, ttl=60)
+    with pytest.raises(GatewayError, match="fewer prices"):
+        await manager.ask("open", **account.message(), more="x" * LONGEST)
+    assert len(await manager.ask("list")) == 1
+    await manager.close()
+
+
+async def test_as_many_accounts_as_there_may_be_are_listed_in_one_answer(site: GatewaySite):
+    await site.link().open(lambda: site.account("http://127.0.0.1:9/v1"))
+    [shown] = (await site.told())["list"]
+    worst = {**shown, "last_failure": "x" * 1_500}
+    assert len(line_of({"id": 1, "done": [worst] * ACCOUNTS})) < LONGEST
 
 
 MALFORMED = [
