@@ -6,6 +6,7 @@ A proxy runs beside its editor for as long as that is open, so it stays light: p
 import asyncio
 import json
 import logging
+import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Final
@@ -23,6 +24,11 @@ FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 5.0
 
 
+def is_passing(error: Rejected | DaemonError) -> bool:
+    """Return whether this daemon, when it is less busy, or the next one may do what could not be had now."""
+    return error.kind in ("closing", "daemon_lost", "daemon_unreachable")
+
+
 class Daemon:
     """The daemon of this user, which may be away."""
 
@@ -33,8 +39,8 @@ class Daemon:
 
     @property
     def there(self) -> bool:
-        """Whether there is a socket to ask at."""
-        return self._socket.exists()
+        """Whether there is a socket to ask at, as far as this user may see it."""
+        return os.path.exists(self._socket)  # noqa: PTH110 - the other one raises where it may not look
 
     async def call(self, method: str, caller: str | None, seconds: float, **arguments: Any) -> Any:
         """Have a method of the facade called. Raises `Rejected` and `DaemonError`, at the latest after `seconds`."""

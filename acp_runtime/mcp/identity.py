@@ -53,6 +53,13 @@ def own_session() -> str:
 
 
 def root_of(folder: Path) -> Path:
-    """Return the root of the workspace that a folder belongs to: of its repository, else the folder itself."""
-    folder = folder.resolve()
-    return next((each for each in (folder, *folder.parents) if (each / ".git").exists()), folder)
+    """Return the root of the workspace that a folder belongs to: of its repository, else the folder itself.
+
+    Never raises: what no folder can be called, or nobody may look at, is in no repository.
+    """
+    try:
+        folder = Path(os.path.realpath(folder))
+    except ValueError:
+        return folder
+    roots = (each for each in (folder, *folder.parents) if os.path.exists(each / ".git"))  # noqa: PTH110 - that raises
+    return next(roots, folder)

@@ -26,6 +26,8 @@ STRINGS = st.text(max_size=6).map(json.dumps) | st.sampled_from(
     ['"\\/"', '"\\ud83d\\ude00"', '"\\u0041"', '"[{"', '"]}"', '"\\\\"', '"\\""', '"é"', '""']
 )
 NAMES = st.sampled_from(["_meta", "x", "id", "params", "mcpServers", "prompt", "update", "", "jsonrpc", "text"])
+# What no folder can be called is among them.
+FOLDERS = st.just('"/w"') | STRINGS | st.sampled_from(['"/w\\u0000"', json.dumps("/" + "w" * 300), '"/w\\ud800"'])
 METHODS = st.sampled_from(
     ["initialize", "session/new", "session/load", "session/resume", "session/fork", "session/prompt", "session/update",
      "session/cancel", "session/list", "_vendor/x", "$/cancel_request", "proxy/successor", "fs/read_text_file"]
@@ -74,7 +76,7 @@ def message(draw):
 @st.composite
 def opening(draw):
     """A session that is opened, with whatever beside."""
-    pairs = [("cwd", '"/w"'), ("sessionId", draw(STRINGS))]
+    pairs = [("cwd", draw(FOLDERS)), ("sessionId", draw(STRINGS))]
     pairs += draw(st.lists(st.tuples(NAMES.filter(lambda name: name != "mcpServers"), VALUES), max_size=3))
     servers = draw(st.none() | st.just("null") | st.lists(VALUES, max_size=2).flatmap(array))
     pairs += [("mcpServers", servers)] if servers else []
