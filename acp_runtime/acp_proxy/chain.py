@@ -41,13 +41,18 @@ class Chain:
 
     def is_from_agent(self, line: bytes | Oversized) -> bool:
         """Return whether a line comes from the agent's side."""
-        message = {} if isinstance(line, Oversized) else _parsed(line)
+        if isinstance(line, Oversized):
+            seen = jsontext.peek(line.prefix, line.tail)
+            return "method" not in seen.names and self.conversation.expects({"id": seen.id})
+        message = _parsed(line)
         if message.get("method") is None:
             return self.conversation.expects(message)
         return message["method"] in (SUCCESSOR, OLD_SUCCESSOR)
 
-    def from_agent(self, line: bytes) -> list[bytes]:
+    def from_agent(self, line: bytes | Oversized) -> list[bytes]:
         """Return what the conductor gets for a line from the agent's side."""
+        if isinstance(line, Oversized):
+            return self.conversation.from_agent(line)
         message = _parsed(line)
         if message.get("method") is not None:
             return self.conversation.from_agent(_unwrapped(line))

@@ -137,7 +137,7 @@ class Conversation:
         message = parsed(line)
         method = message.get("method") if isinstance(message, dict) else None
         if not isinstance(message, dict) or not isinstance(method, str):
-            return [] if self._editor.taken(message) or self._questions.answered(message) else [line]
+            return self._answered(message, line)
         params, key = message.get("params"), _key(message)
         if isinstance(params, dict) and key is not None and len(self._pending) < MAX_PENDING:
             if method == AgentMethod.INITIALIZE:
@@ -147,6 +147,9 @@ class Conversation:
         elif method == AgentMethod.SESSION_CANCEL and self._children.cancel(acp_client.read_session(params)):
             return []
         return [line]
+
+    def _answered(self, message: Any, line: bytes) -> list[bytes]:
+        return [] if self._editor.taken(message) or self._questions.answered(message) else [line]
 
     def _request(self, key: Key, method: str, params: dict[str, Any], line: bytes) -> Passed:
         if method in _OPENINGS:
@@ -307,10 +310,15 @@ class Conversation:
     # ---- lines that are too long
 
     def _too_long(self, line: Oversized) -> list[bytes]:
+        """Refuse a request of the editor that was too long, and tell the agent that an answer was."""
         seen = jsontext.peek(line.prefix, line.tail)
         log.warning("a line of %d bytes of the editor was not passed on", line.length)
-        if "method" in seen.names and is_id(seen.id):
-            self._say_editor(refusal(seen.id, acp.ErrorCode.INVALID_REQUEST, too_long(line)))
+        if not is_id(seen.id):
+            return []
+        if "method" not in seen.names:
+            refused = refusal(seen.id, acp.ErrorCode.INTERNAL_ERROR, too_long(line))
+            return self._answered(jsontext.parse(refused), refused)
+        self._say_editor(refusal(seen.id, acp.ErrorCode.INVALID_REQUEST, too_long(line)))
         return []
 
     def _too_long_answer(self, line: Oversized) -> list[bytes]:

@@ -4,16 +4,21 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from acp_runtime.wire.ndjson import Oversized
 
+# What a line takes beside its bytes.
+OVERHEAD: Final = 100
 # The lines to pass on for one, or what returns them and never raises.
 Passed = list[bytes] | Coroutine[Any, Any, list[bytes]]
 
 
 class Ordered:
-    """A queue in front of the agent. `on_held` is told when a message is held back, and when it has gone on."""
+    """A queue in front of the agent. `on_held` is told when a message is held back, and when it has gone on.
+
+    `waiting`: the bytes that the lines behind that message take.
+    """
 
     def __init__(
         self,
@@ -24,12 +29,14 @@ class Ordered:
         self._handle = handle
         self._write = write
         self._on_held = on_held
+        self.waiting = 0
         self._waiting: deque[bytes | Oversized] = deque()
         self._held: asyncio.Task[list[bytes]] | None = None
 
     def put(self, lines: list[bytes | Oversized]) -> None:
         """Pass lines on, behind those that wait."""
         self._waiting.extend(lines)
+        self.waiting += sum(map(_size, lines))
         if self._held is None:
             self._go_on()
 
@@ -42,19 +49,29 @@ class Ordered:
 
     def _go_on(self) -> None:
         passed: list[bytes] = []
-        while self._waiting and self._held is None:
-            found = self._handle(self._waiting.popleft())
-            if isinstance(found, list):
-                passed += found
-            else:
-                self._on_held(True)
-                self._held = asyncio.create_task(found, name="acp-prompt")
-                self._held.add_done_callback(self._let_go)
-        self._write(passed)
+        try:
+            while self._waiting and self._held is None:
+                line = self._waiting.popleft()
+                self.waiting -= _size(line)
+                found = self._handle(line)
+                if isinstance(found, list):
+                    passed += found
+                else:
+                    self._on_held(True)
+                    self._held = asyncio.create_task(found, name="acp-prompt")
+                    self._held.add_done_callback(self._let_go)
+        finally:
+            self._write(passed)
 
     def _let_go(self, held: "asyncio.Task[list[bytes]]") -> None:
         self._held = None
-        if not held.cancelled():
-            self._write(held.result())
-        self._on_held(False)
-        self._go_on()
+        try:
+            if not held.cancelled():
+                self._write(held.result())
+        finally:  # whatever became of it, the others go on
+            self._on_held(False)
+            self._go_on()
+
+
+def _size(line: bytes | Oversized) -> int:
+    return OVERHEAD + (len(line) if isinstance(line, bytes) else len(line.prefix) + len(line.tail))

@@ -1,6 +1,7 @@
 """What it costs to find our blocks in what an agent tells again, and what is kept of it; property/ has the rest."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -78,3 +79,28 @@ def test_questions_with_very_long_ids_are_not_remembered() -> None:
         questions.asked({"id": ident, "method": "session/request_permission", "params": {"sessionId": "s"}})
     questions.withdraw("s")
     assert [json.loads(line).get("id") for line in said] == ["x" * MAX_ID, None], "and its editor is told"
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        ("session/request_permission", {"outcome": {"outcome": "cancelled"}}),
+        ("elicitation/create", {"action": "cancel"}),
+        ("fs/read_text_file", None),
+        (["session/request_permission"], None),
+    ],
+)
+def test_what_a_person_was_asked_in_a_turn_that_is_called_off_is_answered_in_its_own_words(
+    method: Any, answer: Any
+) -> None:
+    to_agent: list[bytes] = []
+    to_editor: list[bytes] = []
+    questions = Questions(OwnRequests(to_editor.append), to_agent.append)
+    questions.asked({"id": 1, "method": method, "params": {"sessionId": "s"}})
+    questions.asked({"id": 2, "method": method, "params": {"sessionId": "another"}})
+    questions.withdraw("s")
+    assert [json.loads(line) for line in to_agent] == (
+        [{"jsonrpc": "2.0", "id": 1, "result": answer}] if answer else []
+    )
+    assert [json.loads(line)["params"] for line in to_editor] == ([{"requestId": 1}] if answer else [])
+    assert questions.answered({"id": 1, "result": {}}) is (answer is not None), "the agent has had it"
