@@ -106,6 +106,8 @@ class Courier:
         """Wait for the end of a turn of our own that was cancelled: what it told is told again."""
         if (turn := self._own_turn) is not None:
             await asyncio.wait((turn,), timeout=YIELD_SECONDS)  # however it ends: a prompt waits for this
+            turn.cancel()  # what an agent never ends holds up this one prompt, and no other
+            await asyncio.wait((turn,))
 
     # ---- news
 
@@ -160,14 +162,15 @@ class Courier:
         self._running += 1
         self._steerable = True
         params = acp.session_prompt(self._session, offer.text)
-        _, answer = self._agent.ask(AgentMethod.SESSION_PROMPT, params)
-        self._own_turn = asyncio.create_task(self._see_through(offer, answer), name="acp-wake")
+        ident, answer = self._agent.ask(AgentMethod.SESSION_PROMPT, params)
+        self._own_turn = asyncio.create_task(self._see_through(offer, ident, answer), name="acp-wake")
 
-    async def _see_through(self, offer: Offer, answer: "asyncio.Future[Message]") -> None:
+    async def _see_through(self, offer: Offer, ident: str, answer: "asyncio.Future[Message]") -> None:
         seen = False
         try:
             seen = was_seen(await answer) and acp.read_prompt(answer.result().get("result")) != StopReason.CANCELLED
         finally:
+            self._agent.forget(ident)
             self._own_turn = None
             self.turn_ends(offer, seen=seen)
 

@@ -3,8 +3,8 @@
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -57,12 +57,13 @@ class Log(logging.Handler):
         self.said.put_nowait(record.getMessage())
 
 
-@contextmanager
-def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@asynccontextmanager
+async def slow(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     """Have no offer come in time within the block."""
     with monkeypatch.context() as patch:
         patch.setattr(ledgers, "OFFER_SECONDS", 0.0)
-        yield
+        async with ledger._order:  # the daemon may be quick
+            yield
 
 
 @pytest.fixture
@@ -78,13 +79,33 @@ async def test_news_that_a_slow_daemon_did_not_give_in_time_wakes_the_agent_all_
     woken, log = Woken(at, "slow"), Log()
     monkeypatch.setattr(daemons.log, "handlers", [log])
     monkeypatch.setattr(couriers, "AGAIN_SECONDS", 0.01)
-    with slow(monkeypatch):
+    async with slow(woken.courier.ledger, monkeypatch):
         woken.done()
         woken.courier.start("slow")
         async with asyncio.timeout(BOUND):
             assert (await log.said.get()).endswith("the daemon did not answer in time")
     try:
         assert (await woken.told())["method"] == "session/prompt"
+    finally:
+        await woken.courier.close()
+
+
+async def test_a_turn_of_ours_that_its_agent_never_ends_holds_up_one_prompt_and_what_it_told_is_told_with_that(
+    at: DaemonSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(couriers, "YIELD_SECONDS", 0.01)
+    woken = Woken(at, "endless")
+    woken.done()
+    woken.courier.start("endless")
+    assert (await woken.told())["method"] == "session/prompt"
+    try:
+        async with asyncio.timeout(BOUND):
+            await woken.courier.give_way()
+            assert not woken.courier.yielding
+            woken.courier.turn_begins()
+            offer = await woken.courier.ledger.offer()
+        assert offer is not None
+        assert len(offer.nudges) == 1
     finally:
         await woken.courier.close()
 
