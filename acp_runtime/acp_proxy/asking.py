@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from acp_runtime.acp_proxy.showing import Update, View, content_of, options_of, title_of
 from acp_runtime.core.form import DECLINE
+from acp_runtime.core.lineage import leader_of
 from acp_runtime.core.plaintext import one_line, printable
-from acp_runtime.core.request import Field
+from acp_runtime.core.request import Field, RequestKind
 from acp_runtime.wire import acp_client
 from acp_runtime.wire.acp import ClientMethod
 from acp_runtime.wire.elicitation import requested_schema
@@ -28,9 +29,13 @@ _CHOICE: Final = "choice"
 Request = Mapping[str, Any]
 
 
-def is_asked(request: Request) -> bool:
-    """Return whether a person at an editor can do anything about a request."""
-    return request["kind"] not in _NOT_ASKED and bool(options_of(request) or request["writing"])
+def is_asked(view: View, request: Request) -> bool:
+    """Return whether a person at an editor can do anything about a request of a subagent.
+
+    What one wants to know that another leads is for its leader to say; what it may do is not.
+    """
+    asked = leader_of(view["parent"]) is None or RequestKind(request["kind"]).permits
+    return asked and request["kind"] not in _NOT_ASKED and bool(options_of(request) or request["writing"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from acp_runtime.acp_proxy.asking import Asked, is_asked
 from acp_runtime.acp_proxy.courier import Courier
-from acp_runtime.acp_proxy.daemon import Daemon
+from acp_runtime.acp_proxy.daemon import FIRST_PAUSE, LONGEST_PAUSE, Daemon, is_passing
 from acp_runtime.acp_proxy.own import OwnRequests
 from acp_runtime.acp_proxy.showing import (
     Shown,
@@ -25,15 +25,19 @@ from acp_runtime.acp_proxy.showing import (
 )
 from acp_runtime.api.errors import DaemonError
 from acp_runtime.core.errors import Rejected
+from acp_runtime.core.lineage import leader_of
 from acp_runtime.wire import acp
 from acp_runtime.wire.acp import ClientMethod
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 0.25
+AGAIN_SECONDS: Final = 2.0
 CALL_SECONDS: Final = 5.0
 PAGES: Final = 20
 MAX_ASKED: Final = 32
+# How often a person is asked for an answer that fits. Editors may answer by themselves, with the same for ever.
+MAX_TRIES: Final = 10
 
 Question = tuple[str, str]
 
@@ -129,13 +133,16 @@ class Children:
                     await self._look(family)
 
     async def _look(self, family: Family) -> None:
+        """Look until the daemon gave what there is: it tells of no change twice."""
         async with family.looking:
-            await self._look_at(family)
+            while not (await self._looked_at(family) or self._left(family)):  # noqa: ASYNC110 - nobody tells of it
+                await asyncio.sleep(AGAIN_SECONDS)
 
-    async def _look_at(self, family: Family) -> None:
+    async def _looked_at(self, family: Family) -> bool:
+        """Look at the subagents of a session; return whether it makes no sense to do that again."""
         ended = family.courier.ended
         try:
-            views = await self._daemon.call("list_subagents", family.name, CALL_SECONDS)
+            views = await self._daemon.call("tree", family.name, CALL_SECONDS)
             for ident in family.shown.keys() - {view["id"] for view in views}:
                 views += await self._ended(family, ident)
             for view in views:
@@ -144,8 +151,10 @@ class Children:
             self._ask(family, views)
         except (Rejected, DaemonError) as error:
             self._daemon.failed(error)
+            return not is_passing(error)
         except Exception:
             log.exception("the subagents of a session could not be shown")
+        return True
 
     async def _ended(self, family: Family, ident: str) -> list[View]:
         """Return one that was shown and is not open any more; nothing where its log was deleted meanwhile."""
@@ -165,15 +174,22 @@ class Children:
         if self._left(family):
             return
         ident = view["id"]
-        shown = family.shown.setdefault(ident, Shown(seq=0 if family.fresh or family.seen is not None else view["seq"]))
+        if (shown := family.shown.get(ident)) is None:
+            seq = 0 if family.fresh or family.seen is not None else view["seq"]
+            shown = family.shown[ident] = Shown(above=self._above(family, view), seq=seq)
         if view["session_id"]:
             family.agents.add(view["session_id"])
         updates = (session_updates if self.sessions else call_updates)(view, shown)
-        self._update(family.session, updates)
+        self._update(shown.above, updates)
         if self.sessions:
             await self._tell(family, ident, shown)
         if is_over(view):
             del family.shown[ident]
+
+    def _above(self, family: Family, view: View) -> str:
+        """Return the session that a subagent is shown in: its leader's where that is one, else the parent's."""
+        leader = leader_of(view["parent"])
+        return leader if self.sessions and leader is not None and leader in family.shown else family.session
 
     async def _tell(self, family: Family, ident: str, shown: Shown) -> None:
         """Pass on what the agent of a subagent said since; of very much the rest comes with the next look."""
@@ -201,7 +217,7 @@ class Children:
             (view["id"], request["id"]): Asked(view, request, self._session(family, view), self.forms)
             for view in views
             for request in view["requests"]
-            if is_asked(request)
+            if is_asked(view, request)
         }
         for question in list(family.asked.keys() - wanted.keys()):
             family.asked.pop(question).cancel()
@@ -212,10 +228,10 @@ class Children:
     async def _put(self, family: Family, asked: Asked) -> None:
         """Ask until an answer was handed on that the subagent takes; cancelled, take the question away.
 
-        Who gives no answer leaves it to others, and is not asked again.
+        Who gives no answer, or again and again one that does not fit, leaves it to others, and is not asked again.
         """
         why = ""
-        while True:
+        for _ in range(MAX_TRIES):
             ident, coming = self._editor.ask(*asked.question(why))
             try:
                 given = asked.answer((await coming).get("result"))
@@ -223,11 +239,21 @@ class Children:
                 self._editor.forget(ident)
                 self._editor.notify(acp.CANCEL_REQUEST, {"requestId": ident})
                 raise
-            subagent, request = asked.view["id"], asked.request["id"]
-            error = await self._call("answer", family, subagent=subagent, request=request, **given) if given else None
-            if error is None or (isinstance(error, Rejected) and error.kind != "answer_invalid"):
+            if not given or not (why := await self._handed_on(family, asked, given)):
                 return
-            why = str(error)
+
+    async def _handed_on(self, family: Family, asked: Asked, given: dict[str, str]) -> str:
+        """Hand an answer on, as soon as there is a daemon to take it; return why it does not fit, empty where it does.
+
+        The daemon takes one answer to a request: handed on twice, the second changes nothing.
+        """
+        subagent, request, pause = asked.view["id"], asked.request["id"], FIRST_PAUSE
+        while True:
+            error = await self._call("answer", family, subagent=subagent, request=request, **given)
+            if error is None or (isinstance(error, Rejected) and not is_passing(error)):
+                return str(error) if error is not None and error.kind == "answer_invalid" else ""
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _told(self, family: Family, asked: Asked) -> None:
         """Show a question that nothing in the editor can answer, until it is taken away."""
@@ -242,7 +268,10 @@ class Children:
         """Have the daemon do something; return why it did not."""
         try:
             await self._daemon.call(method, family.name, CALL_SECONDS, **arguments)
-        except (Rejected, DaemonError) as error:
+        except Rejected as error:
             log.warning("%s", error)
+            return error
+        except DaemonError as error:
+            self._daemon.failed(error)
             return error
         return None

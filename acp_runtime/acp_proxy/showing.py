@@ -33,8 +33,9 @@ Update = dict[str, Any]
 
 @dataclass(slots=True)
 class Shown:
-    """What an editor was shown of one subagent."""
+    """What an editor was shown of one subagent. `above`: the session in which it is one."""
 
+    above: str = ""
     state: Update | None = None
     tasks: dict[str, str] = field(default_factory=dict)
     seq: int = 0

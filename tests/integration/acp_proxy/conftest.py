@@ -1,5 +1,6 @@
 """Editors at the real command: `subagents acp -- AGENT`, with a scripted agent behind it."""
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,6 +45,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonSite]:
     with daemon_site(tmp_path_factory.mktemp("e", numbered=True)) as site:
+        (site.workspace / ".git" / "info").mkdir(exist_ok=True)
+        tooled = json.dumps([sys.executable, str(AGENTS / "tooled_agent.py")])
+        more = f"\n[agents.tooled]\nargv = {tooled}\n\n[orchestration]\nmax_spawn_depth = 2\n"
+        site.config.write_text(f"{site.config.read_text()}{more}")
         site.serve()
         yield site
 

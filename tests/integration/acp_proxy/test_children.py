@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from acp_runtime.acp_proxy.children import Children
+from acp_runtime.acp_proxy import children as childrens
+from acp_runtime.acp_proxy import daemon as daemons
+from acp_runtime.acp_proxy.children import MAX_TRIES, Children
 from acp_runtime.acp_proxy.courier import Courier
 from acp_runtime.acp_proxy.daemon import Daemon
 from acp_runtime.acp_proxy.ledger import Ledger
@@ -107,25 +110,6 @@ def test_a_question_that_is_answered_elsewhere_is_taken_away(desk: Sit) -> None:
     assert waited["views"][0]["tasks"][0]["result"] == "chose opt-1"
 
 
-def test_an_answer_that_the_daemon_did_not_get_is_asked_for_again(desk: Sit) -> None:
-    at = desk(subagents={})
-    at.editor.begin("[[say:here]][[hang-politely]]")
-    subagent = at.spawn("[[ask:allow_once,reject_once]]", **ASKING)
-    asked = at.editor.until(lambda message: message.get("method") == "session/request_permission")
-    pid = at.site.pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        chosen = {"outcome": {"outcome": "selected", "optionId": asked["params"]["options"][1]["optionId"]}}
-        at.editor.message(id=asked["id"], result=chosen)
-        again = at.editor.until(lambda message: message.get("method") == "session/request_permission")
-    finally:
-        os.kill(pid, signal.SIGCONT)
-    assert again["params"] == asked["params"]
-    # Which of both comes first is the daemon's: it had the first answer, too.
-    at.editor.message(id=again["id"], result=chosen)
-    assert update_of(at, subagent, "agent_message_chunk")["content"]["text"] == "chose opt-1"
-
-
 def test_a_form_is_asked_as_it_is_and_an_answer_that_does_not_fit_is_asked_for_again(desk: Sit) -> None:
     at = desk(subagents={}, elicitation={"form": {}})
     at.editor.begin("[[say:here]][[hang-politely]]")
@@ -190,6 +174,21 @@ def ordered(site: DaemonSite, task: str, **more: Any) -> dict[str, Any]:
     return {"agent": "scripted", "workspace": str(site.workspace), "task": task, "purpose": "to look", **more}
 
 
+def logged(monkeypatch: pytest.MonkeyPatch) -> "asyncio.Queue[str]":
+    """Return what is logged of the daemon."""
+    said = asyncio.Queue[str]()
+    handler = logging.Handler()
+    monkeypatch.setattr(handler, "emit", lambda record: said.put_nowait(record.getMessage()))
+    monkeypatch.setattr(daemons.log, "handlers", [handler])
+    return said
+
+
+async def until(told: "asyncio.Queue[bytes]", method: str) -> dict[str, Any]:
+    while (message := await heard(told)).get("method") != method:
+        pass
+    return message
+
+
 async def heard(told: "asyncio.Queue[bytes]") -> dict[str, Any]:
     async with asyncio.timeout(BOUND):
         return dict(json.loads(await told.get()))
@@ -232,6 +231,109 @@ async def test_a_session_that_is_closed_while_it_is_looked_at_asks_nothing_any_m
     finally:
         await children.close()
         site.client.call("stop", "asks", subagent=subagent)
+
+
+async def test_an_answer_that_the_daemon_did_not_get_is_handed_on_when_there_is_one_again(
+    site: DaemonSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    children, courier, told = family_of(site, monkeypatch, "answers")
+    log = logged(monkeypatch)
+    order = ordered(site, "[[ask:allow_once,reject_once]]", **ASKING)
+    subagent = site.client.call("spawn", "answers", request=order)["id"]
+    assert site.client.call("wait", "answers", subagents=[subagent], seconds=BOUND)["reason"] == "question"
+    away = site.socket.with_name("away")
+    try:
+        children.add("s", "answers", courier, fresh=False)
+        asked = await until(told, "session/request_permission")
+        site.socket.rename(away)
+        try:
+            chosen = {"outcome": {"outcome": "selected", "optionId": asked["params"]["options"][1]["optionId"]}}
+            children._editor.taken({"id": asked["id"], "result": chosen})
+            async with asyncio.timeout(BOUND):
+                assert "no daemon can be reached" in await log.get()
+        finally:
+            away.rename(site.socket)
+        heard_since = []
+        while not heard_since or heard_since[-1]["params"].get("update", {}).get("status") != "completed":
+            heard_since.append(await heard(told))
+        assert heard_since[-1]["params"]["update"]["content"][0]["content"]["text"] == "chose opt-1"
+        assert "session/request_permission" not in [each["method"] for each in heard_since]
+    finally:
+        await children.close()
+        site.client.call("stop", "answers", subagent=subagent)
+
+
+async def test_who_answers_again_and_again_what_does_not_fit_is_asked_no_more(
+    site: DaemonSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    children, courier, told = family_of(site, monkeypatch, "misfits")
+    children.forms = True
+    subagent = site.client.call("spawn", "misfits", request=ordered(site, HOW_MANY))["id"]
+    assert site.client.call("wait", "misfits", subagents=[subagent], seconds=BOUND)["reason"] == "question"
+    try:
+        children.add("s", "misfits", courier, fresh=False)
+        for _ in range(MAX_TRIES):
+            asked = await until(told, "elicitation/create")
+            children._editor.taken({"id": asked["id"], "result": {"action": "accept", "content": {"n": "some"}}})
+        async with asyncio.timeout(BOUND):
+            await asyncio.wait(children._families["s"].asked.values())
+        assert site.client.call("status", "misfits", subagent=subagent)["requests"], "others may answer it"
+    finally:
+        await children.close()
+        site.client.call("stop", "misfits", subagent=subagent)
+
+
+async def test_what_a_slow_daemon_did_not_tell_is_looked_for_again_though_nothing_changes(
+    site: DaemonSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    children, courier, _ = family_of(site, monkeypatch, "slow")
+    log = logged(monkeypatch)
+    monkeypatch.setattr(childrens, "AGAIN_SECONDS", 0.01)
+    order = ordered(site, "[[ask:allow_once,reject_once]]", **ASKING)
+    subagent = site.client.call("spawn", "slow", request=order)["id"]
+    assert site.client.call("wait", "slow", subagents=[subagent], seconds=BOUND)["reason"] == "question"
+    pid = site.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(childrens, "CALL_SECONDS", 0.01)
+                children.add("s", "slow", courier, fresh=True)
+                family = children._families["s"]
+                looking = asyncio.create_task(children._look(family))
+                async with asyncio.timeout(BOUND):
+                    assert "silent for too long" in await log.get()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        async with asyncio.timeout(BOUND):
+            await looking
+        assert family.asked
+    finally:
+        await children.close()
+        site.client.call("stop", "slow", subagent=subagent)
+
+
+def test_what_one_asks_that_a_subagent_leads_is_asked_under_it_and_it_is_shown_below_its_leader(desk: Sit) -> None:
+    at = desk(subagents={})
+    at.editor.begin("[[say:here]][[hang-politely]]")
+    given = {"purpose": "the leaf", "initial_task": "[[ask:allow_once,reject_once]]", "cwd": "/workspace"}
+    # The leaf's own directive must not end its leader's.
+    escaped = json.dumps(given).replace("[[", "\\u005b\\u005b").replace("]]", "\\u005d\\u005d")
+    task = f"[[tool:spawn_background_subagent|{escaped}]]"
+    leader = at.spawn(task, agent="tooled", role="orchestrator", **ASKING)
+    asked = at.editor.until(lambda message: message.get("method") == "session/request_permission")
+    leaf = asked["params"]["sessionId"]
+    assert leaf != leader
+    above = [
+        message["params"]["sessionId"]
+        for message in at.editor.messages
+        if message.get("method") == "session/update" and message["params"]["update"].get("sessionId") == leaf
+    ]
+    assert set(above) == {leader}
+    chosen = {"outcome": {"outcome": "selected", "optionId": asked["params"]["options"][0]["optionId"]}}
+    at.editor.message(id=asked["id"], result=chosen)
+    assert update_of(at, leaf, "agent_message_chunk")["content"]["text"] == "chose opt-0"
+    at.call("stop", subagent=leader)
 
 
 async def test_one_that_is_deleted_before_its_end_was_shown_leaves_the_others_as_they_are(

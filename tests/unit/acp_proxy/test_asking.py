@@ -9,7 +9,7 @@ import pytest
 from acp_runtime.acp_proxy.asking import Asked, is_asked
 from acp_runtime.core.request import Choice, Field, FieldType
 
-VIEW = {"id": "bg-1", "name": "amber-otter", "purpose": "to look"}
+VIEW = {"id": "bg-1", "parent": "zed:s1 /w", "name": "amber-otter", "purpose": "to look"}
 CHOICES = [{"id": "1", "name": "red\x1b[2J", "kind": "choice"}, {"id": "2", "name": "green", "kind": "choice"}]
 DECLINE = {"id": "decline", "name": "Give no answer", "kind": "reject_once"}
 
@@ -38,7 +38,7 @@ def asked(kind: str, options: list[Any], *fields: Field, writing: str = "any tex
     ],
 )
 def test_a_question_is_asked_in_the_form_in_which_it_can_be_answered(question: Asked, how: str) -> None:
-    assert is_asked(question.request)
+    assert is_asked(question.view, question.request)
     assert question.answerable is bool(how)
     said = question.question("")[1] if how else question.telling()
     assert not how or question.question("")[0] == how
@@ -75,7 +75,16 @@ def test_only_a_form_can_be_declined_for_the_subagent() -> None:
 
 
 def test_what_is_for_the_person_at_the_terminal_is_not_asked() -> None:
-    assert not is_asked(asked("login", CHOICES).request)
+    assert not is_asked(VIEW, asked("login", CHOICES).request)
+
+
+@pytest.mark.parametrize(("kind", "person"), [("permission", True), ("egress", True), ("ask", False), ("form", False)])
+def test_who_is_led_by_a_subagent_asks_the_person_what_it_may_do_and_its_leader_all_else(
+    kind: str, person: bool
+) -> None:
+    request = asked(kind, [{**DECLINE, "kind": "allow_once"}]).request
+    assert is_asked(VIEW, request)
+    assert is_asked(VIEW | {"parent": "subagent:bg-0"}, request) is person
 
 
 def test_a_form_offers_the_choices_beside_the_words_but_not_the_one_to_give_no_answer() -> None:
