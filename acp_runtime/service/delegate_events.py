@@ -3,8 +3,11 @@
 For hosts that were written for it. Each event says whose it is (`subagent_id`, `parent_id`, `depth`, ...); those of a
 life (spawned, completed, failed) are really sent. Tool calls come one by one, and by fives as progress; what is left of
 them comes before the end of the task.
+
+To list a whole tree costs by its size: a tenth of the time goes into that at most. What is kept of it is bounded.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +16,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from acp_runtime.callers import Caller
+from acp_runtime.core.errors import Rejected
 from acp_runtime.core.lineage import leader_of
 from acp_runtime.core.model import TaskState
 from acp_runtime.service.facade import Facade
@@ -22,6 +26,11 @@ __all__ = ["LEGACY", "DelegateEvent", "DelegateResult", "Delegated", "delegate_e
 
 BATCH: Final = 5
 PAGE: Final = 500
+GAP_SECONDS: Final = 0.1
+LONGEST_GAP: Final = 5.0
+# More than a tree lists: who is listed is known. Of the titles of a task's calls, and those not told yet, so many.
+MAX_RELAYS: Final = 4_096
+MAX_TITLES: Final = 1_000
 
 
 class DelegateEvent(StrEnum):
@@ -130,12 +139,21 @@ async def delegate_events(
 
 
 async def _events(runtime: Following, caller: Caller, relays: "dict[str, _Relay]") -> AsyncGenerator[Delegated]:
+    loop = asyncio.get_running_loop()
     while True:
-        tick = runtime.tick
+        tick, begun = runtime.tick, loop.time()
         views = await runtime.tree(caller, ended=True)
+        took = loop.time() - begun
         for view in views:
-            async for each in _news(runtime, caller, view, views, relays):
-                yield each
+            try:
+                async for each in _news(runtime, caller, view, views, relays):
+                    yield each
+            except Rejected as error:
+                if error.kind != "unknown_subagent":  # it was deleted since it was listed
+                    raise
+        while len(relays) > MAX_RELAYS:
+            del relays[next(iter(relays))]
+        await asyncio.sleep(min(max(GAP_SECONDS, 9 * took), LONGEST_GAP))
         await runtime.changed(tick)
 
 
@@ -157,19 +175,22 @@ class _Relay:
         elif row.kind in _ENDS:
             while self.batch:
                 yield self._progress()
+            self.titles.clear()
             yield _ENDS[row.kind], row.text, ()
 
     def _tool(self, row: EventView) -> Iterator[tuple[DelegateEvent, str, tuple[str, ...]]]:
         ident, status = str(row.data.get("tool", "")), str(row.data.get("status", ""))
         if ident not in self.titles:
+            while len(self.titles) >= MAX_TITLES:
+                del self.titles[next(iter(self.titles))]
             self.titles[ident] = row.text
             self.batch.append(row.text)
             self.tool_count += 1
             yield DelegateEvent.TOOL_STARTED, "", (row.text,)
         if status in ("completed", "failed"):
             yield DelegateEvent.TOOL_COMPLETED, status, (self.titles[ident],)
-            if len(self.batch) >= BATCH:
-                yield self._progress()
+        if len(self.batch) >= (BATCH if status in ("completed", "failed") else MAX_TITLES):
+            yield self._progress()
 
     def _progress(self) -> tuple[DelegateEvent, str, tuple[str, ...]]:
         tools, self.batch = tuple(self.batch[:BATCH]), self.batch[BATCH:]
@@ -179,9 +200,9 @@ class _Relay:
 async def _news(
     runtime: Following, caller: Caller, view: SubagentView, views: Sequence[SubagentView], relays: dict[str, _Relay]
 ) -> AsyncGenerator[Delegated]:
-    relay = relays.get(view.id)
-    if relay is None:
-        relay = relays[view.id] = _Relay()
+    fresh = view.id not in relays
+    relays[view.id] = relay = relays.pop(view.id, None) or _Relay()  # at the end: whom nobody lists is forgotten first
+    if fresh:
         yield _told(DelegateEvent.TASK_SPAWNED, view, views, relay)
     while view.seq > relay.cursor:
         page = await runtime.poll(caller, view.id, since=relay.cursor, limit=PAGE)

@@ -6,8 +6,18 @@ from typing import Any
 import pytest
 
 from acp_runtime.callers import Leader
-from acp_runtime.service.delegate_events import LEGACY, Delegated, DelegateEvent, delegate_events, event_of
-from tests.integration.manager.conftest import BOUND, PARENT, Ground
+from acp_runtime.core.status import Status
+from acp_runtime.service.delegate_events import (
+    LEGACY,
+    MAX_TITLES,
+    Delegated,
+    DelegateEvent,
+    _Relay,
+    delegate_events,
+    event_of,
+)
+from acp_runtime.views import EventView
+from tests.integration.manager.conftest import BOUND, PARENT, Ground, until
 from tests.integration.service.test_leading import Site, site
 
 SIX = "".join(f"[[write:f{number}|x]]" for number in range(6))
@@ -87,3 +97,41 @@ async def test_only_what_is_wanted_is_told_by_its_old_names_too_and_nothing_from
             (DelegateEvent.TOOL_STARTED, led.id),
             (DelegateEvent.TASK_COMPLETED, led.id),
         ]
+
+
+@pytest.mark.requirement("O08")
+async def test_who_is_deleted_while_others_are_told_of_ends_nothing(ground: Ground) -> None:
+    async with site(ground) as at:
+        first, second, third = [
+            await at.runtime.spawn(PARENT, ground.request("[[think:hm]][[say:x]]")) for _ in range(3)
+        ]
+        for each in (first, second, third):
+            await until(at.runtime, each.id, lambda found: found.status is Status.IDLE)
+        found = []
+        async with asyncio.timeout(BOUND), delegate_events(at.runtime, PARENT, replay=True) as told:
+            async for each in told:
+                found.append((each.event, each.subagent_id))
+                if found[-1] == (DelegateEvent.TASK_THINKING, second.id):
+                    await at.runtime.stop(PARENT, second.id)
+                    await at.runtime.remove(PARENT, second.id)
+                if found[-1] == (DelegateEvent.TASK_COMPLETED, third.id):
+                    break
+        assert found[0] == (DelegateEvent.TASK_SPAWNED, first.id)
+        assert (DelegateEvent.TASK_COMPLETED, second.id) not in found
+
+
+def event(kind: str, text: str = "", **data: Any) -> EventView:
+    return EventView(1, kind, text, "", data=data)
+
+
+@pytest.mark.requirement("O08")
+def test_of_the_tool_calls_of_a_long_task_so_many_are_kept_and_none_after_its_end() -> None:
+    relay, told = _Relay(), 0
+    for number in range(2 * MAX_TITLES):
+        row = event("tool_call", f"call {number}", tool=str(number))
+        told += sum(len(tools) for kind, _, tools in relay.take(row) if kind is DelegateEvent.TASK_PROGRESS)
+        assert max(len(relay.titles), len(relay.batch)) <= MAX_TITLES
+    told += sum(
+        len(tools) for kind, _, tools in relay.take(event("task_complete")) if kind is DelegateEvent.TASK_PROGRESS
+    )
+    assert (told, relay.titles, relay.batch) == (2 * MAX_TITLES, {}, [])
