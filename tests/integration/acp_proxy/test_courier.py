@@ -94,6 +94,7 @@ async def test_a_turn_of_ours_that_its_agent_never_ends_holds_up_one_prompt_and_
     at: DaemonSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(couriers, "YIELD_SECONDS", 0.01)
+    monkeypatch.setattr(ledgers, "OFFER_SECONDS", BOUND)
     woken = Woken(at, "endless")
     woken.done()
     woken.courier.start("endless")
