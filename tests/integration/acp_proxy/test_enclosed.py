@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -145,7 +146,9 @@ def test_it_sees_its_own_alone_and_a_token_of_another_sandbox_is_refused(site: D
     assert tool(other, "get_background_subagent_status", id=child)["kind"] == "unknown_subagent"
     assert tool(other, "stop_background_subagent", id=child)["kind"] == "unknown_subagent"
     one.prompt("[[token]]")
-    other.prompt(f"[[stranger:{one.said().split('<')[0]}]]")
+    token = re.search("[0-9a-f]{64}", one.said())  # what its subagent says stands beside it
+    assert token is not None
+    other.prompt(f"[[stranger:{token[0]}]]")
     assert "token_refused" in other.said()
 
 
