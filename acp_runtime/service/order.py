@@ -25,6 +25,7 @@ from acp_runtime.core.plaintext import one_line, printable
 from acp_runtime.core.request import Questions
 from acp_runtime.egress.rules import Rules
 from acp_runtime.keys import key_source
+from acp_runtime.places import environment
 from acp_runtime.presets import (
     Network,
     Preset,
@@ -296,7 +297,8 @@ def _folder(path: Path) -> Path:
     if folder == Path("/"):
         raise Rejected("invalid", "the workspace / is the whole machine; name the folder of a project")
     # All of it would be copied to where an agent reads it. Somebody's checkout may be a job's home all the same.
-    if folder == Path.home().resolve() and not (folder / ".git").exists():
+    home = environment().get("HOME", "")
+    if home and folder == Path(home).resolve() and not (folder / ".git").exists():
         told = f"the workspace {shown} is your home folder, with the keys and logins in it"
         raise Rejected("invalid", f"{told}; name the folder of a project (if all of it is meant: git init)")
     return folder

@@ -41,3 +41,11 @@ def test_a_home_folder_is_a_workspace_only_where_it_is_a_repository(home: Path, 
     assert taken(home / "x", tmp_path) == str(home / "x")
     (home / ".git").mkdir()
     assert taken(home, tmp_path) == str(home)
+
+
+def test_without_a_home_every_folder_is_a_workspace(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.chdir(home)
+    assert taken(home, tmp_path) == str(home)
