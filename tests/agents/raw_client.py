@@ -108,7 +108,10 @@ class RawClient:
         self.message(method="session/cancel", params={"sessionId": self.session})
 
     def said(self) -> str:
-        return "".join(u["content"]["text"] for u in self.updates() if u["sessionUpdate"] == "agent_message_chunk")
+        """Return what the agent said in the open session; what is said in others may come in between."""
+        given = [m["params"] for m in self.messages if m.get("method") == "session/update"]
+        updates = [params["update"] for params in given if params["sessionId"] == self.session]
+        return "".join(u["content"]["text"] for u in updates if u["sessionUpdate"] == "agent_message_chunk")
 
     def updates(self) -> list[dict[str, Any]]:
         return [m["params"]["update"] for m in self.messages if m.get("method") == "session/update"]

@@ -15,6 +15,7 @@ from tests.integration.acp_proxy.desk import Desk
 
 AGENTS = Path(__file__).parents[2] / "agents"
 COMMAND = Path(acp_runtime.cli.main.__file__)
+PATIENT = AGENTS / "patient_command.py"
 
 Start = Callable[..., RawClient]
 Sit = Callable[..., Desk]
@@ -30,11 +31,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
         agent: str = "scripted_agent.py",
         command: tuple[str, ...] = (),
         options: tuple[str, ...] = (),
+        program: Path = COMMAND,
         **env: str,
     ) -> RawClient:
         behind = command or (sys.executable, str(AGENTS / agent), *argv)
         own = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
-        editors.append(RawClient(tmp_path, COMMAND, "acp", *options, "--", *behind, **(env or own)))
+        editors.append(RawClient(tmp_path, program, "acp", *options, "--", *behind, **(env or own)))
         return editors[-1]
 
     yield starter
@@ -57,8 +59,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonSite]:
 def desk(site: DaemonSite, start: Start) -> Sit:
     """Sit down at an editor with an open session whose agent is a parent."""
 
-    def sit(*argv: str, options: tuple[str, ...] = (), session: str = "", **capabilities: Any) -> Desk:
-        editor = start(*argv, agent="parent_agent.py", options=options, **site.env)
+    def sit(
+        *argv: str, options: tuple[str, ...] = (), session: str = "", program: Path = PATIENT, **capabilities: Any
+    ) -> Desk:
+        editor = start(*argv, agent="parent_agent.py", options=options, program=program, **site.env)
         return Desk(site, editor, session, **capabilities)
 
     return sit

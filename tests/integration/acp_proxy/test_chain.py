@@ -16,7 +16,7 @@ from acp_runtime.acp_proxy.link import Link
 from acp_runtime.core.roster import NEWS
 from tests.agents.raw_client import RawClient, stop_reason
 from tests.e2e.daemon_site import BOUND, DaemonSite
-from tests.integration.acp_proxy.conftest import AGENTS, COMMAND
+from tests.integration.acp_proxy.conftest import AGENTS, COMMAND, PATIENT
 from tests.integration.acp_proxy.desk import Desk
 
 pytestmark = pytest.mark.requirement("D10.24")
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.requirement("D10.24")
 def test_a_link_of_a_chain_tells_wakes_and_shows_as_a_proxy_of_its_own_does(
     site: DaemonSite, tmp_path: Path, names: tuple[str, ...]
 ) -> None:
-    link = (sys.executable, "-I", str(COMMAND), "acp", "--wake")
+    link = (sys.executable, "-I", str(PATIENT), "acp", "--wake")
     agent = (sys.executable, str(AGENTS / "parent_agent.py"), "--ask")
     editor = RawClient(tmp_path, AGENTS / "conductor.py", *names, *link, "--", *agent, **site.env)
     try:

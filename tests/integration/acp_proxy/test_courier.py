@@ -70,6 +70,7 @@ async def slow(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 def at(site: DaemonSite, monkeypatch: pytest.MonkeyPatch) -> DaemonSite:
     for name, value in site.env.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(ledgers, "OFFER_SECONDS", BOUND)
     return site
 
 
@@ -94,7 +95,6 @@ async def test_a_turn_of_ours_that_its_agent_never_ends_holds_up_one_prompt_and_
     at: DaemonSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(couriers, "YIELD_SECONDS", 0.01)
-    monkeypatch.setattr(ledgers, "OFFER_SECONDS", BOUND)
     woken = Woken(at, "endless")
     woken.done()
     woken.courier.start("endless")

@@ -90,13 +90,18 @@ def spawn(editor: RawClient, **changes: Any) -> Any:
 
 
 @pytest.mark.requirement("D10.57")
-def test_it_spawns_sees_its_roster_is_told_once_and_its_children_are_shown(site: DaemonSite, sit: Sit) -> None:
+def test_it_spawns_sees_its_roster_is_told_once_and_its_children_are_shown(
+    site: DaemonSite, sit: Sit, tmp_path: Path
+) -> None:
     editor = sit()
-    running = begin(editor, "spawn_background_subagent", **CHILD)
+    # Done before the tool has answered, it would be told there.
+    task = f"[[wait:{tmp_path / 'go'}]][[say:found it]]"
+    running = begin(editor, "spawn_background_subagent", **CHILD | {"initial_task": task})
     shown = editor.until(lambda each: "subagent_update" in json.dumps(each))
     child = shown["params"]["update"]["sessionId"]
     editor.cancel()
     assert stop_reason(editor.answer(running)) == "cancelled"
+    (tmp_path / "go").touch()
     view = site.client.call("wait", OPERATOR, subagents=[child], seconds=BOUND)["views"][0]
     assert (view["workspace"], view["tasks"][0]["result"]) == (str(site.workspace), "found it")
     assert stop_reason(editor.prompt("what is new?")) == "end_turn"

@@ -11,6 +11,7 @@ import sys
 from functools import partial, reduce
 from pathlib import Path
 
+from acp_runtime.acp_proxy import ledger
 from acp_runtime.acp_proxy.agent import Say
 from acp_runtime.acp_proxy.conversation import Conversation
 from acp_runtime.acp_proxy.enclosed import Enclosed
@@ -43,4 +44,5 @@ async def serve(folder: Path, agent: list[str]) -> int:
         return await proxy.run(os.fdopen(os.dup(0), "rb", buffering=0), os.fdopen(os.dup(1), "wb", buffering=0))
 
 
+vars(ledger)["OFFER_SECONDS"] = 20.0  # as in patient_command.py
 sys.exit(asyncio.run(serve(Path(sys.argv[1]), sys.argv[2:])))
