@@ -106,7 +106,7 @@ async def test_what_was_said_before_a_kill_in_mid_write_comes_once_more_and_a_li
 
 @SHIPPED
 async def test_an_agent_that_ended_unwatched_is_told_with_its_end_and_both_streams(held: Held):
-    await held.start("sh", "-c", f"echo problem >&2; seq 1 {LINES}; echo more >&2; exit 3", ttl=1)
+    await held.start("sh", "-c", f"echo problem >&2; seq 1 {LINES}; echo more >&2; exit 3", ttl=3)
     (holder,) = holders(held.journal)
     await ended(holder)
     heard, state = await told(held.journal, stderr_from=4)

@@ -104,7 +104,10 @@ async def test_what_the_agent_wrote_last_is_heard_before_its_end(held: Held):
 @ON_THE_SOCKET
 async def test_without_a_client_for_its_time_to_live_the_agent_ends_and_the_journal_stays(held: Held):
     state = await held.start("sh", "-c", f"{FAMILY}\n{AWAIT}\nread x", ttl=1, grace=0.1)
+    heard, channel = await held.attach()
+    await heard.until(lambda: heard.stdout == b"family\n")
     (holder,) = holders(held.journal)
+    await channel.close()
     await ended(state.pid)
     await ended(holder)
     assert held.processes() == []
