@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import resource
 import signal
 import socket
@@ -18,9 +19,12 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody has, of those that the system gives nobody who asks for any: it stays free."""
+    for _ in range(100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port := random.randrange(20_000, 32_000)))
+            return port
+    raise AssertionError("all ports are taken")
 
 
 class Relay:
