@@ -37,7 +37,8 @@ class Host:
     @classmethod
     def of(cls, site: DaemonSite, client: str = "claude") -> "Host":
         program = site.root / client
-        shutil.copy(Path(__file__).with_name("mcp_host.py"), program)
+        if not program.exists():  # written anew, it would be empty for another host that just starts
+            shutil.copy(Path(__file__).with_name("mcp_host.py"), program)
         process = site.popen(
             sys.executable, str(program), str(site.workspace), stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )

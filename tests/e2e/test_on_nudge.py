@@ -29,8 +29,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonSite]:
 
 
 def next_line(pipe: int) -> dict[str, object]:
-    assert select.select([pipe], [], [], BOUND)[0], "nobody was told"
-    found: dict[str, object] = json.loads(os.read(pipe, 65_536))
+    said = b""
+    while not said.endswith(b"\n"):
+        assert select.select([pipe], [], [], BOUND)[0], "nobody was told"
+        said += os.read(pipe, 1)  # and nothing of the next line, which may be there already
+    found: dict[str, object] = json.loads(said)
     return found
 
 
