@@ -175,7 +175,7 @@ async def test_who_leaves_in_the_middle_of_a_request_is_no_bug_of_ours(
 
 
 async def test_a_second_request_that_does_not_come_to_its_end_is_given_up_too(site: Site, monkeypatch: Any) -> None:
-    monkeypatch.setattr(web_server, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(web_server, "ANSWER_SECONDS", 1.0)
 
     def one_and_a_half() -> bytes:
         with connect(site.socket, BOUND) as connection:

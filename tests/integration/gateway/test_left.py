@@ -1,6 +1,7 @@
 """What is left of gateways and in them: told by the reaper, and removed where nobody can want it."""
 
 import contextlib
+import re
 from functools import partial
 
 from acp_runtime import __version__
@@ -21,7 +22,7 @@ async def test_a_gateway_without_a_manager_is_told_and_the_socket_of_a_dead_one_
     await link.close()
     (alone,) = await reap_gateways(site.root / "run", dry_run=False)
     assert alone.action is Action.KEEP
-    assert alone.why.endswith("no manager for 0 s, ends by itself after 77")
+    assert re.search(r"no manager for \d+ s, ends by itself after 77$", alone.why)
     await site.ended(site.kill())
     (dead,) = await reap_gateways(site.root / "run", dry_run=True)
     assert (dead.action, site.place.socket.exists()) == (Action.REMOVE, True)
