@@ -34,8 +34,10 @@ async def _cascade(runtime: Runtime, stage: Stage) -> float:
     for number in range(AGENTS - 3):
         await runtime.spawn(Leader(middle[number % 2].id), replace(stage.request, task=HANGING))
     async with asyncio.timeout(BOUND):
+        tick = runtime.tick
         while any(view.status is not Status.RUNNING for view in await runtime.tree(PARENT)):
-            await runtime.changed(runtime.tick)
+            await runtime.changed(tick)
+            tick = runtime.tick
     begin = asyncio.get_running_loop().time()
     await runtime.stop(PARENT, top.id, finished=True)
     return (asyncio.get_running_loop().time() - begin) * 1000

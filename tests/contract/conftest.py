@@ -19,6 +19,7 @@ from acp_runtime.clock import ManualClock
 from acp_runtime.config import Config, load
 from acp_runtime.config.config import Sockets
 from acp_runtime.core.model import Limits, Permissions
+from acp_runtime.detached import wait_for_end
 from acp_runtime.manager.launcher import Launcher
 from acp_runtime.manager.local_launcher import LocalLauncher
 from acp_runtime.service import Runtime, SpawnRequest
@@ -35,6 +36,8 @@ EXEC_IN_LONG = pytest.mark.parametrize(
     "place", ["docker", pytest.param("docker-exec", marks=pytest.mark.long)], indirect=True
 )
 BOUND = 100.0
+DYING_SECONDS = 5.0
+"""What was killed may be on its way out for a moment where much else runs."""
 
 
 @dataclass
@@ -159,7 +162,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def assert_nothing_left(root: Path, *, on_the_engine: bool) -> None:
     """Fail when a process, a container, a volume or a run directory of a test outlives it."""
-    processes = processes_of(root)
+    processes = [each for each in processes_of(root) if not wait_for_end(each, DYING_SECONDS)]
     assert processes == [], f"processes are left: {processes}"
     if on_the_engine:
         left = docker_left(mark(root))

@@ -118,8 +118,10 @@ async def work_of_a_subagent(folder: Path, request: SpawnRequest) -> Work:
         title("the parent spawns a background subagent and goes on with its own work")
         view = await runtime.spawn(PARENT, request)
         show(f"{view.name} ({view.id}) is {view.status}")
+        tick = runtime.tick
         while (await runtime.status(PARENT, view.id)).status == "starting":
-            await runtime.changed(runtime.tick)
+            await runtime.changed(tick)
+            tick = runtime.tick
         await parent_turn(runtime, 2)
         title("meanwhile, in the container")
         await follow(runtime, view.id)

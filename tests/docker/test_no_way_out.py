@@ -90,8 +90,8 @@ def listener() -> Iterator[Listener]:
 
 
 def usual(image: str, gateway: str, port: int) -> str:
-    """Run the same in a container as the engine makes it when nothing is said."""
-    client = docker.from_env(timeout=30)
+    """Run the same in a container as the engine makes it when nothing is said; its resolver may answer nothing."""
+    client = docker.from_env(timeout=90)
     try:
         argv = ["python3", "-c", TRY, gateway, str(port)]
         said: bytes = client.containers.run(image, argv, labels=TEST_LABELS, remove=True, network_mode="bridge")

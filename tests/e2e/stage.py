@@ -13,11 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from acp_runtime.detached import wait_for_end
 from tests import engine
 
 COMMAND = Path(sys.executable).parent / "subagents"
 SCRIPT = Path(__file__).parents[1] / "agents" / "scripted_agent.py"
 BOUND = 90.0
+DYING_SECONDS = 5.0
+"""What was killed may be on its way out for a moment where much else runs."""
 LABEL = "io.acp-subagents."
 
 
@@ -198,7 +201,8 @@ class Stage:
         """End what still runs and return what was left behind."""
         for each in self.running:
             each.close()
-        return [*self._left_folders(), *self._left_processes()]
+        processes = self._left_processes()  # first: one on its way out may hold a folder
+        return [*self._left_folders(), *processes]
 
     def _left_folders(self) -> list[str]:
         empty = [self.runs, self.root / "run" / "acp-subagents", self.root / "cache" / "acp-subagents" / "scratch"]
@@ -206,7 +210,8 @@ class Stage:
         return [str(path) for folder in empty if folder.is_dir() for path in folder.iterdir()]
 
     def _left_processes(self) -> list[str]:
-        return [f"process {pid}: {how}" for pid, how in processes() if self.marker in how or f"{self.root}/" in how]
+        named = [(pid, how) for pid, how in processes() if self.marker in how or f"{self.root}/" in how]
+        return [f"process {pid}: {how}" for pid, how in named if not wait_for_end(pid, DYING_SECONDS)]
 
 
 def processes() -> list[tuple[int, str]]:

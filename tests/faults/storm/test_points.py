@@ -32,7 +32,7 @@ for name in ("one", "two", "three"):
 """
 # To these only a manager comes that takes up a living agent.
 TAKING_UP = ("attaching-again", "attached-again", "before:channel_recovered", "channel_recovered")
-COMES_SECONDS = 20.0
+COMES_SECONDS = 60.0
 BY_ITSELF_SECONDS = 3.0
 """A point to which no manager comes for so long is provoked."""
 

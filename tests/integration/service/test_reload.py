@@ -46,8 +46,10 @@ async def changes(site: Site, subagent: str) -> list[dict[str, object]]:
 
 async def told(site: Site, subagent: str, count: int) -> list[dict[str, object]]:
     async with asyncio.timeout(BOUND):
+        tick = site.runtime.tick
         while len(found := await changes(site, subagent)) < count:
-            await site.runtime.changed(site.runtime.tick)
+            await site.runtime.changed(tick)
+            tick = site.runtime.tick
     return found
 
 
