@@ -170,7 +170,7 @@ def _failed(state: Subagent) -> bool:
 
 
 def _turn(task: Task) -> str:
-    return f"{task.id}.{task.retries}"
+    return f"{task.id}.{task.deliveries}"
 
 
 def _idle(state: Subagent) -> bool:

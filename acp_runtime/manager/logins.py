@@ -44,7 +44,7 @@ class Logins:
         task, key = state.active, state.order.model_key
         if task is None or task.logged_out or key is None:
             return
-        delivery = (task.id, task.prompt)
+        delivery = (task.id, task.deliveries)
         if self._asked.get(state.id) != delivery:
             self._asked[state.id] = delivery
             anew = f"{ANEW}," if key.startswith(_OF_THIS_PROCESS) else ","

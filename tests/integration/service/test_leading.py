@@ -14,8 +14,9 @@ from acp_runtime.callers import OPERATOR, Leader
 from acp_runtime.clock import SystemClock
 from acp_runtime.core.decide import decide
 from acp_runtime.core.errors import Rejected
-from acp_runtime.core.inputs import PromptAnswered, SessionReady, StopSubagent
+from acp_runtime.core.inputs import LoginExpired, PromptAnswered, SessionReady, StopSubagent
 from acp_runtime.core.lineage import Lineage, Orchestration, Role, name_of
+from acp_runtime.core.logins import AGAIN
 from acp_runtime.core.model import Limits, Order, Reason, TaskState
 from acp_runtime.core.status import Status
 from acp_runtime.manager.leading import DOOR
@@ -206,6 +207,24 @@ async def test_every_prompt_shows_it_whom_it_leads(ground: Ground) -> None:
         assert re.search(rf"who works for you\?\n\n<background-subagents>\n.*{leaf.id}", shown.newest.result, re.DOTALL)
         assert "<background-subagents>" not in (await at.runtime.status(PARENT, leaf.id)).newest.result
         (ground.folder / "go").touch()
+
+
+async def test_a_task_that_waited_for_its_login_is_given_again_with_what_is_new_by_then(ground: Ground) -> None:
+    async with site(ground) as at:
+        top = await at.lead(model_key="env:NOT_THERE")
+        leaf = await at.leaf(top, "[[wait:go]][[say:result]]")
+        await at.runtime.send(PARENT, top.id, "[[say:at it]][[wait:led]]")
+        await until(at.runtime, top.id, lambda view: view.newest.result == "at it")
+        await at.runtime._supervisor.ask(top.id, LoginExpired(1, "no key"))
+        (ground.folder / "led").touch()
+        await until(at.runtime, top.id, lambda view: view.newest.state is TaskState.QUEUED)
+        (ground.folder / "go").touch()
+        await until(at.runtime, leaf.id, lambda view: view.settled)
+        await at.runtime.answer(PARENT, top.id, "l1", AGAIN)
+        await until(at.runtime, top.id, lambda view: view.settled)
+        shown = "SELECT text FROM turn WHERE parent = ? AND turn_id LIKE ? ORDER BY begun_seq"
+        found = await at.runtime._store.query(shown, name_of(top.id), f"{top.id}.t2.%")
+        assert ["result" in row["text"] for row in found] == [False, True]
 
 
 async def test_news_wake_an_idle_one_so_often_and_then_leave_it_in_peace(ground: Ground) -> None:
