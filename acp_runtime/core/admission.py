@@ -47,8 +47,9 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The limits of one admission; numbers below one count as one. One-shot subagents are counted apart.
+    """The limits of one admission; numbers below one count as one.
 
+    One-shot subagents are counted apart, but below a subagent that leads others: there `per_parent` is for both.
     `shares` bound the tree and the parent of who is let in; one-shot subagents are counted with the others there.
     """
 

@@ -11,36 +11,30 @@ from acp_runtime.core.errors import Rejected
 from acp_runtime.core.events import AnswerTaken, ResultReported
 from acp_runtime.core.form import WRITE_ANYTHING
 from acp_runtime.core.inputs import AskParent, ReportResult, TakeAnswer
-from acp_runtime.core.model import Lifecycle, Task, TaskState
-from acp_runtime.core.request import CHOICE, Option, Questions, Request, RequestKind
+from acp_runtime.core.model import Lifecycle, Subagent, Task, TaskState
+from acp_runtime.core.request import CHOICE, Option, Questions, RequestKind
 
-__all__ = ["MOST_OPEN", "ask_parent", "open_question", "report_result", "take_answer"]
+__all__ = ["MOST_OPEN", "ask_parent", "known_question", "report_result", "take_answer"]
 
 MOST_OPEN: Final = 8
 
 
-def open_question(requests: tuple[Request, ...], given: AskParent) -> Request | None:
-    """Return the open question that is this one."""
-    names = given.choices
-    return next(
-        (
-            each
-            for each in requests
-            if each.kind is RequestKind.ASK and each.open and each.title == given.text
-            and tuple(option.name for option in each.options) == names
-        ),
-        None,
-    )  # fmt: skip
+def known_question(state: Subagent, given: AskParent) -> str | None:
+    """Return the id of the question that is this one: it is open, or the agent was not told its answer yet."""
+    asked = [each for each in state.open_requests if each.kind is RequestKind.ASK]
+    known = [(each.id, each.title, tuple(option.name for option in each.options)) for each in asked]
+    known += [(each.request_id, each.question, each.choices) for each in state.answers]
+    return next((ident for ident, text, names in known if (text, names) == (given.text, given.choices)), None)
 
 
 def ask_parent(draft: Draft, given: AskParent) -> None:
-    """Open a question, unless it is open. Kinds: no_task, questions_refused, too_many_questions."""
+    """Open a question, unless it is known. Kinds: no_task, questions_refused, too_many_questions."""
     _at_work(draft, given.attempt)
     state = draft.state
     if state.order.questions is Questions.REFUSE:
         sentence = "Nobody takes your questions: decide for yourself, and say what you assumed."
         raise Rejected("questions_refused", sentence)
-    if open_question(state.requests, given) is not None:
+    if known_question(state, given) is not None:
         return
     mine = [each for each in state.open_requests if each.kind is RequestKind.ASK]
     if len(mine) >= MOST_OPEN:
@@ -50,7 +44,7 @@ def ask_parent(draft: Draft, given: AskParent) -> None:
 
 
 def take_answer(draft: Draft, given: TakeAnswer) -> None:
-    """Note that the agent was told an answer. Nothing where it was told before, or has ended."""
+    """Note that the agent has read an answer. Nothing where it had before, or has ended."""
     if not draft.state.lifecycle.over and any(each.request_id == given.request_id for each in draft.state.answers):
         draft.emit(AnswerTaken(at=draft.now, request_id=given.request_id))
 

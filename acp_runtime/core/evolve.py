@@ -207,7 +207,9 @@ def _attempt(state: Subagent, event: AttemptStarted, before: Lifecycle) -> Subag
 
 
 def _opened(state: Subagent, event: SessionOpened) -> Subagent:
-    note = _joined(state.note, FORGOTTEN) if event.opening is Opening.LOST else state.note
+    note, told = state.note, state.order.instructions
+    if event.opening is Opening.LOST:  # with the session went what its first prompt had said
+        note = _joined("" if told in note else told, note, FORGOTTEN)
     return replace(
         state,
         session_id=event.session_id,

@@ -103,6 +103,11 @@ def descend(asked: str, *, above: tuple[str, ...], leader: Role | None, limits: 
     return Lineage(Role.LEAF if note else role, above, limits.max_spawn_depth, note)
 
 
+def roles(depth: int, limits: Orchestration) -> tuple[Role, ...]:
+    """Return which roles who stands at a depth may give to its own."""
+    return (Role.LEAF,) if _degraded(depth + 1, limits) else tuple(Role)
+
+
 def _role(asked: str) -> tuple[Role, str]:
     word = asked.strip().lower()
     if not word:

@@ -116,10 +116,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An answer that the agent was not told yet."""
+    """An answer that the agent was not told yet, and the question that it was asked with."""
 
     request_id: str
     question: str
+    choices: tuple[str, ...]
     words: str
 
     @property

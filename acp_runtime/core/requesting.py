@@ -68,7 +68,8 @@ def _asked_answered(state: Subagent, event: RequestClosed) -> Subagent:
     if not event.answer:
         return state
     words = event.text or next(each.name for each in asked.options if each.id == event.answer)
-    return replace(state, answers=(*state.answers, Answered(asked.id, asked.title, words)))
+    choices = tuple(each.name for each in asked.options)
+    return replace(state, answers=(*state.answers, Answered(asked.id, asked.title, choices, words)))
 
 
 def _pause(state: Subagent, at: int) -> Subagent:

@@ -117,11 +117,12 @@ class Leading:
         One that was `cancelled` left its calls alone: what they told last is told again.
         """
         task = state.task(task_id)
-        if task is None or not state.order.lineage.leads:
+        if task is None:
             return
         shown = "SELECT token FROM turn WHERE parent = ? AND turn_id = ? AND committed_seq IS NULL"
         try:
-            for row in await self._store.query(shown, name_of(state.id), _turn(task)):
+            turns = (name_of(state.id), _turn(task))
+            for row in await self._store.query(shown, *turns) if state.order.lineage.leads else ():
                 await self._store.commit_turn(row["token"])
             for answered in tuple(self._telling.get(state.id, ())):
                 await answered(read=not cancelled)

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Final
 
-from acp_runtime.core.asking import open_question
+from acp_runtime.core.asking import known_question
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.inputs import AskParent, ReportResult, TakeAnswer
 from acp_runtime.core.model import Subagent
@@ -62,19 +62,19 @@ class Inside:
         return self._supervisor.leading.telling(self._subagent, answered)
 
     async def ask(self, text: str, choices: tuple[str, ...], *, seconds: float) -> Reply:
-        """Ask the parent, and wait for the answer. Asking what is asked already waits on.
+        """Ask the parent, and wait for the answer. Asking what is asked already waits on, or gives the answer.
 
         Raises `Rejected` (invalid, no_task, questions_refused, too_many_questions, not_running).
         """
         question = AskParent(self._attempt, _bounded("question", text, MOST_QUESTION), _choices(choices))
         await self._supervisor.ask(self._subagent, question)
-        opened = open_question(self.state.requests, question) if self.state is not None else None
-        if opened is None:
+        asked = known_question(self.state, question) if self.state is not None else None
+        if asked is None:
             raise Rejected("no_task", "the question was closed at once: your task is over")
-        return await self.wait(opened.id, seconds=seconds)
+        return await self.wait(asked, seconds=seconds)
 
     async def wait(self, request_id: str, *, seconds: float) -> Reply:
-        """Wait for the answer to a question of before. Raises `Rejected` (unknown_request)."""
+        """Wait for the answer to a question of before; see `read`. Raises `Rejected` (unknown_request)."""
         tick = self._store.tick
         reply = await self._look(request_id)
         with suppress(TimeoutError):
@@ -83,10 +83,12 @@ class Inside:
                     await self._store.changed(tick)
                     tick = self._store.tick
                     reply = await self._look(request_id)
-        if reply.words:
-            with suppress(Rejected):  # it has ended meanwhile: nobody is told anything any more
-                await self._supervisor.ask(self._subagent, TakeAnswer(request_id))
         return reply
+
+    async def read(self, request_id: str) -> None:
+        """Note that the agent has read an answer. Until then it is to be told: by a call, else before a prompt."""
+        with suppress(Rejected):  # it has ended meanwhile: nobody is told anything any more
+            await self._supervisor.ask(self._subagent, TakeAnswer(request_id))
 
     async def report(self, value: object) -> None:
         """Note the result of the task. Raises `Rejected` (result_invalid, no_task, not_running)."""

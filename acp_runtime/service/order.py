@@ -27,6 +27,7 @@ from acp_runtime.egress.rules import Rules
 from acp_runtime.keys import key_source
 from acp_runtime.places import environment
 from acp_runtime.presets import (
+    NO_EGRESS,
     Network,
     Preset,
     find_preset,
@@ -125,7 +126,7 @@ def spawn_input(
         model_url=request.model_url,
         model_key=request.model_key,
         egress=_canonical(preset.egress) if preset.network is Network.EGRESS else None,
-        beside=_canonical(Egress(request.egress, request.registries)),
+        beside=_beside(request, leader),
         lineage=place,
         questions=request.questions or config.questions,
         result_schema=shape_of(request.result_schema),
@@ -235,6 +236,15 @@ def _preset(config: Config, caller: Caller, request: SpawnRequest, leader: Subag
 
 def _canonical(egress: Egress) -> Egress:
     return Egress(Rules.parse(egress.rules).texts, tuple(dict.fromkeys(egress.registries)))
+
+
+def _beside(request: SpawnRequest, leader: Subagent | None) -> Egress:
+    """Return what is reached beside the preset: what was asked for, and with a leader's preset what that has so."""
+    given = NO_EGRESS
+    if leader is not None and not request.preset:
+        given = leader.order.beside or NO_EGRESS
+    rules, registries = (*given.rules, *request.egress), (*given.registries, *request.registries)
+    return _canonical(Egress(tuple(dict.fromkeys(rules)), registries))
 
 
 def _named(config: Config, request: SpawnRequest) -> Preset:

@@ -53,6 +53,11 @@ _COLUMNS: Final = (
     "FROM subagent"
 )
 _TASKS: Final = f"SELECT task.*, {NEWEST_CALL} FROM task WHERE subagent"  # noqa: S608 - constants
+# The newest, and behind a long queue that which is at work or comes next, too.
+_SHOWN: Final = (
+    f"(number > (SELECT max(number) FROM task WHERE subagent = ?) - {TASKS_SHOWN} "  # noqa: S608 - a constant
+    "OR number = (SELECT min(number) FROM task WHERE subagent = ? AND ended_seq IS NULL))"
+)
 _SPENT: Final = f"SELECT subagent, task, {SUMS} FROM spent WHERE subagent"  # noqa: S608 - constants
 _OPEN_REQUESTS: Final = "SELECT * FROM request WHERE closed_seq IS NULL AND subagent"
 
@@ -84,13 +89,13 @@ class Reading:
         scope, mine = _seen_by(caller)
         rows, tasks, requests, spent = await self._store.queries(
             (f"{self._columns} WHERE id = ? AND {scope}", (subagent, *mine)),
-            (f"{_TASKS} = ? ORDER BY number DESC LIMIT {TASKS_SHOWN}", (subagent,)),
+            (f"{_TASKS} = ? AND {_SHOWN} ORDER BY number", (subagent, subagent, subagent)),
             (f"{_OPEN_REQUESTS} = ? ORDER BY opened_seq", (subagent,)),
             (f"{_SPENT} = ? GROUP BY task", (subagent,)),
         )
         if not rows:
             raise unknown(subagent)
-        view = self._view(rows[0], tasks[::-1], requests, spent)
+        view = self._view(rows[0], tasks, requests, spent)
         if not (shares := self._shares()):
             return view
         found = zip(shares, await self._store.taken(subagent, shares), strict=False)

@@ -54,7 +54,7 @@ class Sending:
         task = next((each for each in view.tasks if each.id in queued), None)
         if task is None or task.state is not TaskState.QUEUED:
             return Sent(view, Outcome.DISPATCHED, view.queued, f"{view.name} works on it now.{why}")
-        ahead = sum(each.state is TaskState.QUEUED and each.number < task.number for each in view.tasks)
+        ahead = view.queued - sum(each.state is TaskState.QUEUED and each.number >= task.number for each in view.tasks)
         return Sent(view, Outcome.QUEUED, view.queued, _waits(view, ahead) + why)
 
     async def _steered(self, before: SubagentView, made: SteerRequested) -> Sent:

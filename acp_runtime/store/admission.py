@@ -23,13 +23,14 @@ def check_admission(
     it may use is asked at its calls, but for the time of its tree.
     """
     parents, subagent = above(connection, asking), asking.id
-    _check_leader(connection, leader_of(parents[0]))
+    leader = leader_of(parents[0])
+    _check_leader(connection, leader)
     for share in limits.shares:
         (admit_within if born else check_wall)(share, taken(connection, share, subagent, parents, now))
     rows = connection.execute(
         "SELECT id, name, status, purpose, agent AS agent_kind, created_wall || 'Z' AS started_at FROM subagent "  # noqa: S608
-        f"WHERE parent = ? AND {ALIVE} AND id <> ? AND one_shot = ? ORDER BY created_seq",
-        (parents[0], subagent, limits.one_shot),
+        f"WHERE parent = ? AND {ALIVE} AND id <> ? AND one_shot IN (?, ?) ORDER BY created_seq",
+        (parents[0], subagent, limits.one_shot, limits.one_shot if leader is None else not limits.one_shot),
     ).fetchall()
     counted = f"SELECT count(*) FROM subagent WHERE {ALIVE} AND id <> ? AND one_shot = ?"  # noqa: S608 - a constant
     total = connection.execute(counted, (subagent, limits.one_shot)).fetchone()[0]

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
+from acp_runtime.callers import Leader
 from acp_runtime.core.errors import Rejected, SubagentsError
 from acp_runtime.core.legacy_text import folder
 from acp_runtime.core.lineage import Role
@@ -41,6 +42,8 @@ async def spawn(desk: Desk, given: SpawnInput) -> Answer:
     batch = (given, *(each.model_copy(update={"role": each.role or given.role}) for each in given.tasks))
     one_shots = sum(each.one_shot for each in batch)
     counts = {True: one_shots, False: len(batch) - one_shots}
+    if isinstance(desk.parent, Leader):  # whose places are for both
+        counts = dict.fromkeys(counts, len(batch))
     orders = [await _vetted(desk, each, number, counts[each.one_shot]) for number, each in enumerate(batch)]
     # One that fails hides none of the others: they have been started.
     found = await asyncio.gather(*(start(desk, order) for order in orders), return_exceptions=True)

@@ -9,6 +9,8 @@ import pytest
 from tests.bench.__main__ import main
 from tests.bench.measure import Figure, table
 
+MEMORY = "manager's memory for one idle agent"
+"""Of a single one it may come to nothing: Python often has the room already."""
 WITHOUT_AN_ENGINE = {
     "append and commit of one event",
     "a parent's turn with 1 subagents",
@@ -27,7 +29,7 @@ WITHOUT_AN_ENGINE = {
     "the log's part of a small task",
     "a small task, straight to the agent",
     "a small task, sent to a subagent",
-    "manager's memory for one idle agent",
+    MEMORY,
     "size of a poll for each byte said",
     "stop of a tree of 10 obeying agents",
     "start of Python alone",
@@ -58,7 +60,7 @@ def test_a_quick_local_run_tells_every_figure_that_needs_no_engine_and_leaves_no
     said = capsys.readouterr()
     told = json.loads(said.out)
     assert {figure["name"] for figure in told["figures"]} == WITHOUT_AN_ENGINE
-    assert all(figure["n"] and figure["p50"] > 0 for figure in told["figures"])
+    assert [each for each in told["figures"] if not each["n"] or (each["p50"] <= 0 and each["name"] != MEMORY)] == []
     assert told["machine"]["kernel"] in said.err
     assert list(tmp_path.iterdir()) == []
 

@@ -10,7 +10,7 @@ from acp_runtime.core.model import TaskState
 from acp_runtime.views import Reached
 from tests.agents.scripted_model import ScriptedModel
 from tests.contract.conftest import apply_patch, assert_nothing_left
-from tests.docker.real_place import CANARY, RealPlace, make_place
+from tests.docker.real_place import BOUND, CANARY, RealPlace, make_place
 from tests.integration.egress_site import listening, tls_of_a_host
 
 pytestmark = [pytest.mark.docker, pytest.mark.real_agent, pytest.mark.timeout(600)]
@@ -49,7 +49,7 @@ found = {
                 told(lambda: tunnelled("localhost", tls, "localhost"))],
     "others": [told(act) for act in (
         lambda: asked("http://example.org/"), lambda: asked("https://example.org/"),
-        lambda: over_proxy(f"http://127.0.0.1:{plain}/"), lambda: over_proxy(f"http://localhost:{plain + 1}/"),
+        lambda: over_proxy(f"http://127.0.0.1:{plain}/"), lambda: over_proxy("http://localhost:9/"),
         lambda: over_proxy(f"http://localhost.example.org:{plain}/"), lambda: over_proxy(f"http://x@localhost:{plain}/"),
         lambda: over_proxy("http://169.254.169.254/latest/"), lambda: tunnelled("localhost", tls, "example.org"),
         lambda: tunnelled("example.org", 443, "example.org"), lambda: over_proxy("/pip/simple/x/"),
@@ -70,7 +70,7 @@ def refused_in_all(plain: int, tls: int) -> list[tuple[str, str, int, str]]:
     return sorted(
         [
             ("http", "example.org", 80, denied), ("tunnel", "example.org", 443, denied),
-            ("tunnel", "example.org", 443, denied), ("http", "localhost", plain + 1, denied),
+            ("tunnel", "example.org", 443, denied), ("http", "localhost", 9, denied),
             ("http", "localhost.example.org", plain, denied), ("tunnel", "localhost", tls, "hello_refused"),
             no_host, no_host, no_host, ("none", "", 0, denied),
         ]
@@ -84,7 +84,7 @@ async def test_a_real_agent_with_a_way_out_does_its_task_and_reaches_nothing_els
 ) -> None:
     real: RealPlace = make_place(tmp_path, model, agent)
     (real.workspace / "try.py").write_text(TRY)
-    async with listening() as plain, listening(tls_of_a_host()) as tls, real.runtime() as runtime:
+    async with listening(None, BOUND) as plain, listening(tls_of_a_host(), BOUND) as tls, real.runtime() as runtime:
         rules = tuple(f"unsafe_private:localhost:{host.port}" for host in (plain, tls))
         task = f"[[shell:python3 try.py {plain.port} {tls.port}]][[text:All done.]]"
         view = await runtime.spawn(OPERATOR, real.request(task, egress=rules))

@@ -122,7 +122,7 @@ class Machine:
         self.disk.tell(f"{what} {count} {error}")
         self.committers.say(str(mount / STORE))
         pid = acknowledged = failed = more = 0
-        while more < 3:
+        while more < 3 or not pid:  # of the child its parent tells, perhaps only after it
             word, number = self.committers.line()
             if word == "pid":
                 pid = int(number)

@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -88,6 +88,7 @@ class Holders:
                 standing.add(int(who))
             if word == "owns":
                 for pid in standing:
+                    os.waitid(os.P_PID, pid, os.WSTOPPED)  # it says so before it does
                     os.kill(pid, signal.SIGCONT)
                 standing.clear()
             yield word, int(who)
@@ -150,7 +151,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonSite]:
 
 def signal_all(pids: Collection[int], number: signal.Signals) -> None:
     for pid in pids:
-        os.kill(pid, number)
+        with suppress(ProcessLookupError):  # an errand of the daemon's may have ended meanwhile
+            os.kill(pid, number)
 
 
 def in_a_write(site: DaemonSite) -> bool:

@@ -31,7 +31,8 @@ class Host:
 
 
 @contextlib.asynccontextmanager
-async def listening(tls: ssl.SSLContext | None = None) -> AsyncIterator[Host]:
+async def listening(tls: ssl.SSLContext | None = None, bound: float = BOUND) -> AsyncIterator[Host]:
+    """Listen inside of the block, which takes no longer than `bound` seconds."""
     host, tasks = Host(), set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -45,7 +46,7 @@ async def listening(tls: ssl.SSLContext | None = None) -> AsyncIterator[Host]:
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks.add(asyncio.ensure_future(serve(reader, writer)))
 
-    async with asyncio.timeout(BOUND), await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls) as server:
+    async with asyncio.timeout(bound), await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls) as server:
         host.port = server.sockets[0].getsockname()[1]
         yield host
         await asyncio.gather(*tasks)

@@ -17,6 +17,7 @@ import pytest
 from acp_runtime.callers import OPERATOR
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.inputs import PromptAnswered, Send
+from acp_runtime.core.lineage import Orchestration
 from acp_runtime.core.request import Questions, RequestKind
 from acp_runtime.manager.delivery import prompt_of
 from acp_runtime.manager.local_launcher import LocalLauncher
@@ -32,6 +33,8 @@ from tests.integration.manager.conftest import BOUND, PARENT, Ground, until
 from tests.integration.service.conftest import Bench
 
 AGENT = Path(__file__).parents[2] / "agents" / "tooled_agent.py"
+HELLO = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+QUESTION = {"name": "ask_parent", "arguments": {"question": "Which?", "choices": ["a", "b"]}}
 SHAPE = {"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]}
 
 
@@ -105,6 +108,73 @@ async def test_an_answer_that_comes_after_the_turn_is_put_before_the_next_prompt
     task, _ = prompt_of(after(living.state, Send("go on")), f"{subagent}.t2")
     assert task == "Your question was: Which?\nYour parent answers: the blue one\n\ngo on"
     await runtime.stop(PARENT, subagent)
+
+
+@asynccontextmanager
+async def tools_of(bench: Bench, subagent: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Be the program that a sandbox has for the tools of an agent."""
+    ours, theirs = socket.socketpair()
+    inside = Inside(bench.runtime._store, bench.runtime._supervisor, subagent, 1, asyncio.Lock())
+    serving = asyncio.create_task(
+        serve_inside(bench.runtime, inside, *await asyncio.open_unix_connection(sock=ours), b"")
+    )
+    reader, writer = await asyncio.open_unix_connection(sock=theirs)
+    async with asyncio.timeout(BOUND):
+        try:
+            said(writer, "initialize", params=HELLO, id=0)
+            await reader.readline()
+            said(writer, "notifications/initialized", params={})
+            yield reader, writer
+        finally:
+            writer.close()
+            await serving
+
+
+def said(writer: asyncio.StreamWriter, method: str, *, params: Any, **more: int) -> None:
+    writer.write(json.dumps({"jsonrpc": "2.0", "method": method, "params": params, **more}).encode() + b"\n")
+
+
+async def answered(reader: asyncio.StreamReader) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(await reader.readline())["result"]["structuredContent"]
+    return told
+
+
+@pytest.mark.requirement("D10.52")
+@pytest.mark.parametrize("fate", ["read", "left alone", "cut", "read too late"])
+async def test_an_answer_that_an_agent_may_not_have_read_is_told_again_and_asked_of_nobody_twice(
+    bench: Bench, fate: str
+) -> None:
+    runtime, go = bench.runtime, bench.ground.folder / "go"
+    subagent = await spawned(runtime, bench.ground, f"[[wait:{go}]][[say:done]]")
+    await until(runtime, subagent, lambda view: view.current_task is not None)
+    async with tools_of(bench, subagent) as (reader, writer):
+        said(writer, "tools/call", params=QUESTION, id=1)
+        await until(runtime, subagent, lambda view: bool(view.requests))
+        if fate == "left alone":
+            said(writer, "notifications/cancelled", params={"requestId": 1})
+            said(writer, "ping", params={}, id=2)
+            assert json.loads(await reader.readline())["id"] == 2
+        if fate == "cut":
+            writer.close()
+        await runtime.answer(PARENT, subagent, "a1", "2")
+        if fate in ("read", "read too late"):
+            assert (await answered(reader))["answer"] == "b"
+        if fate == "left alone":
+            said(writer, "tools/call", params=QUESTION, id=3)
+            again = await answered(reader)
+            assert (again["request_id"], again["answer"]) == ("a1", "b")
+        if fate == "read too late":
+            await runtime.cancel(PARENT, subagent)
+            await settled(runtime, subagent)
+        elif fate != "cut":
+            go.touch()
+            await settled(runtime, subagent)
+    go.touch()
+    await settled(runtime, subagent)
+    await runtime.send(PARENT, subagent, "and now?")
+    told = (await settled(runtime, subagent)).newest.result
+    again = "Your question was: Which?\nYour parent answers: b\n\n" if fate in ("cut", "read too late") else ""
+    assert told == f"{again}and now?"
 
 
 @pytest.mark.requirement("D10.52")
@@ -247,6 +317,23 @@ async def test_after_a_message_that_was_too_long_an_agent_uses_its_tools_as_befo
     errors, _, names = (await settled(bench.runtime, subagent)).newest.result.partition(" then ")
     assert errors.count('"code": -32600') == errors.count("at most 1048576 are allowed: put more into a file") == 2
     assert names == "ask_parent report_result"
+
+
+@pytest.mark.requirement("D10.40")
+async def test_who_leads_others_reads_its_own_limits_with_its_tools(tmp_path: Path) -> None:
+    ground = Ground(tmp_path, kinds={"scripted": AgentKind("scripted", (sys.executable, str(AGENT)))})
+    ground.changes["orchestration"] = Orchestration(max_spawn_depth=2, max_concurrent_children=5)
+    async with opened(ground) as runtime:
+        leader = await spawned(runtime, ground, f"[[wait:{tmp_path / 'go'}]]", role="orchestrator")
+        await until(runtime, leader, lambda view: view.current_task is not None)
+        async with tools_of(Bench(ground, runtime), leader) as (reader, writer):
+            said(writer, "tools/list", params={}, id=1)
+            tools = json.loads(await reader.readline())["result"]["tools"]
+        (spawn,) = (each for each in tools if each["name"] == "spawn_background_subagent")
+        limits = "At most 5 are open at one time, one_shot ones among them. agent_kind: scripted. preset: friendly, "
+        assert limits in spawn["description"]
+        assert spawn["description"].endswith("role: leaf.")
+        (tmp_path / "go").touch()
 
 
 async def test_where_nobody_takes_questions_the_agent_is_told_to_go_on_alone(bench: Bench) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from acp_runtime.callers import OPERATOR
 from acp_runtime.config import UsualModel
+from acp_runtime.core.model import Limits
 from acp_runtime.service import Runtime
 from acp_runtime.session.catalogue import AgentKind
 from tests.integration.manager.conftest import PARENT, Ground
@@ -328,3 +329,19 @@ async def test_a_stop_of_the_task_leaves_the_agent_and_its_queue(bench: Bench) -
     assert (await bench.done(told["id"]))["result"]["text"] == "next"
     nothing = await bench.call("stop_background_subagent", id=told["id"], scope="task")
     assert "nothing to cancel" in refused(nothing, "task_over")
+
+
+@pytest.mark.requirement("P12")
+async def test_behind_a_long_queue_the_task_at_work_is_known_and_is_the_one_that_is_cancelled(bench: Bench) -> None:
+    order = bench.ground.request("[[wait:never]]", limits=Limits(queue=40))
+    ident = (await bench.runtime.spawn(PARENT, order)).id
+    await bench.until(ident, lambda view: view.current_task is not None)
+    for number in range(24):
+        sent = await bench.call("send_background_subagent", id=ident, message=f"{number}")
+    assert sent["note"].endswith("works on it after 24 other task(s).")
+    assert (await bench.runtime.status(PARENT, ident)).current_task == f"{ident}.t1"
+    await bench.call("stop_background_subagent", id=ident, scope="task")
+    ended = await bench.until(ident, lambda view: view.settled)
+    page = await bench.runtime.poll(PARENT, ident, since=0)
+    assert [row.task for row in page.rows if row.kind == "task_cancelled"] == [f"{ident}.t1"]
+    assert [task.number for task in ended.tasks] == list(range(6, 26))

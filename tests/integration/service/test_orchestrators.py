@@ -9,11 +9,11 @@ import pytest
 
 from acp_runtime.callers import OPERATOR, Caller, Leader, admitted
 from acp_runtime.clock import SystemClock
-from acp_runtime.core.confinement import Confinement
+from acp_runtime.core.confinement import Confinement, Egress
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.lineage import Orchestration, Role, name_of
 from acp_runtime.core.model import Permissions
-from acp_runtime.presets import Preset
+from acp_runtime.presets import Network, Preset
 from acp_runtime.service import Runtime
 from acp_runtime.tools import TOOLSETS, Defaults, Desk, Toolbox
 from acp_runtime.views import SubagentView
@@ -179,6 +179,43 @@ async def test_a_subagent_gets_nothing_for_its_own_that_it_does_not_have_itself(
             assert caught.value.kind == kind, changes
         assert ground.asked[-1].order.model_key == "env:KEY"
         (ground.folder / "go").touch()
+
+
+@pytest.mark.requirement("T24")
+async def test_a_subagent_hands_down_the_hosts_that_it_was_given_beside_its_preset(ground: Ground) -> None:
+    ground.clock = SystemClock()
+    ground.changes["orchestration"] = Orchestration(max_spawn_depth=2)
+    web = Preset("web", "", Confinement(), network=Network.EGRESS, egress=Egress(("known.example.org",)))
+    ground.presets = (web, replace(web, name="most", egress=Egress(("*.example.org",))))
+    known, own = "known.example.org:443", "own.example.org:443"
+    async with ground.runtime() as runtime:
+        asked = ground.request("[[wait:go]]", role="orchestrator", preset="web", egress=("own.example.org",))
+        tree = Tree(ground, runtime, await runtime.spawn(PARENT, asked), ())
+        for changes, reached in (({}, {known, own}), ({"preset": "web"}, {known})):
+            led = await tree.spawn(tree.as_leader, **changes)
+            await until(runtime, led.id, lambda view: view.current_task is not None)
+            egress = ground.asked[-1].egress()
+            assert egress is not None
+            assert set(egress.rules) == reached
+            page = await runtime.poll(OPERATOR, led.id, since=0)
+            assert [row.data for row in page.rows if row.kind == "egress_changed"] == []
+        (ground.folder / "go").touch()
+
+
+@pytest.mark.requirement("O05")
+async def test_one_shots_of_an_orchestrator_take_its_places_and_those_of_others_have_their_own(tree: Tree) -> None:
+    await tree.spawn(tree.as_leader, one_shot=True)
+    for one_shot in (True, False):
+        with pytest.raises(Rejected, match="limit reached for this session"):
+            await tree.spawn(tree.as_leader, one_shot=one_shot)
+    each = {"purpose": "p", "initial_task": "[[wait:go]]", "cwd": "/workspace"}
+    tasks = [{**each, "one_shot": True}, {**each, "one_shot": True}, each]
+    told = await tree.tools(tree.as_leader).call("spawn_background_subagent", {**each, "tasks": tasks})
+    assert (told["kind"], told["error"][:60]) == (
+        "too_many_tasks", "Too many tasks: 4 provided, but max_concurrent_children is 3"
+    )  # fmt: skip
+    told = await tree.tools(PARENT).call("spawn_background_subagent", {**each, "tasks": tasks})
+    assert [one["success"] for one in told["subagents"]] == [True] * 4
 
 
 async def test_one_shots_of_a_subagent_write_nothing_beside_the_hosts_files(tree: Tree) -> None:

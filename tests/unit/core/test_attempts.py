@@ -111,12 +111,17 @@ def test_a_question_about_a_queue_that_was_emptied_is_closed() -> None:
     assert status(state) is Status.IDLE
 
 
-def test_a_lost_session_without_a_queue_asks_nothing_and_tells_the_agent_at_its_next_task() -> None:
-    state = again(dead(ready(spawn(limits=TWICE))), FORGOT)
+@pytest.mark.requirement("O07")
+@pytest.mark.parametrize(("way", "told"), [(FORGOT, ("Be brief.", INTERRUPTED, FORGOTTEN)), (RESUMED, (INTERRUPTED,))])
+def test_a_new_session_without_a_queue_asks_nothing_and_its_next_task_tells_the_instructions_again(
+    way: SessionReady, told: tuple[str, ...]
+) -> None:
+    order = Order(agent="scripted", workspace="/w", instructions="Be brief.")
+    state = again(dead(ready(spawn(limits=TWICE, order=order))), way)
     assert state.question is None
-    state = after(state, Send("go on"))
-    assert state.active is not None
-    assert FORGOTTEN in state.active.note
+    active = after(state, Send("go on")).active
+    assert active is not None
+    assert active.note == "\n\n".join(told)
 
 
 def test_restarts_are_spent_by_deaths_and_earned_back_by_a_completed_task() -> None:
