@@ -33,7 +33,7 @@ async def serve(
 ) -> None:
     """Serve a session until its peer leaves or reads no more; then the session and the writer are closed.
 
-    A message of more than `max_line` bytes is refused.
+    A message of more than `max_line` bytes is refused; in place of an answer that is longer an error says so.
     """
     try:
         await _Link(session, reader, writer, max_line).run()
@@ -119,13 +119,28 @@ class _Link:
     async def _say(self, said: MemoryObjectReceiveStream[SessionMessage]) -> None:
         async with said:
             async for each in said:
-                await self._write(each.message)
+                whole = await self._write(each.message)
                 if isinstance(each.message, types.JSONRPCResponse | types.JSONRPCError):
                     self._room.release()
                     if each.message.id is not None:
-                        self._session.telling.sent(each.message.id)
+                        telling = self._session.telling
+                        (telling.sent if whole else telling.unsent)(each.message.id)
 
-    async def _write(self, message: types.JSONRPCMessage) -> None:
-        self._writer.write(message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
+    async def _write(self, message: types.JSONRPCMessage) -> bool:
+        """Write a message, or that it is too long. Return whether it was written as it is."""
+        line, whole = _line_of(message), True
+        if len(line) > self._max_line and isinstance(message, types.JSONRPCResponse):
+            whole = False
+            sentence = (
+                f"the answer has {len(line)} bytes, and at most {self._max_line} are carried: ask for less at once"
+            )
+            error = types.ErrorData(code=types.INTERNAL_ERROR, message=sentence)
+            line = _line_of(types.JSONRPCError(jsonrpc="2.0", id=message.id, error=error))
+        self._writer.write(line)
         async with asyncio.timeout(WRITE_SECONDS):
             await self._writer.drain()
+        return whole
+
+
+def _line_of(message: types.JSONRPCMessage) -> bytes:
+    return message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"

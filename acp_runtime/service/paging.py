@@ -17,18 +17,31 @@ from acp_runtime.store.store import Store
 from acp_runtime.views import EventView, Page, Transcript
 
 MAX_ROWS: Final = 1_000
+PAGE_CHARS: Final = 50_000
 TRANSCRIPT_ROWS: Final = 20_000
 TRANSCRIPT_CHARS: Final = 4 * 1_048_576
 
 
 async def read_page(store: Store, subagent: str, *, since: int, limit: int) -> Page:
-    """Return at most `limit` stored events after the cursor `since`, told."""
+    """Return at most `limit` stored events after the cursor `since`, told: `PAGE_CHARS` characters, or one event."""
     rows = await store.events(subagent, since, max(1, min(limit, MAX_ROWS)))
     if not rows:
         return Page((), since, 0)
     texts = await _texts(store, subagent)
+    rows = _fitting(rows, texts)
     newest = await store.query("SELECT max(version) AS version FROM event WHERE stream = ?", subagent)
     return Page(tuple(told(rows, texts)), rows[-1].seq, int(newest[0]["version"]) - rows[-1].version)
+
+
+def _fitting(rows: list[Row], text_of: Callable[[str], str]) -> list[Row]:
+    """Return as many of the first rows as there is room for, at least one."""
+    size = 0
+    for count, row in enumerate(rows):
+        if (found := tell(row.event, text_of)) is not None:
+            size += len(found.text) + len(str(found.data))
+        if count and size > PAGE_CHARS:
+            return rows[:count]
+    return rows
 
 
 async def read_transcript(store: Store, subagent: str, *, task: str | None) -> Transcript:

@@ -278,7 +278,7 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
         return await self._store.events(subagent, cursor("since", since), limit)
 
     async def poll(self, caller: Caller, subagent: str, *, since: int | None = None, limit: int = 500) -> Page:
-        """Return a stretch of a subagent's log as readers want it, at most `limit` stored events.
+        """Return a stretch of a subagent's log as readers want it: at most `limit` stored events, 50,000 characters.
 
         Without `since`: what the caller has not read, which is marked as read unless the disk refuses; the operator
         gets what its parent has not read, and marks nothing. `since=0` replays from the start. The page of a subagent

@@ -10,6 +10,7 @@ from acp_runtime.core.legacy_text import folder
 from acp_runtime.core.lineage import leader_of
 from acp_runtime.core.model import TaskState
 from acp_runtime.core.status import Status
+from acp_runtime.service.paging import PAGE_CHARS
 from acp_runtime.tools.tool import Answer
 from acp_runtime.views import EventView, SubagentView, TaskView
 
@@ -152,7 +153,7 @@ def holds_result(view: SubagentView, rows: Sequence[EventView]) -> bool:
     task = latest(view)
     if task is None or not any(row.kind.startswith("task_") and row.task == task.id for row in rows):
         return False
-    said = "".join(row.text for row in rows if row.kind == "agent_message_chunk" and row.task == task.id)
+    said = "".join(row.text[:PAGE_CHARS] for row in rows if row.kind == "agent_message_chunk" and row.task == task.id)
     # Messages are apart in a result, and pieces of one are not.
     return "".join(task.result.split()) in "".join(said.split())
 
@@ -190,7 +191,10 @@ def _changed(view: SubagentView) -> bool:
 
 def event(view: SubagentView, each: EventView) -> Answer:
     """Return one event in the original's shape. The end of a subagent is told under its final status."""
-    told: Answer = {"seq": each.seq, "kind": each.kind, "text": each.text, "timestamp": each.timestamp}
+    text = each.text[:PAGE_CHARS]
+    told: Answer = {"seq": each.seq, "kind": each.kind, "text": text, "timestamp": each.timestamp}
+    if (more := len(each.text) - len(text)) > 0:
+        told["left_out"] = f"{more} characters; all is in the resource subagents://{view.id}/transcript"
     if each.kind == "ended":
         told |= {"kind": str(view.status), "text": f"Session ended: {terminal_reason(view)}"}
     if each.data:

@@ -36,7 +36,7 @@ class Following:
                 self._take(row)
             self._since = max(self._since, page.next_seq)
             found = found or bool(page.rows)
-            if len(page.rows) < PAGE:
+            if not page.unread:
                 return found
 
     def _take(self, row: EventView) -> None:

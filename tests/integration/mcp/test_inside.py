@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from acp_runtime.callers import OPERATOR
+from acp_runtime.callers import OPERATOR, Leader
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.inputs import PromptAnswered, Send
 from acp_runtime.core.lineage import Orchestration
@@ -334,6 +334,22 @@ async def test_who_leads_others_reads_its_own_limits_with_its_tools(tmp_path: Pa
         assert limits in spawn["description"]
         assert spawn["description"].endswith("role: leaf.")
         (tmp_path / "go").touch()
+
+
+@pytest.mark.requirement("T12")
+async def test_what_a_subagent_says_at_great_length_takes_its_leader_no_tools(tmp_path: Path) -> None:
+    ground = Ground(tmp_path, kinds={"scripted": AgentKind("scripted", (sys.executable, str(AGENT)))})
+    ground.changes["orchestration"] = Orchestration(max_spawn_depth=2)
+    async with opened(ground) as runtime:
+        leader = await spawned(runtime, ground, "[[tools]]", role="orchestrator")
+        more = ground.request(f"[[bigline:{3 * MAX_LINE}]]", purpose="talk", workspace=ground.folder / "workspace")
+        leaf = (await runtime.spawn(Leader(leader), more)).id
+        await settled(runtime, leader)
+        poll, look = tool("poll_background_subagent", id=leaf), tool("list_background_subagents")
+        await runtime.send(PARENT, leader, f"{poll}{poll}[[say: then ]]{look}")
+        polled, _, listed = (await settled(runtime, leader)).newest.result.partition(" then ")
+        assert f"characters; all is in the resource subagents://{leaf}/transcript" in polled
+        assert [each["id"] for each in json.loads(listed)["subagents"]] == [leaf]
 
 
 async def test_where_nobody_takes_questions_the_agent_is_told_to_go_on_alone(bench: Bench) -> None:

@@ -15,6 +15,7 @@ from acp_runtime.core.roster import parse_block
 from acp_runtime.mcp import session as sessions
 from acp_runtime.mcp import streams
 from acp_runtime.mcp.mistakes import NOT_GREETED
+from acp_runtime.mcp.server import BLOCK
 from acp_runtime.tools import TOOLSETS
 from tests.integration.manager.conftest import BOUND
 from tests.integration.mcp.conftest import Connect, Link, client_of, linked, session_of
@@ -279,6 +280,23 @@ async def test_a_message_beyond_the_bound_is_refused_to_who_asked_without_being_
         assert "at most 10000" in error.error.message
         await link.say(request(2, "ping"))
         assert (await link.hear()).id == 2
+
+
+@pytest.mark.requirement("D10.42")
+async def test_in_place_of_an_answer_beyond_the_bound_an_error_says_so_and_what_it_told_is_told_again(
+    bench: Bench,
+) -> None:
+    ident = (await bench.spawn(f"[[say:{'x' * 10_000}]]"))["id"]
+    await bench.done(ident)
+    async with linked(bench, max_line=10_000) as link:
+        await greeted(link)
+        poll = {"name": "poll_background_subagent", "arguments": {"id": ident, "since_seq": 0}}
+        await link.say(request(1, "tools/call", **poll))
+        error = await link.hear()
+        assert (error.id, error.error.code) == (1, types.INTERNAL_ERROR)
+        assert "and at most 10000 are carried: ask for less" in error.error.message
+        await link.say(request(2, "tools/call", name="list_background_subagents"))
+        assert f"({ident}) task {ident}.t1 completed" in (await link.hear()).result["structuredContent"][BLOCK]
 
 
 @pytest.mark.requirement("T12")

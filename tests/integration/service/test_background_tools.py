@@ -270,6 +270,21 @@ async def test_what_a_poll_costs_is_about_what_the_agent_said(bench: Bench) -> N
     assert len(json.dumps(page, ensure_ascii=False)) - text.count("\n") <= 1.3 * len(text)
 
 
+@pytest.mark.requirement("P10")
+async def test_a_poll_gives_what_was_said_at_length_page_by_page_and_leaves_nothing_out(bench: Bench) -> None:
+    told = await bench.spawn("[[updates:20000]]")
+    await bench.done(told["id"])
+    pages, page = 0, {"unread_count": 1}
+    text = ""
+    while page["unread_count"]:
+        page, pages = await bench.call("poll_background_subagent", id=told["id"]), pages + 1
+        said = [each["text"] for each in page["events"] if each["kind"] == "agent_message_chunk"]
+        assert sum(map(len, said)) < 60_000
+        text += "".join(said)
+    assert pages > 2
+    assert text == "".join(f"{n}\n" for n in range(20_000))
+
+
 @pytest.mark.requirement("P11")
 async def test_the_status_tells_liveness_deadlines_the_queue_and_the_last_error(bench: Bench) -> None:
     told = await working(bench)

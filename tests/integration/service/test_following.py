@@ -16,3 +16,11 @@ async def test_what_has_no_word_for_people_is_left_out(bench: Bench) -> None:
     following = Following(view.id, view.seq)
     assert await following.read(bench.runtime)
     assert [kind for kind, _ in following.lines()] == ["session_opened", "task_dispatched", "", "task_complete"]
+
+
+async def test_who_looks_at_a_long_talk_sees_its_end_at_once(bench: Bench) -> None:
+    view = await done(bench, "[[updates:20000]]")
+    following = Following(view.id, view.seq)
+    assert await following.read(bench.runtime)
+    assert following.lines()[-1][0] == "task_complete"
+    assert "\n19999\n" in following.lines()[-2][1]
