@@ -115,9 +115,8 @@ def test_a_question_about_a_queue_that_was_emptied_is_closed() -> None:
 def test_a_new_session_without_a_queue_asks_nothing_and_its_next_task_tells_the_instructions_again() -> None:
     order = Order(agent="scripted", workspace="/w", instructions="Be brief.")
     lost, kept = (again(dead(ready(spawn(limits=TWICE, order=order))), way) for way in (FORGOT, RESUMED))
-    assert lost.question is None
     assert after(lost, Send("go on")).tasks[-1].note == f"Be brief.\n\n{INTERRUPTED}\n\n{FORGOTTEN}"
-    assert after(kept, Send("go on")).tasks[-1].note == INTERRUPTED
+    assert (lost.question, after(kept, Send("go on")).tasks[-1].note) == (None, INTERRUPTED)
 
 
 def test_restarts_are_spent_by_deaths_and_earned_back_by_a_completed_task() -> None:
