@@ -3,12 +3,14 @@
 import shlex
 import shutil
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from acp_runtime.cli.finding import Finding, Mark
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.plaintext import one_line
+from acp_runtime.hooks.bound import LATE
 from acp_runtime.hooks.settings import SETTINGS, HookEntries
 from acp_runtime.mcp import config_file
 from acp_runtime.mcp.clients import CLIENTS, Client, Environ
@@ -29,6 +31,18 @@ def about_clients(environ: Environ, folder: Path) -> Iterator[Finding]:
             wrong = _wrong(client.name, servers, hooks, environ)
             whole = "starts the MCP server" + (", and has its hooks" if hooks else "")
             yield Finding(Mark.WARN if wrong else Mark.GOOD, client.name, wrong or whole)
+
+
+def about_late_hooks(folder: Path) -> Iterator[Finding]:
+    """Tell of hooks that ran out of their time, as the runtime folder has them: their hosts heard nothing."""
+    try:
+        found = (folder / LATE).stat()
+    except OSError:
+        return
+    last = datetime.fromtimestamp(found.st_mtime, UTC).isoformat(" ", "seconds").removesuffix("+00:00")
+    said = f"at least {found.st_size} ran out of their time, the last one at {last}Z: machine or daemon were too busy"
+    remedy = f"`subagents hook install --within MS` gives them more; then remove {folder / LATE}"
+    yield Finding(Mark.WARN, "hooks", f"{said}. What they had to tell is told later; {remedy}")
 
 
 def _servers(client: Client, environ: Environ, folder: Path) -> Iterator[Words]:

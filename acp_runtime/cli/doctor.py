@@ -20,7 +20,7 @@ from acp_runtime.api.errors import DaemonError
 from acp_runtime.api.unix_client import UnixClient
 from acp_runtime.api.unix_socket import other_folder, usual_folder
 from acp_runtime.callers import OPERATOR
-from acp_runtime.cli.clients_found import about_clients
+from acp_runtime.cli.clients_found import about_clients, about_late_hooks
 from acp_runtime.cli.codes import Exit
 from acp_runtime.cli.finding import Finding, Mark
 from acp_runtime.cli.isolation import about_engine, about_presets, about_registries
@@ -79,6 +79,7 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     yield _logins()
     yield from () if isinstance(config, Finding) else asyncio.run(about_keys(config.models, environment()))
     yield from about_clients(environment(), Path.cwd())
+    yield from about_late_hooks(runtime_dir(environment()))
 
 
 def _git() -> Finding:

@@ -43,11 +43,14 @@ def _hook(words: Sequence[str]) -> NoReturn:
     from acp_runtime.hooks import bound  # noqa: PLC0415 - a verb loads only what it needs
 
     bound.begin(words)
-    prepare()
-    from acp_runtime.hooks.hook import run  # noqa: PLC0415
     from acp_runtime.places import environment, runtime_dir  # noqa: PLC0415
 
-    run(words, runtime_dir(environment()))
+    folder = runtime_dir(environment())
+    bound.count_in(folder)
+    prepare()
+    from acp_runtime.hooks.hook import run  # noqa: PLC0415
+
+    run(words, folder)
     os._exit(Exit.DONE)
 
 

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from acp_runtime.api.errors import DaemonError
+from acp_runtime.cli.clients_found import about_late_hooks
 from acp_runtime.hooks.hosts import HOSTS
 from acp_runtime.mcp.identity import parent_name
 from tests.e2e.daemon_site import BOUND, MODULE, DaemonSite, daemon_site
@@ -199,6 +200,22 @@ def test_a_session_that_begins_anew_is_told_the_roster_that_another_of_its_paren
         Session(site, session).hook("session", *same, source="startup")
         assert subagent in Session(site, session).hook("prompt", *same).stdout
         assert Session(site, session).hook("prompt", *same, prompt="and?").stdout.count("It said") == 0
+
+
+def test_the_doctor_counts_the_hooks_that_ran_out_of_their_time_and_no_others(site: DaemonSite) -> None:
+    site.socket.parent.mkdir(mode=0o700)
+    session = Session(site, "s1")
+    session.said("prompt")
+    assert list(about_late_hooks(site.socket.parent)) == []
+    argv = [*MODULE, "hook", "prompt", "--client", CLAUDE, "--within", "30000"]
+    for _ in range(2):
+        with subprocess.Popen(argv, bufsize=0, env=site.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as hook:
+            assert hook.stdin is not None
+            hook.stdin.write(b" " * 1_000_000)  # more than a pipe holds: it reads
+            hook.send_signal(signal.SIGALRM)
+            assert hook.wait(BOUND) == 0
+    (told,) = about_late_hooks(site.socket.parent)
+    assert told.sentence.startswith("at least 2 ran out of their time")
 
 
 @pytest.mark.parametrize("bound", [(), ("--within", "0"), ("--within", "-1"), ("--within", "nan")])
