@@ -80,17 +80,23 @@ class Enclosure:
         if isinstance(line, bytes) and len(line) > self._longest:
             line = Oversized.of(line)
         if isinstance(line, Oversized):
-            seen = jsontext.peek(line.prefix, line.tail)
-            if "method" in seen.names and is_id(seen.id):
-                self._say_editor(refusal(seen.id, ErrorCode.INVALID_REQUEST, too_long(line)))
-            self._tell("a line of the editor was too long for a sandbox")
-            return []
+            return self._too_long(line)
         message = parsed(line)
         if not isinstance(message, dict) or not isinstance(message.get("params"), dict):
             return [line]
         if message.get("method") in _OPENINGS:
             return self._opening(message.get("id"), message["params"], line)
         return [self._with_names_of_sandbox(message.get("method"), message["params"], line)]
+
+    def _too_long(self, line: Oversized) -> list[bytes]:
+        self._tell("a line of the editor was too long for a sandbox")
+        seen = jsontext.peek(line.prefix, line.tail)
+        if not is_id(seen.id):
+            return []
+        if "method" not in seen.names:
+            return [refusal(seen.id, ErrorCode.INTERNAL_ERROR, too_long(line))]
+        self._say_editor(refusal(seen.id, ErrorCode.INVALID_REQUEST, too_long(line)))
+        return []
 
     def _with_names_of_sandbox(self, method: Any, params: dict[str, Any], line: bytes) -> bytes:
         if method == AgentMethod.INITIALIZE:

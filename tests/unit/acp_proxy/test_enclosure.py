@@ -194,6 +194,9 @@ def test_lines_that_are_too_long_are_answered_to_who_waits(sides: Sides) -> None
     request = b'{"jsonrpc":"2.0","id":4,"method":"session/prompt","params":"' + b"x" * LONGEST + b'"}'
     assert sides.between.from_editor(request) == []
     assert json.loads(sides.editor[0])["id"] == 4
+    answer = b'{"jsonrpc":"2.0","id":6,"result":"' + b"x" * LONGEST + b'"}'
+    [line] = sides.between.from_editor(answer)
+    assert (json.loads(line)["id"], json.loads(line)["error"]["code"], len(sides.editor)) == (6, -32603, 1)
     [line] = sides.between.from_agent(Oversized(b'{"jsonrpc":"2.0","id":5,"result":{', 99_999_999))
     assert json.loads(line)["error"]["code"] == -32603
     assert sides.between.from_agent(Oversized(b'{"jsonrpc":"2.0","method":"session/update",', 99_999_999)) == []
