@@ -23,7 +23,7 @@ class RawClient:
     def __init__(self, cwd: Path, agent: Path, *argv: str, **env: str) -> None:
         self.cwd = cwd
         self.process = subprocess.Popen(
-            [sys.executable, "-I", str(agent), *argv],
+            [sys.executable, "-P", str(agent), *argv],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
