@@ -1,6 +1,7 @@
 """The verb `config`: where the file lies, one to begin with, whether it is right, and where each value is from."""
 
 import argparse
+import os
 from pathlib import Path
 
 from acp_runtime.cli.codes import Exit
@@ -42,7 +43,8 @@ def _init(path: Path) -> int:
     """Write a commented file; one that is there is never touched."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with path.open("x", encoding="utf-8") as file:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:  # one that everybody may change would not be read
             file.write(example())
     except FileExistsError:
         Talk().tell(f"{path} is there already; it was left alone")
