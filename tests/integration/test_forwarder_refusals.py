@@ -10,6 +10,7 @@ import socket
 import h11
 import pytest
 
+from acp_runtime.keys import LiveKey
 from tests.integration.http_ends import KEY, client, echo, forwarding, upstream
 from tests.integration.relay_process import free_port
 
@@ -334,3 +335,21 @@ async def test_an_upstream_that_comes_up_later_is_reached_without_a_new_forwarde
 
         async with await asyncio.start_server(answer, "127.0.0.1", port), client(forwarder.path) as agent:
             assert (await agent.exchange("GET", "/v1/x"))[1] == b"ok"
+
+
+@pytest.mark.requirement("T8")
+async def test_what_a_program_says_that_gave_no_key_is_told_to_the_user_and_not_to_the_agent(tmp_path):
+    program = tmp_path / "no-key"
+    program.write_text("#!/bin/sh\necho canary@example.org is logged out >&2\nexit 1\n")
+    program.chmod(0o700)
+    key = LiveKey(f"command:{program}", {"PATH": "/usr/bin:/bin"})
+    async with (
+        upstream(echo) as model,
+        forwarding(tmp_path, model.url, key=key) as forwarder,
+        client(forwarder.path) as agent,
+    ):
+        answer, body = await agent.exchange("POST", "/v1/chat/completions", b"{}")
+    assert (answer.status_code, json.loads(body)["error"]["code"]) == (400, "key_missing")
+    assert b"canary" not in body
+    assert b"no-key" not in body
+    assert "canary@example.org is logged out" in str(forwarder.tally.last_error)
