@@ -25,9 +25,9 @@ _OPENAI: Final = (
 )
 _GOOGLE: Final = (b"x-goog-api-client", b"x-server-timeout")
 _COPILOT: Final = (
-    *(b"copilot-integration-id", b"copilot-vision-request", b"editor-plugin-version", b"editor-version"),
-    *(b"openai-intent", b"x-agent-task-id", b"x-github-api-version", b"x-initiator", b"x-interaction-id"),
-    b"x-interaction-type",
+    *(b"copilot-harness-id", b"copilot-integration-id", b"copilot-vision-request", b"editor-plugin-version"),
+    *(b"editor-version", b"openai-intent", b"x-agent-task-id", b"x-client-machine-id", b"x-client-session-id"),
+    *(b"x-github-api-version", b"x-initiator", b"x-interaction-id", b"x-interaction-type"),
 )
 # Of the libraries that the vendors' own are made by, of providers that serve many models, and of traces.
 _COMMON: Final = (
