@@ -55,7 +55,8 @@ def check_guarded(file: int) -> None:
     """Raise `NotPrivateError` for an open file that everybody may change; a group of its owner's choice may."""
     mode = stat.S_IMODE(os.fstat(file).st_mode)
     if mode & stat.S_IWOTH and stat.S_ISREG(os.fstat(file).st_mode):
-        raise NotPrivateError(f"everybody may change it (mode {mode:04o}); look at what is in it and chmod o-w it")
+        remedy = "look at what is in it, and chmod o-w it or make a copy"
+        raise NotPrivateError(f"everybody may change it (mode {mode:04o}); {remedy}")
 
 
 def make_private(folder: Path, variable: str = "XDG_RUNTIME_DIR") -> Path:

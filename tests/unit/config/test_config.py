@@ -201,7 +201,7 @@ def test_a_file_that_everybody_may_change_is_refused_and_one_of_a_group_is_not(f
     assert loaded(file, "enabled = false\n").enabled is False
     file.chmod(0o666)
     assert refused(file, "enabled = false\n").startswith(
-        "the configuration FILE cannot be read: everybody may change it (mode 0666); look at what is in it and chmod"
+        "the configuration FILE cannot be read: everybody may change it (mode 0666); look at what is in it, and chmod"
     )
 
 
