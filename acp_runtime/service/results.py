@@ -14,6 +14,8 @@ from acp_runtime.store.codec import storable
 __all__ = ["checked", "shape_of"]
 
 MOST_RESULT: Final = 65_536
+MOST_LEVELS: Final = 64
+MOST_BITS: Final = 1_023  # of a whole number: a float has no room for more
 MOST_SCHEMA: Final = 16_384
 CHECK_SECONDS: Final = 30.0
 _ARGV: Final = (sys.executable, "-P", "-m", "acp_runtime.service.checking")
@@ -47,9 +49,26 @@ async def checked(schema: str, value: object) -> str:
     if len(text) > MOST_RESULT:
         sentence = f"the result is {len(text)} characters long; at most {MOST_RESULT} are kept. Put more into files"
         raise Rejected("result_invalid", sentence)
+    if why := _unreadable(value):
+        raise Rejected("result_invalid", f"the result cannot be told: {why}")
     if schema and (wrong := await _wrong(schema, text)):
         raise Rejected("result_invalid", wrong)
     return text
+
+
+def _unreadable(value: object) -> str:
+    """Return why not every parent's JSON parser reads a value, empty where each does: it loses all."""
+    level = [value]
+    for _ in range(MOST_LEVELS + 1):
+        if any(isinstance(each, int) and each.bit_length() > MOST_BITS for each in level):
+            return f"a whole number in it has more than {MOST_BITS} bits; give it as a text"
+        inner = [
+            list(each.values() if isinstance(each, dict) else each) for each in level if isinstance(each, dict | list)
+        ]
+        if not inner:
+            return ""
+        level = [each for some in inner for each in some]
+    return f"it is nested deeper than {MOST_LEVELS} levels"
 
 
 async def _wrong(schema: str, text: str) -> str:
