@@ -102,7 +102,7 @@ class DockerLauncher:
 
     async def _launch(self, request: LaunchRequest, receiver: Receiver, undo: AsyncExitStack) -> DockerAgent:
         route = await route_of(request, self.environ)
-        ground = await self._prepared(request)
+        ground = await self._with_base(await self._prepared(request), request)
         await self._clear(ground, request)
         image = ground.base
         if request.order.image is not None:
@@ -224,6 +224,13 @@ class DockerLauncher:
         except BaseException:
             await engine.close()
             raise
+
+    async def _with_base(self, ground: _Ground, request: LaunchRequest) -> _Ground:
+        """Have the base image again where somebody removed it while nothing ran from it, as a clean-up does."""
+        if await ground.engine.inspect_image(ground.base) is None:
+            async with self._preparing:
+                ground = self._ground = replace(ground, base=await self._base(ground.engine, request))
+        return ground
 
     async def _base(self, engine: Engine, request: LaunchRequest) -> str:
         if self._config.base_image is not None:
