@@ -185,8 +185,9 @@ def work(options: argparse.Namespace) -> int:
         put_json(found | _patch(patch))
         return Exit.DONE
     write_bytes(patch)
-    for notice in () if options.quiet else found["notices"]:
-        Talk().tell(notice)
+    nothing = () if patch else (f"{view['name']} changed no files",)
+    for sentence in () if options.quiet else (*nothing, *found["notices"]):
+        Talk().tell(sentence)
     return Exit.DONE
 
 

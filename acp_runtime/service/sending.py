@@ -100,5 +100,5 @@ def with_remedy(error: Rejected, view: SubagentView) -> Rejected:
         return error
     sentence = f"Background subagent {view.name} is no longer running."
     if view.resumable:
-        sentence += f" Its work was kept: `subagents resume {view.id}` starts it again with its next task."
+        sentence += f" Its work was kept: `subagents resume {view.id} TEXT` starts it again with its next task."
     return Rejected(error.kind, sentence, {"id": view.id, "name": view.name, "resumable": view.resumable})

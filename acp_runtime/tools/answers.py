@@ -176,7 +176,7 @@ def ending(view: SubagentView, offset: int = 0) -> Answer:
             where = f"the resource subagents://{view.id}/patch, or in a shell: subagents work {view.id} | git apply"
             note += f" What it changed is a patch and in no folder yet: {where}."
         if view.resumable:
-            note += f" It can be started again: subagents resume {view.id}."
+            note += f" It can be started again: subagents resume {view.id} TEXT."
     elif _changed(view):
         note = "It has nothing to do. Do not poll; send it a message, or stop it to have what it changed as a patch."
     else:

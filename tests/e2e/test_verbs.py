@@ -75,8 +75,7 @@ def test_one_is_found_by_the_beginning_of_its_id_and_by_its_name(site: DaemonSit
         shown = ask(site, "show", wanted).stdout
         assert shown.startswith(name)
         assert "it said: hello from the agent" in shown
-        to_go_on = f"to end it: subagents stop {idle}; to go on then: subagents resume {idle} TEXT\n"
-        assert shown.endswith(f"its work: a patch when it ends; {to_go_on}")
+        assert shown.endswith(f"; to end it: subagents stop {idle}; to go on then: subagents resume {idle} TEXT\n")
 
 
 @pytest.mark.requirement("D10.5")
@@ -224,6 +223,7 @@ def test_what_a_person_spawned_a_person_removes(site: DaemonSite) -> None:
     others = spawned(site, "[[say:done]]", "--parent", "host")
     ask(site, "wait", others)
     assert "has not acknowledged" in ask(site, "rm", "--force", others, code=Exit.FAILED).stderr
+    assert ask(site, "work", others).stderr.endswith(" changed no files\n")
     removed(site, others)
 
 

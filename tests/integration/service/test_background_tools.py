@@ -189,7 +189,7 @@ async def test_a_message_to_an_ended_agent_is_refused_by_name_and_names_the_way_
         answer = await bench.call("send_background_subagent", id=told["id"], message="more", mode=mode)
         sentence = refused(answer, "not_running")
         assert sentence.startswith(f"Background subagent {told['name']} is no longer running.")
-        assert f"subagents resume {told['id']}" in sentence
+        assert f"`subagents resume {told['id']} TEXT`" in sentence
         assert (answer["id"], answer["name"]) == (told["id"], told["name"])
 
 
