@@ -42,7 +42,7 @@ from acp_runtime.service.sending import Sending, with_remedy
 from acp_runtime.service.serving import Serving
 from acp_runtime.service.trees import Treed
 from acp_runtime.service.turning import Turnable, acknowledging
-from acp_runtime.service.waiting import Waiting
+from acp_runtime.service.waiting import Waiting, until_ended
 from acp_runtime.store.projections import Row
 from acp_runtime.store.store import Store
 from acp_runtime.views import Disk, Hit, Page, Pruned, Sent, SubagentView, Tail, Transcript, Waited
@@ -335,8 +335,12 @@ class Runtime(Reapable, Accountable, Treed, Policed, Turnable, Grounded):
     # ---- work
 
     async def work(self, caller: Caller, subagent: str) -> Work | None:
-        """Return what a subagent that has ended changed, or None when nothing was exported."""
+        """Return what a subagent that has ended changed, or None when nothing was exported.
+
+        One that is ending is waited for: it is called ended before its work is there.
+        """
         await self.status(caller, subagent)
+        await until_ended(self._store, subagent)
         return await asyncio.to_thread(read_work, self._keep, subagent)
 
     async def check(self, caller: Caller, subagent: str, command: str, *, seconds: float) -> CheckResult:

@@ -15,6 +15,8 @@ from acp_runtime.store.store import Store
 from acp_runtime.views import SubagentView, Waited, WaitReason
 
 MAX_WAITED: Final = 100
+ENDING_SECONDS: Final = 60.0  # an end has deadlines of its own; this is for a store that cannot write it down
+_ENDING: Final = "SELECT 1 FROM subagent WHERE id = ? AND lifecycle = 'stopping'"
 _ENDED: Final = "SELECT 1 FROM event WHERE kind IN ('task_ended', 'subagent_stopped', 'subagent_failed') AND stream"
 _OPENED: Final = (
     "SELECT 1 FROM (SELECT subagent, opened_seq AS seq FROM request WHERE closed_seq IS NULL) WHERE subagent"
@@ -89,3 +91,14 @@ class Waiting:
         marks = ", ".join("?" for _ in views)
         ids = (view.id for view in views)
         return bool(await self._store.query(f"{facts} IN ({marks}) AND seq > ? LIMIT 1", *ids, cursor))
+
+
+async def until_ended(store: Store, subagent: str) -> None:
+    """Return once a subagent that is ending has ended, at once for any other; after `ENDING_SECONDS` in any case."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ENDING_SECONDS):
+            while True:
+                tick = store.tick
+                if not await store.query(_ENDING, subagent):
+                    return
+                await store.changed(tick)

@@ -1,5 +1,6 @@
 """What callers read of a subagent says what they need to know, and names a value that is none."""
 
+import asyncio
 import re
 
 import pytest
@@ -8,7 +9,9 @@ from acp_runtime.clock import ManualClock
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.model import Permissions
 from acp_runtime.core.plaintext import one_line
-from tests.integration.manager.conftest import PARENT, Ground, until
+from acp_runtime.manager.launcher import Work
+from acp_runtime.manager.work import write_work
+from tests.integration.manager.conftest import BOUND, PARENT, Ground, until
 from tests.integration.service.conftest import Bench, done
 
 
@@ -31,3 +34,19 @@ async def test_a_task_that_is_none_of_the_subagents_has_no_transcript(bench: Ben
     with pytest.raises(Rejected, match=re.escape(f"{view.id} has no task {one_line(wanted, 60)!r}")) as refused:
         await bench.runtime.transcript(PARENT, view.id, task=wanted)
     assert refused.value.kind == "unknown_task"
+
+
+async def test_the_work_of_one_that_is_ending_is_waited_for(ground: Ground) -> None:
+    ground.ends = asyncio.Event()
+    async with ground.runtime() as runtime, asyncio.timeout(BOUND):
+        view = await runtime.spawn(PARENT, ground.request("[[say:x]]", one_shot=True))
+        await runtime.wait(PARENT, [view.id], seconds=BOUND)
+        await ground.ending.wait()
+        asked = asyncio.create_task(runtime.work(PARENT, view.id))
+        await asyncio.wait([asked], timeout=0)
+        await runtime.nudges(PARENT)  # it has looked by then
+        write_work(ground.path.with_name("work"), view.id, Work(b"patch", 1, 1, 0, ""))
+        ground.ends.set()
+        work = await asked
+        assert work is not None
+        assert work.patch == b"patch"
