@@ -81,9 +81,8 @@ class SandboxTools:
     ) -> None:
         from acp_runtime.mcp.inside import serve_sandbox  # noqa: PLC0415 - its SDK would keep the editor waiting
 
-        if (
-            leader := self._leader
-        ) is None or parent not in self._given:  # nobody has a way here before there is a door
+        leader = self._leader  # nobody has a way here before there is a door
+        if leader is None or parent not in self._given:
             return
         runtime = ConfinedRuntime(self._way, self._config, leader)
         desk = Desk(runtime, parent, Path(leader.order.workspace), limits=_limits(self._config, leader))
