@@ -43,6 +43,7 @@ class TopApp(App[None]):
     #head { background: $boost; }
     #asks { color: $warning; }
     #transcript { height: 1fr; padding: 0 1; }
+    #said { min-height: 100%; }
     Line, Choice, Patch { align: center middle; }
     .box { width: 80%; height: auto; max-height: 80%; border: solid $accent; background: $surface; padding: 0 1; }
     .tall { height: 80%; }
@@ -85,6 +86,10 @@ class TopApp(App[None]):
     @property
     def _table(self) -> "DataTable[Text]":
         return self.query_one("#agents", DataTable)
+
+    @property
+    def _transcript(self) -> VerticalScroll:
+        return self.query_one("#transcript", VerticalScroll)
 
     # ---- what is shown
 
@@ -139,13 +144,12 @@ class TopApp(App[None]):
             self._following = Following(view.id, view.seq)
         self._show("head", _head(view))
         self._show("asks", _asks(view))
-        if await self._following.read(runtime) or self._shown != view.id:
-            self._shown = view.id
-            scroll = self.query_one("#transcript", VerticalScroll)
-            follows = scroll.is_vertical_scroll_end
+        found = await self._following.read(runtime)
+        if self._shown != view.id:
+            self._shown, found = view.id, True
+            self._transcript.anchor()  # its end is seen, and whatever comes, until somebody scrolls up
+        if found:
             self._show("said", _said(self._following))
-            if follows:
-                scroll.scroll_end(animate=False)
 
     def _show(self, where: str, text: Text) -> None:
         self.query_one(f"#{where}", Static).update(text)

@@ -145,6 +145,23 @@ def test_what_is_pasted_arrives_whole_and_the_end_of_a_long_answer_is_shown(
     terminal.shows("task 2, completed: the first the second and the last")
 
 
+def test_the_end_is_shown_until_somebody_scrolls_up_whatever_becomes_of_the_room_for_it(
+    site: DaemonSite, terminal: Terminal
+) -> None:
+    subagent = spawn(site, "[[updates:200]]")
+    terminal.shows("completed", "199", "[task_complete]")
+    terminal.tmux("resize-window", "-x", "150", "-y", "30")
+    terminal.until(lambda screen: screen.count("\n") == 30 and "q Quit" in screen)
+    assert site.run("send", subagent, "[[updates:300]]").returncode == 0
+    terminal.shows("299", "[task_complete]")
+    terminal.press("Tab", "Home")
+    terminal.shows("[session_opened]")
+    assert site.run("send", subagent, "[[updates:400]]").returncode == 0
+    assert "399" not in terminal.shows("task 3, completed", "[session_opened]")
+    terminal.press("End")
+    terminal.shows("399", "[task_complete]")
+
+
 def test_the_view_moves_no_cursor_and_no_nudge_of_a_parent(site: DaemonSite, terminal: Terminal) -> None:
     subagent = spawn(site, "[[say:for its parent]]", "--parent", "someone")
     terminal.shows("for its parent", "completed", "of someone")
