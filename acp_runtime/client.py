@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 from pydantic import TypeAdapter
 
-from acp_runtime.api.errors import SANDBOX, STORE, DaemonError, told
+from acp_runtime.api.errors import SANDBOX, STORE, DaemonError, is_passing, told
 from acp_runtime.api.exchange import Answer, Way
 from acp_runtime.api.methods import method_of
 from acp_runtime.api.unix_client import CALL_SECONDS, patience
@@ -154,7 +154,7 @@ class RemoteRuntime:
                 return await self._call("wait", caller, **given)
             except (DaemonError, Rejected) as error:
                 failed += 1
-                if failed > TRIES or not _passing(error):
+                if failed > TRIES or not is_passing(error):
                     raise
             await asyncio.sleep(TRY_SECONDS)
 
@@ -181,7 +181,7 @@ class RemoteRuntime:
                 if await self._changed_since(tick) != tick:
                     return
             except (DaemonError, Rejected) as error:
-                if not _passing(error):
+                if not is_passing(error):
                     raise
                 return
 
@@ -243,7 +243,7 @@ class RemoteRuntime:
                         told_of = frozenset(wakeup.nudges)
             except (DaemonError, Rejected) as error:
                 failed += 1
-                if failed > TRIES or not _passing(error):
+                if failed > TRIES or not is_passing(error):
                     raise
             await asyncio.sleep(TRY_SECONDS)
 
@@ -371,8 +371,3 @@ def _error(answer: Answer) -> Exception:
     if answer.status == STORE:
         return _STORE_ERRORS.get(error.kind, StoreError)(str(error))
     return error
-
-
-def _passing(error: SubagentsError) -> bool:
-    """Return whether the next daemon may do what this one could not."""
-    return error.kind in ("closing", "daemon_lost", "daemon_unreachable")

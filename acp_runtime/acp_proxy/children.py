@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from acp_runtime.acp_proxy.asking import Asked, is_asked
 from acp_runtime.acp_proxy.courier import Courier
-from acp_runtime.acp_proxy.daemon import FIRST_PAUSE, LONGEST_PAUSE, Daemon, is_passing
+from acp_runtime.acp_proxy.daemon import FIRST_PAUSE, LONGEST_PAUSE, Daemon
 from acp_runtime.acp_proxy.own import OwnRequests
 from acp_runtime.acp_proxy.showing import (
     Shown,
@@ -23,7 +23,7 @@ from acp_runtime.acp_proxy.showing import (
     is_over,
     session_updates,
 )
-from acp_runtime.api.errors import DaemonError
+from acp_runtime.api.errors import DaemonError, is_passing
 from acp_runtime.core.errors import Rejected
 from acp_runtime.core.lineage import leader_of
 from acp_runtime.wire import acp

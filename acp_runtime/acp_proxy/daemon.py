@@ -24,11 +24,6 @@ FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 5.0
 
 
-def is_passing(error: Rejected | DaemonError) -> bool:
-    """Return whether this daemon, when it is less busy, or the next one may do what could not be had now."""
-    return error.kind in ("closing", "daemon_lost", "daemon_unreachable")
-
-
 class Daemon:
     """The daemon of this user, which may be away."""
 

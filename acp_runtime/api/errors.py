@@ -39,6 +39,11 @@ class DaemonError(SubagentsError):
         self.data = dict(data or {})
 
 
+def is_passing(error: SubagentsError) -> bool:
+    """Return whether this daemon, when it is less busy, or the next one may do what could not be had now."""
+    return error.kind in ("closing", "daemon_lost", "daemon_unreachable")
+
+
 def told(status: int, answer: Any) -> Rejected | DaemonError:
     """Return the error that an answer tells."""
     fields = answer if isinstance(answer, dict) else {}

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from acp_runtime.api.errors import DaemonError
+from acp_runtime.api.errors import DaemonError, is_passing
 from acp_runtime.api.unix_client import UnixClient
 from acp_runtime.callers import OPERATOR, Caller, admitted
 from acp_runtime.cli.codes import Exit
@@ -19,8 +19,6 @@ YEAR: Final = 31_536_000
 SLICE_SECONDS: Final = 40.0
 TRIES: Final = 20
 TRY_SECONDS: Final = 0.25
-# What the next daemon may do where this one could not.
-_PASSING: Final = frozenset({"closing", "daemon_lost", "daemon_unreachable"})
 # Of sentences that are the original's to the letter, since models read them.
 _REMEDIES: Final = {
     "limit_reached": "`subagents ps` shows who is open, `subagents stop` ends one; "
@@ -124,7 +122,7 @@ class _Tries:
     def failed(self, error: Rejected | DaemonError) -> None:
         """Let a moment pass. Raises the error when it is another one, or came too often."""
         self._left -= 1
-        if self._left < 0 or error.kind not in _PASSING:
+        if self._left < 0 or not is_passing(error):
             raise error
         time.sleep(TRY_SECONDS)
 

@@ -33,7 +33,6 @@ from acp_runtime.config.table import (
     program,
 )
 from acp_runtime.core.admission import Admission
-from acp_runtime.core.confinement import Confinement
 from acp_runtime.core.model import Limits, Permissions
 from acp_runtime.core.request import Questions
 from acp_runtime.core.turns import OutboxRules
@@ -45,7 +44,6 @@ _DAEMON: Final = DaemonConfig()
 _NUDGES: Final = OutboxRules()
 _ONE_SHOT: Final = OneShot()
 _ADMISSION: Final = Admission()
-_CONFINEMENT: Final = Confinement()
 
 
 class AdmissionTable(Table):
